@@ -1,0 +1,142 @@
+# Postern. `make help` lists targets and variables.
+#
+# Nothing here names a source file; where a file stands and how it is called says what becomes of it:
+#   D/X.c            part of $(BUILD)/lib/libD.a
+#   D/X_main.c       program $(BUILD)/bin/X
+#   D/X_test.c       unit test $(BUILD)/test/D/X_test
+#   tests/D/X_main.c helper program $(BUILD)/tests/D/X (load generators and the like)
+# Folders, tiers and vendor libraries are in tools/layers.list.
+
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables --output-sync=target
+ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+comma := ,
+
+# --- variants: each has its own folder; a BUILD given by hand is taken as it is
+
+ifeq ($(origin BUILD),undefined)
+BUILD := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))$(if $(filter-out 0,$(DEBUG)),/debug)
+endif
+ifneq ($(words $(BUILD)),1)
+$(error BUILD must be one folder name)
+endif
+PREFIX ?= /usr/local
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := gcc
+endif
+ifneq ($(filter default undefined,$(origin AR)),)
+AR := ar
+endif
+
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wvla -Wstrict-prototypes \
+    -Wmissing-prototypes -Wformat=2 -Wundef
+ifneq ($(filter-out 0,$(CI) $(WERROR)),)
+WARN += -Werror
+endif
+OPT := -O2 -g
+ifneq ($(filter-out 0,$(DEBUG)),)
+OPT := -Og -g3 -DPOSTERN_DEBUG
+else ifneq ($(SAN),)
+OPT := -O1 -g
+endif
+ifneq ($(SAN),)
+OPT += -fno-omit-frame-pointer -fsanitize=$(SAN) -fno-sanitize-recover=all
+else ifeq ($(filter-out 0,$(DEBUG)),)
+OPT += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+endif
+BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -I. $(WARN) $(OPT) -fPIE -fstack-protector-strong \
+    -ffunction-sections -fdata-sections -pthread
+BASE_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now,--as-needed,--gc-sections \
+    $(if $(SAN),-fsanitize=$(SAN))
+
+# --- what there is
+
+FOLDERS := $(shell awk '!/^\#/ && NF { print $$2 }' tools/layers.list)
+TEST_FOLDERS := $(patsubst %/,%,$(sort $(dir $(wildcard tests/*/*_main.c))))
+SRCS := $(foreach d,$(FOLDERS),$(wildcard $(d)/*.c))
+HDRS := $(foreach d,$(FOLDERS),$(wildcard $(d)/*.h))
+TEST_SRCS := $(wildcard tests/*/*.c)
+LIB_SRCS := $(filter-out %_test.c %_main.c,$(SRCS))
+MAINS := $(filter %_main.c,$(SRCS))
+UNITS := $(filter %_test.c,$(SRCS))
+HELPERS := $(filter %_main.c,$(TEST_SRCS))
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+lib = $(if $(filter $(1)/%,$(LIB_SRCS)),$(BUILD)/lib/lib$(1).a)
+bin_of = $(BUILD)/bin/$(patsubst %_main.c,%,$(notdir $(1)))
+PROGRAMS := $(foreach m,$(MAINS),$(call bin_of,$(m)))
+UNIT_PROGRAMS := $(UNITS:%.c=$(BUILD)/test/%)
+HELPER_PROGRAMS := $(HELPERS:%_main.c=$(BUILD)/%)
+
+# --- vendor libraries: $(BUILD)/deps.mk is made by tools/deps.sh, which installs what is missing
+
+NO_BUILD := help clean distclean format format-check check-layers deps deps-test
+ifneq ($(filter-out $(NO_BUILD),$(or $(MAKECMDGOALS),all)),)
+$(BUILD)/deps.mk: tools/deps.sh tools/packages.list tools/layers.list
+	@tools/deps.sh build $@
+include $(BUILD)/deps.mk
+
+NEEDS := $(shell tools/needs $(FOLDERS) $(TEST_FOLDERS))
+needs = $(patsubst $(1):%,%,$(filter $(1):%,$(NEEDS)))
+libs = $(foreach f,$(1) $(filter-out $(1),$(call needs,$(1))),$(call lib,$(f)))
+vendor = $(foreach f,$(call needs,$(1)),$(DEPS_LIBS_$(f)))
+endif
+
+# Write TEXT to FILE unless it says that already: what depends on FILE is rebuilt on a change only.
+# $(call keep,FILE,TEXT)
+keep = $(if $(call same,$(strip $(file <$(1))),$(strip $(2))),,$(shell mkdir -p $(dir $(1)))$(file >$(1),$(strip $(2))))
+same = $(and $(findstring [$(1)],[$(2)]),$(findstring [$(2)],[$(1)]))
+
+COMPILE = $(CC) $(BASE_CFLAGS) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LINK = $(CC) $(BASE_LDFLAGS) $(DEPS_LDFLAGS) $(CFLAGS) $(LDFLAGS)
+
+.PHONY: all
+all: $(PROGRAMS) ## build every program (default)
+
+ifdef DEPS_READY
+$(call keep,$(BUILD)/flags,$(COMPILE) $(LINK))
+$(foreach f,$(FOLDERS),$(if $(call lib,$(f)),$(call keep,$(BUILD)/lib/$(f).list,$(filter $(f)/%,$(LIB_SRCS)))))
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(COMPILE) -MMD -MP -c -o $@ $<
+
+# $(1) folder
+define lib_rule
+$(call lib,$(1)): $(call obj,$(filter $(1)/%,$(LIB_SRCS))) $(BUILD)/lib/$(1).list
+	@echo "  AR    $$@"
+	@rm -f $$@ && $(AR) rcs $$@ $$(filter %.o,$$^)
+endef
+$(foreach f,$(FOLDERS),$(if $(call lib,$(f)),$(eval $(call lib_rule,$(f)))))
+
+# $(1) program, $(2) its one source, $(3) folder whose needs it has
+define program_rule
+$(1): $(call obj,$(2)) $(call libs,$(3)) $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo "  LINK  $$@"
+	@$(LINK) -o $$@ $(call obj,$(2)) -Wl,--start-group $(call libs,$(3)) -Wl,--end-group $(call vendor,$(3)) $(LDLIBS)
+endef
+folder_of = $(patsubst %/,%,$(dir $(1)))
+$(foreach m,$(MAINS),$(eval $(call program_rule,$(call bin_of,$(m)),$(m),$(call folder_of,$(m)))))
+$(foreach u,$(UNITS),$(eval $(call program_rule,$(u:%.c=$(BUILD)/test/%),$(u),$(call folder_of,$(u)))))
+$(foreach h,$(HELPERS),$(eval $(call program_rule,$(h:%_main.c=$(BUILD)/%),$(h),$(call folder_of,$(h)))))
+
+-include $(patsubst %.o,%.d,$(call obj,$(SRCS) $(HELPERS)))
+endif
+
+# --- tests
+
+# one test by T=base/slice, folders by F="store auth", otherwise all of them
+UNIT_WANTED := $(if $(T),$(foreach t,$(T),$(BUILD)/test/$(patsubst %_test,%,$(t))_test),$(if \
+    $(F),$(foreach f,$(F),$(filter $(BUILD)/test/$(f)/%,$(UNIT_PROGRAMS))),$(UNIT_PROGRAMS)))
+
+.PHONY: unit unit-programs helpers
+unit-programs: $(UNIT_WANTED)
+helpers: $(HELPER_PROGRAMS)
+unit: $(UNIT_WANTED) ## unit tests; F=FOLDER only that folder, T=FOLDER/NAME one test, N=CASE one case
+	+@tools/run-unit $(if $(N),-n '$(N)') $(UNIT_WANTED)
