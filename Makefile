@@ -119,7 +119,7 @@ define program_rule
 $(1): $(call obj,$(2)) $(call libs,$(3)) $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"
-	@$(LINK) -o $$@ $(call obj,$(2)) -Wl,--start-group $(call libs,$(3)) -Wl,--end-group $(call vendor,$(3)) $(LDLIBS)
+	@$(LINK) -o $$@ $(call obj,$(2)) -Wl,--start-group $(call libs,$(3)) -Wl,--end-group $(call vendor,$(3)) -lm $(LDLIBS)
 endef
 folder_of = $(patsubst %/,%,$(dir $(1)))
 $(foreach m,$(MAINS),$(eval $(call program_rule,$(call bin_of,$(m)),$(m),$(call folder_of,$(m)))))
@@ -140,3 +140,93 @@ unit-programs: $(UNIT_WANTED)
 helpers: $(HELPER_PROGRAMS)
 unit: $(UNIT_WANTED) ## unit tests; F=FOLDER only that folder, T=FOLDER/NAME one test, N=CASE one case
 	+@tools/run-unit $(if $(N),-n '$(N)') $(UNIT_WANTED)
+
+SAN_BUILD := $(BUILD)/san-address-undefined
+SAN_MAKE = $(MAKE) --no-print-directory SAN=address,undefined BUILD=$(SAN_BUILD)
+THIS_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)
+RUN = $(if $(filter-out 0,$(SANITIZE)),$(SAN_MAKE),$(THIS_MAKE)) run-tests KIND=
+
+.PHONY: check interop soak bench quickstart run-tests
+check: ## layers, unit tests under sanitizers, whole-program tests (with sanitizers too if SANITIZE=1)
+	+@tools/deps.sh test
+	+@tools/sum '$(THIS_MAKE) check-layers' '$(THIS_MAKE) all' '$(SAN_MAKE) unit' '$(RUN)check'
+interop: ## whole-program tests against Postfix, Dovecot and MariaDB, unpacked in build/ref
+	+@tools/deps.sh test
+	+@tools/deps.sh interop
+	+@$(RUN)interop
+soak: ## long runs under load
+	+@tools/deps.sh test
+	+@$(RUN)soak
+bench: ## measurements, see tests/bench
+	+@tools/deps.sh test
+	+@$(RUN)bench
+# the scripts of tests/$(KIND); TEST="NAME..." only those. They find the programs by POSTERN_BUILD.
+run-tests: all helpers
+	+@. tools/env.sh; POSTERN_BUILD=$(abspath $(BUILD)) python3 tests/run.py $(KIND) $(TEST)
+quickstart: all ## build, then start a mail server for trial in ./run
+	+@tools/quickstart $(BUILD)/bin
+
+# --- style
+
+CLANG_FORMAT = $(or $(shell command -v clang-format-14 || command -v clang-format),clang-format)
+FORMATTED := $(SRCS) $(HDRS) $(TEST_SRCS) $(wildcard tests/*/*.h)
+
+.PHONY: check-layers format format-check lint lint-tidy lint-cppcheck
+check-layers: ## every include obeys tools/layers.list
+	@tools/check-layers
+format: ## write all C files as .clang-format says; F=FOLDER only that folder
+	@printf '%s\n' $(call in_folders,$(FORMATTED)) | xargs -r $(CLANG_FORMAT) -i
+format-check: ## say which files `make format` would change
+	@bad=$$(for f in $(call in_folders,$(FORMATTED)); do \
+	    $(CLANG_FORMAT) --dry-run --Werror $$f 2>/dev/null || echo "  $$f"; done); \
+	[ -z "$$bad" ] || { echo "make format would change:"; echo "$$bad"; exit 1; }
+in_folders = $(if $(F),$(foreach f,$(F),$(filter $(f)/%,$(1))),$(1))
+
+lint: lint-tidy lint-cppcheck ## clang-tidy and cppcheck, both without findings; F=FOLDER only that folder
+lint-tidy: $(patsubst %.c,$(BUILD)/lint/%.ok,$(call in_folders,$(SRCS)))
+$(BUILD)/lint/%.ok: $(BUILD)/obj/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo "  TIDY  $*.c"
+	@clang-tidy --quiet $*.c -- $(filter-out -Werror,$(BASE_CFLAGS) $(DEPS_CFLAGS) $(CPPFLAGS)) 2>$@.err || \
+	    { cat $@.err; exit 1; }
+	@rm -f $@.err; touch $@
+lint-cppcheck:
+	@mkdir -p $(BUILD)/lint/cppcheck
+	@printf '%s\n' $(call in_folders,$(SRCS)) | xargs -r cppcheck --quiet --std=c11 -I. -D_GNU_SOURCE \
+	    --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingInclude --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches \
+	    --suppress=unknownMacro --cppcheck-build-dir=$(BUILD)/lint/cppcheck
+
+# --- the rest
+
+.PHONY: install clean distclean deps deps-test help
+# postern and sendmail are for people, all other programs are started by postern
+install: all ## install to $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/libexec/postern $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/postern
+	@for p in $(filter-out %/postern %/sendmail,$(PROGRAMS)); do \
+	    echo install $$p; install -m 755 $$p $(DESTDIR)$(PREFIX)/libexec/postern/ || exit 1; done
+	@for p in $(filter %/postern %/sendmail,$(PROGRAMS)); do \
+	    echo install $$p; install -m 755 $$p $(DESTDIR)$(PREFIX)/sbin/ || exit 1; done
+	@for f in $(wildcard etc/*); do [ ! -f $$f ] || \
+	    install -m 644 $$f $(DESTDIR)$(PREFIX)/share/postern/ || exit 1; done
+	@for m in $(wildcard docs/man/*.[1-8]); do \
+	    install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/} || exit 1; done
+clean: ## remove what was built in $(BUILD)
+	rm -rf $(addprefix $(BUILD)/,bin lib obj test tests lint flags deps.mk) $(BUILD)/san-* $(BUILD)/debug
+distclean: ## remove build/ with every variant and all that was fetched
+	rm -rf build
+deps: ## install what building needs (make does it by itself)
+	@tools/deps.sh build $(BUILD)/deps.mk
+deps-test: deps ## install what the tests need (make check does it by itself)
+	@tools/deps.sh test
+
+help: ## this list
+	@echo "targets:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 18
+	@echo "variables: CC CFLAGS CPPFLAGS LDFLAGS PREFIX DESTDIR"
+	@echo "  BUILD=build/mine  build there instead of build/ (build/debug, build/san-...)"
+	@echo "  DEBUG=1           no optimisation that a debugger minds, -DPOSTERN_DEBUG"
+	@echo "  SAN=address,undefined | SAN=thread"
+	@echo "  WERROR=1          warnings are errors; so they are when CI is set"
+	@echo "  SANITIZE=1        whole-program tests use the sanitizers' build"
+	@echo "  TEST='NAME...'    only these scripts of check, interop, soak, bench"

@@ -1,63 +1,69 @@
 #!/bin/sh
-# fetch-peer.sh - unpack Debian packages into build/ref/root, installing nothing.
-#
-#   tools/fetch-peer.sh PACKAGE...
-#
-# Downloads each package, and whatever it depends on that this machine has not installed, with apt's own
-# client, and unpacks them (never their maintainer scripts) into build/ref/root. The tests and the benchmark
-# run real mail servers out of that folder. A package already unpacked is not looked up again: the second
-# run takes milliseconds and needs no network. REF_DIR=DIR puts everything somewhere else than build/ref.
-# Prints the root folder. Exit: 0 all there, 1 something could not be fetched, 2 usage.
+# tools/fetch-peer.sh [-d FOLDER] PACKAGE... - unpack Debian packages into FOLDER (default build/ref)
+# without installing them: nothing on the machine changes, no daemon starts, conflicting mail servers
+# stand side by side. Libraries and programs that a package depends on and the machine lacks are
+# unpacked too. What is there already is not fetched again.
+# Run a program from it with LD_LIBRARY_PATH; tests/lib/harness.py has ref() and ref_env() for that.
 set -eu
+cd "$(dirname "$0")/.."
+dir=build/ref
+[ "${1-}" = -d ] && { dir=$2; shift 2; }
+[ $# -gt 0 ] || { sed -n '2,6s/^# //p' "$0"; exit 2; }
+mkdir -p build "$dir/.have"
+if [ -z "${POSTERN_DEPS_LOCKED-}" ] && command -v flock >/dev/null; then
+    export POSTERN_DEPS_LOCKED=1
+    exec flock build/.deps.lock "$0" -d "$dir" "$@"
+fi
 
-[ $# -gt 0 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-top=$(cd "$(dirname "$0")/.." && pwd)
-ref=${REF_DIR:-$top/build/ref}
-root=$ref/root
-mkdir -p "$ref/stamp" "$ref/deb"
-for d in bin sbin lib lib64; do # one /usr, as on every Debian since 12: packages still ship /lib and /bin
-    mkdir -p "$root/usr/$d"
-    [ -e "$root/$d" ] || ln -s "usr/$d" "$root/$d"
-done
+want=
+for p; do [ -e "$dir/.have/$p" ] || want="$want $p"; done
+[ -n "$want" ] || exit 0
+command -v apt-get >/dev/null || { echo "fetch-peer: no apt-get here; cannot fetch:$want" >&2; exit 1; }
+echo "fetch-peer: unpacking$want into $dir"
 
-missing() {
-    for p; do
-        [ -e "$ref/stamp/$p" ] || echo "$p"
+apt=$PWD/build/apt
+mkdir -p "$apt/debs"
+if [ "$(id -u)" = 0 ]; then
+    apt_get() { apt-get -q -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300 "$@"; }
+else # lists of our own: those of the machine are not ours to refresh
+    mkdir -p "$apt/state/lists/partial" "$apt/cache/archives/partial"
+    apt_get() {
+        apt-get -q -o Debug::NoLocking=1 -o Dir::State="$apt/state" -o Dir::Cache="$apt/cache" \
+            -o Dir::State::status=/var/lib/dpkg/status "$@"
+    }
+fi
+# the packages, and whatever they depend on that is not installed; --simulate needs no rights
+# shellcheck disable=SC2086
+fetch() {
+    list=$(apt_get --simulate --no-install-recommends install $want) || return 1
+    need=
+    for p in $want $(printf '%s\n' "$list" | sed -n 's/^Inst \([^ ]*\) .*/\1/p'); do
+        case " $need " in *" $p "*) continue ;; esac
+        [ -e "$dir/.have/${p%%:*}" ] || need="$need $p"
     done
+    (cd "$apt/debs" && rm -f -- *.deb && apt_get download $need)
 }
-
-exec 9>"$ref/lock"
-command -v flock >/dev/null && flock 9
-want=$(missing "$@")
-[ -n "$want" ] || { echo "$root"; exit 0; }
-command -v apt-get >/dev/null || { echo "fetch-peer: apt-get not found, cannot fetch: "$want >&2; exit 1; }
-
-# One simulated installation says what is needed beside the packages; a machine that has never seen the
-# package lists gets them once.
-# shellcheck disable=SC2086  # $want and $need are lists
-plan() { apt-get install --simulate --no-install-recommends -q $want 2>"$ref/plan.err"; }
-if ! out=$(plan); then
-    [ "$(id -u)" = 0 ] && apt-get update -q >"$ref/update.log" 2>&1 || true
-    out=$(plan) || { cat "$ref/plan.err" >&2; exit 1; }
+if ! fetch >"$apt/log" 2>&1; then
+    { apt_get update && fetch; } >>"$apt/log" 2>&1 || { sleep 5; apt_get update && fetch; } >>"$apt/log" 2>&1 || {
+        tail -n 20 "$apt/log" >&2
+        echo "fetch-peer: cannot fetch$want" >&2
+        exit 1
+    }
 fi
-need=$(printf '%s\n' "$out" | awk '$1 == "Inst" { print $2 }')
-need=$(missing $(printf '%s\n' $want $need | sort -u)) # what was asked for is fetched even if installed
-
-cd "$ref/deb"
-rm -f ./*.deb
-fetch() { apt-get download -q -o APT::Sandbox::User= $need >"$ref/download.log" 2>&1; }
-if ! fetch; then # lists older than the mirror: try once with new ones
-    [ "$(id -u)" = 0 ] && apt-get update -q >"$ref/update.log" 2>&1 || true
-    fetch || { tail -n 5 "$ref/download.log" >&2; exit 1; }
-fi
-for deb in ./*.deb; do
-    name=$(dpkg-deb -f "$deb" Package)
-    # dpkg-deb -x would replace the /lib link with a folder
-    dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --keep-directory-symlink --no-same-owner
-    dpkg-deb -f "$deb" Version >"$ref/stamp/$name"
-    rm -f "$deb"
+for deb in "$apt"/debs/*.deb; do
+    dpkg-deb -x "$deb" "$dir"
 done
-cd "$top"
-left=$(missing "$@")
-[ -z "$left" ] || { echo "fetch-peer: not fetched: "$left >&2; exit 1; }
-echo "$root"
+# A -dev package links to a library that the machine may have in its own folders.
+find "$dir" -name '*.so*' -type l ! -exec test -e {} \; -print | while read -r link; do
+    name=$(basename "$(readlink "$link")")
+    for at in /lib /usr/lib /lib/*-linux-gnu* /usr/lib/*-linux-gnu*; do
+        [ -e "$at/$name" ] && { ln -sf "$at/$name" "$link"; break; }
+    done
+done
+for deb in "$apt"/debs/*.deb; do
+    : >"$dir/.have/$(dpkg-deb -f "$deb" Package)"
+done
+rm -f "$apt"/debs/*.deb
+for p in $want; do
+    [ -e "$dir/.have/$p" ] || { echo "fetch-peer: $p did not arrive" >&2; exit 1; }
+done
