@@ -1,0 +1,21 @@
+/* auth/lookup_client.h - table look-ups by authd on private/lookup, in Postfix's socketmap protocol
+ * (socketmap_table(5)): "name key". A name is a parameter whose value is a list of maps ("virtual_mailbox_maps": each
+ * map in order, first hit wins) or one map as main.cf writes it ("hash:/etc/aliases"). Only what main.cf names is
+ * served. Asynchronous, on the loop, pipelined over one connection. Layer: auth. */
+#ifndef POSTERN_AUTH_LOOKUP_CLIENT_H
+#define POSTERN_AUTH_LOOKUP_CLIENT_H
+
+#include "base/slice.h"
+
+#include <stdint.h>
+
+struct lookup_client;
+struct lookup_client *lookup_client_new(const char *socket_path);
+void lookup_client_free(struct lookup_client **l);
+
+enum lookup_rc { LOOKUP_FOUND, LOOKUP_NOTFOUND, LOOKUP_TEMP /* any failure: a 4xx, never "no such user" */ };
+/* cb comes from the loop exactly once, never from inside the call; value is valid during it. */
+void lookup_ask(struct lookup_client *l, const char *name, struct slice key,
+                void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id);
+
+#endif

@@ -1,0 +1,73 @@
+/* conf/conf.h - the configuration: main.cf parsed, every parameter typed, immutable, counted.
+ * Parameters are rows in conf/params.def; each row makes a field of struct conf of the same name as in main.cf.
+ * Layer: conf. Blocking only in conf_load_file(). */
+#ifndef POSTERN_CONF_CONF_H
+#define POSTERN_CONF_CONF_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/slice.h"
+
+/* A list parameter, split at commas and white space ({ } groups and "quotes" as Postfix keeps them whole). */
+struct conf_list {
+    const char *const *v; /* n C strings */
+    size_t n;
+};
+
+/* Row kinds in params.def: STR text ($ expanded), RAW text kept unexpanded, BOOL, INT, SIZE octets, TIME seconds... */
+struct conf {
+#define CONF_STR(name, def, doc) const char *name;
+#define CONF_RAW(name, def, doc) const char *name;
+#define CONF_BOOL(name, def, doc) bool name;
+#define CONF_INT(name, def, min, max, doc) int64_t name;
+#define CONF_SIZE(name, def, min, max, doc) int64_t name; /* octets */
+#define CONF_TIME(name, def, min, max, doc) int64_t name; /* milliseconds */
+#define CONF_LIST(name, def, doc) struct conf_list name;
+#define CONF_NOOP(name, doc) /* accepted, has no meaning here */
+#include "conf/params.def"
+    struct conf_private *priv;
+};
+
+/* One problem of a file. */
+struct conf_problem {
+    bool is_error; /* else a warning */
+    const char *file;
+    unsigned line; /* 0: no line (a default, or across lines) */
+    const char *text;
+};
+struct conf_problems {
+    struct conf_problem *v;
+    size_t n, cap;
+    size_t errors;
+};
+void conf_problem_add(struct conf_problems *ps, bool is_error, const char *file, unsigned line, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+void conf_problems_free(struct conf_problems *ps);
+
+/* Parse text (of `file`, for messages). All problems of the file are collected, not the first alone. NULL when there
+ * were errors. The result has one reference. */
+struct conf *conf_parse(struct slice text, const char *file, struct conf_problems *ps);
+struct conf *conf_load_file(const char *path, struct conf_problems *ps);
+struct conf *conf_ref(const struct conf *c); /* thread-safe count */
+void conf_unref(struct conf **c);            /* NULL-safe */
+
+/* The view of one listener: "submission" or "submissions": parameters submission_X override smtpd_X. A new reference. */
+struct conf *conf_for_service(const struct conf *c, const char *service);
+
+/* Where a parameter was set: file line, 0 when it has its default. */
+unsigned conf_line_of(const struct conf *c, const char *name);
+const char *conf_file_of(const struct conf *c);
+/* The effective value as main.cf would write it, or NULL for an unknown name. `defaults`: the default. Caller frees. */
+char *conf_value_text(const struct conf *c, const char *name, bool want_default);
+/* Any name set in the file that is not in the table (restriction classes, $mua_... ): its expanded text or NULL. */
+const char *conf_user_value(const struct conf *c, const char *name);
+
+/* The parameter table, for `postern config` and the manual. */
+struct conf_param {
+    const char *name, *type, *def, *doc;
+    bool is_noop;
+    int64_t min, max;
+};
+const struct conf_param *conf_params(size_t *n);
+
+#endif

@@ -1,0 +1,38 @@
+/* core/work.h - jobs off the loop: SQLite, files, password hashes. A pool's threads start with its first job,
+ * so after rights were dropped, and end after a minute without work. Layer: core. */
+#ifndef POSTERN_CORE_WORK_H
+#define POSTERN_CORE_WORK_H
+
+#include "base/list.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct work_pool;
+
+enum work_rc {
+    WORK_DONE,
+    WORK_YIELD, /* put me behind the others that wait, then run me again: fair turns */
+    WORK_PARK   /* keep me aside until work_resume() (e.g. output is full) */
+};
+
+/* Embedded in what the owner allocates; nobody touches that memory but `run` between submit and `done`. */
+struct work_job {
+    enum work_rc (*run)(struct work_job *); /* on a pool thread */
+    void (*done)(struct work_job *);        /* on the loop, after WORK_DONE; may free the job */
+    void (*parked)(struct work_job *);      /* on the loop, after WORK_PARK; may be NULL */
+    struct list link;                       /* the pool's */
+    struct work_pool *pool;
+};
+
+/* threads >= 1. name shows in thread names. max_queued 0: no bound (the caller bounds what it submits). */
+struct work_pool *work_pool_new(const char *name, unsigned threads, size_t max_queued);
+/* False when max_queued jobs wait already: answer "try later". On the loop. */
+bool work_submit(struct work_pool *p, struct work_job *j);
+void work_resume(struct work_job *j); /* a parked job runs again. On the loop */
+/* Jobs submitted and not yet done. */
+size_t work_pending(const struct work_pool *p);
+/* Wait for the running jobs, drop no job: all queued ones run and their done functions are called. */
+void work_pool_free(struct work_pool **p);
+
+#endif

@@ -1,0 +1,197 @@
+/* store/store.h - users' mail: Maildir++ folders with a SQLite index beside them. Everything here blocks (files,
+ * SQLite): call it on a work pool, except where a function says "loop". Handles of one user may be used by several
+ * threads at once; a view belongs to one job at a time. Layer: store.
+ *
+ * Mailbox names are UTF-8, separator '.', "INBOX" first; on disk modified UTF-7 (".Sent", ".Archive.2026").
+ * The promises of docs/architecture.md on UIDs, MODSEQs and durability are kept here. */
+#ifndef POSTERN_STORE_STORE_H
+#define POSTERN_STORE_STORE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "conf/conf.h"
+
+enum {
+    STORE_NAME_MAX_OCTETS = 1000, /* a mailbox name in UTF-8; each level on disk must fit NAME_MAX */
+    STORE_DEPTH_MAX = 32,
+    STORE_KEYWORDS_MAX = 64,      /* per mailbox; the first 26 also as letters in file names */
+    STORE_KEYWORD_MAX_OCTETS = 100
+};
+
+struct store; /* one a process */
+int store_new(const struct conf *c, struct store **out, struct err *e);
+void store_free(struct store **s);
+
+/* ---- a user ---- */
+struct store_user; /* counted; the index database behind it is opened on need and kept in a bounded LRU */
+/* name "u@d". mail: userdb's mail location when set, else empty for mail_location. Makes the Maildir when absent. */
+int store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out, struct err *e);
+void store_user_close(struct store_user **u);
+
+/* ---- flags ---- */
+enum {
+    STORE_SEEN = 1, STORE_ANSWERED = 2, STORE_FLAGGED = 4, STORE_DELETED = 8, STORE_DRAFT = 16,
+    STORE_RECENT = 32 /* this view's alone */
+};
+struct store_flags {
+    uint32_t sys;
+    uint64_t kw; /* bit i: the mailbox's keyword i */
+};
+
+/* ---- mailboxes ---- */
+enum {
+    STORE_MB_NOSELECT = 1, STORE_MB_NONEXISTENT = 2, STORE_MB_HAS_CHILDREN = 4, STORE_MB_SUBSCRIBED = 8,
+    STORE_MB_USE_DRAFTS = 16, STORE_MB_USE_SENT = 32, STORE_MB_USE_TRASH = 64, STORE_MB_USE_JUNK = 128,
+    STORE_MB_USE_ARCHIVE = 256, STORE_MB_USE_ALL = 512, STORE_MB_USE_FLAGGED = 1024,
+    STORE_MB_UNMARKED = 2048, STORE_MB_MARKED = 4096
+};
+struct store_mailbox {
+    char *name;      /* UTF-8 */
+    unsigned attrs;  /* STORE_MB_* */
+};
+struct store_mailboxes {
+    struct store_mailbox *v; /* sorted by name, INBOX first; parents that do not exist are there as NONEXISTENT */
+    size_t n;
+};
+/* All mailboxes; subscribed names that do not exist are included as NONEXISTENT | SUBSCRIBED. */
+int store_list(struct store_user *u, struct store_mailboxes *out, struct err *e);
+void store_mailboxes_free(struct store_mailboxes *m);
+
+/* ERR_CLIENT: the name is not allowed; ERR_EXISTS; ERR_NOTFOUND. use: STORE_MB_USE_* or 0 (RFC 6154). */
+int store_create(struct store_user *u, struct slice name, unsigned use, struct err *e);
+int store_delete(struct store_user *u, struct slice name, struct err *e); /* children stay; then it is NOSELECT */
+int store_rename(struct store_user *u, struct slice from, struct slice to, struct err *e); /* INBOX: moves its mail */
+/* Any valid name may be subscribed, existing or not. */
+int store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e);
+
+struct store_status {
+    uint32_t messages, recent, unseen, deleted, uidnext, uidvalidity;
+    uint64_t highestmodseq, size_octets;
+    char mailbox_id[40]; /* object id, RFC 8474 */
+};
+int store_status(struct store_user *u, struct slice name, struct store_status *out, struct err *e);
+
+/* ---- a selected mailbox: one session's view ---- */
+struct store_view;
+int store_select(struct store_user *u, struct slice name, bool is_readonly, struct store_view **out, struct err *e);
+void store_unselect(struct store_view **v);
+
+struct store_box {
+    uint32_t exists, recent, first_unseen_seq, uidnext, uidvalidity;
+    uint64_t highestmodseq;
+    bool is_readonly, keywords_full;
+    char mailbox_id[40];
+};
+void store_view_box(const struct store_view *v, struct store_box *out);
+struct slice store_view_name(const struct store_view *v);
+/* Keyword i of the mailbox, or NULL past the last (names keep their place as long as the view lives). */
+const char *store_view_keyword(const struct store_view *v, size_t i);
+
+struct store_row { /* what is always at hand */
+    uint32_t uid;
+    struct store_flags flags; /* with STORE_RECENT where it applies */
+    uint64_t modseq;
+};
+/* seq 1..exists. False out of range. Never touches the disk. */
+bool store_view_row(const struct store_view *v, uint32_t seq, struct store_row *out);
+/* The sequence number of a UID, or 0; and of the first UID at least that (exists + 1 when none). */
+uint32_t store_view_seq(const struct store_view *v, uint32_t uid);
+uint32_t store_view_seq_at_least(const struct store_view *v, uint32_t uid);
+
+/* Bring the view up to date with the mailbox. Expunges are applied to sequence numbers only when allow_expunge; else
+ * they wait, and the gone messages answer with ERR_NOTFOUND when read. Arrays are malloc'ed: store_changes_free(). */
+struct store_changes {
+    uint32_t *expunged; /* sequence numbers in the order to announce (each as of the ones before) */
+    uint32_t *vanished; /* the same messages' UIDs */
+    size_t n_expunged;
+    uint32_t *changed;  /* sequence numbers, ascending, after the expunges: flags or modseq differ; own silent ones left out */
+    size_t n_changed;
+    bool exists_changed, recent_changed, keywords_changed;
+    bool is_gone; /* the mailbox was deleted */
+    bool is_invalid; /* UIDVALIDITY changed under us: end the session */
+};
+int store_view_sync(struct store_view *v, bool allow_expunge, struct store_changes *out, struct err *e);
+void store_changes_free(struct store_changes *c);
+
+/* Loop: call fn(arg) on the loop when the mailbox may have changed (this process, another one, a foreign program);
+ * at most once until the next store_view_sync(). fn NULL: stop. Must be stopped before store_unselect(). */
+void store_view_watch(struct store_view *v, void (*fn)(void *arg), void *arg);
+/* Loop: another process said that this user's mailbox changed (the notify socket of imapd). */
+void store_notified(struct store *s, struct slice datagram);
+
+/* ---- reading messages ---- */
+enum { /* what store_fetch() shall fill */
+    STORE_GET_SIZE = 1, STORE_GET_DATE = 2, STORE_GET_ENVELOPE = 4, STORE_GET_BODYSTRUCTURE = 8, STORE_GET_BODY = 16,
+    STORE_GET_SAVEDATE = 32, STORE_GET_IDS = 64, STORE_GET_HEADERS = 128 /* the usual header fields, see store_msg */
+};
+struct store_msg {
+    uint32_t uid;
+    uint64_t size_octets;    /* RFC822.SIZE: with CRLF line ends */
+    int64_t internaldate_unix_s;
+    int16_t tz_minutes;      /* to print it in */
+    int64_t savedate_unix_s;
+    struct slice envelope;   /* as FETCH ENVELOPE sends it, with the parentheses */
+    struct slice bodystructure, body;
+    char email_id[40], thread_id[40];
+    struct buf mem;          /* what the slices point into: store_msg_free() */
+};
+/* From the index; what is not cached yet is computed from the file and kept. ERR_NOTFOUND: expunged. */
+int store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out, struct err *e);
+void store_msg_free(struct store_msg *m);
+
+/* The message's octets with CRLF line ends (the file itself when it has them, converted memory when it has LF). */
+struct store_file;
+int store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e);
+struct slice store_file_octets(const struct store_file *f);
+void store_file_close(struct store_file **f);
+
+/* ---- changing messages ---- */
+struct store_uid_range { uint32_t first, last; }; /* inclusive */
+struct store_uids { /* sorted, merged */
+    struct store_uid_range *v;
+    size_t n, cap;
+};
+int store_uids_add(struct store_uids *s, uint32_t first, uint32_t last); /* any order; merges */
+bool store_uids_has(const struct store_uids *s, uint32_t uid);
+size_t store_uids_count(const struct store_uids *s);
+void store_uids_free(struct store_uids *s);
+
+/* Index of a keyword in this mailbox, made when absent and `create`; -1: too many or not valid (e). */
+int store_keyword(struct store_view *v, struct slice name, bool create, struct err *e);
+
+enum store_op { STORE_SET, STORE_ADD, STORE_REMOVE };
+struct store_flag_change {
+    enum store_op op;
+    struct store_flags flags;
+    bool is_silent;            /* do not report these to this view's next sync (FLAGS.SILENT) */
+    bool has_unchangedsince;   /* RFC 7162 */
+    uint64_t unchangedsince;
+};
+/* modified (may be NULL): UIDs left alone because of unchangedsince. */
+int store_change_flags(struct store_view *v, const struct store_uids *uids, const struct store_flag_change *ch,
+                       struct store_uids *modified, struct err *e);
+
+/* Expunge what has \Deleted, of uids only when not NULL. The view hears of it at its next sync. */
+int store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e);
+
+struct store_copied { /* COPYUID: from[i] became to[i]; both ascending */
+    uint32_t uidvalidity;
+    uint32_t *from, *to;
+    size_t n;
+};
+/* All or nothing. ERR_NOTFOUND: no such destination ([TRYCREATE]). is_move: gone from the view's mailbox after. */
+int store_copy(struct store_view *v, const struct store_uids *uids, struct slice to, bool is_move,
+               struct store_copied *out, struct err *e);
+void store_copied_free(struct store_copied *c);
+
+/* APPEND of several messages, all or nothing: begin, then for each message: start, octets, end; then commit. */
+struct store_append;
+int store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out, struct err *e);
+int store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords, size_t n_keywords,
+                     int64_t internaldate_unix_s /* 0: now */, int16_t tz_minutes, struct err *e);
+int store_append_octets(struct store_append *a, struct slice s, struct err *e); /* CRLF as from the wire */
+/* uids: n of them, malloc'ed. Durable when it returns 0. */
+int store_append_commit(struct store_append **a, uint32_t *uidvalidity, uint32_t **uids, size_t *n, struct err *e);
+void store_append_abort(struct store_append **a);
+
+#endif

@@ -1,0 +1,16 @@
+/* tls/digest.h - digests and MACs by OpenSSL. Layer: tls. Reentrant. */
+#ifndef POSTERN_TLS_DIGEST_H
+#define POSTERN_TLS_DIGEST_H
+
+#include "base/slice.h"
+
+enum digest_kind { DIGEST_MD5, DIGEST_SHA1, DIGEST_SHA256, DIGEST_SHA512 };
+enum { DIGEST_MAX_OCTETS = 64 };
+
+/* Octets written to out; 0 on failure (the algorithm is switched off in this OpenSSL). */
+size_t digest(enum digest_kind k, struct slice in, unsigned char out[DIGEST_MAX_OCTETS]);
+size_t digest_hmac(enum digest_kind k, struct slice key, struct slice in, unsigned char out[DIGEST_MAX_OCTETS]);
+/* Constant-time comparison. */
+bool digest_equal(const void *a, const void *b, size_t n);
+
+#endif
