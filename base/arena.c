@@ -36,7 +36,7 @@ struct arena_block {
 static struct arena_block *
 arena_add_block(struct arena *a, size_t n)
 {
-    size_t size = a->head == NULL ? ARENA_FIRST_OCTETS
+    size_t size = a->head == NULL                          ? ARENA_FIRST_OCTETS
                   : a->head->size < ARENA_BLOCK_OCTETS / 4 ? a->head->size * 4
                                                            : ARENA_BLOCK_OCTETS;
     bool is_odd = n > size / 2; /* has a block to itself, and the head is filled further */
