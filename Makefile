@@ -8,7 +8,7 @@
 # Folders, tiers and vendor libraries are in tools/layers.list.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables --output-sync=target
-ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL),0) # a -j on the command line wins
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 .DELETE_ON_ERROR:

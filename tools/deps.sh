@@ -13,7 +13,7 @@ group=${1:?which group} mk=${2-}
 
 row_is_there() {
     case $group:$1 in
-    interop:*) [ -e "build/ref/$1" ] ;;
+    interop:*) [ -e "build/ref/.have/$2" ] ;;
     *:perl:*) perl -M"${1#perl:}" -e 1 2>/dev/null ;;
     test:* | build:pkg-config) command -v "$1" >/dev/null 2>&1 ;;
     build:*) pkg-config --exists "$1" 2>/dev/null ;;
@@ -21,7 +21,7 @@ row_is_there() {
 }
 find_missing() {
     missing=$(grep "^$group " tools/packages.list | while read -r _ what package; do
-        row_is_there "$what" || printf ' %s' "$package"
+        row_is_there "$what" "$package" || printf ' %s' "$package"
     done)
 }
 # Debian starts a daemon when it installs one unless policy-rc.d says no.
