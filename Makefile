@@ -94,8 +94,9 @@ same = $(and $(findstring [$(1)],[$(2)]),$(findstring [$(2)],[$(1)]))
 COMPILE = $(CC) $(BASE_CFLAGS) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK = $(CC) $(BASE_LDFLAGS) $(DEPS_LDFLAGS) $(CFLAGS) $(LDFLAGS)
 
-.PHONY: all
+.PHONY: all libs
 all: $(PROGRAMS) ## build every program (default)
+libs: $(foreach f,$(or $(F),$(FOLDERS)),$(call lib,$(f))) ## compile everything; F=FOLDER only that folder
 
 ifdef DEPS_READY
 $(call keep,$(BUILD)/flags,$(COMPILE) $(LINK))
@@ -149,7 +150,7 @@ RUN = $(if $(filter-out 0,$(SANITIZE)),$(SAN_MAKE),$(THIS_MAKE)) run-tests KIND=
 .PHONY: check interop soak bench quickstart run-tests
 check: ## layers, unit tests under sanitizers, whole-program tests (with sanitizers too if SANITIZE=1)
 	+@tools/deps.sh test
-	+@tools/sum '$(THIS_MAKE) check-layers' '$(THIS_MAKE) all' '$(SAN_MAKE) unit' '$(RUN)check'
+	+@tools/sum '$(THIS_MAKE) check-layers' '$(THIS_MAKE) all libs' '$(SAN_MAKE) unit' '$(RUN)check'
 interop: ## whole-program tests against Postfix, Dovecot and MariaDB, unpacked in build/ref
 	+@tools/deps.sh test
 	+@tools/deps.sh interop
