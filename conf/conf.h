@@ -16,14 +16,14 @@ struct conf_list {
 
 /* Row kinds in params.def: STR text ($ expanded), RAW text kept unexpanded, BOOL, INT, SIZE octets, TIME seconds... */
 struct conf {
-#define CONF_STR(name, def, doc) const char *name;
-#define CONF_RAW(name, def, doc) const char *name;
-#define CONF_BOOL(name, def, doc) bool name;
-#define CONF_INT(name, def, min, max, doc) int64_t name;
+#define CONF_STR(name, def, doc)            const char *name;
+#define CONF_RAW(name, def, doc)            const char *name;
+#define CONF_BOOL(name, def, doc)           bool name;
+#define CONF_INT(name, def, min, max, doc)  int64_t name;
 #define CONF_SIZE(name, def, min, max, doc) int64_t name; /* octets */
 #define CONF_TIME(name, def, min, max, doc) int64_t name; /* milliseconds */
-#define CONF_LIST(name, def, doc) struct conf_list name;
-#define CONF_NOOP(name, doc) /* accepted, has no meaning here */
+#define CONF_LIST(name, def, doc)           struct conf_list name;
+#define CONF_NOOP(name, doc)                /* accepted, has no meaning here */
 #include "conf/params.def"
     struct conf_private *priv;
 };
@@ -40,8 +40,8 @@ struct conf_problems {
     size_t n, cap;
     size_t errors;
 };
-void conf_problem_add(struct conf_problems *ps, bool is_error, const char *file, unsigned line, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+void conf_problem_add(struct conf_problems *ps, bool is_error, const char *file, unsigned line,
+                      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void conf_problems_free(struct conf_problems *ps);
 
 /* Parse text (of `file`, for messages). All problems of the file are collected, not the first alone. NULL when there

@@ -1,0 +1,147 @@
+/* conf/conf_test.c - main.cf's syntax, expansion, types, views. */
+#include "conf/conf.h"
+
+#include "base/test.h"
+
+#include <stdlib.h>
+
+/* Parse; the value of `name` as text, or the first problem. */
+static const char *
+value_of(const char *text, const char *name, char *out, size_t octets)
+{
+    struct conf_problems ps = { 0 };
+    struct conf *c = conf_parse(sl_z(text), "main.cf", &ps);
+    const char *v = c != NULL ? conf_user_value(c, name) : NULL;
+
+    snprintf(out, octets, "%s", v != NULL ? v : ps.n > 0 ? ps.v[ps.n - 1].text : "(null)");
+    conf_unref(&c);
+    conf_problems_free(&ps);
+    return out;
+}
+
+TEST(expansion)
+{
+    static const struct {
+        const char *text, *name, *want;
+    } t[] = {
+        { "a = 1\n", "a", "1" },
+        { "a = one\n two\n#x\n\n   three\n", "a", "one two three" },
+        { "a = x\nb = $a-${a}-$(a)\n", "b", "x-x-x" },
+        { "a = $$5\n", "a", "$5" },
+        { "a = 1\nb = ${a?yes}${a:no}\n", "b", "yes" },
+        { "a =\nb = ${a?yes}${a:no}\n", "b", "no" },
+        { "a = 1\nb = ${a?{yes}:{no}}\n", "b", "yes" },
+        { "a =\nb = ${a?{yes}:{no}}\n", "b", "no" },
+        { "a = 3\nb = ${{$a} >= {3} ? {new} : {old}}\n", "b", "new" },
+        { "a = 2\nb = ${{$a} >= {10} ? {new} : {old}}\n", "b", "old" },
+        { "b = ${nothing}x\n", "b", "x" },
+        { "b = a:b?c\n", "b", "a:b?c" },
+        { "myhostname = mx.example.com\n", "mydomain", "example.com" },
+        { "myhostname = mx.example.com\n", "smtpd_banner", "mx.example.com ESMTP Postfix" },
+        { "a = $b\nb = $a\nmyorigin = $a\n", "a",
+          "myorigin: unreasonable macro call nesting: \"$b\"" },
+        { "myorigin = ${x\n", "a", "myorigin: '{' without '}' in \"{x\"" },
+        { "# c\n  # d\na = 1 # no comment\n", "a", "1 # no comment" },
+        { "a = 1\r\nb = 2\r\n", "a", "1" },
+    };
+    char got[512];
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
+        CHECK_EQ_STR(value_of(t[i].text, t[i].name, got, sizeof(got)), t[i].want);
+}
+
+/* All problems at once, each with its line. */
+TEST(problems)
+{
+    static const char text[] = "biff = maybe\n"
+                               "no equals sign\n"
+                               "smtpd_timeout = 30x\n"
+                               "smtpd_recipient_limit = 0\n"
+                               "invalid_hostname_reject_code = 5xx\n"
+                               "smtpd_use_tls = maybe\n"
+                               "submission_recipient_limit = many\n"
+                               "  continued\n"
+                               "frobnicate = 1\n";
+    static const struct {
+        unsigned line;
+        bool is_error;
+    } want[] = { { 2, true }, { 3, true }, { 4, true }, { 5, true }, { 6, true }, { 9, false } };
+    struct conf_problems ps = { 0 };
+    struct conf *c = conf_parse(sl_z(text), "main.cf", &ps);
+
+    CHECK(c == NULL);
+    for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < ps.n; k++)
+            found = found || (ps.v[k].line == want[i].line && ps.v[k].is_error == want[i].is_error);
+        if (!found)
+            fprintf(stderr, "no problem told for line %u\n", want[i].line);
+        CHECK(found);
+    }
+    CHECK_EQ_INT(ps.errors, 5);
+    conf_problems_free(&ps);
+}
+
+TEST(types)
+{
+    struct conf_problems ps = { 0 };
+    struct conf *c = conf_parse(
+        SL("smtpd_timeout = 2m\nminimal_backoff_time = 180\n"
+           "mynetworks = 127.0.0.0/8 [::1]/128,10.0.0.0/8\n"
+           "smtpd_helo_restrictions =\n   check_helo_access { inline:{a=b, c=d} x },\n  permit\n"),
+        "main.cf", &ps);
+
+    CHECK(c != NULL);
+    if (c == NULL)
+        return;
+    CHECK_EQ_INT(c->smtpd_timeout, 120000);
+    CHECK_EQ_INT(c->minimal_backoff_time, 180000);
+    CHECK_EQ_INT(c->mynetworks.n, 3);
+    CHECK_EQ_STR(c->mynetworks.v[1], "[::1]/128");
+    CHECK_EQ_INT(c->smtpd_helo_restrictions.n, 3);
+    CHECK_EQ_STR(c->smtpd_helo_restrictions.v[1], "{ inline:{a=b, c=d} x }");
+    CHECK_EQ_INT(conf_line_of(c, "mynetworks"), 3);
+    CHECK_EQ_INT(conf_line_of(c, "mydestination"), 0);
+    conf_unref(&c);
+    conf_problems_free(&ps);
+}
+
+TEST(views)
+{
+    struct conf_problems ps = { 0 };
+    struct conf *c = conf_parse(SL("smtpd_timeout = 30s\nsmtpd_client_restrictions = permit\n"
+                                   "submissions_timeout = 60s\nsubmission_helo_required = yes\n"),
+                                "main.cf", &ps);
+    struct conf *s = conf_for_service(c, "submission"), *t = conf_for_service(c, "submissions");
+
+    CHECK_EQ_INT(ps.n, 0);
+    CHECK_EQ_INT(s->smtpd_timeout, 30000);
+    CHECK_EQ_INT(t->smtpd_timeout, 60000);
+    CHECK(s->smtpd_helo_required && !t->smtpd_helo_required && !c->smtpd_helo_required);
+    CHECK_EQ_STR(s->smtpd_tls_security_level, "encrypt");
+    CHECK_EQ_STR(c->smtpd_tls_security_level, "");
+    CHECK(t->smtpd_tls_wrappermode && !s->smtpd_tls_wrappermode);
+    CHECK_EQ_INT(s->smtpd_client_restrictions.n, 2);
+    CHECK_EQ_STR(s->smtpd_client_restrictions.v[0], "permit_sasl_authenticated");
+    conf_unref(&s);
+    conf_unref(&t);
+    conf_unref(&c);
+    conf_problems_free(&ps);
+}
+
+/* Every default of the table is itself a good value. */
+TEST(defaults)
+{
+    struct conf_problems ps = { 0 };
+    struct conf *c = conf_parse(SL(""), "main.cf", &ps);
+
+    for (size_t i = 0; i < ps.n; i++)
+        fprintf(stderr, "%s\n", ps.v[i].text);
+    CHECK_EQ_INT(ps.n, 0);
+    CHECK(c != NULL);
+    conf_unref(&c);
+    conf_problems_free(&ps);
+}
+
+TEST_MAIN()

@@ -1,0 +1,188 @@
+/* conf/expand.c - $name, $(name), ${name}, ${name?text}, ${name:text}, ${name?{a}:{b}} and
+ * ${{a} == {b} ? {c} : {d}} as postconf(5) has them. */
+#include "conf/conf_int.h"
+
+static int expand(const struct conf_private *p, struct slice raw, struct buf *out, unsigned depth,
+                  struct err *e);
+
+/* s starts with `open`: its body up to the matching `close`; *in steps past it. */
+static int
+take_group(struct slice *in, char open, char close, struct slice *body, struct err *e)
+{
+    size_t level = 0;
+
+    for (size_t i = 0; i < in->n; i++) {
+        if (in->p[i] == open)
+            level++;
+        else if (in->p[i] == close && --level == 0) {
+            *body = sl_n(in->p + 1, i - 1);
+            *in = sl_from(*in, i + 1);
+            return 0;
+        }
+    }
+    return err_set(e, ERR_CONFIG, "'%c' without '%c' in \"%.*s\"", open, close, SL_ARG(*in));
+}
+
+static size_t
+name_length(struct slice s)
+{
+    size_t n = 0;
+
+    while (n < s.n && (sl_is_alnum_char(s.p[n]) || s.p[n] == '_'))
+        n++;
+    return n;
+}
+
+static int
+expand_name(const struct conf_private *p, struct slice name, struct buf *out, unsigned depth,
+            struct err *e)
+{
+    struct conf_entry *en = NULL;
+    const char *raw = conf_raw_value(p, name, &en);
+
+    if (en != NULL)
+        en->is_used = true;
+    return raw == NULL ? 0 : expand(p, sl_z(raw), out, depth + 1, e);
+}
+
+/* One branch of a conditional: "{text}", or bare text up to the end, colons and all. */
+static int
+take_branch(struct slice *in, struct slice *branch, struct err *e)
+{
+    *in = sl_trim(*in);
+    if (sl_starts(*in, '{'))
+        return take_group(in, '{', '}', branch, e);
+    *branch = *in;
+    *in = sl_from(*in, in->n);
+    return 0;
+}
+
+/* What follows the condition: "?yes", ":no", "?{yes}:{no}". */
+static int
+expand_choice(const struct conf_private *p, struct slice rest, bool is_true, struct buf *out,
+              unsigned depth, struct err *e)
+{
+    struct slice yes = { 0 }, no = { 0 };
+
+    if (sl_take_char(&rest, '?')) {
+        if (take_branch(&rest, &yes, e) < 0)
+            return -1;
+        rest = sl_trim(rest);
+        if (sl_take_char(&rest, ':') && take_branch(&rest, &no, e) < 0)
+            return -1;
+    } else if (sl_take_char(&rest, ':')) {
+        if (take_branch(&rest, &no, e) < 0)
+            return -1;
+    }
+    if (sl_trim(rest).n > 0)
+        return err_set(e, ERR_CONFIG, "cannot read \"%.*s\" in a ${...}", SL_ARG(rest));
+    return expand(p, is_true ? yes : no, out, depth + 1, e);
+}
+
+/* "{a} op {b}" */
+static int
+compare(const struct conf_private *p, struct slice *in, bool *is_true, unsigned depth,
+        struct err *e)
+{
+    static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">" };
+    struct slice sides[2];
+    struct buf text[2] = { { .max = CONF_VALUE_MAX_OCTETS }, { .max = CONF_VALUE_MAX_OCTETS } };
+    uint64_t num[2];
+    size_t op = 0;
+    int c, rc = -1;
+
+    if (take_group(in, '{', '}', &sides[0], e) < 0)
+        return -1;
+    *in = sl_trim(*in);
+    while (op < 6 && !sl_take_prefix(in, sl_z(ops[op])))
+        op++;
+    *in = sl_trim(*in);
+    if (op == 6 || !sl_starts(*in, '{'))
+        return err_set(e, ERR_CONFIG, "expected {a} == {b} before \"%.*s\"", SL_ARG(*in));
+    if (take_group(in, '{', '}', &sides[1], e) < 0)
+        return -1;
+    *in = sl_trim(*in);
+    if (expand(p, sides[0], &text[0], depth + 1, e) < 0 ||
+        expand(p, sides[1], &text[1], depth + 1, e) < 0)
+        goto out;
+    /* Numbers compare as numbers, else as text. */
+    if (sl_to_u64(sl_trim(buf_slice(&text[0])), &num[0]) &&
+        sl_to_u64(sl_trim(buf_slice(&text[1])), &num[1]))
+        c = num[0] < num[1] ? -1 : num[0] > num[1];
+    else
+        c = sl_cmp(sl_trim(buf_slice(&text[0])), sl_trim(buf_slice(&text[1])));
+    *is_true = op == 0   ? c == 0
+               : op == 1 ? c != 0
+               : op == 2 ? c <= 0
+               : op == 3 ? c >= 0
+               : op == 4 ? c < 0
+                         : c > 0;
+    rc = 0;
+out:
+    buf_free(&text[0]);
+    buf_free(&text[1]);
+    return rc;
+}
+
+/* The inside of ${...} or $(...). */
+static int
+expand_group(const struct conf_private *p, struct slice in, struct buf *out, unsigned depth,
+             struct err *e)
+{
+    struct buf value = { .max = CONF_VALUE_MAX_OCTETS };
+    struct slice name;
+    bool is_true = false;
+    int rc;
+
+    in = sl_trim(in);
+    if (sl_starts(in, '{'))
+        return compare(p, &in, &is_true, depth, e) < 0
+                   ? -1
+                   : expand_choice(p, in, is_true, out, depth, e);
+    name = sl_head(in, name_length(in));
+    in = sl_from(in, name.n);
+    if (name.n == 0)
+        return err_set(e, ERR_CONFIG, "expected a parameter name at \"${%.*s\"", SL_ARG(in));
+    if (in.n == 0)
+        return expand_name(p, name, out, depth, e);
+    rc = expand_name(p, name, &value, depth, e);
+    is_true = buf_slice(&value).n > 0;
+    buf_free(&value);
+    return rc < 0 ? -1 : expand_choice(p, sl_trim(in), is_true, out, depth, e);
+}
+
+static int
+expand(const struct conf_private *p, struct slice raw, struct buf *out, unsigned depth,
+       struct err *e)
+{
+    struct slice text, body;
+    int rc = 0;
+
+    if (depth > CONF_EXPAND_DEPTH_MAX)
+        return err_set(e, ERR_CONFIG, "unreasonable macro call nesting: \"%.*s\"", SL_ARG(raw));
+    while (rc == 0 && sl_take_until(&raw, '$', &text)) {
+        if (buf_adds(out, text) < 0)
+            return err_set(e, ERR_CONFIG, "value longer than %d octets", CONF_VALUE_MAX_OCTETS);
+        if (sl_take_char(&raw, '$')) {
+            rc = buf_addc(out, '$');
+        } else if (sl_starts(raw, '{') || sl_starts(raw, '(')) {
+            rc = sl_starts(raw, '{') ? take_group(&raw, '{', '}', &body, e)
+                                     : take_group(&raw, '(', ')', &body, e);
+            if (rc == 0)
+                rc = expand_group(p, body, out, depth, e);
+        } else {
+            body = sl_head(raw, name_length(raw));
+            raw = sl_from(raw, body.n);
+            rc = body.n == 0 ? buf_addc(out, '$') : expand_name(p, body, out, depth, e);
+        }
+    }
+    if (rc == 0 && buf_adds(out, raw) < 0)
+        return err_set(e, ERR_CONFIG, "value longer than %d octets", CONF_VALUE_MAX_OCTETS);
+    return rc;
+}
+
+int
+conf_expand(const struct conf_private *p, struct slice raw, struct buf *out, struct err *e)
+{
+    return expand(p, raw, out, 0, e);
+}
