@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # tools/env.sh - sourced from the top folder: use what tools/deps.sh unpacked into build/deps, if it
 # had to. What is installed on the machine comes first.
 if [ -d build/deps/usr ]; then
