@@ -1,0 +1,80 @@
+/* cli/postern_main.c - `postern [-c FILE] COMMAND ...`: find the command's row and run it. */
+#include "cli/cli.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct cli_command *const commands[] = {
+    &cmd_serve, &cmd_check, &cmd_config, &cmd_sql,    &cmd_domain, &cmd_user,
+    &cmd_alias, &cmd_queue, &cmd_reload, &cmd_status, &cmd_stop,
+};
+
+static const char default_conf_path[] = "/etc/postfix/main.cf";
+
+static void
+print_summary(FILE *to)
+{
+    fputs("usage: postern [-c FILE] COMMAND [ARGUMENT ...]\n"
+          "A whole mail server: SMTP, submission, IMAP, POP3, LMTP, queue and users.\n\n",
+          to);
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(to,
+            "\n  -c FILE  the configuration, in Postfix's syntax (default: %s)\n"
+            "  postern help COMMAND tells more of one.\n",
+            default_conf_path);
+}
+
+static const struct cli_command *
+find(const char *name)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+static int
+print_help(const struct cli_command *c)
+{
+    printf("NAME\n    postern %s - %s\n\nSYNOPSIS\n    postern [-c FILE] %s\n\n%s", c->name,
+           c->summary, c->usage, c->help);
+    return EXIT_OK;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct cli_args a = { .conf_path = default_conf_path };
+    const struct cli_command *c;
+    int at = 1;
+
+    if (at + 1 < argc && strcmp(argv[at], "-c") == 0) {
+        a.conf_path = argv[at + 1];
+        at += 2;
+    }
+    if (at >= argc || argv[at][0] == '-' || strcmp(argv[at], "help") == 0) {
+        bool is_asked =
+            at < argc && (strcmp(argv[at], "help") == 0 || strcmp(argv[at], "--help") == 0 ||
+                          strcmp(argv[at], "-h") == 0);
+
+        c = is_asked && at + 1 < argc ? find(argv[at + 1]) : NULL;
+        if (c != NULL)
+            return print_help(c);
+        print_summary(is_asked ? stdout : stderr);
+        return is_asked && at + 1 >= argc ? EXIT_OK : EXIT_USAGE_ERROR;
+    }
+    c = find(argv[at]);
+    if (c == NULL) {
+        fprintf(stderr, "postern: no command \"%s\"; see postern help\n", argv[at]);
+        return EXIT_USAGE_ERROR;
+    }
+    a.argc = argc - at;
+    a.argv = argv + at;
+    for (int i = 1; i < a.argc; i++)
+        if (strcmp(a.argv[i], "--help") == 0)
+            return print_help(c);
+    return c->run(&a);
+}
