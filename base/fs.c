@@ -243,7 +243,7 @@ fs_sync_fd(int fd, struct err *e)
 
 static int remove_at(int dir_fd, const char *name, struct err *e);
 
-/* Everything in the folder d; passes until one finds nothing, as names may be skipped while others go. */
+/* Everything in the folder d, until a pass finds nothing: names may be skipped while others go. */
 static int
 remove_entries(DIR *d, struct err *e)
 {

@@ -177,25 +177,36 @@ line_add_json(struct line *l, struct slice s)
     }
 }
 
-/* Space, key and value for kv, comma, key and value for JSON. The value is cut after `most` octets. */
-static void
-line_add_text(struct line *l, enum log_format fmt, const char *key, struct slice v, size_t most)
+/* A kv value that needs no quotes. */
+static bool
+is_bare(struct slice v)
 {
-    bool is_bare = fmt == LOG_FMT_KV && v.n > 0;
+    for (size_t i = 0; i < v.n; i++) {
+        if (!is_print((unsigned char)v.p[i]) || strchr(" \"\\", v.p[i]) != NULL)
+            return false;
+    }
+    return v.n > 0;
+}
+
+/* Space, key and value for kv; comma, key and value for JSON. The sentence is quoted always, and
+ * cut by the line only; a field at LOG_VALUE_OCTETS. */
+static void
+line_add_text(struct line *l, enum log_format fmt, const char *key, struct slice v, bool is_field)
+{
+    bool has_quotes = fmt == LOG_FMT_JSON || !is_field || !is_bare(v);
     size_t limit = l->limit;
 
-    for (size_t i = 0; is_bare && i < v.n; i++)
-        is_bare = is_print((unsigned char)v.p[i]) && memchr(" \"\\", v.p[i], 3) == NULL;
-    line_addf(l, fmt == LOG_FMT_JSON ? ",\"%s\":\"" : is_bare ? " %s=" : " %s=\"", key);
+    line_addf(l, fmt == LOG_FMT_JSON ? ",\"%s\":\"" : has_quotes ? " %s=\"" : " %s=", key);
     if (l->is_full)
         return;
-    line_set_limit(l, most < limit - l->n ? l->n + most : limit);
+    if (is_field && LOG_VALUE_OCTETS < limit - l->n)
+        line_set_limit(l, l->n + LOG_VALUE_OCTETS);
     if (fmt == LOG_FMT_JSON)
         line_add_json(l, v);
     else
         line_add_kv(l, v);
     line_set_limit(l, limit);
-    if (!is_bare)
+    if (has_quotes)
         line_close(l, "\"");
 }
 
@@ -250,7 +261,7 @@ is_dovecot(const char *ident)
     return strcmp(ident, "dovecot") == 0;
 }
 
-/* Dovecot's words stand between its prefix and the sentence; Postfix has no word for debug and info. */
+/* Dovecot's words stand between prefix and sentence; Postfix has none for debug and info. */
 static const char *
 level_word(enum log_level lv, bool for_dovecot)
 {
@@ -287,10 +298,10 @@ make_fields(struct line *l, const struct event *e)
         if (e->f[i].is_num)
             line_add_number(l, out.fmt, e->f[i].key, e->f[i].num);
         else
-            line_add_text(l, out.fmt, e->f[i].key, e->f[i].s, LOG_VALUE_OCTETS);
+            line_add_text(l, out.fmt, e->f[i].key, e->f[i].s, true);
     }
     line_set_limit(l, LOG_LINE_OCTETS - LOG_TAIL_OCTETS);
-    line_add_text(l, out.fmt, "msg", e->sentence, LOG_LINE_OCTETS);
+    line_add_text(l, out.fmt, "msg", e->sentence, false);
 }
 
 static void
@@ -399,8 +410,8 @@ log_set_program(const char *daemon, const char *ident, const char *prefix)
     pthread_mutex_unlock(&lock);
 }
 
-/* Under the lock. When the file cannot be opened (a daemon that dropped its rights, say) the log goes on
- * where it went before, and says so there. */
+/* Under the lock. When the file cannot be opened (a daemon that dropped its rights, say) the log
+ * goes on where it went before, and says so there. */
 static void
 open_file(void)
 {

@@ -1,5 +1,5 @@
-/* base/map.c - see map.h. Open addressing with linear probing; entries move only in map_set(), so that
- * deleting while iterating is safe. Short keys lie in the entry itself. */
+/* base/map.c - see map.h. Open addressing with linear probing; entries move only in map_set(), so
+ * that deleting while iterating is safe. Short keys lie in the entry itself. */
 #include "base/map.h"
 
 #include "base/mem.h"
@@ -123,7 +123,7 @@ map_free_slot(struct map *m, uint64_t hash)
     return &m->slots[i];
 }
 
-/* Before one is added: at most three quarters of the slots are not empty, and half after a rehash. */
+/* Before one is added: at most three quarters of the slots are not empty, half after a rehash. */
 static void
 map_make_room(struct map *m)
 {

@@ -89,8 +89,8 @@ is_direct(uint32_t cp)
     return cp >= 0x20 && cp <= 0x7e;
 }
 
-/* One shifted run without its "&" and "-": UTF-16BE in modified base64. One text for each name:
- * printable ASCII, loose surrogates and left-over bits that are not zero or could hold a unit are refused. */
+/* One shifted run without its "&" and "-": UTF-16BE in modified base64. One text for each name,
+ * so printable ASCII, loose surrogates and left-over bits not zero or too many are refused. */
 static int
 mutf7_decode_run(struct buf *out, struct slice run)
 {
