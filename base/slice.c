@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 
+#include <endian.h>
 #include <pthread.h>
 
 bool
@@ -292,6 +293,14 @@ sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
+static inline void
+sip_word(uint64_t v[4], uint64_t w)
+{
+    v[3] ^= w;
+    sip_round(v);
+    v[0] ^= w;
+}
+
 static uint64_t
 sip_hash(struct slice s, bool is_folding)
 {
@@ -305,22 +314,15 @@ sip_hash(struct slice s, bool is_folding)
     v[3] = hash_key[1] ^ 0x7465646279746573u;
     for (i = 0; i + 8 <= s.n; i += 8) {
         memcpy(&w, s.p + i, 8);
-        w = is_folding ? fold_word(w) : w;
-        v[3] ^= w;
-        sip_round(v);
-        v[0] ^= w;
+        w = le64toh(w);
+        sip_word(v, is_folding ? fold_word(w) : w);
     }
     w = 0;
     if (i < s.n)
         memcpy(&w, s.p + i, s.n - i);
+    w = le64toh(w);
     w = is_folding ? fold_word(w) : w;
-    v[3] ^= w;
-    sip_round(v);
-    v[0] ^= w;
-    w = (uint64_t)s.n; /* a word of its own: byte order does not matter within one process */
-    v[3] ^= w;
-    sip_round(v);
-    v[0] ^= w;
+    sip_word(v, w | (uint64_t)s.n << 56);
     v[2] ^= 0xff;
     sip_round(v);
     sip_round(v);
