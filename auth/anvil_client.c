@@ -1,0 +1,225 @@
+/* auth/anvil_client.c - requests and replies are lists of "name=value" lines ended by an empty one, in order.
+ * A count that could not be taken is no reason to turn a client away, so nothing is asked twice. */
+#include "auth/anvil_client.h"
+
+#include "auth/link.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum { ANVIL_LINE_OCTETS = 1024, ANVIL_ANSWER_MS = 10 * 1000, ANVIL_PENDING_MAX = 65536 };
+
+static const char *const verbs[] = {
+    [ANVIL_CONNECT] = "connect",     [ANVIL_DISCONNECT] = "disconnect",
+    [ANVIL_MESSAGE] = "message",     [ANVIL_RECIPIENT] = "recipient",
+    [ANVIL_NEWTLS] = "newtls",       [ANVIL_NEWTLS_STATUS] = "newtls_status",
+    [ANVIL_AUTH] = "auth",           [ANVIL_LOOKUP] = "lookup",
+};
+
+struct anvil_ask_node {
+    struct list link;
+    void (*cb)(uint64_t id, const struct anvil_result *r);
+    uint64_t id;
+    struct slice wire; /* in the same allocation */
+};
+
+struct anvil_client {
+    struct link link;
+    struct list waiting, sent;
+    size_t pending;
+    struct anvil_result now; /* the reply being read */
+    bool has_status;
+};
+
+static void
+answer(struct anvil_client *a, struct anvil_ask_node *n, const struct anvil_result *r)
+{
+    list_remove(&n->link);
+    a->pending--;
+    if (n->cb)
+        n->cb(n->id, r);
+    free(n);
+}
+
+static void
+fail_all(struct anvil_client *a, struct list *from)
+{
+    struct list failed;
+
+    list_init(&failed);
+    LIST_EACH (it, nxt, from) {
+        list_remove(it);
+        list_push_back(&failed, it);
+    }
+    while (!list_is_empty(&failed))
+        answer(a, CONTAINER_OF(failed.next, struct anvil_ask_node, link), &(struct anvil_result){ 0 });
+}
+
+static void
+send_waiting(struct anvil_client *a)
+{
+    LIST_EACH (it, nxt, &a->waiting) {
+        list_remove(it);
+        list_push_back(&a->sent, it);
+        conn_writes(a->link.conn, CONTAINER_OF(it, struct anvil_ask_node, link)->wire);
+    }
+    link_expect(&a->link, list_is_empty(&a->sent) ? 0 : ANVIL_ANSWER_MS);
+}
+
+static void
+on_up(struct link *link, void *arg)
+{
+    struct anvil_client *a = arg;
+
+    (void)link;
+    a->now = (struct anvil_result){ 0 };
+    a->has_status = false;
+    send_waiting(a);
+}
+
+static void
+take_attribute(struct anvil_client *a, struct slice line)
+{
+    const struct {
+        const char *name;
+        uint64_t *to;
+    } rows[] = {
+        { "count", &a->now.count },   { "rate", &a->now.rate },     { "mail", &a->now.messages },
+        { "rcpt", &a->now.recipients }, { "newtls", &a->now.newtls }, { "auth", &a->now.auths },
+    };
+    struct slice name;
+
+    if (!sl_take_until(&line, '=', &name))
+        return;
+    if (sl_eqz(name, "status")) {
+        a->has_status = true;
+        a->now.is_ok = sl_eqz(line, "0");
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (sl_eqz(name, rows[i].name))
+            sl_to_u64(line, rows[i].to);
+}
+
+static void
+on_input(struct link *link, void *arg)
+{
+    struct anvil_client *a = arg;
+    struct anvil_result done;
+    struct slice line;
+
+    while (link->conn && link->is_up) {
+        enum frame_rc rc = conn_take_line(link->conn, ANVIL_LINE_OCTETS, LINE_LF_TOO, &line);
+
+        if (rc == FRAME_MORE || rc == FRAME_END)
+            return;
+        if (rc == FRAME_TOO_LONG) {
+            link_break(link);
+            return;
+        }
+        if (line.n) {
+            take_attribute(a, line);
+            continue;
+        }
+        if (!a->has_status)
+            continue; /* the greeting "protocol=anvil" */
+        done = a->now;
+        a->now = (struct anvil_result){ 0 };
+        a->has_status = false;
+        if (list_is_empty(&a->sent)) {
+            link_break(link);
+            return;
+        }
+        link_expect(link, a->sent.next->next == &a->sent ? 0 : ANVIL_ANSWER_MS);
+        answer(a, CONTAINER_OF(a->sent.next, struct anvil_ask_node, link), &done);
+    }
+}
+
+static void
+on_broken(struct link *link, void *arg)
+{
+    struct anvil_client *a = arg;
+
+    fail_all(a, &a->sent);
+    if (!list_is_empty(&a->waiting))
+        link_need(link);
+}
+
+static void
+on_down(struct link *link, void *arg)
+{
+    struct anvil_client *a = arg;
+
+    fail_all(a, &a->waiting);
+    if (!list_is_empty(&a->waiting))
+        link_need(link);
+}
+
+static const struct link_ops link_cbs = { on_up, on_input, on_broken, on_down };
+
+struct anvil_client *
+anvil_client_new(const char *socket_path)
+{
+    struct anvil_client *a = MEM_NEW(struct anvil_client);
+
+    list_init(&a->waiting);
+    list_init(&a->sent);
+    link_init(&a->link, socket_path, &link_cbs, a);
+    return a;
+}
+
+void
+anvil_client_free(struct anvil_client **ap)
+{
+    struct anvil_client *a = *ap;
+
+    if (a == NULL)
+        return;
+    link_free(&a->link);
+    LIST_EACH (it, nxt, &a->waiting)
+        free(CONTAINER_OF(it, struct anvil_ask_node, link));
+    LIST_EACH (it, nxt, &a->sent)
+        free(CONTAINER_OF(it, struct anvil_ask_node, link));
+    free(a);
+    *ap = NULL;
+}
+
+static void
+refuse_later(void *arg)
+{
+    struct anvil_ask_node *n = arg;
+
+    if (n->cb)
+        n->cb(n->id, &(struct anvil_result){ 0 });
+    free(n);
+}
+
+void
+anvil_ask(struct anvil_client *a, enum anvil_req req, struct slice ident,
+          void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id)
+{
+    struct buf wire = { 0 };
+    struct anvil_ask_node *n;
+
+    buf_addf(&wire, "request=%s\nident=", verbs[req]);
+    for (size_t i = 0; i < ident.n; i++) /* an ident is one line */
+        buf_addc(&wire, ident.p[i] == '\n' || ident.p[i] == '\0' ? '?' : ident.p[i]);
+    buf_addz(&wire, "\n\n");
+    n = mem_zalloc(sizeof *n + wire.n);
+    memcpy(n + 1, buf_slice(&wire).p, wire.n);
+    n->wire = sl_n((const char *)(n + 1), wire.n);
+    n->cb = cb;
+    n->id = id;
+    buf_free(&wire);
+    if (a->pending >= ANVIL_PENDING_MAX) {
+        loop_defer(refuse_later, n);
+        return;
+    }
+    a->pending++;
+    list_push_back(&a->waiting, &n->link);
+    if (a->link.is_up)
+        send_waiting(a);
+    else
+        link_need(&a->link);
+}

@@ -1,0 +1,224 @@
+/* auth/lookup_client.c - questions go out at once, answers come back in the same order (socketmap has no numbers).
+ * A question whose connection breaks is asked once more: a look-up changes nothing. */
+#include "auth/lookup_client.h"
+
+#include "auth/link.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum {
+    LOOKUP_REPLY_OCTETS = 100000, /* Postfix's own limit for a socketmap reply */
+    LOOKUP_LENGTH_DIGITS = 6,
+    LOOKUP_ANSWER_MS = 20 * 1000,
+    LOOKUP_TRIES = 2,
+    LOOKUP_PENDING_MAX = 65536
+};
+
+struct lookup_req {
+    struct list link;
+    void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value);
+    uint64_t id;
+    unsigned tries;
+    struct slice wire; /* the netstring, in the same allocation */
+};
+
+struct lookup_client {
+    struct link link;
+    struct list waiting, sent;
+    size_t pending;
+    struct buf reply; /* the value shown to the callback */
+};
+
+static void
+answer(struct lookup_client *l, struct lookup_req *r, enum lookup_rc rc, struct slice value)
+{
+    list_remove(&r->link);
+    l->pending--;
+    r->cb(r->id, rc, value);
+    free(r);
+}
+
+static void
+fail_list(struct lookup_client *l, struct list *from, unsigned tries)
+{
+    struct list failed;
+
+    /* A callback may ask again: those questions belong to the next round. */
+    list_init(&failed);
+    LIST_EACH (it, nxt, from) {
+        if (CONTAINER_OF(it, struct lookup_req, link)->tries >= tries) {
+            list_remove(it);
+            list_push_back(&failed, it);
+        }
+    }
+    while (!list_is_empty(&failed))
+        answer(l, CONTAINER_OF(failed.next, struct lookup_req, link), LOOKUP_TEMP, sl_n(NULL, 0));
+}
+
+static void
+send_waiting(struct lookup_client *l)
+{
+    LIST_EACH (it, nxt, &l->waiting) {
+        struct lookup_req *r = CONTAINER_OF(it, struct lookup_req, link);
+
+        list_remove(&r->link);
+        list_push_back(&l->sent, &r->link);
+        r->tries++;
+        conn_writes(l->link.conn, r->wire);
+    }
+    link_expect(&l->link, list_is_empty(&l->sent) ? 0 : LOOKUP_ANSWER_MS);
+}
+
+static void
+on_up(struct link *link, void *arg)
+{
+    conn_set_in_max(link->conn, LOOKUP_REPLY_OCTETS + LOOKUP_LENGTH_DIGITS + 2);
+    send_waiting(arg);
+}
+
+/* One netstring from the front: 1 taken into l->reply, 0 not whole yet, -1 nonsense. */
+static int
+take_reply(struct lookup_client *l)
+{
+    struct slice in = conn_input(l->link.conn), at = in;
+    uint64_t n;
+
+    if (!sl_take_u64(&at, &n))
+        return in.n ? -1 : 0;
+    if (n > LOOKUP_REPLY_OCTETS || in.n - at.n > LOOKUP_LENGTH_DIGITS)
+        return -1;
+    if (at.n == 0)
+        return 0;
+    if (!sl_take_char(&at, ':'))
+        return -1;
+    if (at.n < n + 1)
+        return 0;
+    if (at.p[n] != ',')
+        return -1;
+    buf_reset(&l->reply);
+    buf_add(&l->reply, at.p, (size_t)n);
+    conn_consume(l->link.conn, in.n - at.n + (size_t)n + 1);
+    return 1;
+}
+
+static void
+on_input(struct link *link, void *arg)
+{
+    struct lookup_client *l = arg;
+    int rc;
+
+    while (link->conn && link->is_up && (rc = take_reply(l)) != 0) {
+        struct slice v = buf_slice(&l->reply);
+        struct lookup_req *r;
+
+        if (rc < 0 || list_is_empty(&l->sent)) {
+            log_error("lookup.protocol", LOG_NONE, "%s: malformed reply", link->path);
+            link_break(link);
+            return;
+        }
+        r = CONTAINER_OF(l->sent.next, struct lookup_req, link);
+        link_expect(link, l->sent.next->next == &l->sent ? 0 : LOOKUP_ANSWER_MS);
+        if (sl_take_prefix(&v, SL("OK ")))
+            answer(l, r, LOOKUP_FOUND, v);
+        else if (sl_has_prefix(v, SL("NOTFOUND ")))
+            answer(l, r, LOOKUP_NOTFOUND, sl_n(NULL, 0));
+        else
+            answer(l, r, LOOKUP_TEMP, sl_n(NULL, 0)); /* TEMP, TIMEOUT, PERM: never "no such user" */
+    }
+}
+
+static void
+on_broken(struct link *link, void *arg)
+{
+    struct lookup_client *l = arg;
+
+    fail_list(l, &l->sent, LOOKUP_TRIES);
+    while (!list_is_empty(&l->sent)) {
+        struct list *last = l->sent.prev;
+
+        list_remove(last);
+        list_push_front(&l->waiting, last);
+    }
+    if (!list_is_empty(&l->waiting))
+        link_need(link);
+}
+
+static void
+on_down(struct link *link, void *arg)
+{
+    struct lookup_client *l = arg;
+
+    fail_list(l, &l->waiting, 0);
+    if (!list_is_empty(&l->waiting))
+        link_need(link);
+}
+
+static const struct link_ops link_cbs = { on_up, on_input, on_broken, on_down };
+
+struct lookup_client *
+lookup_client_new(const char *socket_path)
+{
+    struct lookup_client *l = MEM_NEW(struct lookup_client);
+
+    list_init(&l->waiting);
+    list_init(&l->sent);
+    link_init(&l->link, socket_path, &link_cbs, l);
+    return l;
+}
+
+void
+lookup_client_free(struct lookup_client **lp)
+{
+    struct lookup_client *l = *lp;
+
+    if (l == NULL)
+        return;
+    link_free(&l->link);
+    LIST_EACH (it, nxt, &l->waiting)
+        free(CONTAINER_OF(it, struct lookup_req, link));
+    LIST_EACH (it, nxt, &l->sent)
+        free(CONTAINER_OF(it, struct lookup_req, link));
+    buf_free(&l->reply);
+    free(l);
+    *lp = NULL;
+}
+
+static void
+refuse_later(void *arg)
+{
+    struct lookup_req *r = arg;
+
+    r->cb(r->id, LOOKUP_TEMP, sl_n(NULL, 0));
+    free(r);
+}
+
+void
+lookup_ask(struct lookup_client *l, const char *name, struct slice key,
+           void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
+{
+    struct buf wire = { 0 };
+    struct lookup_req *r;
+
+    buf_addf(&wire, "%zu:%s ", strlen(name) + 1 + key.n, name);
+    buf_adds(&wire, key);
+    buf_addc(&wire, ',');
+    r = mem_zalloc(sizeof *r + wire.n);
+    memcpy(r + 1, buf_slice(&wire).p, wire.n);
+    r->wire = sl_n((const char *)(r + 1), wire.n);
+    r->cb = cb;
+    r->id = id;
+    buf_free(&wire);
+    if (l->pending >= LOOKUP_PENDING_MAX) {
+        loop_defer(refuse_later, r);
+        return;
+    }
+    l->pending++;
+    list_push_back(&l->waiting, &r->link);
+    if (l->link.is_up)
+        send_waiting(l);
+    else
+        link_need(&l->link);
+}
