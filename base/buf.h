@@ -9,11 +9,11 @@
 #include <stdarg.h>
 
 struct buf {
-    char *p;     /* start of the allocation */
-    size_t off;  /* first octet not yet consumed */
-    size_t n;    /* octets held, from off */
-    size_t cap;  /* octets allocated */
-    size_t max;  /* most that may be held; 0: no cap beyond memory */
+    char *p;    /* start of the allocation */
+    size_t off; /* first octet not yet consumed */
+    size_t n;   /* octets held, from off */
+    size_t cap; /* octets allocated */
+    size_t max; /* most that may be held; 0: no cap beyond memory */
 };
 
 /* All that is held; valid until the next change. */
@@ -31,7 +31,7 @@ int buf_vaddf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(
 char *buf_reserve(struct buf *b, size_t n);
 void buf_commit(struct buf *b, size_t n);
 
-void buf_consume(struct buf *b, size_t n); /* drop n octets from the front */
+void buf_consume(struct buf *b, size_t n);  /* drop n octets from the front */
 void buf_truncate(struct buf *b, size_t n); /* keep the first n octets */
 void buf_reset(struct buf *b);              /* empty, memory kept */
 void buf_free(struct buf *b);               /* empty, memory returned; max stays */

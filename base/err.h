@@ -10,7 +10,7 @@ enum err_kind {
     ERR_NONE,
     ERR_CLIENT,   /* bad syntax or order: 50x, BAD, -ERR */
     ERR_PERM,     /* refused for good: 550, NO, -ERR */
-    ERR_TEMP,     /* try again: 451, NO [UNAVAILABLE], -ERR [SYS/TEMP]; sys tells a full disk (err_is_full) */
+    ERR_TEMP,     /* try again: 451, NO [UNAVAILABLE], -ERR [SYS/TEMP]; see err_is_full */
     ERR_NOTFOUND, /* no such mailbox, message, user: NO [NONEXISTENT] */
     ERR_EXISTS,   /* NO [ALREADYEXISTS] */
     ERR_LIMIT,    /* quota or a configured bound: NO [OVERQUOTA] / [LIMIT] */
@@ -29,7 +29,8 @@ struct err {
 
 /* Fill and return -1, so that a caller can `return err_set(e, ...)`. Control octets in the message become
  * '?', so a message may quote the wire and still go into a reply. Arguments may point into e->msg. */
-int err_set(struct err *e, enum err_kind kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, enum err_kind kind, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same with errno's number in sys and ": strerror" appended; kind ERR_TEMP. Preserves errno. */
 int err_sys(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Put words in front: "while ...: old message". Returns -1. */

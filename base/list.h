@@ -67,7 +67,7 @@ list_pop_front(struct list *head)
 }
 
 /* The node it stands at may be removed in the body. */
-#define LIST_EACH(it, nxt, head) \
+#define LIST_EACH(it, nxt, head)                                                                   \
     for (struct list *it = (head)->next, *nxt = it->next; it != (head); it = nxt, nxt = it->next)
 
 #endif

@@ -22,12 +22,14 @@ struct log_field {
     int64_t num;
     bool is_num;
 };
+/* clang-format off */
 #define LF_S(key_, slice_) { .key = (key_), .s = (slice_) }
 #define LF_Z(key_, z_) { .key = (key_), .s = sl_z(z_) }
 #define LF_N(key_, num_) { .key = (key_), .num = (int64_t)(num_), .is_num = true }
 #define LOG_F(...) \
     (const struct log_field[]){ __VA_ARGS__ }, \
         sizeof((const struct log_field[]){ __VA_ARGS__ }) / sizeof(struct log_field)
+/* clang-format on */
 #define LOG_NONE NULL, 0
 
 /* Program name in each line: "postfix/smtpd" gives `postfix/smtpd[PID]: ...`; ident "dovecot" with
@@ -35,18 +37,20 @@ struct log_field {
  * Copied. daemon is the `kv` program field ("smtpd"). */
 void log_set_program(const char *daemon, const char *ident, const char *prefix);
 /* path only for LOG_TO_FILE. log_reopen() after rotation (the skeleton calls it on SIGUSR1). */
-void log_set_output(enum log_sink sink, const char *path, enum log_format fmt, enum log_level least);
+void log_set_output(enum log_sink sink, const char *path, enum log_format fmt,
+                    enum log_level least);
 void log_reopen(void);
 bool log_is_on(enum log_level lv);
 
 /* One event. ident NULL: the program's; else for this line (e.g. "postfix/submission/smtpd"). */
-void log_event(enum log_level lv, const char *ident, const char *ev, const struct log_field *f, size_t nf,
-               const char *sentence, ...) __attribute__((format(printf, 6, 7)));
+void log_event(enum log_level lv, const char *ident, const char *ev, const struct log_field *f,
+               size_t nf, const char *sentence, ...) __attribute__((format(printf, 6, 7)));
 
 /* LOG_F/LOG_NONE expand to two arguments, so these are variadic. */
-#define log_debug(ev, ...) (log_is_on(LOG_LV_DEBUG) ? log_event(LOG_LV_DEBUG, NULL, ev, __VA_ARGS__) : (void)0)
-#define log_info(ev, ...) log_event(LOG_LV_INFO, NULL, ev, __VA_ARGS__)
-#define log_warn(ev, ...) log_event(LOG_LV_WARN, NULL, ev, __VA_ARGS__)
+#define log_debug(ev, ...)                                                                         \
+    (log_is_on(LOG_LV_DEBUG) ? log_event(LOG_LV_DEBUG, NULL, ev, __VA_ARGS__) : (void)0)
+#define log_info(ev, ...)  log_event(LOG_LV_INFO, NULL, ev, __VA_ARGS__)
+#define log_warn(ev, ...)  log_event(LOG_LV_WARN, NULL, ev, __VA_ARGS__)
 #define log_error(ev, ...) log_event(LOG_LV_ERROR, NULL, ev, __VA_ARGS__)
 
 #endif

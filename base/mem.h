@@ -17,9 +17,9 @@ void *mem_dup(const void *p, size_t n);
 /* Overwrite a secret so that the compiler cannot leave it. */
 void mem_wipe(void *p, size_t n);
 
-#define MEM_NEW(type) ((type *)mem_zalloc(sizeof(type)))
-#define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define MEM_NEW(type)                   ((type *)mem_zalloc(sizeof(type)))
+#define COUNT_OF(a)                     (sizeof(a) / sizeof((a)[0]))
+#define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /* A broken invariant of our own: say where and abort. Never for input. */
 #define BUG_ON(cond) ((cond) ? mem_bug(__FILE__, __LINE__, #cond) : (void)0)

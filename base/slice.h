@@ -17,7 +17,9 @@ struct slice {
 
 /* A slice of a string literal; usable in static initialisers as SL_INIT. */
 #define SL(lit) ((struct slice){ (lit), sizeof(lit) - 1 })
+/* clang-format off */
 #define SL_INIT(lit) { (lit), sizeof(lit) - 1 }
+/* clang-format on */
 /* printf: "%.*s" with SL_ARG(s). */
 #define SL_ARG(s) (int)(s).n, (s).n ? (s).p : ""
 
