@@ -92,16 +92,15 @@ def pss_kib(pids):
     return total
 
 
+def messages(mail_root):
+    """The files in new/ and cur/ of every ROOT/domain/user, as os.DirEntry."""
+    for sub in ("new", "cur"):
+        for folder in glob.iglob(os.path.join(mail_root, "*", "*", sub)):
+            yield from os.scandir(folder)
+
+
 def count_messages(mail_root):
-    """(files in new/ and cur/ of every ROOT/domain/user, time of the last arrival in unix seconds)"""
-    n, last = 0, 0.0
-    for pattern in ("*/*/new", "*/*/cur"):
-        for folder in glob.iglob(os.path.join(mail_root, pattern)):
-            for e in os.scandir(folder):
-                n += 1
-                with contextlib.suppress(OSError):
-                    last = max(last, e.stat().st_ctime)
-    return n, last
+    return sum(1 for _ in messages(mail_root))
 
 
 class RefStack:
@@ -421,7 +420,7 @@ class RefStack:
         """Wait until so many messages are in the Maildirs; the number that are."""
         end = time.monotonic() + timeout
         while True:
-            n, _ = count_messages(self.mail_root)
+            n = count_messages(self.mail_root)
             if n >= count or time.monotonic() > end:
                 return n
             time.sleep(0.1)
