@@ -79,7 +79,8 @@ enum frame_rc {
     FRAME_END       /* EOF before the whole frame */
 };
 enum line_ends { LINE_CRLF, LINE_LF_TOO }; /* bare LF ends a line too; its slice tells (no CR was cut) */
-/* The next line, without its end, consumed. The slice is valid until the next conn_ call that reads or consumes.
+/* The next line, without its end, consumed. The slice is valid until the next conn_ call that reads or consumes,
+ * and at most until the current callback returns to the loop. line->p[line->n] is the CR or the bare LF that ended it.
  * max counts octets before the line end. */
 enum frame_rc conn_take_line(struct conn *c, size_t max, enum line_ends ends, struct slice *line);
 /* Drop input up to and with the next LF; FRAME_MORE until it was seen. */
@@ -91,7 +92,8 @@ enum frame_rc conn_take_some(struct conn *c, uint64_t left, struct slice *some);
 void conn_write(struct conn *c, const void *p, size_t n);
 void conn_writes(struct conn *c, struct slice s);
 void conn_printf(struct conn *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Hold small writes back until uncork (a whole reply in one segment). The loop uncorks at the end of its turn. */
+/* Writes are gathered until the end of the loop's turn, so the replies to a pipelined group leave in one segment; only
+ * above 64 KiB they leave at once, which cork prevents. uncork writes now. The end of the turn uncorks. */
 void conn_cork(struct conn *c);
 void conn_uncork(struct conn *c);
 size_t conn_out_pending(const struct conn *c);

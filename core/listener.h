@@ -8,8 +8,9 @@
 
 struct listener;
 
-/* Bind and listen; returns a descriptor or -1 with e (kind ERR_CONFIG: address in use, permission, ...). backlog 0:
- * SOMAXCONN. A stale unix socket path is removed first, and mode given. type SOCK_STREAM or SOCK_SEQPACKET. */
+/* Bind and listen with the largest backlog; returns a descriptor or -1 with e (kind ERR_CONFIG: address in use,
+ * permission, ...; sys is errno). A unix socket file that nobody listens behind is replaced, and gets unix_mode.
+ * type SOCK_STREAM or SOCK_SEQPACKET. */
 int listener_bind(const struct addr *a, int type, unsigned unix_mode, struct err *e);
 
 /* Accept on fd (taken over, shared with sibling workers): on_accept gets a non-blocking close-on-exec

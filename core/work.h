@@ -16,23 +16,26 @@ enum work_rc {
     WORK_PARK   /* keep me aside until work_resume() (e.g. output is full) */
 };
 
-/* Embedded in what the owner allocates; nobody touches that memory but `run` between submit and `done`. */
+/* Embedded (zeroed) in what the owner allocates; nobody touches that memory but `run` between submit and `done`. */
 struct work_job {
     enum work_rc (*run)(struct work_job *); /* on a pool thread */
     void (*done)(struct work_job *);        /* on the loop, after WORK_DONE; may free the job */
     void (*parked)(struct work_job *);      /* on the loop, after WORK_PARK; may be NULL */
     struct list link;                       /* the pool's */
     struct work_pool *pool;
+    int state;     /* the pool's; 0 before submit */
+    bool is_woken; /* the pool's */
 };
 
 /* threads >= 1. name shows in thread names. max_queued 0: no bound (the caller bounds what it submits). */
 struct work_pool *work_pool_new(const char *name, unsigned threads, size_t max_queued);
 /* False when max_queued jobs wait already: answer "try later". On the loop. */
 bool work_submit(struct work_pool *p, struct work_job *j);
-void work_resume(struct work_job *j); /* a parked job runs again. On the loop */
+/* A parked job runs again; one that is just about to park does so too. On the loop. */
+void work_resume(struct work_job *j);
 /* Jobs submitted and not yet done. */
 size_t work_pending(const struct work_pool *p);
-/* Wait for the running jobs, drop no job: all queued ones run and their done functions are called. */
+/* Blocks: all queued jobs run and their done functions are called; done() of parked ones without another run. */
 void work_pool_free(struct work_pool **p);
 
 #endif

@@ -1,0 +1,184 @@
+/* core/conn_out.c - a conn's output: gathered until the turn's end, written as the peer takes it. */
+#include "core/conn_int.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static void
+on_write_timeout(void *arg)
+{
+    struct err e = { 0 };
+
+    err_set(&e, ERR_TEMP, "timeout: the peer takes no output");
+    e.sys = ETIMEDOUT;
+    conn_finish(arg, CONN_END_TIMEOUT, &e);
+}
+
+/* Encrypt what the owner wrote. */
+static void
+seal(struct conn *c)
+{
+    struct err e = { 0 };
+
+    if (!c->tr || c->hold.n == 0 || !c->tr->is_ready(c->tr_state))
+        return;
+    if (c->tr->send(c->tr_state, buf_slice(&c->hold), &c->out, &e) != TRANSPORT_OK)
+        conn_finish(c, CONN_END_ERROR, &e);
+    buf_free(&c->hold);
+}
+
+static void
+write_failed(struct conn *c, int sys)
+{
+    struct err e = { 0 };
+    bool is_peer = sys == EPIPE || sys == ECONNRESET;
+
+    errno = sys;
+    err_sys(&e, "write");
+    if (c->is_closing)
+        conn_finish(c, c->end, &e); /* closing anyway; whose doing it was does not change */
+    else
+        conn_finish(c, is_peer ? CONN_END_PEER : CONN_END_ERROR, &e);
+}
+
+static void
+write_out(struct conn *c)
+{
+    bool is_progress = false;
+
+    while (c->out.n > 0 && !c->is_blocked) {
+        struct slice s = buf_slice(&c->out);
+        ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) {
+            c->is_blocked = true;
+        } else if (n < 0) {
+            write_failed(c, errno);
+            return;
+        } else {
+            buf_consume(&c->out, (size_t)n);
+            is_progress = true;
+        }
+    }
+    if (c->out.n == 0) {
+        buf_free(&c->out);
+        timer_stop(&c->write_timer);
+    } else if (c->write_timeout_ms > 0 && (is_progress || !timer_is_running(&c->write_timer))) {
+        timer_start(&c->write_timer, c->write_timeout_ms, on_write_timeout, c);
+    }
+}
+
+/* Everything is out: TLS says goodbye, then the end. */
+static void
+finish_closing(struct conn *c)
+{
+    if (c->tr && !c->is_goodbye_said) {
+        c->is_goodbye_said = true;
+        c->tr->say_goodbye(c->tr_state, &c->out);
+        write_out(c);
+    }
+    if (c->out.n == 0 && !c->is_ended)
+        conn_finish(c, c->end, NULL);
+}
+
+void
+conn_flush(struct conn *c, bool from_loop)
+{
+    if (c->is_connecting || c->is_ended)
+        return;
+    c->is_corked = false;
+    if (c->is_closing && c->tr && !c->tr->is_ready(c->tr_state))
+        buf_free(&c->hold); /* the handshake will not be finished */
+    seal(c);
+    if (!c->is_ended)
+        write_out(c);
+    if (c->is_ended)
+        return;
+    if (c->is_blocked)
+        conn_update_poll(c);
+    if (c->is_closing) {
+        if (conn_out_pending(c) == 0)
+            finish_closing(c);
+        return;
+    }
+    if (!c->is_high || conn_out_pending(c) > c->out_low)
+        return;
+    if (!from_loop) {
+        conn_mark(c);
+        return;
+    }
+    c->is_high = false;
+    if (c->ops->on_drain)
+        c->ops->on_drain(c, c->arg);
+    conn_end_at_eof(c);
+}
+
+void
+conn_write(struct conn *c, const void *p, size_t n)
+{
+    if (c->is_ended || c->is_closing || n == 0)
+        return;
+    buf_add(c->tr ? &c->hold : &c->out, p, n);
+    if (conn_out_pending(c) > c->out_high)
+        c->is_high = true;
+    conn_mark(c);
+    if (!c->is_corked && !c->is_blocked && conn_out_pending(c) >= CONN_SCRATCH_OCTETS)
+        conn_flush(c, false);
+}
+
+void
+conn_writes(struct conn *c, struct slice s)
+{
+    conn_write(c, s.p, s.n);
+}
+
+void
+conn_printf(struct conn *c, const char *fmt, ...)
+{
+    char small[512];
+    struct buf large = { 0 };
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(small, sizeof small, fmt, ap);
+    va_end(ap);
+    BUG_ON(n < 0);
+    if ((size_t)n < sizeof small) {
+        conn_write(c, small, (size_t)n);
+        return;
+    }
+    va_start(ap, fmt);
+    buf_vaddf(&large, fmt, ap);
+    va_end(ap);
+    conn_writes(c, buf_slice(&large));
+    buf_free(&large);
+}
+
+void
+conn_cork(struct conn *c)
+{
+    c->is_corked = true;
+}
+
+void
+conn_uncork(struct conn *c)
+{
+    conn_flush(c, false);
+}
+
+size_t
+conn_out_pending(const struct conn *c)
+{
+    return c->out.n + c->hold.n;
+}
+
+bool
+conn_is_out_full(const struct conn *c)
+{
+    return conn_out_pending(c) > c->out_high;
+}

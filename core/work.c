@@ -1,0 +1,327 @@
+/* core/work.c - a pool of threads that run jobs for the loop. */
+#include "core/work.h"
+#include "core/loop.h"
+#include "core/loop_int.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STACK_OCTETS (4 * 1024 * 1024) /* their frames are larger */
+#else
+#define STACK_OCTETS (512 * 1024)
+#endif
+enum { IDLE_S = 60, NAME_OCTETS = 12 };
+
+/* work_job.state; all but FREE only under the pool's lock. */
+enum {
+    JOB_FREE,     /* the owner's */
+    JOB_QUEUED,   /* in pool->queued */
+    JOB_RUNNING,  /* a thread has it */
+    JOB_FINISHED, /* in pool->finished; the loop will call done() */
+    JOB_PARKING,  /* in pool->finished; the loop will call parked() */
+    JOB_PARKED    /* in pool->parked */
+};
+
+struct work_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t wanted; /* a job was queued, or the pool ends */
+    pthread_cond_t ended;  /* a thread has ended */
+    struct list queued, finished, parked;
+    size_t n_queued, max_queued;
+    unsigned n_threads, max_threads, n_idle;
+    bool is_ending, is_told; /* is_told: the loop was called to look at `finished` */
+    size_t pending;          /* submitted and not done; the loop's */
+    unsigned refs;           /* the owner and calls under way to the loop */
+    char name[NAME_OCTETS];
+};
+
+static void deliver(void *arg);
+
+struct work_pool *
+work_pool_new(const char *name, unsigned threads, size_t max_queued)
+{
+    struct work_pool *p = MEM_NEW(struct work_pool);
+    pthread_condattr_t attr;
+
+    BUG_ON(threads == 0);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&p->wanted, &attr);
+    pthread_cond_init(&p->ended, &attr);
+    pthread_condattr_destroy(&attr);
+    list_init(&p->queued);
+    list_init(&p->finished);
+    list_init(&p->parked);
+    p->max_threads = threads;
+    p->max_queued = max_queued;
+    p->refs = 1;
+    snprintf(p->name, sizeof p->name, "%s", name);
+    return p;
+}
+
+static void
+queue_job(struct work_pool *p, struct work_job *j)
+{
+    j->state = JOB_QUEUED;
+    list_push_back(&p->queued, &j->link);
+    p->n_queued++;
+}
+
+/* ---- the threads' side; the lock is held ---- */
+
+/* False: a minute without work. */
+static bool
+wait_for_work(struct work_pool *p)
+{
+    struct timespec until;
+    int rc = 0;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += IDLE_S;
+    p->n_idle++;
+    while (list_is_empty(&p->queued) && !p->is_ending && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&p->wanted, &p->lock, &until);
+    p->n_idle--;
+    return !list_is_empty(&p->queued);
+}
+
+static void
+hand_to_loop(struct work_pool *p, struct work_job *j, int state)
+{
+    j->state = state;
+    list_push_back(&p->finished, &j->link);
+    if (p->is_told)
+        return;
+    p->is_told = true;
+    p->refs++;
+    loop_call_from_thread(deliver, p);
+}
+
+static void
+run_one(struct work_pool *p)
+{
+    struct work_job *j = CONTAINER_OF(list_pop_front(&p->queued), struct work_job, link);
+    enum work_rc rc;
+
+    p->n_queued--;
+    j->state = JOB_RUNNING;
+    pthread_mutex_unlock(&p->lock);
+    rc = j->run(j);
+    pthread_mutex_lock(&p->lock);
+    if (rc == WORK_DONE) {
+        hand_to_loop(p, j, JOB_FINISHED);
+    } else if (rc == WORK_PARK && !j->is_woken) {
+        hand_to_loop(p, j, JOB_PARKING);
+    } else {
+        j->is_woken = false;
+        queue_job(p, j);
+    }
+}
+
+static void *
+thread_main(void *arg)
+{
+    struct work_pool *p = arg;
+
+    pthread_setname_np(pthread_self(), p->name);
+    pthread_mutex_lock(&p->lock);
+    while (!list_is_empty(&p->queued) || wait_for_work(p))
+        run_one(p);
+    p->n_threads--;
+    pthread_cond_broadcast(&p->ended);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+/* Signals are the loop's: threads block them all. */
+static int
+start_thread(struct work_pool *p)
+{
+    pthread_attr_t attr;
+    pthread_t id;
+    sigset_t all, old;
+    int rc;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_OCTETS);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&id, &attr, thread_main, p);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attr);
+    if (rc == 0)
+        p->n_threads++;
+    return rc;
+}
+
+static void
+wake_thread(struct work_pool *p)
+{
+    if (p->n_idle >= p->n_queued) {
+        pthread_cond_signal(&p->wanted);
+        return;
+    }
+    if (p->n_threads < p->max_threads && start_thread(p) == 0)
+        return;
+    /* No thread at all can be had: out of memory, as for mem_alloc(). */
+    BUG_ON(p->n_threads == 0);
+    pthread_cond_signal(&p->wanted);
+}
+
+/* ---- the loop's side ---- */
+
+bool
+work_submit(struct work_pool *p, struct work_job *j)
+{
+    bool is_full;
+
+    BUG_ON(j->state != JOB_FREE);
+    pthread_mutex_lock(&p->lock);
+    is_full = p->max_queued > 0 && p->n_queued >= p->max_queued;
+    if (!is_full) {
+        j->pool = p;
+        j->is_woken = false;
+        queue_job(p, j);
+        wake_thread(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (is_full)
+        return false;
+    p->pending++;
+    loop_hold();
+    return true;
+}
+
+/* A job that is not yet parked remembers: it looked at the world before this call and would sleep through it. */
+void
+work_resume(struct work_job *j)
+{
+    struct work_pool *p = j->pool;
+
+    pthread_mutex_lock(&p->lock);
+    if (j->state == JOB_PARKED) {
+        list_remove(&j->link);
+        queue_job(p, j);
+        wake_thread(p);
+    } else if (j->state == JOB_RUNNING || j->state == JOB_PARKING || j->state == JOB_QUEUED) {
+        j->is_woken = true;
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+size_t
+work_pending(const struct work_pool *p)
+{
+    return p->pending;
+}
+
+static void
+park(struct work_pool *p, struct work_job *j)
+{
+    pthread_mutex_lock(&p->lock);
+    if (j->is_woken) {
+        j->is_woken = false;
+        queue_job(p, j);
+        wake_thread(p);
+        pthread_mutex_unlock(&p->lock);
+        return;
+    }
+    j->state = JOB_PARKED;
+    list_push_back(&p->parked, &j->link);
+    pthread_mutex_unlock(&p->lock);
+    if (j->parked)
+        j->parked(j);
+}
+
+static void
+finish(struct work_pool *p, struct work_job *j)
+{
+    j->state = JOB_FREE;
+    p->pending--;
+    loop_release();
+    j->done(j);
+}
+
+static void
+drop_ref(struct work_pool *p)
+{
+    if (--p->refs > 0)
+        return;
+    pthread_cond_destroy(&p->wanted);
+    pthread_cond_destroy(&p->ended);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+static void
+deliver_all(struct work_pool *p)
+{
+    struct list *l;
+
+    for (;;) {
+        struct work_job *j;
+        int state;
+
+        pthread_mutex_lock(&p->lock);
+        l = list_pop_front(&p->finished);
+        state = l ? CONTAINER_OF(l, struct work_job, link)->state : JOB_FREE;
+        pthread_mutex_unlock(&p->lock);
+        if (!l)
+            return;
+        j = CONTAINER_OF(l, struct work_job, link);
+        if (state == JOB_PARKING)
+            park(p, j);
+        else
+            finish(p, j);
+    }
+}
+
+static void
+deliver(void *arg)
+{
+    struct work_pool *p = arg;
+
+    pthread_mutex_lock(&p->lock);
+    p->is_told = false;
+    pthread_mutex_unlock(&p->lock);
+    deliver_all(p);
+    pthread_mutex_lock(&p->lock);
+    if (p->refs > 1 || !p->is_ending) {
+        p->refs--;
+        pthread_mutex_unlock(&p->lock);
+        return;
+    }
+    pthread_mutex_unlock(&p->lock);
+    drop_ref(p);
+}
+
+void
+work_pool_free(struct work_pool **pool)
+{
+    struct work_pool *p = *pool;
+    struct list *l;
+
+    *pool = NULL;
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->is_ending = true;
+    pthread_cond_broadcast(&p->wanted);
+    while (p->n_threads > 0)
+        pthread_cond_wait(&p->ended, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+    deliver_all(p);
+    /* Nobody will resume these any more; their done() sees an unfinished job. */
+    while ((l = list_pop_front(&p->parked)) != NULL)
+        finish(p, CONTAINER_OF(l, struct work_job, link));
+    drop_ref(p);
+}
