@@ -70,4 +70,18 @@ int db_set_schema_version(struct db *d, int v, struct err *e);
 /* quick_check; -1 with ERR_PERM and what is damaged. */
 int db_check(struct db *d, struct err *e);
 
+/* A SQL function of our own. fn is called for each call in a statement, in the thread that steps it; it gives a result
+ * by one db_result_ function (none: NULL). n_args -1: any number. is_pure: same arguments, same result. */
+struct db_call;
+int db_add_function(struct db *d, const char *name, int n_args, bool is_pure, void (*fn)(struct db_call *c, void *arg),
+                    void *arg, struct err *e);
+size_t db_call_count(const struct db_call *c);
+struct slice db_call_text(const struct db_call *c, size_t at); /* valid during the call; p NULL for SQL's NULL */
+bool db_call_is_null(const struct db_call *c, size_t at);
+int64_t db_call_int(const struct db_call *c, size_t at);
+void db_result_text(struct db_call *c, struct slice s); /* copied */
+void db_result_int(struct db_call *c, int64_t v);
+void db_result_real(struct db_call *c, double v);
+void db_result_error(struct db_call *c, const char *msg); /* the statement fails with these words */
+
 #endif
