@@ -1,5 +1,5 @@
-/* proto/smtp_body_test.c */
-#include "proto/smtp_body.h"
+/* proto/smtp_data_test.c */
+#include "proto/smtp_data.h"
 
 #include "base/buf.h"
 #include "base/test.h"
@@ -39,7 +39,7 @@ static const struct {
 static void
 check_dot(size_t i, size_t piece)
 {
-    struct smtp_body b = { .lf_ends = dots[i].lf_ends };
+    struct smtp_data b = { .lf_ends = dots[i].lf_ends };
     struct buf out = { 0 };
     struct slice all = sl_z(dots[i].in), left = SL("");
     bool is_end = false;
@@ -47,7 +47,7 @@ check_dot(size_t i, size_t piece)
     for (size_t at = 0; at < all.n && !is_end; at += piece) {
         struct slice in = sl_head(sl_from(all, at), piece);
 
-        is_end = smtp_body_dot(&b, &in, collect, &out);
+        is_end = smtp_data_dot(&b, &in, collect, &out);
         left = sl_n(in.p, (size_t)(all.p + all.n - in.p));
     }
     CHECK_EQ_STR(buf_z(&out), dots[i].want);
@@ -81,14 +81,14 @@ TEST(chunks_are_lines_too)
 {
     for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++)
         for (size_t piece = 1; piece <= 12; piece++) {
-            struct smtp_body b = { 0 };
+            struct smtp_data b = { 0 };
             struct buf out = { 0 };
             struct slice all = sl_z(chunks[i].in);
 
             TEST_ROW("chunk %zu, pieces of %zu", i, piece);
             for (size_t at = 0; at < all.n; at += piece)
-                smtp_body_chunk(&b, sl_head(sl_from(all, at), piece), collect, &out);
-            smtp_body_finish(&b, collect, &out);
+                smtp_data_chunk(&b, sl_head(sl_from(all, at), piece), collect, &out);
+            smtp_data_finish(&b, collect, &out);
             CHECK_EQ_STR(buf_z(&out), chunks[i].want);
             buf_free(&out);
         }
@@ -96,13 +96,13 @@ TEST(chunks_are_lines_too)
 
 TEST(bare_lf_is_noticed)
 {
-    struct smtp_body b = { 0 };
+    struct smtp_data b = { 0 };
     struct buf out = { 0 };
     struct slice in = SL("a\r\nb\r\n.\r\n"), bad = SL("a\nb\r\n.\r\n");
 
-    CHECK(smtp_body_dot(&b, &in, collect, &out) && !b.has_bare_lf);
-    b = (struct smtp_body){ 0 };
-    CHECK(smtp_body_dot(&b, &bad, collect, &out) && b.has_bare_lf);
+    CHECK(smtp_data_dot(&b, &in, collect, &out) && !b.has_bare_lf);
+    b = (struct smtp_data){ 0 };
+    CHECK(smtp_data_dot(&b, &bad, collect, &out) && b.has_bare_lf);
     buf_free(&out);
 }
 

@@ -1,6 +1,6 @@
-/* proto/smtp_body.c - the states stand for what was held back: a CR may be half of a line end, a dot at the start of a
+/* proto/smtp_data.c - the states stand for what was held back: a CR may be half of a line end, a dot at the start of a
  * line half of the end of data. Runs of lines that are canonical already go out in one piece. */
-#include "proto/smtp_body.h"
+#include "proto/smtp_data.h"
 
 enum { AT_START, AT_LINE, AT_CR, AT_DOT, AT_DOT_CR };
 
@@ -36,7 +36,7 @@ canonical_run(struct slice s, bool dots, bool *at_start)
 }
 
 static void
-end_line(struct smtp_body *b, bool is_bare, smtp_body_sink *sink, void *arg)
+end_line(struct smtp_data *b, bool is_bare, smtp_data_sink *sink, void *arg)
 {
     sink(arg, SL("\r\n"));
     b->has_bare_lf |= is_bare;
@@ -46,7 +46,7 @@ end_line(struct smtp_body *b, bool is_bare, smtp_body_sink *sink, void *arg)
 
 /* A line of one dot has ended. True: that was the end of data. */
 static bool
-end_dot(struct smtp_body *b, bool is_bare)
+end_dot(struct smtp_data *b, bool is_bare)
 {
     bool is_end = b->lf_ends || !(is_bare || b->was_bare);
 
@@ -58,7 +58,7 @@ end_dot(struct smtp_body *b, bool is_bare)
 
 /* One octet that is not part of a run. True: end of data. */
 static bool
-step(struct smtp_body *b, char c, bool dots, smtp_body_sink *sink, void *arg)
+step(struct smtp_data *b, char c, bool dots, smtp_data_sink *sink, void *arg)
 {
     if (b->at == AT_DOT || b->at == AT_DOT_CR) {
         if (c == '\n')
@@ -87,7 +87,7 @@ step(struct smtp_body *b, char c, bool dots, smtp_body_sink *sink, void *arg)
 }
 
 static bool
-feed(struct smtp_body *b, struct slice *in, bool dots, smtp_body_sink *sink, void *arg)
+feed(struct smtp_data *b, struct slice *in, bool dots, smtp_data_sink *sink, void *arg)
 {
     while (in->n) {
         if (b->at == AT_START || b->at == AT_LINE) {
@@ -115,19 +115,19 @@ feed(struct smtp_body *b, struct slice *in, bool dots, smtp_body_sink *sink, voi
 }
 
 bool
-smtp_body_dot(struct smtp_body *b, struct slice *in, smtp_body_sink *sink, void *arg)
+smtp_data_dot(struct smtp_data *b, struct slice *in, smtp_data_sink *sink, void *arg)
 {
     return feed(b, in, true, sink, arg);
 }
 
 void
-smtp_body_chunk(struct smtp_body *b, struct slice in, smtp_body_sink *sink, void *arg)
+smtp_data_chunk(struct smtp_data *b, struct slice in, smtp_data_sink *sink, void *arg)
 {
     (void)feed(b, &in, false, sink, arg);
 }
 
 void
-smtp_body_finish(struct smtp_body *b, smtp_body_sink *sink, void *arg)
+smtp_data_finish(struct smtp_data *b, smtp_data_sink *sink, void *arg)
 {
     if (b->at == AT_CR)
         sink(arg, SL(" ")); /* the CR stood alone */
