@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum {
@@ -175,23 +176,22 @@ spool_done(struct work_job *j)
     struct queue_put *p = s->put;
     bool was_last = s->is_last;
 
-    p->is_job_running = false;
     p->spool_octets = 0;
     buf_free(&s->chunk);
     if (s->err.kind != ERR_NONE && p->err.kind == ERR_NONE)
         p->err = s->err;
-    if (p->state == PUT_ABORTED) {
-        put_discard(p);
-        return;
-    }
     if (p->on_ready && queue_put_backlog(p) < BACKLOG_LOW) {
         void (*fn)(uint64_t) = p->on_ready;
 
         p->on_ready = NULL;
-        fn(p->on_ready_id);
-        /* fn may have aborted or committed: the put lives on while a job runs or is sent, so look again by state */
+        fn(p->on_ready_id); /* may write, commit or abort; the put stays, for its job counts as running */
     }
-    if (was_last) {
+    p->is_job_running = false;
+    if (p->state == PUT_ABORTED) {
+        put_discard(p);
+        return;
+    }
+    if (was_last && p->err.kind == ERR_NONE) {
         close(p->fd);
         p->fd = -1;
         list_push_back(&p->q->waiting, &p->link);

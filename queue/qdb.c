@@ -1,0 +1,581 @@
+/* queue/qdb.c - opening the queue database, and changes to it. See qdb.h. */
+#include "queue/qdb_int.h"
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "session/queue_id.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum {
+    SCHEMA_VERSION = 1,
+    CACHE_KIB = 4096,
+    RESERVE_OCTETS = 4 * 1024 * 1024,
+    ROW_OCTETS = 8192,                /* what a small change adds to the log, roughly */
+    STALE_INCOMING_S = 24 * 60 * 60   /* a file in incoming/ that nobody wrote to for so long has no session */
+};
+
+static const char schema[] =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE message(n INTEGER PRIMARY KEY, id TEXT NOT NULL, arrived INTEGER NOT NULL,"
+    " size INTEGER NOT NULL, env BLOB NOT NULL, env_crc INTEGER NOT NULL, is_file INTEGER NOT NULL,"
+    " body_crc INTEGER NOT NULL, body BLOB);"
+    "CREATE TABLE rcpt(message INTEGER NOT NULL, i INTEGER NOT NULL, due INTEGER,"
+    " attempts INTEGER NOT NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0, status TEXT, why TEXT,"
+    " PRIMARY KEY(message, i)) WITHOUT ROWID;"
+    "CREATE INDEX rcpt_due ON rcpt(due) WHERE due IS NOT NULL;";
+
+/* ---- opening ---- */
+
+static int
+meta_get(struct qdb *q, const char *key, uint64_t *value, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(q->db, "SELECT value FROM meta WHERE key = ?1", &s, e) != 0)
+        return -1;
+    db_bind_text(s, 1, sl_z(key));
+    rc = db_step(s, e);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return err_set(e, ERR_PERM, "the queue database lacks its %s", key);
+    *value = (uint64_t)db_int(s, 0);
+    db_reset(s);
+    return 0;
+}
+
+static int
+meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)", &s, e) != 0)
+        return -1;
+    db_bind_text(s, 1, sl_z(key));
+    db_bind_int(s, 2, (int64_t)value);
+    return db_run(s, e);
+}
+
+static int
+make_schema(struct qdb *q, struct err *e)
+{
+    if (db_begin(q->db, e) != 0)
+        return -1;
+    if (db_exec(q->db, schema, e) != 0 ||
+        meta_set(q, "db_bits", rand_below(1U << 20), e) != 0 || meta_set(q, "next", 1, e) != 0 ||
+        db_set_schema_version(q->db, SCHEMA_VERSION, e) != 0) {
+        db_rollback(q->db);
+        return -1;
+    }
+    return db_commit(q->db, e);
+}
+
+static int
+load_meta(struct qdb *q, struct err *e)
+{
+    int version;
+    uint64_t bits;
+
+    if (db_schema_version(q->db, &version, e) != 0)
+        return -1;
+    if (version == 0) {
+        if (q->is_readonly)
+            return err_set(e, ERR_NOTFOUND, "the queue database is empty");
+        if (make_schema(q, e) != 0)
+            return -1;
+    } else if (version != SCHEMA_VERSION) {
+        return err_set(e, ERR_CONFIG, "the queue database has version %d; this program knows %d", version,
+                       SCHEMA_VERSION);
+    }
+    if (meta_get(q, "db_bits", &bits, e) != 0 || meta_get(q, "next", &q->next, e) != 0)
+        return -1;
+    q->db_bits = (uint32_t)bits;
+    q->first_new = q->next;
+    return 0;
+}
+
+static void
+path_of(const struct qdb *q, const char *name, char out[PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%s/%s", q->dir, name);
+}
+
+const char *
+qdb_file_path(const struct qdb *q, const char *id, char *out, size_t out_octets)
+{
+    snprintf(out, out_octets, "%s/files/%s", q->dir, id);
+    return out;
+}
+
+/* A crash between moving a file in and the commit leaves a file that no row names. */
+static void
+remove_orphans(struct qdb *q)
+{
+    char path[PATH_MAX];
+    struct dirent *de;
+    DIR *d;
+
+    path_of(q, "files", path);
+    d = opendir(path);
+    while (d && (de = readdir(d)) != NULL) {
+        struct db_stmt *s;
+        uint64_t n;
+        struct err e = { 0 };
+
+        if (!queue_id_parse(sl_z(de->d_name), NULL, &n, NULL) ||
+            db_prepare(q->db, "SELECT 1 FROM message WHERE n = ?1 AND id = ?2 AND is_file", &s, &e) != 0)
+            continue;
+        db_bind_int(s, 1, (int64_t)n);
+        db_bind_text(s, 2, sl_z(de->d_name));
+        if (db_step(s, &e) == 0)
+            qdb_remove_file(q, de->d_name);
+        db_reset(s);
+    }
+    if (d)
+        closedir(d);
+}
+
+static void
+remove_stale_incoming(const struct qdb *q)
+{
+    char dir[PATH_MAX];
+    struct dirent *de;
+    DIR *d;
+
+    path_of(q, "../incoming", dir);
+    d = opendir(dir);
+    while (d && (de = readdir(d)) != NULL) {
+        struct stat st;
+
+        if (de->d_name[0] != '.' && fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && clock_unix_s() - st.st_mtime > STALE_INCOMING_S)
+            unlinkat(dirfd(d), de->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+}
+
+static int
+recover(struct qdb *q, struct err *e)
+{
+    if (qdb_begin(q, e) != 0)
+        return -1;
+    if (db_exec(q->db, "UPDATE rcpt SET due = 0 WHERE due IS NULL", e) != 0) {
+        qdb_rollback(q);
+        return -1;
+    }
+    if (qdb_commit(q, e) != 0)
+        return -1;
+    remove_orphans(q);
+    remove_stale_incoming(q);
+    return 0;
+}
+
+static int
+open_db(struct qdb *q, const char *path, struct err *e)
+{
+    unsigned flags = DB_WAL | DB_SYNC_FULL | DB_EXCLUSIVE | DB_NO_AUTOCHECKPOINT | DB_CREATE;
+
+    if (db_open(path, flags, CACHE_KIB, &q->db, e) != 0)
+        return -1;
+    if (load_meta(q, e) != 0)
+        return -1;
+    return 0;
+}
+
+/* Damaged: put aside under a name that says when, begin anew, and take over every row whose checksums hold. */
+static int
+start_anew(struct qdb *q, const char *path, struct err *e)
+{
+    static const char *const parts[] = { "", "-wal", "-shm" };
+    char aside[PATH_MAX], from[PATH_MAX + 8], to[PATH_MAX + 8];
+    struct err salvage = { 0 };
+
+    db_close(&q->db);
+    if (snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)clock_unix_s()) >= (int)sizeof aside)
+        return err_set(e, ERR_CONFIG, "queue_directory is too long");
+    log_error("queue.damaged", LOG_NONE, "error: %s is damaged (%s): it is set aside as %s", path, e->msg, aside);
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        snprintf(from, sizeof from, "%s%s", path, parts[i]);
+        snprintf(to, sizeof to, "%s%s", aside, parts[i]);
+        if (rename(from, to) != 0 && errno != ENOENT)
+            return err_sys(e, "rename %s", from);
+    }
+    e->kind = ERR_NONE;
+    if (open_db(q, path, e) != 0)
+        return -1;
+    if (qdb_salvage_into(q, aside, &salvage) != 0)
+        log_error("queue.salvage", LOG_NONE, "error: salvage %s: %s", aside, salvage.msg);
+    q->first_new = q->next;
+    return 0;
+}
+
+int
+qdb_open(const char *dir, struct qdb **out, struct err *e)
+{
+    struct qdb *q = MEM_NEW(struct qdb);
+    char path[PATH_MAX];
+
+    q->dir = mem_dupz(dir);
+    path_of(q, "files", path);
+    if (fs_mkdirs(path, 0700, e) != 0)
+        goto bad;
+    path_of(q, "queue.db", path);
+    if (open_db(q, path, e) != 0 && (e->kind != ERR_PERM || start_anew(q, path, e) != 0))
+        goto bad;
+    if (recover(q, e) != 0 && (e->kind != ERR_PERM || start_anew(q, path, e) != 0))
+        goto bad;
+    *out = q;
+    return 0;
+bad:
+    qdb_close(&q);
+    return -1;
+}
+
+int
+qdb_open_readonly(const char *dir, struct qdb **out, struct err *e)
+{
+    struct qdb *q = MEM_NEW(struct qdb);
+    char path[PATH_MAX];
+
+    q->dir = mem_dupz(dir);
+    q->is_readonly = true;
+    path_of(q, "queue.db", path);
+    /* Not DB_READONLY: what a killed qmgr left in the log must be read too. */
+    if (access(path, F_OK) != 0)
+        err_set(e, ERR_NOTFOUND, "%s does not exist", path);
+    else if (db_open(path, DB_WAL | DB_EXCLUSIVE | DB_SYNC_FULL | DB_NO_AUTOCHECKPOINT, 0, &q->db, e) == 0 &&
+             load_meta(q, e) == 0) {
+        *out = q;
+        return 0;
+    }
+    qdb_close(&q);
+    return -1;
+}
+
+void
+qdb_close(struct qdb **qq)
+{
+    struct qdb *q = *qq;
+
+    if (q == NULL)
+        return;
+    *qq = NULL;
+    db_close(&q->db);
+    free(q->dir);
+    free(q);
+}
+
+uint32_t
+qdb_db_bits(const struct qdb *q)
+{
+    return q->db_bits;
+}
+
+uint64_t
+qdb_first_new_counter(const struct qdb *q)
+{
+    return q->first_new;
+}
+
+const char *
+qdb_dir(const struct qdb *q)
+{
+    return q->dir;
+}
+
+/* ---- transactions ---- */
+
+int
+qdb_begin(struct qdb *q, struct err *e)
+{
+    return db_begin(q->db, e);
+}
+
+int
+qdb_commit(struct qdb *q, struct err *e)
+{
+    if (q->is_files_dirty) {
+        char path[PATH_MAX];
+
+        path_of(q, "files", path);
+        if (fs_sync_dir(path, e) != 0) {
+            qdb_rollback(q);
+            return -1;
+        }
+        q->is_files_dirty = false;
+    }
+    return db_commit(q->db, e);
+}
+
+void
+qdb_rollback(struct qdb *q)
+{
+    db_rollback(q->db);
+}
+
+uint64_t
+qdb_wal_octets(const struct qdb *q)
+{
+    return q->wal_octets;
+}
+
+int
+qdb_checkpoint(struct qdb *q, struct err *e)
+{
+    q->wal_octets = 0;
+    return db_checkpoint(q->db, false, e);
+}
+
+/* ---- the reserve ---- */
+
+void
+qdb_release_reserve(struct qdb *q)
+{
+    char path[PATH_MAX];
+
+    path_of(q, "reserve", path);
+    unlink(path);
+}
+
+bool
+qdb_make_reserve(struct qdb *q)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    bool is_made;
+    int fd;
+
+    path_of(q, "reserve", path);
+    if (stat(path, &st) == 0 && st.st_size == RESERVE_OCTETS)
+        return qdb_free_octets(q) >= RESERVE_OCTETS / 4;
+    if (qdb_free_octets(q) < 2ULL * RESERVE_OCTETS)
+        return false;
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return false;
+    is_made = posix_fallocate(fd, 0, RESERVE_OCTETS) == 0;
+    close(fd);
+    if (!is_made)
+        unlink(path);
+    return is_made;
+}
+
+uint64_t
+qdb_free_octets(const struct qdb *q)
+{
+    struct statvfs v;
+
+    if (statvfs(q->dir, &v) != 0)
+        return 0;
+    return (uint64_t)v.f_bavail * v.f_frsize;
+}
+
+/* ---- changes ---- */
+
+int
+qdb_grant(struct qdb *q, uint32_t count, uint64_t *first, struct err *e)
+{
+    if (meta_set(q, "next", q->next + count, e) != 0)
+        return -1;
+    *first = q->next;
+    q->next += count;
+    return 0;
+}
+
+static int
+move_file(struct qdb *q, const struct qdb_put *p, struct err *e)
+{
+    char to[PATH_MAX];
+    struct stat st;
+
+    qdb_file_path(q, p->id, to, sizeof to);
+    if (rename(p->file, to) != 0) {
+        /* Run again after a rollback: it is there already. */
+        if (errno != ENOENT || stat(to, &st) != 0)
+            return err_sys(e, "rename %s to %s", p->file, to);
+    }
+    q->is_files_dirty = true;
+    if (stat(to, &st) != 0)
+        return err_sys(e, "stat %s", to);
+    if ((uint64_t)st.st_size != p->size)
+        return err_set(e, ERR_TEMP, "%s has %lld octets instead of %llu", to, (long long)st.st_size,
+                       (unsigned long long)p->size);
+    return 0;
+}
+
+static int
+put_rcpts(struct qdb *q, const struct qdb_put *p, struct err *e)
+{
+    for (uint32_t i = 0; i < p->n_rcpts; i++) {
+        struct db_stmt *s;
+
+        if (db_prepare(q->db, "INSERT INTO rcpt(message, i, due) VALUES(?1, ?2, ?3)", &s, e) != 0)
+            return -1;
+        db_bind_int(s, 1, (int64_t)p->n);
+        db_bind_int(s, 2, i);
+        if (p->due == INT64_MIN)
+            db_bind_null(s, 3);
+        else
+            db_bind_int(s, 3, p->due);
+        if (db_run(s, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int
+qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (p->file && move_file(q, p, e) != 0)
+        return -1;
+    if (db_prepare(q->db,
+                   "INSERT INTO message(n, id, arrived, size, env, env_crc, is_file, body_crc, body)"
+                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)p->n);
+    db_bind_text(s, 2, sl_z(p->id));
+    db_bind_int(s, 3, p->arrived_s);
+    db_bind_int(s, 4, (int64_t)p->size);
+    db_bind_blob(s, 5, p->env);
+    db_bind_int(s, 6, enc_crc32(0, p->env.p, p->env.n));
+    db_bind_int(s, 7, p->file != NULL);
+    db_bind_int(s, 8, p->crc);
+    if (p->file)
+        db_bind_null(s, 9);
+    else
+        db_bind_blob(s, 9, p->body);
+    if (db_run(s, e) != 0 || put_rcpts(q, p, e) != 0)
+        return -1;
+    q->wal_octets += p->body.n + p->env.n + ROW_OCTETS;
+    return 0;
+}
+
+int
+qdb_rcpt_done(struct qdb *q, uint64_t n, uint32_t i, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1 AND i = ?2", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    db_bind_int(s, 2, i);
+    q->wal_octets += ROW_OCTETS;
+    return db_run(s, e);
+}
+
+int
+qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db,
+                   "UPDATE rcpt SET due = ?3, attempts = ?4, flags = ?5, status = ?6, why = ?7"
+                   " WHERE message = ?1 AND i = ?2",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)d->n);
+    db_bind_int(s, 2, d->i);
+    db_bind_int(s, 3, d->due);
+    db_bind_int(s, 4, d->attempts);
+    db_bind_int(s, 5, d->flags);
+    db_bind_text(s, 6, d->status);
+    db_bind_text(s, 7, d->why);
+    q->wal_octets += ROW_OCTETS;
+    return db_run(s, e);
+}
+
+static int
+delete_row(struct qdb *q, uint64_t n, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "DELETE FROM message WHERE n = ?1", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    q->wal_octets += ROW_OCTETS;
+    return db_run(s, e);
+}
+
+int
+qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    *gone = false;
+    if (db_prepare(q->db, "SELECT 1 FROM rcpt WHERE message = ?1 LIMIT 1", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    rc = db_step(s, e);
+    if (rc < 0)
+        return -1;
+    db_reset(s);
+    if (rc == 1)
+        return 0;
+    if (delete_row(q, n, e) != 0)
+        return -1;
+    *gone = true;
+    return 0;
+}
+
+int
+qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    if (db_run(s, e) != 0 || delete_row(q, n, e) != 0)
+        return -1;
+    *was_there = db_changes(q->db) > 0;
+    return 0;
+}
+
+void
+qdb_remove_file(struct qdb *q, const char *id)
+{
+    char path[PATH_MAX];
+
+    qdb_file_path(q, id, path, sizeof path);
+    if (unlink(path) != 0 && errno != ENOENT)
+        log_warn("queue.unlink", LOG_NONE, "warning: remove %s: %s", path, strerror(errno));
+}
+
+int
+qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db,
+                   "UPDATE rcpt SET due = ?2 WHERE due IS NOT NULL AND (?1 = 0 OR message = ?1)"
+                   " AND (?3 OR due <> 9223372036854775807)",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    db_bind_int(s, 2, due);
+    db_bind_int(s, 3, held_too);
+    q->wal_octets += ROW_OCTETS;
+    if (db_run(s, e) != 0)
+        return -1;
+    *changed = (uint64_t)db_changes(q->db);
+    return 0;
+}

@@ -1,0 +1,124 @@
+/* queue/qdb.h - queue.db: every message that was answered 250 and is not yet delivered or reported.
+ *
+ * A message is a row `message` (key: the counter inside its queue id) with the packed envelope and, up to
+ * QUEUE_INLINE_OCTETS, the content; longer content is the file files/ID beside the database. A recipient that still has
+ * to be served is a row `rcpt` (message, i). Envelope and content have a CRC-32 each, so that a damaged database can be
+ * read row by row. The last recipient row takes its message with it.
+ *
+ * rcpt.due: NULL while qmgr has it in memory; else the second from which it may be tried (QDB_DUE_HELD: on hold). Opening
+ * turns every NULL into 0: after a crash all of them are due, and marked as possibly delivered already.
+ *
+ * Exactly one connection, used by one thread: everything here blocks and is called from the writer (queue/writer.h), or
+ * by tools while qmgr is not running. Layer: queue. */
+#ifndef POSTERN_QUEUE_QDB_H
+#define POSTERN_QUEUE_QDB_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "session/queue_proto.h"
+
+#define QDB_DUE_HELD INT64_MAX
+
+enum { QDB_REPEAT = 1 /* rcpt.flags: an earlier delivery may have happened */ };
+
+struct qdb;
+
+/* dir holds queue.db, files/ and the reserve; made when absent. ERR_TEMP, ERR_PERM (damaged: says what to do). */
+int qdb_open(const char *dir, struct qdb **out, struct err *e);
+/* For tools: no recovery, no due changes. ERR_TEMP when qmgr holds it. */
+int qdb_open_readonly(const char *dir, struct qdb **out, struct err *e);
+void qdb_close(struct qdb **q);
+uint32_t qdb_db_bits(const struct qdb *q);
+/* Counters below this were granted before this opening: their messages may have been tried already. */
+uint64_t qdb_first_new_counter(const struct qdb *q);
+const char *qdb_dir(const struct qdb *q);
+
+/* ---- transactions: the writer's ---- */
+int qdb_begin(struct qdb *q, struct err *e);
+int qdb_commit(struct qdb *q, struct err *e);
+void qdb_rollback(struct qdb *q);
+/* Octets written to the log since the last checkpoint, roughly; and do one. */
+uint64_t qdb_wal_octets(const struct qdb *q);
+int qdb_checkpoint(struct qdb *q, struct err *e);
+
+/* ---- the 4 MiB reserve: room to delete on a full disk ---- */
+void qdb_release_reserve(struct qdb *q);
+bool qdb_make_reserve(struct qdb *q); /* true when it is there (again) */
+/* Free octets of the file system for others than root. */
+uint64_t qdb_free_octets(const struct qdb *q);
+
+/* ---- changes ---- */
+int qdb_grant(struct qdb *q, uint32_t count, uint64_t *first, struct err *e);
+
+struct qdb_put {
+    uint64_t n;         /* counter of the id */
+    const char *id;
+    struct slice env;   /* packed */
+    uint64_t size;
+    uint32_t crc;
+    struct slice body;  /* or file */
+    const char *file;   /* path in incoming/, or NULL; moved, its new folder is synced before the commit */
+    uint32_t n_rcpts;
+    int64_t due;        /* INT64_MIN: NULL, qmgr keeps it in memory */
+    int64_t arrived_s;
+};
+/* A file that is left without a row by a crash is removed at the next opening. */
+int qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e);
+
+int qdb_rcpt_done(struct qdb *q, uint64_t n, uint32_t i, struct err *e);
+struct qdb_defer {
+    uint64_t n;
+    uint32_t i;
+    int64_t due;
+    uint32_t attempts, flags;
+    struct slice status; /* "4.4.1" */
+    struct slice why;
+};
+int qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e);
+/* Delete the message when no recipient is left. *gone tells; then the caller removes the file with
+ * qdb_remove_file() after the commit. */
+int qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e);
+int qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e);
+void qdb_remove_file(struct qdb *q, const char *id);
+/* Set due of all rows of a message that are not in memory (n 0: of every message), except those on hold unless
+ * `held_too`. *changed counts rows. */
+int qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed, struct err *e);
+
+/* ---- reading ---- */
+struct qdb_rcpt {
+    uint32_t i;
+    int64_t due; /* INT64_MIN: in memory */
+    uint32_t attempts, flags;
+    struct slice status, why;
+};
+struct qdb_message {
+    uint64_t n;
+    const char *id;
+    int64_t arrived_s;
+    uint64_t size;
+    struct slice env;
+    struct slice body; /* empty where `is_file`, or not asked for */
+    uint32_t crc;
+    bool is_file, is_env_ok;
+    const struct qdb_rcpt *rcpts;
+    size_t n_rcpts;
+};
+/* Messages with a recipient due at or before `now`, at most `most`, oldest due first; their due recipients become NULL
+ * (in memory). fn gets each with exactly the recipients that became due. with_body: content too when at most that many octets. */
+typedef void qdb_fn(void *arg, const struct qdb_message *m);
+int qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg, struct err *e);
+/* Earliest due that is not held; INT64_MAX: none. */
+int qdb_next_due(struct qdb *q, int64_t *due, struct err *e);
+/* Messages after `after` in order of arrival, at most `most`, with all recipients. */
+int qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, struct err *e);
+/* One message with its recipients and content; ERR_NOTFOUND. */
+int qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e);
+int qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e);
+/* Path of a message's file. out: PATH_MAX. */
+const char *qdb_file_path(const struct qdb *q, const char *id, char *out, size_t out_octets);
+
+/* Read every row whose checksums hold from a database that may be damaged, in order of arrival as far as it goes; the
+ * number of rows skipped in *bad. */
+int qdb_salvage(const char *db_path, qdb_fn *fn, void *arg, uint64_t *bad, struct err *e);
+
+#endif

@@ -1,0 +1,424 @@
+/* queue/qdb_read.c - reading the queue database, and salvaging a damaged one. See qdb.h. */
+#include "queue/qdb_int.h"
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "session/queue_id.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { SALVAGE_JUMPS_MAX = 64, SALVAGE_COUNTER_GAP = 1 << 20 };
+
+/* A message being put together for a caller's fn. Text columns of rcpt rows are copied into `text`. */
+struct gathered {
+    struct qdb_message m;
+    struct qdb_rcpt *rcpts;
+    size_t cap;
+    struct buf env, body, text;
+    char id[QUEUE_ID_TEXT_OCTETS];
+};
+
+static void
+gathered_free(struct gathered *g)
+{
+    free(g->rcpts);
+    buf_free(&g->env);
+    buf_free(&g->body);
+    buf_free(&g->text);
+}
+
+static void
+gathered_reset(struct gathered *g)
+{
+    memset(&g->m, 0, sizeof g->m);
+    buf_reset(&g->env);
+    buf_reset(&g->body);
+    buf_reset(&g->text);
+}
+
+/* Columns n, id, arrived, size, env, env_crc, is_file, body_crc, and body when asked for. */
+static void
+take_message(struct gathered *g, struct db_stmt *s, bool has_body)
+{
+    struct qdb_message *m = &g->m;
+    struct slice id = db_text(s, 1);
+
+    m->n = (uint64_t)db_int(s, 0);
+    id = sl_head(id, sizeof g->id - 1);
+    memcpy(g->id, id.p, id.n);
+    g->id[id.n] = '\0';
+    m->id = g->id;
+    m->arrived_s = db_int(s, 2);
+    m->size = (uint64_t)db_int(s, 3);
+    buf_adds(&g->env, db_text(s, 4));
+    m->env = buf_slice(&g->env);
+    m->is_env_ok = enc_crc32(0, m->env.p, m->env.n) == (uint32_t)db_int(s, 5);
+    m->is_file = db_int(s, 6) != 0;
+    m->crc = (uint32_t)db_int(s, 7);
+    if (has_body && !m->is_file)
+        buf_adds(&g->body, db_text(s, 8));
+    m->body = buf_slice(&g->body);
+}
+
+/* Columns i, due, attempts, flags, status, why. Offsets first: `text` may move. */
+static void
+take_rcpt(struct gathered *g, struct db_stmt *s)
+{
+    struct qdb_rcpt *r;
+    struct slice status = db_text(s, 4), why = db_text(s, 5);
+
+    g->rcpts = mem_grow(g->rcpts, &g->cap, g->m.n_rcpts + 1, sizeof *g->rcpts);
+    r = &g->rcpts[g->m.n_rcpts++];
+    r->i = (uint32_t)db_int(s, 0);
+    r->due = db_is_null(s, 1) ? INT64_MIN : db_int(s, 1);
+    r->attempts = (uint32_t)db_int(s, 2);
+    r->flags = (uint32_t)db_int(s, 3);
+    r->status = sl_n(NULL, status.n);
+    r->why = sl_n(NULL, why.n);
+    buf_adds(&g->text, status);
+    buf_adds(&g->text, why);
+}
+
+static void
+finish_rcpts(struct gathered *g)
+{
+    const char *p = buf_slice(&g->text).p;
+
+    for (size_t i = 0; i < g->m.n_rcpts; i++) {
+        g->rcpts[i].status.p = p;
+        p += g->rcpts[i].status.n;
+        g->rcpts[i].why.p = p;
+        p += g->rcpts[i].why.n;
+    }
+    g->m.rcpts = g->rcpts;
+}
+
+static int
+read_rcpts(struct qdb *q, struct gathered *g, int64_t due_max, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(q->db,
+                   "SELECT i, due, attempts, flags, status, why FROM rcpt"
+                   " WHERE message = ?1 AND (?2 IS NULL OR due <= ?2) ORDER BY i",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)g->m.n);
+    if (due_max == INT64_MIN)
+        db_bind_null(s, 2);
+    else
+        db_bind_int(s, 2, due_max);
+    while ((rc = db_step(s, e)) == 1)
+        take_rcpt(g, s);
+    finish_rcpts(g);
+    return rc;
+}
+
+/* 1: there; 0: no such row. */
+static int
+read_message(struct qdb *q, struct gathered *g, uint64_t n, size_t body_octets, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    gathered_reset(g);
+    if (db_prepare(q->db,
+                   "SELECT n, id, arrived, size, env, env_crc, is_file, body_crc,"
+                   " CASE WHEN size <= ?2 THEN body END FROM message WHERE n = ?1",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    db_bind_int(s, 2, (int64_t)body_octets);
+    rc = db_step(s, e);
+    if (rc == 1) {
+        take_message(g, s, body_octets > 0);
+        db_reset(s);
+    }
+    return rc;
+}
+
+static int
+first_due(struct qdb *q, int64_t now, uint64_t *n, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(q->db, "SELECT message FROM rcpt WHERE due <= ?1 ORDER BY due LIMIT 1", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, now);
+    rc = db_step(s, e);
+    if (rc == 1) {
+        *n = (uint64_t)db_int(s, 0);
+        db_reset(s);
+    }
+    return rc;
+}
+
+/* The due recipients of a message are in memory from now on, or gone when there is no message for them. */
+static int
+claim(struct qdb *q, uint64_t n, int64_t now, bool is_there, struct err *e)
+{
+    struct db_stmt *s;
+    int rc = is_there ? db_prepare(q->db, "UPDATE rcpt SET due = NULL WHERE message = ?1 AND due <= ?2", &s, e)
+                      : db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1 AND due <= ?2", &s, e);
+
+    if (rc != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    db_bind_int(s, 2, now);
+    return db_run(s, e);
+}
+
+int
+qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg, struct err *e)
+{
+    struct gathered g = { 0 };
+    uint64_t n;
+    int rc = 0;
+
+    while (most-- > 0) {
+        int there;
+
+        rc = first_due(q, now, &n, e);
+        if (rc <= 0)
+            break;
+        rc = -1;
+        there = read_message(q, &g, n, body_octets, e);
+        if (there < 0 || (there == 1 && read_rcpts(q, &g, now, e) != 0) || claim(q, n, now, there == 1, e) != 0)
+            break;
+        if (there == 1)
+            fn(arg, &g.m);
+        else
+            log_error("queue.orphan", LOG_NONE, "error: queue database: recipients without message %llu removed",
+                      (unsigned long long)n);
+        rc = 0;
+    }
+    gathered_free(&g);
+    return rc < 0 ? -1 : 0;
+}
+
+int
+qdb_next_due(struct qdb *q, int64_t *due, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    *due = INT64_MAX;
+    if (db_prepare(q->db, "SELECT due FROM rcpt WHERE due < 9223372036854775807 ORDER BY due LIMIT 1", &s, e) != 0)
+        return -1;
+    rc = db_step(s, e);
+    if (rc == 1) {
+        *due = db_int(s, 0);
+        db_reset(s);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+static int
+next_message(struct qdb *q, uint64_t after, uint64_t *n, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(q->db, "SELECT n FROM message WHERE n > ?1 ORDER BY n LIMIT 1", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)after);
+    rc = db_step(s, e);
+    if (rc == 1) {
+        *n = (uint64_t)db_int(s, 0);
+        db_reset(s);
+    }
+    return rc;
+}
+
+int
+qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, struct err *e)
+{
+    struct gathered g = { 0 };
+    int rc = 0;
+
+    while (most-- > 0) {
+        rc = next_message(q, after, &after, e);
+        if (rc <= 0)
+            break;
+        rc = read_message(q, &g, after, 0, e);
+        if (rc != 1 || read_rcpts(q, &g, INT64_MIN, e) != 0) {
+            rc = -1;
+            break;
+        }
+        fn(arg, &g.m);
+        rc = 0;
+    }
+    gathered_free(&g);
+    return rc < 0 ? -1 : 0;
+}
+
+int
+qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e)
+{
+    struct gathered g = { 0 };
+    int rc = read_message(q, &g, n, want_body ? SIZE_MAX / 2 : 0, e);
+
+    if (rc == 0)
+        rc = err_set(e, ERR_NOTFOUND, "no such message in the queue");
+    else if (rc == 1)
+        rc = read_rcpts(q, &g, INT64_MIN, e);
+    if (rc == 0)
+        fn(arg, &g.m);
+    gathered_free(&g);
+    return rc;
+}
+
+int
+qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(q->db,
+                   "SELECT (SELECT count(*) FROM message), (SELECT count(*) FROM rcpt),"
+                   " (SELECT count(*) FROM rcpt WHERE due = 9223372036854775807)",
+                   &s, e) != 0)
+        return -1;
+    rc = db_step(s, e);
+    if (rc != 1)
+        return -1;
+    *messages = (uint64_t)db_int(s, 0);
+    *rcpts = (uint64_t)db_int(s, 1);
+    *held = (uint64_t)db_int(s, 2);
+    db_reset(s);
+    return 0;
+}
+
+/* ---- salvage ---- */
+
+static bool
+is_whole(const char *files_dir, const struct gathered *g)
+{
+    struct stat st;
+    struct buf path = { 0 };
+    bool is_there;
+
+    if (!g->m.is_env_ok)
+        return false;
+    if (!g->m.is_file)
+        return g->m.body.n == g->m.size && enc_crc32(0, g->m.body.p, g->m.body.n) == g->m.crc;
+    buf_addf(&path, "%s/%s", files_dir, g->m.id);
+    is_there = stat(buf_z(&path), &st) == 0 && (uint64_t)st.st_size == g->m.size;
+    buf_free(&path);
+    return is_there;
+}
+
+/* A damaged page stops a walk: jump ahead by growing steps until rows come again. */
+int
+qdb_salvage(const char *db_path, qdb_fn *fn, void *arg, uint64_t *bad, struct err *e)
+{
+    struct qdb q = { 0 };
+    struct gathered g = { 0 };
+    struct buf files = { 0 };
+    uint64_t n = 0, step = 1;
+    unsigned jumps = 0;
+
+    *bad = 0;
+    if (db_open(db_path, 0, 0, &q.db, e) != 0)
+        return -1;
+    buf_adds(&files, sl_head(sl_z(db_path), sl_rfind_char(sl_z(db_path), '/') + 1));
+    buf_addz(&files, "files");
+    while (jumps < SALVAGE_JUMPS_MAX) {
+        int rc = next_message(&q, n, &n, e);
+
+        if (rc == 0)
+            break;
+        if (rc == 1 && read_message(&q, &g, n, SIZE_MAX / 2, e) == 1) {
+            step = 1;
+            jumps = 0;
+            /* Recipients that cannot be read: all of the envelope's are tried, none is lost. */
+            if (read_rcpts(&q, &g, INT64_MIN, e) != 0)
+                g.m.n_rcpts = 0;
+            if (is_whole(buf_z(&files), &g))
+                fn(arg, &g.m);
+            else
+                ++*bad;
+            continue;
+        }
+        ++*bad;
+        jumps++;
+        n += step;
+        step *= 2;
+    }
+    buf_free(&files);
+    gathered_free(&g);
+    db_close(&q.db);
+    return 0;
+}
+
+struct salvage {
+    struct qdb *q;
+    uint64_t taken, failed, highest;
+};
+
+static void
+salvage_row(void *arg, const struct qdb_message *m)
+{
+    struct salvage *sv = arg;
+    struct arena a = { 0 };
+    struct queue_env env;
+    int64_t us;
+    struct err e = { 0 };
+    struct qdb_put p = { .n = m->n, .id = m->id, .env = m->env, .size = m->size, .crc = m->crc, .body = m->body,
+                         .arrived_s = m->arrived_s };
+    char path[4096];
+
+    if (queue_env_unpack(m->env, &a, &env, &us, &e) != 0)
+        goto bad;
+    p.n_rcpts = (uint32_t)env.n_rcpts;
+    if (m->is_file)
+        p.file = qdb_file_path(sv->q, m->id, path, sizeof path);
+    if (qdb_put(sv->q, &p, &e) != 0)
+        goto bad;
+    /* Known recipients that were served already are not served again. */
+    for (uint32_t i = 0; m->n_rcpts > 0 && i < p.n_rcpts; i++) {
+        bool is_left = false;
+
+        for (size_t k = 0; k < m->n_rcpts; k++)
+            is_left = is_left || m->rcpts[k].i == i;
+        if (!is_left && qdb_rcpt_done(sv->q, m->n, i, &e) != 0)
+            goto bad;
+    }
+    sv->taken++;
+    sv->highest = m->n > sv->highest ? m->n : sv->highest;
+    arena_free(&a);
+    return;
+bad:
+    sv->failed++;
+    arena_free(&a);
+}
+
+int
+qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e)
+{
+    struct salvage sv = { .q = q };
+    uint64_t bad = 0, first;
+
+    if (qdb_begin(q, e) != 0)
+        return -1;
+    if (qdb_salvage(damaged_path, salvage_row, &sv, &bad, e) != 0) {
+        qdb_rollback(q);
+        return -1;
+    }
+    if (sv.highest >= q->next)
+        q->next = sv.highest + SALVAGE_COUNTER_GAP;
+    if (qdb_grant(q, 1, &first, e) != 0) {
+        qdb_rollback(q);
+        return -1;
+    }
+    log_error("queue.salvaged", LOG_F(LF_N("taken", sv.taken), LF_N("lost", bad + sv.failed)),
+              "error: %llu messages salvaged from %s, %llu could not be read", (unsigned long long)sv.taken,
+              damaged_path, (unsigned long long)(bad + sv.failed));
+    return qdb_commit(q, e);
+}
