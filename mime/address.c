@@ -191,6 +191,19 @@ take_angle(struct reader *r, struct slice name)
     add(r, a);
 }
 
+/* "a . b" of a local part without <>: blanks around dots do not count (RFC 5322 §4.4). In place: ours to change. */
+static struct slice
+without_blanks_at_dots(struct slice s)
+{
+    char *p = (char *)(uintptr_t)s.p;
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] != ' ' || !((i + 1 < s.n && s.p[i + 1] == '.') || (n > 0 && p[n - 1] == '.')))
+            p[n++] = s.p[i];
+    return sl_n(p, n);
+}
+
 /* One entry: address, or start or end of a group. False at the end. */
 static bool
 take_entry(struct reader *r, bool *in_group)
@@ -219,7 +232,7 @@ take_entry(struct reader *r, bool *in_group)
             add(r, (struct mime_address){ .mailbox = words });
         *in_group = true;
     } else if (sl_take_char(&r->in, '@')) {
-        struct mime_address a = { .mailbox = words };
+        struct mime_address a = { .mailbox = words.n > 0 ? without_blanks_at_dots(words) : words };
 
         take_domain(r);
         a.host = take_word(r);

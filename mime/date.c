@@ -52,7 +52,9 @@ mime_local_tz_minutes(int64_t unix_s)
     time_t t = (time_t)unix_s;
     struct tm tm;
 
-    return localtime_r(&t, &tm) != NULL ? (int16_t)(tm.tm_gmtoff / 60) : 0;
+    if (localtime_r(&t, &tm) == NULL)
+        return 0;
+    return (int16_t)(tm.tm_gmtoff / 60);
 }
 
 /* Blanks and (nested (comments)). */
