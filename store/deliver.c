@@ -1,0 +1,217 @@
+/* store/deliver.c - see deliver.h: the loop's side of a delivery. */
+#include "store/deliver_int.h"
+
+#include "base/mem.h"
+#include "core/loop.h"
+#include "store/names.h"
+
+#include <stdlib.h>
+
+enum { DELIVER_SPOOL_THREADS = 2 };
+
+int
+deliverer_new(const struct conf *c, struct deliverer **out, struct err *e)
+{
+    struct deliverer *d;
+    char *root;
+
+    *out = NULL;
+    /* A location that cannot be read is the operator's, and is said at start rather than at each message. */
+    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &root, e))
+        return -1;
+    free(root);
+    d = MEM_NEW(struct deliverer);
+    d->refs = 1;
+    d->conf = conf_ref(c);
+    d->spool_dir = location_common(c);
+    d->pool = work_pool_new("spool", DELIVER_SPOOL_THREADS, 0);
+    d->notifier = notifier_new(c);
+    d->reserve = reserve_new(c);
+    d->in_flight = map_new();
+    lane_init(&d->small, d, false);
+    lane_init(&d->large, d, true);
+    *out = d;
+    return 0;
+}
+
+void
+deliverer_unref(struct deliverer *d)
+{
+    if (--d->refs > 0)
+        return;
+    notifier_free(&d->notifier);
+    reserve_free(&d->reserve);
+    map_free(&d->in_flight, NULL);
+    conf_unref(&d->conf);
+    free(d->spool_dir);
+    free(d);
+}
+
+void
+deliverer_free(struct deliverer **d)
+{
+    if (*d == NULL)
+        return;
+    work_pool_free(&(*d)->pool);
+    lane_stop(&(*d)->small);
+    lane_stop(&(*d)->large);
+    deliverer_unref(*d);
+    *d = NULL;
+}
+
+static void
+job_free(struct deliver_job *j)
+{
+    struct deliverer *d = j->m->d;
+
+    if (j->flight_key != NULL)
+        map_del(d->in_flight, sl_z(j->flight_key));
+    free(j->flight_key);
+    free(j->dir);
+    free(j->user);
+    free(j->mailbox);
+    free(j->found);
+    buf_free(&j->prepend);
+    deliver_msg_unref(j->m);
+    free(j);
+    deliverer_unref(d);
+}
+
+/* Loop: callbacks of a batch. */
+static void
+answer(void *arg)
+{
+    struct list *batch = arg, *l;
+
+    while ((l = list_pop_front(batch)) != NULL) {
+        struct deliver_job *j = CONTAINER_OF(l, struct deliver_job, link);
+
+        j->cb(j->id, j->rc, &j->err);
+        job_free(j);
+    }
+    free(batch);
+}
+
+static struct list *
+batch_of(struct list *jobs)
+{
+    struct list *batch = MEM_NEW(struct list), *l;
+
+    list_init(batch);
+    while ((l = list_pop_front(jobs)) != NULL)
+        list_push_back(batch, l);
+    return batch;
+}
+
+void
+deliver_answer_from_thread(struct list *jobs)
+{
+    if (!list_is_empty(jobs))
+        loop_call_from_thread(answer, batch_of(jobs));
+}
+
+/* Loop, but not inside deliver(): the caller may not expect its callback yet. */
+static void
+fail_later(struct deliver_job *j)
+{
+    struct list jobs;
+
+    j->rc = -1;
+    list_init(&jobs);
+    list_push_back(&jobs, &j->link);
+    loop_defer(answer, batch_of(&jobs));
+}
+
+void
+deliver_start(struct deliver_msg *m)
+{
+    struct lane *l = m->fd >= 0 ? &m->d->large : &m->d->small;
+    struct list *at;
+
+    if (m->err.kind == ERR_NONE) {
+        lane_add(l, &m->waiting);
+        return;
+    }
+    while ((at = list_pop_front(&m->waiting)) != NULL) {
+        struct deliver_job *j = CONTAINER_OF(at, struct deliver_job, link);
+
+        j->err = m->err;
+        fail_later(j);
+    }
+}
+
+/* Where the copy goes: j->dir and names. */
+static int
+job_place(struct deliver_job *j, const struct deliver_rcpt *r, struct err *e)
+{
+    struct buf name = { 0 }, dir = { 0 };
+    char *root = NULL;
+    int rc = -1;
+
+    if (name_normalise(r->mailbox.n > 0 ? r->mailbox : SL("INBOX"), &name, e) ||
+        location_resolve(j->m->d->conf, r->user, r->mail, &root, e))
+        goto out;
+    buf_addz(&dir, root);
+    j->is_subfolder = !name_is_inbox(buf_slice(&name));
+    if (j->is_subfolder) {
+        buf_addc(&dir, '/');
+        if (name_to_folder(buf_slice(&name), &dir, e))
+            goto out;
+    }
+    j->dir = mem_dupz(buf_z(&dir));
+    j->mailbox = mem_dupz(buf_z(&name));
+    j->user = sl_dupz(r->user);
+    rc = 0;
+out:
+    free(root);
+    buf_free(&name);
+    buf_free(&dir);
+    return rc;
+}
+
+/* Two deliveries of one ident must not run side by side: neither would find the other's file. */
+static int
+job_claim_ident(struct deliver_job *j, struct err *e)
+{
+    struct buf key = { 0 };
+    int rc = 0;
+
+    if (j->ident[0] == '\0')
+        return 0;
+    buf_addf(&key, "%s\t%s", j->ident, j->dir);
+    if (map_get(j->m->d->in_flight, buf_slice(&key)) != NULL) {
+        rc = err_set(e, ERR_TEMP, "the same delivery is under way");
+    } else {
+        j->flight_key = mem_dupz(buf_z(&key));
+        map_set(j->m->d->in_flight, sl_z(j->flight_key), j);
+    }
+    buf_free(&key);
+    return rc;
+}
+
+void
+deliver(struct deliver_msg *m, const struct deliver_rcpt *r, void (*cb)(uint64_t id, int rc, const struct err *e),
+        uint64_t id)
+{
+    struct deliver_job *j = MEM_NEW(struct deliver_job);
+    bool cr = false;
+
+    j->m = m;
+    m->refs++;
+    m->d->refs++;
+    j->cb = cb;
+    j->id = id;
+    j->fd = -1;
+    j->device = -1;
+    j->may_be_repeat = r->may_be_repeat;
+    maildir_ident(r->ident, j->ident);
+    maildir_lf(&j->prepend, r->prepend, &cr, &j->prepend_crlf);
+    maildir_lf_end(&j->prepend, &cr, &j->prepend_crlf);
+    if (job_place(j, r, &j->err) || job_claim_ident(j, &j->err)) {
+        fail_later(j);
+        return;
+    }
+    list_push_back(&m->waiting, &j->link);
+    if (deliver_msg_end(m))
+        deliver_start(m);
+}

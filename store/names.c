@@ -1,0 +1,155 @@
+/* store/names.c - see names.h. */
+#include "store/names.h"
+
+#include "base/utf8.h"
+
+enum { FOLDER_MAX_OCTETS = 255 - 16 }; /* NAME_MAX, with room for the name of a folder on its way out */
+
+bool
+name_is_inbox(struct slice normal)
+{
+    return sl_eqz(normal, "INBOX");
+}
+
+/* One level of a name. */
+static int
+check_level(struct slice level, struct err *e)
+{
+    struct slice at = level;
+
+    if (level.n == 0)
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: an empty level");
+    while (at.n > 0) {
+        int32_t c = utf8_take(&at);
+
+        if (c < 0)
+            return err_set(e, ERR_CLIENT, "Invalid mailbox name: not valid UTF-8");
+        if (c < ' ' || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029)
+            return err_set(e, ERR_CLIENT, "Invalid mailbox name: control characters are not allowed");
+        if (c == '/')
+            return err_set(e, ERR_CLIENT, "Invalid mailbox name: '/' is not allowed");
+    }
+    return 0;
+}
+
+int
+name_normalise(struct slice name, struct buf *out, struct err *e)
+{
+    struct slice rest = name, level;
+    unsigned depth = 0;
+    size_t was = out->n;
+
+    if (name.n == 0)
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: empty");
+    if (name.n > STORE_NAME_MAX_OCTETS)
+        return err_set(e, ERR_CLIENT, "Mailbox name too long");
+    for (bool is_last = false; !is_last; depth++) {
+        if (!sl_take_until(&rest, '.', &level)) {
+            level = rest;
+            is_last = true;
+        }
+        if (depth == STORE_DEPTH_MAX) {
+            buf_truncate(out, was);
+            return err_set(e, ERR_CLIENT, "Mailbox name has more than %d levels", STORE_DEPTH_MAX);
+        }
+        if (check_level(level, e)) {
+            buf_truncate(out, was);
+            return -1;
+        }
+        if (depth > 0)
+            buf_addc(out, '.');
+        if (depth == 0 && sl_ieqz(level, "INBOX"))
+            level = SL("INBOX");
+        buf_adds(out, level);
+    }
+    return 0;
+}
+
+int
+name_to_folder(struct slice normal, struct buf *out, struct err *e)
+{
+    size_t was = out->n;
+
+    if (name_is_inbox(normal))
+        return 0;
+    buf_addc(out, '.');
+    if (utf8_to_mutf7(out, normal)) {
+        buf_truncate(out, was);
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: not valid UTF-8");
+    }
+    if (out->n - was > FOLDER_MAX_OCTETS) {
+        buf_truncate(out, was);
+        return err_set(e, ERR_CLIENT, "Mailbox name too long");
+    }
+    return 0;
+}
+
+bool
+name_from_folder(struct slice folder, struct buf *out)
+{
+    struct buf utf8 = { 0 }, again = { 0 };
+    bool ok = false;
+
+    if (folder.n < 2 || !sl_take_char(&folder, '.'))
+        return false;
+    /* It is ours only if the way back leads to the same folder: else two names could mean one folder. */
+    if (utf8_from_mutf7(&utf8, folder) == 0 && name_normalise(buf_slice(&utf8), &again, NULL) == 0 &&
+        sl_eq(buf_slice(&utf8), buf_slice(&again)) && !name_is_inbox(buf_slice(&again))) {
+        buf_reset(&again);
+        ok = name_to_folder(buf_slice(&utf8), &again, NULL) == 0 && sl_eq(sl_from(buf_slice(&again), 1), folder);
+    }
+    if (ok)
+        buf_adds(out, buf_slice(&utf8));
+    buf_free(&utf8);
+    buf_free(&again);
+    return ok;
+}
+
+struct slice
+name_parent(struct slice normal)
+{
+    size_t at = sl_rfind_char(normal, '.');
+
+    return sl_head(normal, at == SL_NPOS ? 0 : at);
+}
+
+bool
+name_is_below(struct slice child, struct slice parent)
+{
+    return child.n > parent.n && child.p[parent.n] == '.' && sl_has_prefix(child, parent);
+}
+
+unsigned
+name_use(struct slice word)
+{
+    static const struct {
+        const char *word;
+        unsigned use;
+    } uses[] = {
+        { "Drafts", STORE_MB_USE_DRAFTS },   { "Sent", STORE_MB_USE_SENT }, { "Trash", STORE_MB_USE_TRASH },
+        { "Junk", STORE_MB_USE_JUNK },       { "All", STORE_MB_USE_ALL },   { "Archive", STORE_MB_USE_ARCHIVE },
+        { "Flagged", STORE_MB_USE_FLAGGED },
+    };
+
+    sl_take_char(&word, '\\');
+    for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
+        if (sl_ieqz(word, uses[i].word))
+            return uses[i].use;
+    return 0;
+}
+
+bool
+name_auto(const struct conf *c, size_t i, struct slice *name, unsigned *use)
+{
+    struct slice row;
+
+    if (i >= c->auto_mailboxes.n)
+        return false;
+    row = sl_z(c->auto_mailboxes.v[i]);
+    *use = 0;
+    if (sl_take_until(&row, '=', name))
+        *use = name_use(row);
+    else
+        *name = row;
+    return true;
+}

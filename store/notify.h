@@ -1,0 +1,24 @@
+/* store/notify.h - telling every imapd worker that mailboxes changed, by datagrams on private/imapd-notify-N.
+ * A datagram is lines of SENDER TAB USER TAB MAILBOX LF (names as in store.h). Losing one is allowed: a view also hears
+ * of it by inotify or its next sync. Layer: store. Thread-safe, never blocks. */
+#ifndef POSTERN_STORE_NOTIFY_H
+#define POSTERN_STORE_NOTIFY_H
+
+#include "base/buf.h"
+#include "conf/conf.h"
+
+enum { NOTIFY_DATAGRAM_MAX = 8 * 1024, NOTIFY_WORKERS_MAX = 256, NOTIFY_SENDER_OCTETS = 17 };
+
+struct notifier;
+struct notifier *notifier_new(const struct conf *c);
+void notifier_free(struct notifier **n);
+const char *notifier_sender(const struct notifier *n); /* names this process: own datagrams are skipped */
+
+/* Add a line to a datagram in the making (not twice in a row); notifier_send() sends what is there and empties it. */
+void notifier_add(struct notifier *n, struct buf *datagram, struct slice user, struct slice mailbox);
+void notifier_send(struct notifier *n, struct buf *datagram);
+
+/* Take a line; false at the end or on what is none. */
+bool notifier_take(struct slice *datagram, struct slice *sender, struct slice *user, struct slice *mailbox);
+
+#endif
