@@ -165,7 +165,8 @@ bench: ## measurements, see tests/bench
 run-tests: all helpers
 	+@. tools/env.sh; POSTERN_BUILD=$(abspath $(BUILD)) python3 tests/run.py $(KIND) $(TEST)
 quickstart: all ## build, then start a mail server for trial in ./run
-	+@tools/quickstart $(BUILD)/bin
+	+@tools/deps.sh quickstart
+	+@. tools/env.sh; exec python3 tools/quickstart.py $(BUILD)/bin
 
 # --- style
 

@@ -30,7 +30,7 @@ struct cli_command {
 };
 
 /* Each command's row, in its cmd_*.c. */
-extern const struct cli_command cmd_serve, cmd_reload, cmd_status, cmd_stop, cmd_check, cmd_config, cmd_sql, cmd_domain, cmd_user,
+extern const struct cli_command cmd_serve, cmd_reload, cmd_status, cmd_stop, cmd_check, cmd_config, cmd_cert, cmd_sql, cmd_domain, cmd_user,
     cmd_alias, cmd_queue;
 
 /* Load main.cf; problems go to standard error as "FILE:LINE: error: TEXT". NULL when there were errors: return

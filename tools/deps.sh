@@ -2,6 +2,7 @@
 # tools/deps.sh GROUP [MAKEFILE] - see that what a group of tools/packages.list names is there.
 #   build    what compiling needs; writes the compiler's options for it to MAKEFILE
 #   test     python3 and the mail clients that `make check` runs
+#   quickstart  python3
 #   interop  the reference servers, unpacked in build/ref
 # What is missing is installed by apt-get, as root or by sudo without a password. Without such rights it
 # is unpacked into build/deps and used from there. interop always unpacks: the machine's own mail
@@ -15,7 +16,7 @@ row_is_there() {
     case $group:$1 in
     interop:*) [ -e "build/ref/.have/$2" ] ;;
     *:perl:*) perl -M"${1#perl:}" -e 1 2>/dev/null ;;
-    test:* | build:pkg-config) command -v "$1" >/dev/null 2>&1 ;;
+    test:* | quickstart:* | build:pkg-config) command -v "$1" >/dev/null 2>&1 ;;
     build:*) pkg-config --exists "$1" 2>/dev/null ;;
     esac
 }
