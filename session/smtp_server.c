@@ -1,0 +1,575 @@
+/* session/smtp_server.c - see smtp_server.h.
+ *
+ * One mode at a time says what the next octets are. The pump takes them as long as it can go on at once; a command that
+ * waits pauses the conn, and the conn calls again when it was resumed. The deadline runs only while the client's turn
+ * lasts. */
+#include "session/smtp_server.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#include <stdio.h>
+
+enum {
+    M_WAIT, /* a command is being worked on; nothing is read */
+    M_COMMAND,
+    M_LINE,
+    M_DATA,
+    M_CHUNK,
+    M_SKIP_CHUNK,
+    M_SKIP_LINE, /* the rest of an over-long command line; then the command is run */
+    M_TLS        /* handshake */
+};
+
+/* ---- waiting and the clock ---- */
+
+static void
+wait_for_answer(struct smtp_sess *s)
+{
+    s->mode = M_WAIT;
+    conn_set_deadline(s->conn, 0);
+    conn_pause_input(s->conn);
+}
+
+static void
+wait_for_client(struct smtp_sess *s, uint8_t mode)
+{
+    s->mode = mode;
+    conn_set_deadline(s->conn, mode == M_TLS ? s->lim->starttls_timeout_ms : s->lim->timeout_ms);
+    if (!s->in_pump)
+        conn_resume_input(s->conn);
+}
+
+/* ---- replies ---- */
+
+static void
+on_tarpit(void *arg)
+{
+    struct smtp_sess *s = arg;
+
+    conn_writes(s->conn, buf_slice(&s->held));
+    buf_free(&s->held);
+    if (s->is_closing) {
+        conn_close(s->conn);
+        return;
+    }
+    if (s->mode != M_WAIT) {
+        conn_set_deadline(s->conn, s->lim->timeout_ms);
+        conn_resume_input(s->conn);
+    }
+}
+
+static void
+hold_back(struct smtp_sess *s)
+{
+    if (s->held.n == 0 || timer_is_running(&s->tarpit))
+        return;
+    conn_pause_input(s->conn);
+    conn_set_deadline(s->conn, 0);
+    timer_start(&s->tarpit, s->lim->error_sleep_ms, on_tarpit, s);
+}
+
+void
+smtp_reply(struct smtp_sess *s, const char *fmt, ...)
+{
+    char line[SMTP_REPLY_OCTETS + 1];
+    struct slice l;
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        return;
+    l = sl_n(line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+    for (size_t i = 0; i < l.n; i++)
+        if ((unsigned char)line[i] < ' ' || line[i] == 127)
+            line[i] = ' ';
+    if (s->held.n || (s->errors >= s->lim->soft_errors && s->lim->error_sleep_ms)) {
+        buf_adds(&s->held, l);
+        buf_adds(&s->held, SL("\r\n"));
+    } else {
+        conn_writes(s->conn, l);
+        conn_writes(s->conn, SL("\r\n"));
+    }
+    if ((sl_has_prefix(l, SL("421")) || sl_has_prefix(l, SL("521"))) && s->end == SMTP_END_NONE)
+        s->end = SMTP_END_FORBIDDEN;
+}
+
+static void
+close_now(struct smtp_sess *s)
+{
+    s->is_closing = true;
+    s->mode = M_WAIT;
+    hold_back(s);
+    if (s->held.n == 0)
+        conn_close(s->conn);
+}
+
+void
+smtp_sess_end(struct smtp_sess *s, enum smtp_sess_end why)
+{
+    if (s->end == SMTP_END_NONE)
+        s->end = (uint8_t)why;
+}
+
+/* ---- a command's end ---- */
+
+static void
+count(struct smtp_sess *s, bool good)
+{
+    if (s->verb > SMTP_VERBS_MAX)
+        return; /* not a command: the greeting, a handshake */
+    s->seen[s->verb].good = (uint16_t)(s->seen[s->verb].good + good);
+    s->n_good += good;
+    if (!good)
+        s->errors++;
+    if (s->verb < s->def->n_verbs && (s->def->verbs[s->verb].flags & SMTP_V_JUNK) &&
+        s->junk++ > s->lim->junk_commands)
+        s->errors++;
+    s->verb = UINT8_MAX;
+}
+
+static void
+finish_command(struct smtp_sess *s, bool good)
+{
+    count(s, good);
+    if (s->end == SMTP_END_NONE && s->errors >= s->lim->hard_errors) {
+        smtp_sess_end(s, SMTP_END_ERRORS);
+        smtp_reply(s, "%s%s%s", s->def->too_many_errors[0], s->lim->myhostname, s->def->too_many_errors[1]);
+    }
+    if (s->end != SMTP_END_NONE) {
+        close_now(s);
+        return;
+    }
+    arena_reset(&s->cmd);
+    wait_for_client(s, M_COMMAND);
+    hold_back(s);
+}
+
+void
+smtp_sess_done(struct smtp_sess *s, bool good)
+{
+    if (s->is_closing)
+        return;
+    if (s->in_pump) { /* the pump sees to it: no recursion however much is pipelined */
+        s->is_done = true;
+        s->is_good = good;
+        return;
+    }
+    finish_command(s, good);
+}
+
+void
+smtp_sess_forgive(struct smtp_sess *s)
+{
+    s->errors = s->junk = 0;
+}
+
+/* ---- commands ---- */
+
+static size_t
+find_verb(const struct smtp_server_def *def, struct slice word)
+{
+    for (size_t i = 0; i < def->n_verbs; i++)
+        if (sl_ieqz(word, def->verbs[i].verb))
+            return i;
+    return SMTP_VERBS_MAX;
+}
+
+static void
+run_command(struct smtp_sess *s, struct slice line)
+{
+    struct smtp_words *w = ARENA_NEW(&s->cmd, struct smtp_words);
+    const struct smtp_verb *v;
+
+    BUG_ON(w == NULL);
+    wait_for_answer(s);
+    s->n_commands++;
+    s->verb = SMTP_VERBS_MAX;
+    if (s->def->bad_utf8 && !utf8_is_valid(line)) {
+        s->seen[SMTP_VERBS_MAX].all++;
+        smtp_reply(s, "%s", s->def->bad_utf8);
+        smtp_sess_done(s, false);
+        return;
+    }
+    smtp_words_split(line, w);
+    if (w->n == 0) {
+        s->seen[SMTP_VERBS_MAX].all++;
+        smtp_reply(s, "%s", s->def->bad_syntax);
+        smtp_sess_done(s, false);
+        return;
+    }
+    s->verb = (uint8_t)find_verb(s->def, w->w[0].s);
+    s->seen[s->verb].all++;
+    v = s->verb == SMTP_VERBS_MAX ? NULL : &s->def->verbs[s->verb];
+    s->where = v ? v->verb : "UNKNOWN";
+    if (s->def->gate(s, v, w, line) && v)
+        v->run(s, w);
+}
+
+/* ---- input ---- */
+
+/* The first octets of a line that is too long are the command, as far as they go; the rest is skipped. */
+static bool
+take_long_line(struct smtp_sess *s)
+{
+    struct slice head = arena_dup(&s->cmd, sl_head(conn_input(s->conn), s->lim->line_octets));
+
+    log_warn("smtp.long_line", LOG_F(LF_N("limit", s->lim->line_octets)), "request longer than %zu: %.*s...",
+             s->lim->line_octets, SL_ARG(sl_head(head, 30)));
+    conn_consume(s->conn, head.n);
+    s->long_line = head;
+    s->left_octets = SMTP_SKIP_LINE_OCTETS;
+    s->mode = M_SKIP_LINE;
+    return true;
+}
+
+static bool
+pump_command(struct smtp_sess *s)
+{
+    struct slice line;
+
+    switch (conn_take_line(s->conn, s->lim->line_octets, LINE_LF_TOO, &line)) {
+    case FRAME_OK:
+        line = arena_dup(&s->cmd, line);
+        run_command(s, line);
+        return true;
+    case FRAME_TOO_LONG:
+        return take_long_line(s);
+    default:
+        return false;
+    }
+}
+
+/* Skip to the line's end. on_line is set when it was a SASL response, else the head of a command waits. */
+static bool
+pump_skip_line(struct smtp_sess *s)
+{
+    size_t had = conn_input(s->conn).n, gone;
+    enum frame_rc rc = conn_skip_line(s->conn);
+
+    gone = had - conn_input(s->conn).n;
+    if (rc != FRAME_OK) {
+        s->left_octets -= gone < s->left_octets ? gone : s->left_octets;
+        if (s->left_octets == 0)
+            conn_abort(s->conn);
+        return false;
+    }
+    if (s->on_line) {
+        void (*fn)(struct smtp_sess *, struct slice, bool) = s->on_line;
+
+        s->on_line = NULL;
+        wait_for_answer(s);
+        fn(s, SL(""), true);
+    } else {
+        run_command(s, s->long_line);
+    }
+    return true;
+}
+
+static bool
+pump_line(struct smtp_sess *s)
+{
+    void (*fn)(struct smtp_sess *, struct slice, bool) = s->on_line;
+    struct slice line;
+
+    switch (conn_take_line(s->conn, s->line_limit, LINE_LF_TOO, &line)) {
+    case FRAME_OK:
+        s->on_line = NULL;
+        line = arena_dup(&s->cmd, line);
+        wait_for_answer(s);
+        fn(s, line, false);
+        return true;
+    case FRAME_TOO_LONG:
+        s->left_octets = SMTP_SKIP_LINE_OCTETS;
+        s->mode = M_SKIP_LINE;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void
+sink_body(void *arg, struct slice octets)
+{
+    struct smtp_sess *s = arg;
+
+    s->def->body(s, octets);
+}
+
+static bool
+is_backlogged(struct smtp_sess *s)
+{
+    if (s->def->backlog(s) < SMTP_BACKLOG_OCTETS)
+        return false;
+    s->is_paused = true;
+    conn_set_deadline(s->conn, 0);
+    conn_pause_input(s->conn);
+    return true;
+}
+
+static bool
+pump_data(struct smtp_sess *s)
+{
+    struct slice in = conn_input(s->conn);
+    size_t had = in.n;
+    bool is_end;
+
+    if (had == 0 || is_backlogged(s))
+        return false;
+    is_end = smtp_data_dot(&s->data, &in, sink_body, s);
+    conn_consume(s->conn, had - in.n);
+    if (is_end) {
+        wait_for_answer(s);
+        s->def->body_end(s);
+    }
+    return true;
+}
+
+static bool
+pump_chunk(struct smtp_sess *s)
+{
+    struct slice some;
+
+    if (s->left_octets) {
+        if (s->mode == M_CHUNK && is_backlogged(s))
+            return false;
+        if (conn_take_some(s->conn, s->left_octets, &some) != FRAME_OK)
+            return false;
+        s->left_octets -= some.n;
+        if (s->mode == M_CHUNK)
+            smtp_data_chunk(&s->data, some, sink_body, s);
+        if (s->left_octets)
+            return true;
+    }
+    wait_for_answer(s);
+    s->def->chunk_end(s);
+    return true;
+}
+
+static bool
+pump_once(struct smtp_sess *s)
+{
+    switch (s->mode) {
+    case M_COMMAND:
+        return pump_command(s);
+    case M_LINE:
+        return pump_line(s);
+    case M_SKIP_LINE:
+        return pump_skip_line(s);
+    case M_DATA:
+        return pump_data(s);
+    case M_CHUNK:
+    case M_SKIP_CHUNK:
+        return pump_chunk(s);
+    default:
+        return false;
+    }
+}
+
+static void
+pump(struct smtp_sess *s)
+{
+    size_t had = conn_input(s->conn).n;
+
+    s->in_pump = true;
+    while (!s->is_closing && !timer_is_running(&s->tarpit) && pump_once(s)) {
+        if (s->is_done) {
+            s->is_done = false;
+            finish_command(s, s->is_good);
+        }
+        if (s->mode != M_WAIT)
+            hold_back(s);
+    }
+    s->in_pump = false;
+    if (s->is_closing)
+        return;
+    if (s->mode == M_WAIT || timer_is_running(&s->tarpit) || s->is_paused)
+        return;
+    conn_resume_input(s->conn); /* it was paused on the way, and the answer came at once */
+    conn_set_deadline(s->conn, s->mode == M_TLS ? s->lim->starttls_timeout_ms : s->lim->timeout_ms);
+    if (s->mode == M_COMMAND && conn_input(s->conn).n == 0 && had)
+        arena_free(&s->cmd); /* idle: hold nothing */
+}
+
+/* ---- what a command may turn into ---- */
+
+void
+smtp_sess_start_message(struct smtp_sess *s, bool lf_ends)
+{
+    s->data = (struct smtp_data){ .lf_ends = lf_ends };
+}
+
+static void
+read_mode(struct smtp_sess *s, uint8_t mode)
+{
+    wait_for_client(s, mode);
+    if (!s->in_pump)
+        hold_back(s);
+}
+
+void
+smtp_sess_read_data(struct smtp_sess *s)
+{
+    read_mode(s, M_DATA);
+}
+
+static void
+read_counted(struct smtp_sess *s, uint8_t mode, uint64_t octets)
+{
+    s->left_octets = octets;
+    read_mode(s, mode);
+    if (octets == 0 && !s->in_pump) { /* no input will come to call the pump */
+        wait_for_answer(s);
+        s->def->chunk_end(s);
+    }
+}
+
+void
+smtp_sess_read_chunk(struct smtp_sess *s, uint64_t octets)
+{
+    read_counted(s, M_CHUNK, octets);
+}
+
+void
+smtp_sess_skip_chunk(struct smtp_sess *s, uint64_t octets)
+{
+    read_counted(s, M_SKIP_CHUNK, octets);
+}
+
+void
+smtp_sess_finish_chunks(struct smtp_sess *s)
+{
+    smtp_data_finish(&s->data, sink_body, s);
+}
+
+void
+smtp_sess_backlog_fell(struct smtp_sess *s)
+{
+    if (!s->is_paused)
+        return;
+    s->is_paused = false;
+    conn_set_deadline(s->conn, s->lim->timeout_ms);
+    conn_resume_input(s->conn);
+}
+
+void
+smtp_sess_read_line(struct smtp_sess *s, uint32_t limit,
+                    void (*on_line)(struct smtp_sess *s, struct slice line, bool is_too_long))
+{
+    s->on_line = on_line;
+    s->line_limit = limit;
+    read_mode(s, M_LINE);
+}
+
+void
+smtp_sess_start_tls(struct smtp_sess *s, struct tls_ctx *t)
+{
+    conn_consume(s->conn, conn_input(s->conn).n);
+    timer_stop(&s->tarpit);
+    conn_writes(s->conn, buf_slice(&s->held));
+    buf_free(&s->held);
+    tls_start_server(s->conn, t);
+    wait_for_client(s, M_TLS);
+}
+
+bool
+smtp_sess_is_tls(const struct smtp_sess *s)
+{
+    return conn_transport_state(s->conn) != NULL;
+}
+
+void
+smtp_sess_stats(const struct smtp_sess *s, struct buf *out)
+{
+    for (size_t i = 0; i <= s->def->n_verbs; i++) {
+        size_t row = i < s->def->n_verbs ? i : SMTP_VERBS_MAX;
+        const char *name = i < s->def->n_verbs ? s->def->verbs[i].verb : "unknown";
+
+        if (s->seen[row].all == 0)
+            continue;
+        for (const char *p = name; *p; p++)
+            buf_addc(out, sl_lower_char(*p));
+        buf_addf(out, "=%u", s->seen[row].good);
+        if (s->seen[row].good != s->seen[row].all)
+            buf_addf(out, "/%u", s->seen[row].all);
+        buf_addc(out, ' ');
+    }
+    buf_addf(out, "commands=%u", s->n_good);
+    if (s->n_good != s->n_commands)
+        buf_addf(out, "/%u", s->n_commands);
+}
+
+/* ---- the conn ---- */
+
+static void
+on_input(struct conn *c, void *arg)
+{
+    (void)c;
+    pump(arg);
+}
+
+static void
+on_deadline(struct conn *c, void *arg)
+{
+    struct smtp_sess *s = arg;
+
+    (void)c;
+    if (s->mode == M_WAIT || s->is_closing)
+        return;
+    smtp_sess_end(s, SMTP_END_TIMEOUT);
+    if (s->mode != M_TLS)
+        smtp_reply(s, "%s%s%s", s->def->timeout[0], s->lim->myhostname, s->def->timeout[1]);
+    close_now(s);
+}
+
+static void
+on_secure(struct conn *c, void *arg)
+{
+    struct smtp_sess *s = arg;
+
+    (void)c;
+    wait_for_answer(s);
+    s->def->secured(s);
+}
+
+static void
+on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
+{
+    struct smtp_sess *s = arg;
+
+    (void)c;
+    s->is_closing = true;
+    s->def->closed(s, end, why);
+}
+
+static const struct conn_ops sess_conn_ops = {
+    .on_input = on_input, .on_deadline = on_deadline, .on_secure = on_secure, .on_close = on_close
+};
+
+void
+smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def, const struct smtp_server_limits *lim, int fd)
+{
+    BUG_ON(def->n_verbs >= SMTP_VERBS_MAX);
+    s->def = def;
+    s->lim = lim;
+    s->where = "CONNECT";
+    s->cmd.cap = SMTP_CMD_ARENA_OCTETS;
+    s->verb = UINT8_MAX;
+    s->id = id_add(s);
+    s->conn = conn_new(fd, &sess_conn_ops, s);
+    conn_set_in_max(s->conn, CONN_IN_MAX);
+    wait_for_answer(s);
+}
+
+void
+smtp_sess_free(struct smtp_sess *s)
+{
+    id_del(s->id);
+    timer_stop(&s->tarpit);
+    buf_free(&s->held);
+    arena_free(&s->cmd);
+}
