@@ -1,5 +1,5 @@
 /* db/db.c - SQLite with our settings and our errors. */
-#include "db/db.h"
+#include "db/db_int.h"
 
 #include "base/map.h"
 #include "base/mem.h"
@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -17,12 +16,6 @@ enum {
     LOOKASIDE_OCTETS = 512, /* a connection's small allocations: many are open at once, so few */
     LOOKASIDE_COUNT = 32,
     WAL_KEEP_OCTETS = 1024 * 1024 /* a WAL that grew is cut back to this when it restarts */
-};
-
-struct db {
-    sqlite3 *h;
-    struct map *stmts; /* by the address of the SQL literal */
-    char *path;
 };
 
 struct db_stmt {
