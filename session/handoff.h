@@ -1,14 +1,15 @@
 /* session/handoff.h - login hands an authenticated session to imapd or pop3d over a SEQPACKET socket
  * ("private/imapd-N", "private/pop3d"): a descriptor (the client's own when plain; one end of a socketpair when login
  * goes on relaying TLS) and what the other side needs. The receiver believes nothing but the cookie, which it redeems
- * at authd (design §1). Layer: session. */
+ * at authd (design §1). On the loop. Layer: session. */
 #ifndef POSTERN_SESSION_HANDOFF_H
 #define POSTERN_SESSION_HANDOFF_H
 
 #include "base/err.h"
 #include "core/addr.h"
 
-enum { HANDOFF_INPUT_MAX = 16 * 1024, HANDOFF_ADOPT_MS = 5000 };
+/* HANDOFF_MARGIN_MS before the sender gives up the receiver may no longer adopt, so never do both answer the client. */
+enum { HANDOFF_INPUT_MAX = 16 * 1024, HANDOFF_ADOPT_MS = 5000, HANDOFF_MARGIN_MS = 500 };
 
 struct handoff {
     struct slice cookie;   /* authd's one-time cookie */
@@ -21,13 +22,16 @@ struct handoff {
     bool is_tls;           /* the descriptor is a socketpair with login relaying */
 };
 
-/* Sender. cb: rc 0 adopted; -1 nobody adopted in time or the worker is away: the caller still owns its own end and
- * answers NO [UNAVAILABLE]. fd is moved (dup first when it must survive a failure). */
-void handoff_send(const char *socket_path, const struct handoff *h, int fd, void (*cb)(uint64_t id, int rc), uint64_t id);
+/* Sender. cb, once and never from inside the call: result is the adopter's process id; or -1: the worker refused, did not
+ * adopt in time or is away. Then the caller still owns its own end and answers NO [UNAVAILABLE]. fd is moved (dup first
+ * when it must survive a failure). Fields together at most HANDOFF_INPUT_MAX + 12 KiB; more is -1 too. */
+void handoff_send(const char *socket_path, const struct handoff *h, int fd, void (*cb)(uint64_t id, int result),
+                  uint64_t id);
 
 /* Receiver: for each accepted connection of the "imapd-N"/"pop3d" listener. on_session: *h is valid during the call, fd
- * is the callee's; the callee calls handoff_adopted(key, ok) once it knows (cookie redeemed or not). */
+ * is the callee's; the callee calls handoff_adopted(key, ok) once it knows (cookie redeemed or not), before it writes
+ * anything to the client. True: the session is the callee's. False: not ok, too late or the sender is gone: close fd. */
 void handoff_serve(int fd, void (*on_session)(uint64_t key, const struct handoff *h, int fd));
-void handoff_adopted(uint64_t key, bool ok);
+bool handoff_adopted(uint64_t key, bool ok);
 
 #endif

@@ -1,0 +1,364 @@
+/* session/handoff.c - the two ends of private/imapd-N and private/pop3d. One connection from each login process to each
+ * worker, made on need; an offer is one packet with one descriptor, an answer one small packet. Packets never leave the
+ * machine, so numbers are in its own octet order. */
+#include "session/handoff.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/chan.h"
+#include "core/loop.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MAGIC = 0x31464f48, /* "HOF1" */ LATE_GRACE_MS = 20, N_FIELDS = 6 };
+
+struct offer_head {
+    uint32_t magic;
+    uint32_t is_tls;
+    uint64_t number;
+    uint64_t sent_ms; /* CLOCK_MONOTONIC, the same for all processes of the machine */
+    uint16_t lens[N_FIELDS];
+    uint16_t remote_len, local_len;
+};
+struct answer {
+    uint32_t magic;
+    int32_t pid; /* of the adopter; -1 refused */
+    uint64_t number;
+};
+
+/* ---- the sender ---- */
+
+struct worker {
+    struct list link;
+    char *path;
+    struct chan *chan;   /* NULL: none */
+    struct map *waiting; /* number -> struct waiting */
+};
+struct waiting {
+    struct worker *worker;
+    struct timer timer;
+    uint64_t number, id;
+    void (*cb)(uint64_t id, int result);
+    bool is_late;
+};
+
+static struct list workers = { &workers, &workers };
+static uint64_t last_number;
+
+static void
+finish(struct waiting *w, int result)
+{
+    void (*cb)(uint64_t, int) = w->cb;
+    uint64_t id = w->id;
+
+    timer_stop(&w->timer);
+    map_del_u64(w->worker->waiting, w->number);
+    free(w);
+    cb(id, result);
+}
+
+/* A process that was stopped for a while finds its timers due before it reads what has come: an answer that is already
+ * here must win, or both sides would answer the client. So look at the socket once more. */
+static void
+on_late(void *arg)
+{
+    struct waiting *w = arg;
+
+    if (!w->is_late) {
+        w->is_late = true;
+        timer_start(&w->timer, LATE_GRACE_MS, on_late, w);
+        return;
+    }
+    log_warn("handoff.late", LOG_NONE, "%s: nobody took over the session within %d seconds",
+             w->worker->path, HANDOFF_ADOPT_MS / 1000);
+    finish(w, -1);
+}
+
+static void
+on_refused(void *arg)
+{
+    finish(arg, -1);
+}
+
+static void
+on_answer(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds)
+{
+    struct worker *k = arg;
+    struct answer a;
+    struct waiting *w;
+
+    (void)c;
+    for (size_t i = 0; i < n_fds; i++)
+        close(fds[i]);
+    if (msg.n != sizeof a)
+        return;
+    memcpy(&a, msg.p, sizeof a);
+    w = a.magic == MAGIC ? map_get_u64(k->waiting, a.number) : NULL;
+    if (w)
+        finish(w, a.pid > 0 ? a.pid : -1);
+}
+
+/* What was offered and not answered may have been seen by the worker that is gone: it is not offered again. */
+static void
+on_worker_gone(struct chan *c, void *arg)
+{
+    struct worker *k = arg;
+    size_t it = 0;
+    uint64_t number;
+    void *w;
+
+    (void)c;
+    chan_free(&k->chan);
+    while (map_next_u64(k->waiting, &it, &number, &w))
+        timer_start(&((struct waiting *)w)->timer, 0, on_refused, w);
+}
+
+static const struct chan_ops sender_ops = { on_answer, on_worker_gone };
+
+static struct worker *
+worker_for(const char *path)
+{
+    struct worker *k;
+
+    LIST_EACH (it, nxt, &workers) {
+        k = CONTAINER_OF(it, struct worker, link);
+        if (strcmp(k->path, path) == 0)
+            return k;
+    }
+    k = MEM_NEW(struct worker);
+    k->path = mem_dupz(path);
+    k->waiting = map_new();
+    list_push_back(&workers, &k->link);
+    return k;
+}
+
+static void
+add_addr(struct buf *b, const struct addr *a)
+{
+    buf_add(b, &a->u, a->len);
+}
+
+static int
+write_offer(const struct handoff *h, uint64_t number, struct buf *out)
+{
+    struct slice f[N_FIELDS] = { h->cookie, h->user, h->tag, h->input, h->session, h->client_id };
+    struct offer_head head = { .magic = MAGIC,
+                               .is_tls = h->is_tls,
+                               .number = number,
+                               .sent_ms = clock_mono_ms(),
+                               .remote_len = (uint16_t)h->remote.len,
+                               .local_len = (uint16_t)h->local.len };
+    size_t sum = sizeof head + h->remote.len + h->local.len;
+
+    for (size_t i = 0; i < N_FIELDS; i++) {
+        if (f[i].n > CHAN_MSG_OCTETS)
+            return -1;
+        head.lens[i] = (uint16_t)f[i].n;
+        sum += f[i].n;
+    }
+    if (sum > CHAN_MSG_OCTETS || h->input.n > HANDOFF_INPUT_MAX)
+        return -1;
+    buf_add(out, &head, sizeof head);
+    add_addr(out, &h->remote);
+    add_addr(out, &h->local);
+    for (size_t i = 0; i < N_FIELDS; i++)
+        buf_adds(out, f[i]);
+    return 0;
+}
+
+static int
+connect_worker(struct worker *k)
+{
+    struct err e = { 0 };
+
+    if (k->chan)
+        return 0;
+    if (chan_connect(k->path, &sender_ops, k, &k->chan, &e) == 0)
+        return 0;
+    log_error("handoff.connect", LOG_NONE, "%s", e.msg);
+    return -1;
+}
+
+/* A worker that ended since the last offer shows itself only now: then its successor is asked, once. */
+static int
+offer(struct worker *k, struct slice msg, int fd)
+{
+    int again = fcntl(fd, F_DUPFD_CLOEXEC, 3), rc = -1;
+
+    if (connect_worker(k) == 0) {
+        rc = chan_send(k->chan, msg, &fd, 1);
+        fd = -1;
+    }
+    if (rc != 0 && fd < 0 && again >= 0 && map_count(k->waiting) == 1) {
+        chan_free(&k->chan);
+        if (connect_worker(k) == 0) {
+            rc = chan_send(k->chan, msg, &again, 1);
+            again = -1;
+        }
+    }
+    if (again >= 0)
+        close(again);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
+void
+handoff_send(const char *socket_path, const struct handoff *h, int fd,
+             void (*cb)(uint64_t id, int result), uint64_t id)
+{
+    struct worker *k = worker_for(socket_path);
+    struct waiting *w = MEM_NEW(struct waiting);
+    struct buf msg = { 0 };
+
+    w->worker = k;
+    w->cb = cb;
+    w->id = id;
+    w->number = ++last_number;
+    map_set_u64(k->waiting, w->number, w);
+    if (write_offer(h, w->number, &msg) != 0) {
+        close(fd);
+        timer_start(&w->timer, 0, on_refused, w);
+    } else if (offer(k, buf_slice(&msg), fd) != 0) {
+        timer_start(&w->timer, 0, on_refused, w);
+    } else {
+        timer_start(&w->timer, HANDOFF_ADOPT_MS, on_late, w);
+    }
+    if (msg.p)
+        mem_wipe(msg.p, msg.cap); /* the cookie */
+    buf_free(&msg);
+}
+
+/* ---- the receiver ---- */
+
+struct server {
+    struct chan *chan;
+    uint64_t id;
+    void (*on_session)(uint64_t key, const struct handoff *h, int fd);
+};
+struct offered {
+    uint64_t server, number, until_ms;
+};
+
+static bool
+take(struct slice *in, size_t n, struct slice *out)
+{
+    if (in->n < n)
+        return false;
+    *out = sl_head(*in, n);
+    *in = sl_from(*in, n);
+    return true;
+}
+
+static bool
+take_addr(struct slice *in, size_t len, struct addr *out)
+{
+    struct slice s;
+
+    if (len > sizeof out->u || !take(in, len, &s))
+        return false;
+    memset(out, 0, sizeof *out);
+    if (len > 0)
+        memcpy(&out->u, s.p, len);
+    out->len = (socklen_t)len;
+    switch (len >= sizeof out->u.sa.sa_family ? out->u.sa.sa_family : AF_UNSPEC) {
+    case AF_INET:
+        return len == sizeof out->u.in4;
+    case AF_INET6:
+        return len == sizeof out->u.in6;
+    case AF_UNIX:
+        return true;
+    default:
+        return len == 0;
+    }
+}
+
+static bool
+read_offer(struct slice in, struct offer_head *head, struct handoff *h)
+{
+    struct slice *f[N_FIELDS] = { &h->cookie, &h->user, &h->tag, &h->input, &h->session, &h->client_id };
+    struct slice s;
+
+    if (!take(&in, sizeof *head, &s))
+        return false;
+    memcpy(head, s.p, sizeof *head);
+    if (head->magic != MAGIC || !take_addr(&in, head->remote_len, &h->remote) ||
+        !take_addr(&in, head->local_len, &h->local))
+        return false;
+    for (size_t i = 0; i < N_FIELDS; i++)
+        if (!take(&in, head->lens[i], f[i]))
+            return false;
+    h->is_tls = head->is_tls != 0;
+    return in.n == 0 && h->input.n <= HANDOFF_INPUT_MAX;
+}
+
+static void
+on_offer(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds)
+{
+    struct server *s = arg;
+    struct offer_head head;
+    struct handoff h = { 0 };
+    struct offered *o;
+
+    (void)c;
+    if (n_fds != 1 || !read_offer(msg, &head, &h)) {
+        for (size_t i = 0; i < n_fds; i++)
+            close(fds[i]);
+        log_error("handoff.protocol", LOG_NONE, "malformed hand-over of a session");
+        return;
+    }
+    o = MEM_NEW(struct offered);
+    o->server = s->id;
+    o->number = head.number;
+    o->until_ms = head.sent_ms + HANDOFF_ADOPT_MS - HANDOFF_MARGIN_MS;
+    s->on_session(id_add(o), &h, fds[0]);
+}
+
+static void
+on_login_gone(struct chan *c, void *arg)
+{
+    struct server *s = arg;
+
+    (void)c;
+    id_del(s->id);
+    chan_free(&s->chan);
+    free(s);
+}
+
+static const struct chan_ops receiver_ops = { on_offer, on_login_gone };
+
+void
+handoff_serve(int fd, void (*on_session)(uint64_t key, const struct handoff *h, int fd))
+{
+    struct server *s = MEM_NEW(struct server);
+
+    s->on_session = on_session;
+    s->id = id_add(s);
+    s->chan = chan_new(fd, &receiver_ops, s);
+}
+
+bool
+handoff_adopted(uint64_t key, bool ok)
+{
+    struct offered *o = id_get(key);
+    struct answer a = { .magic = MAGIC, .pid = -1 };
+    struct server *s;
+
+    if (o == NULL)
+        return false;
+    s = id_get(o->server);
+    if (ok && clock_mono_ms() > o->until_ms)
+        ok = false;
+    if (ok)
+        a.pid = (int32_t)getpid();
+    a.number = o->number;
+    id_del(key);
+    free(o);
+    return s && chan_send(s->chan, sl_n((const char *)&a, sizeof a), NULL, 0) == 0 && ok;
+}
