@@ -1,0 +1,573 @@
+/* session/smtp_client.c - the connection: greeting, EHLO, STARTTLS, replies, the end. See smtp_client.h. */
+#include "session/smtp_client_int.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Texts as Postfix has them: "while <while_text>", "(in reply to <command>)". */
+static const struct {
+    const char *while_text, *command;
+} stages[STAGE_COUNT] = {
+    [STAGE_CONNECT] = { "connecting", "connection" },
+    [STAGE_GREETING] = { "receiving the initial server greeting", "greeting" },
+    [STAGE_HELO] = { "performing the EHLO handshake", "EHLO command" },
+    [STAGE_STARTTLS] = { "performing the STARTTLS handshake", "STARTTLS command" },
+    [STAGE_HANDSHAKE] = { "performing the TLS handshake", "TLS handshake" },
+    [STAGE_XFORWARD] = { "sending XFORWARD command", "XFORWARD command" },
+    [STAGE_XROUTE] = { "sending XROUTE command", "XROUTE command" },
+    [STAGE_MAIL] = { "sending MAIL FROM", "MAIL FROM command" },
+    [STAGE_RCPT] = { "sending RCPT TO", "RCPT TO command" },
+    [STAGE_DATA] = { "sending DATA command", "DATA command" },
+    [STAGE_BODY] = { "sending message body", "message body" },
+    [STAGE_DOT] = { "sending end of data -- message may be sent more than once", "end of DATA command" },
+    [STAGE_RSET] = { "sending RSET", "RSET command" },
+    [STAGE_QUIT] = { "sending QUIT", "QUIT command" },
+    [STAGE_IDLE] = { "idle", "no command" },
+};
+
+static uint64_t
+stage_ms(const struct smtp_client *c, enum stage stage)
+{
+    const struct smtp_times *t = &c->o.times;
+
+    switch (stage) {
+    case STAGE_CONNECT:
+        return t->connect;
+    case STAGE_GREETING:
+        return t->greeting;
+    case STAGE_HELO:
+        return t->helo;
+    case STAGE_STARTTLS:
+    case STAGE_HANDSHAKE:
+        return t->starttls;
+    case STAGE_XFORWARD:
+    case STAGE_XROUTE:
+        return t->xforward;
+    case STAGE_MAIL:
+        return t->mail;
+    case STAGE_RCPT:
+        return t->rcpt;
+    case STAGE_DATA:
+        return t->data_init;
+    case STAGE_BODY:
+        return t->data_xfer;
+    case STAGE_DOT:
+        return t->data_done;
+    case STAGE_RSET:
+        return t->rset;
+    case STAGE_QUIT:
+        return t->quit;
+    case STAGE_IDLE:
+    case STAGE_COUNT:
+        break;
+    }
+    return 0;
+}
+
+void
+client_set_stage(struct smtp_client *c, enum stage stage)
+{
+    c->stage = stage;
+    conn_set_deadline(c->conn, stage_ms(c, stage));
+}
+
+void
+client_expect(struct smtp_client *c, enum stage stage, uint32_t rcpt)
+{
+    if (c->expect_at == c->expect_n)
+        c->expect_at = c->expect_n = 0;
+    c->expects = mem_grow(c->expects, &c->expect_cap, c->expect_n + 1, sizeof *c->expects);
+    c->expects[c->expect_n++] = (struct expect){ stage, rcpt };
+    if (client_awaited(c) == 1)
+        client_set_stage(c, stage);
+}
+
+size_t
+client_awaited(const struct smtp_client *c)
+{
+    return c->expect_n - c->expect_at;
+}
+
+/* ---- results ---- */
+
+void
+client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_result *r, struct buf *text)
+{
+    const struct smtp_reply *p = &c->reply;
+
+    memset(r, 0, sizeof *r);
+    buf_reset(text);
+    r->code = p->code;
+    r->outcome = p->code < 400 ? SMTP_SENT : p->code < 500 ? SMTP_DEFERRED : SMTP_FAILED;
+    memcpy(r->dsn, p->dsn, sizeof r->dsn);
+    if (r->outcome == SMTP_SENT) {
+        smtp_reply_one_line(p, text);
+    } else if (stage <= STAGE_HELO) {
+        buf_addf(text, "host %s refused to talk to me: ", c->peer);
+        smtp_reply_one_line(p, text);
+    } else {
+        buf_addf(text, "host %s said: ", c->peer);
+        smtp_reply_one_line(p, text);
+        buf_addf(text, " (in reply to %s)",
+                 stage == STAGE_HELO && c->o.is_lmtp ? "LHLO command" : stages[stage].command);
+    }
+    r->text = buf_slice(text);
+    r->reply = buf_slice(&p->text);
+}
+
+void
+client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r, struct buf *text)
+{
+    const char *doing = stages[c->stage].while_text;
+
+    memset(r, 0, sizeof *r);
+    buf_reset(text);
+    r->outcome = SMTP_DEFERRED;
+    r->is_lost = true;
+    r->maybe_sent = c->in_tx && c->is_body_out;
+    r->is_tls = c->stage == STAGE_HANDSHAKE;
+    if (c->stage == STAGE_HELO && c->o.is_lmtp)
+        doing = "performing the LHLO handshake";
+    if (c->stage == STAGE_CONNECT) {
+        memcpy(r->dsn, "4.4.1", 6);
+        buf_addf(text, "connect to %s: Connection timed out", c->peer);
+    } else {
+        memcpy(r->dsn, "4.4.2", 6);
+        buf_addf(text, is_timeout ? "conversation with %s timed out while %s" : "lost connection with %s while %s",
+                 c->peer, doing);
+    }
+    r->text = buf_slice(text);
+}
+
+void
+client_give_up(struct smtp_client *c, const struct smtp_result *r)
+{
+    if (!c->has_why) {
+        c->has_why = true;
+        buf_adds(&c->why_text, r->text);
+        c->why = *r;
+        c->why.reply = SL("");
+    }
+    c->is_closing = true;
+    conn_abort(c->conn);
+}
+
+void
+client_fail(struct smtp_client *c, const char *dsn, const char *fmt, ...)
+{
+    struct smtp_result r = { .outcome = SMTP_DEFERRED };
+    struct buf text = { 0 };
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    snprintf(r.dsn, sizeof r.dsn, "%s", dsn);
+    r.is_tls = c->stage == STAGE_HANDSHAKE || c->stage == STAGE_STARTTLS;
+    r.text = buf_slice(&text);
+    client_give_up(c, &r);
+    buf_free(&text);
+}
+
+/* ---- greeting and EHLO ---- */
+
+static void
+send_hello(struct smtp_client *c)
+{
+    const char *verb = c->o.is_lmtp ? "LHLO" : c->tried_ehlo ? "EHLO" : "HELO";
+
+    c->exts = 0;
+    c->size_limit = 0;
+    conn_printf(c->conn, "%s %s\r\n", verb, c->helo_name);
+    client_expect(c, STAGE_HELO, 0);
+}
+
+static void
+note_ext(struct smtp_client *c, struct slice line)
+{
+    static const struct {
+        struct slice word;
+        unsigned bit;
+    } words[] = {
+        { SL_INIT("PIPELINING"), SMTP_EXT_PIPELINING }, { SL_INIT("SIZE"), SMTP_EXT_SIZE },
+        { SL_INIT("8BITMIME"), SMTP_EXT_8BITMIME },     { SL_INIT("SMTPUTF8"), SMTP_EXT_SMTPUTF8 },
+        { SL_INIT("DSN"), SMTP_EXT_DSN },               { SL_INIT("STARTTLS"), SMTP_EXT_STARTTLS },
+        { SL_INIT("CHUNKING"), SMTP_EXT_CHUNKING },     { SL_INIT("XFORWARD"), SMTP_EXT_XFORWARD },
+        { SL_INIT("XROUTE"), SMTP_EXT_XROUTE },
+    };
+    struct slice word, arg;
+
+    if (!sl_take_word(&line, " \t", &word))
+        return;
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (sl_ieq(word, words[i].word))
+            c->exts |= words[i].bit;
+    if (sl_ieqz(word, "SIZE") && sl_take_word(&line, " \t", &arg))
+        (void)sl_to_u64(arg, &c->size_limit);
+    while (sl_ieqz(word, "XFORWARD") && sl_take_word(&line, " \t", &arg))
+        if (sl_ieqz(arg, "REPEAT"))
+            c->exts |= SMTP_EXT_XREPEAT;
+}
+
+static void
+note_exts(struct smtp_client *c)
+{
+    struct slice in = buf_slice(&c->reply.text), line;
+    bool is_first = true;
+
+    while (in.n > 0) {
+        if (!sl_take_until(&in, '\n', &line)) {
+            line = in;
+            in.n = 0;
+        }
+        if (!is_first)
+            note_ext(c, sl_from(line, 4));
+        is_first = false;
+    }
+    c->exts |= SMTP_EXT_ESMTP;
+}
+
+static void
+become_ready(struct smtp_client *c)
+{
+    c->is_ready = true;
+    client_set_stage(c, STAGE_IDLE);
+    c->ops->on_ready(c, c->arg);
+}
+
+static void
+refuse(struct smtp_client *c, enum stage stage)
+{
+    struct smtp_result r;
+    struct buf text = { 0 };
+
+    client_result_of_reply(c, stage, &r, &text);
+    if (r.outcome == SMTP_SENT)
+        r.outcome = SMTP_DEFERRED; /* a 2xx or 3xx where it makes no sense */
+    client_give_up(c, &r);
+    buf_free(&text);
+}
+
+static void
+on_greeting(struct smtp_client *c)
+{
+    if (c->reply.code != 220) {
+        refuse(c, STAGE_GREETING);
+        return;
+    }
+    c->tried_ehlo = !c->o.never_ehlo &&
+                    (c->o.always_ehlo || sl_ifind(buf_slice(&c->reply.text), SL("ESMTP")) != SL_NPOS);
+    send_hello(c);
+}
+
+static void
+on_hello(struct smtp_client *c)
+{
+    if (c->reply.code / 100 != 2) {
+        if (c->tried_ehlo && !c->o.is_lmtp && c->reply.code >= 500) {
+            c->tried_ehlo = false;
+            send_hello(c);
+        } else {
+            refuse(c, STAGE_HELO);
+        }
+        return;
+    }
+    if (c->tried_ehlo || c->o.is_lmtp)
+        note_exts(c);
+    if (c->o.tls && !c->is_tls && (c->exts & SMTP_EXT_STARTTLS)) {
+        conn_printf(c->conn, "STARTTLS\r\n");
+        client_expect(c, STAGE_STARTTLS, 0);
+    } else if (c->o.tls && c->o.must_tls && !c->is_tls) {
+        client_fail(c, "4.7.4", "TLS is required, but was not offered by host %s", c->peer);
+    } else {
+        become_ready(c);
+    }
+}
+
+static void
+on_starttls(struct smtp_client *c)
+{
+    if (c->reply.code != 220) {
+        if (c->o.must_tls)
+            refuse(c, STAGE_STARTTLS);
+        else
+            become_ready(c);
+        return;
+    }
+    if (conn_has_input(c->conn)) { /* plaintext that would count as said under TLS */
+        client_fail(c, "4.7.0", "host %s sent data after its reply to STARTTLS", c->peer);
+        return;
+    }
+    client_set_stage(c, STAGE_HANDSHAKE);
+    tls_start_client(c->conn, c->o.tls, c->tls_host);
+}
+
+/* ---- replies ---- */
+
+static void
+on_reply(struct smtp_client *c)
+{
+    struct expect x;
+
+    if (client_awaited(c) == 0) {
+        refuse(c, STAGE_IDLE); /* mostly 421 before closing */
+        return;
+    }
+    x = c->expects[c->expect_at];
+    if (c->reply.code == 421 && x.stage > STAGE_HELO && x.stage != STAGE_QUIT) {
+        refuse(c, x.stage);
+        return;
+    }
+    if (x.stage != STAGE_DOT) /* DOT stays until each recipient has its reply */
+        c->expect_at++;
+    switch (x.stage) {
+    case STAGE_GREETING:
+        on_greeting(c);
+        break;
+    case STAGE_HELO:
+        on_hello(c);
+        break;
+    case STAGE_STARTTLS:
+        on_starttls(c);
+        break;
+    case STAGE_QUIT:
+        c->is_closing = true;
+        conn_close(c->conn);
+        break;
+    default:
+        client_tx_reply(c, x);
+        break;
+    }
+    if (!c->is_closing && client_awaited(c) > 0 && c->stage != STAGE_HANDSHAKE && c->stage != STAGE_BODY)
+        client_set_stage(c, c->expects[c->expect_at].stage);
+}
+
+static void
+on_input(struct conn *conn, void *arg)
+{
+    struct smtp_client *c = arg;
+
+    while (!c->is_closing) {
+        struct slice line;
+        struct err e = { 0 };
+        enum frame_rc rc = conn_take_line(conn, SMTP_REPLY_LINE_OCTETS, LINE_LF_TOO, &line);
+        enum parse_rc parsed;
+
+        if (rc == FRAME_MORE)
+            return;
+        if (rc == FRAME_END) {
+            conn_abort(conn);
+            return;
+        }
+        if (rc == FRAME_TOO_LONG) {
+            client_fail(c, "4.5.0", "host %s sent a line of more than %d octets", c->peer, SMTP_REPLY_LINE_OCTETS);
+            return;
+        }
+        if (c->stage == STAGE_HANDSHAKE)
+            continue;
+        parsed = smtp_reply_take(&c->reply, line, &e);
+        if (parsed == PARSE_MORE)
+            continue;
+        if (parsed == PARSE_BAD)
+            client_fail(c, "4.5.0", "host %s: %s while %s", c->peer, e.msg, stages[c->stage].while_text);
+        else
+            on_reply(c);
+        smtp_reply_reset(&c->reply);
+    }
+}
+
+static void
+on_connect(struct conn *conn, void *arg)
+{
+    (void)conn;
+    client_expect(arg, STAGE_GREETING, 0);
+}
+
+static void
+on_secure(struct conn *conn, void *arg)
+{
+    struct smtp_client *c = arg;
+
+    (void)conn;
+    if (c->is_closing)
+        return;
+    c->is_tls = true;
+    send_hello(c);
+}
+
+static void
+on_drain(struct conn *conn, void *arg)
+{
+    struct smtp_client *c = arg;
+
+    (void)conn;
+    if (c->stage == STAGE_BODY)
+        client_set_stage(c, STAGE_BODY); /* the peer takes content: the clock starts anew */
+    if (!c->is_closing && c->ops->on_drain)
+        c->ops->on_drain(c, c->arg);
+}
+
+static void
+on_deadline(struct conn *conn, void *arg)
+{
+    struct smtp_client *c = arg;
+    struct smtp_result r;
+    struct buf text = { 0 };
+
+    (void)conn;
+    client_result_lost(c, true, &r, &text);
+    client_give_up(c, &r);
+    buf_free(&text);
+}
+
+static void
+client_free(struct smtp_client *c)
+{
+    client_tx_free(c);
+    smtp_reply_free(&c->reply);
+    buf_free(&c->why_text);
+    tls_unref(&c->o.tls);
+    free(c->expects);
+    free(c->helo_name);
+    free(c->peer);
+    free(c->tls_host);
+    free(c);
+}
+
+static void
+on_close(struct conn *conn, void *arg, enum conn_end end, const struct err *why)
+{
+    struct smtp_client *c = arg;
+
+    (void)conn;
+    if (!c->has_why) {
+        struct smtp_result r;
+        struct buf text = { 0 };
+
+        client_result_lost(c, end == CONN_END_TIMEOUT, &r, &text);
+        if (c->stage == STAGE_CONNECT) {
+            buf_reset(&text);
+            buf_addf(&text, "connect to %s: %s", c->peer, why && why->sys ? strerror(why->sys) : "failed");
+            r.text = buf_slice(&text);
+        } else if (c->stage == STAGE_HANDSHAKE) {
+            buf_reset(&text);
+            memcpy(r.dsn, "4.7.5", 6);
+            buf_addf(&text, "Cannot start TLS: handshake failure with %s: %s", c->peer, why ? why->msg : "closed");
+            r.text = buf_slice(&text);
+        }
+        buf_adds(&c->why_text, r.text);
+        c->why = r;
+        c->why.reply = SL("");
+        buf_free(&text);
+    }
+    c->why.text = buf_slice(&c->why_text);
+    c->is_closing = true;
+    c->conn = NULL;
+    if (c->in_tx)
+        client_tx_tell_rest(c, &c->why);
+    c->ops->on_closed(c, c->arg, &c->why);
+    client_free(c);
+}
+
+static const struct conn_ops conn_ops = {
+    .on_input = on_input,
+    .on_drain = on_drain,
+    .on_deadline = on_deadline,
+    .on_connect = on_connect,
+    .on_secure = on_secure,
+    .on_close = on_close,
+};
+
+/* ---- beginning and end ---- */
+
+static struct smtp_client *
+client_new(const struct smtp_client_opts *o, const struct smtp_client_ops *ops, void *arg)
+{
+    struct smtp_client *c = MEM_NEW(struct smtp_client);
+
+    c->o = *o;
+    c->helo_name = mem_dupz(o->helo_name);
+    c->peer = mem_dupz(o->peer);
+    c->tls_host = o->tls_host ? mem_dupz(o->tls_host) : NULL;
+    c->o.helo_name = c->o.peer = c->o.tls_host = NULL;
+    if (o->tls)
+        c->o.tls = tls_ref(o->tls);
+    c->ops = ops;
+    c->arg = arg;
+    return c;
+}
+
+struct smtp_client *
+smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bind_to, socklen_t bind_len,
+                    const struct smtp_client_opts *o, const struct smtp_client_ops *ops, void *arg)
+{
+    struct smtp_client *c = client_new(o, ops, arg);
+
+    c->conn = conn_connect(to, len, bind_to, bind_len, &conn_ops, c);
+    client_set_stage(c, STAGE_CONNECT);
+    return c;
+}
+
+struct smtp_client *
+smtp_client_connect_unix(const char *path, const struct smtp_client_opts *o, const struct smtp_client_ops *ops,
+                         void *arg)
+{
+    struct smtp_client *c = client_new(o, ops, arg);
+
+    c->conn = conn_connect_unix(path, &conn_ops, c);
+    client_set_stage(c, STAGE_CONNECT);
+    return c;
+}
+
+struct smtp_client *
+smtp_client_on_fd(int fd, const struct smtp_client_opts *o, const struct smtp_client_ops *ops, void *arg)
+{
+    struct smtp_client *c = client_new(o, ops, arg);
+
+    c->conn = conn_new(fd, &conn_ops, c);
+    client_expect(c, STAGE_GREETING, 0);
+    return c;
+}
+
+unsigned
+smtp_client_exts(const struct smtp_client *c)
+{
+    return c->exts;
+}
+
+uint64_t
+smtp_client_size_limit(const struct smtp_client *c)
+{
+    return c->size_limit;
+}
+
+bool
+smtp_client_has_tls(const struct smtp_client *c)
+{
+    return c->is_tls;
+}
+
+struct conn *
+smtp_client_conn(struct smtp_client *c)
+{
+    return c->conn;
+}
+
+void
+smtp_client_quit(struct smtp_client *c)
+{
+    if (c->is_closing || c->is_quitting)
+        return;
+    if (c->in_tx || !c->is_ready) {
+        c->is_closing = true;
+        conn_abort(c->conn);
+        return;
+    }
+    c->is_quitting = true;
+    conn_printf(c->conn, "QUIT\r\n");
+    client_expect(c, STAGE_QUIT, 0);
+}

@@ -1,0 +1,110 @@
+/* session/smtp_client.h - the client side of SMTP (RFC 5321) and LMTP (RFC 2033): one connection, one transaction at a time,
+ * any number after each other. Used by qmgr towards lmtpd and relayd, by relayd towards other hosts.
+ *
+ *   on_ready      the greeting and EHLO/LHLO are through: smtp_client_send() may be called
+ *   on_body       the peer wants the content: push it with smtp_client_body(), end with smtp_client_body_end()
+ *   on_rcpt       the outcome of one recipient, exactly once for each
+ *   on_done       the transaction is over; smtp_client_send() may be called again
+ *   on_closed     the connection is gone; last of all, the client is freed after it returns. Recipients without an
+ *                 outcome got on_rcpt before it
+ * No callback comes from inside a call. Commands are pipelined where the peer offers it (RFC 2920); content goes by BDAT
+ * (RFC 3030) where the peer offers CHUNKING and the caller wants it, else by DATA with dots stuffed.
+ * Layer: session. */
+#ifndef POSTERN_SESSION_SMTP_CLIENT_H
+#define POSTERN_SESSION_SMTP_CLIENT_H
+
+#include "core/conn.h"
+#include "session/queue_client.h"
+#include "session/smtp_reply.h"
+#include "tls/tls.h"
+
+enum smtp_outcome { SMTP_SENT, SMTP_DEFERRED, SMTP_FAILED };
+
+struct smtp_result {
+    enum smtp_outcome outcome;
+    char dsn[SMTP_DSN_OCTETS];
+    unsigned code;       /* the peer's; 0 when it said nothing */
+    struct slice text;   /* SENT: "250 2.0.0 Ok"; else why, as Postfix words it: "host X said: 550 ... (in reply to ...)" */
+    struct slice reply;  /* the peer's lines as they are, LF between; or empty */
+    bool is_lost;        /* no answer: connection refused, lost or timed out */
+    bool maybe_sent;     /* lost after the content was sent: may have been delivered */
+    bool is_tls;         /* what failed was the TLS handshake */
+};
+
+enum {
+    SMTP_EXT_PIPELINING = 1, SMTP_EXT_SIZE = 2, SMTP_EXT_8BITMIME = 4, SMTP_EXT_SMTPUTF8 = 8, SMTP_EXT_DSN = 16,
+    SMTP_EXT_STARTTLS = 32, SMTP_EXT_CHUNKING = 64, SMTP_EXT_XFORWARD = 128, SMTP_EXT_XROUTE = 256, SMTP_EXT_ESMTP = 512,
+    SMTP_EXT_XREPEAT = 1024 /* XFORWARD REPEAT */
+};
+
+/* All in ms; 0: none. Postfix's smtp_*_timeout. */
+struct smtp_times {
+    uint64_t connect, greeting, helo, starttls, xforward, mail, rcpt, data_init, data_xfer, data_done, rset, quit;
+};
+
+struct smtp_client_opts {
+    bool is_lmtp;
+    bool always_ehlo;     /* smtp_always_send_ehlo: also without "ESMTP" in the greeting */
+    bool never_ehlo;
+    bool wants_bdat;
+    const char *helo_name;
+    const char *peer;     /* "mx.example.com[192.0.2.1]:25", for texts */
+    size_t line_max;      /* smtp_line_length_limit; 0: none */
+    struct smtp_times times;
+    struct tls_ctx *tls;  /* not NULL: STARTTLS where offered */
+    bool must_tls;        /* ... and nothing without */
+    const char *tls_host; /* SNI */
+};
+
+struct smtp_client;
+struct smtp_client_ops {
+    void (*on_ready)(struct smtp_client *c, void *arg);
+    void (*on_body)(struct smtp_client *c, void *arg);
+    void (*on_drain)(struct smtp_client *c, void *arg); /* smtp_client_is_full() ended; may be NULL */
+    void (*on_rcpt)(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *r);
+    void (*on_done)(struct smtp_client *c, void *arg);
+    void (*on_closed)(struct smtp_client *c, void *arg, const struct smtp_result *why);
+};
+
+/* opts and its strings are copied, tls gets a reference. */
+struct smtp_client *smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bind_to,
+                                        socklen_t bind_len, const struct smtp_client_opts *o,
+                                        const struct smtp_client_ops *ops, void *arg);
+struct smtp_client *smtp_client_connect_unix(const char *path, const struct smtp_client_opts *o,
+                                             const struct smtp_client_ops *ops, void *arg);
+struct smtp_client *smtp_client_on_fd(int fd, const struct smtp_client_opts *o, const struct smtp_client_ops *ops,
+                                      void *arg);
+
+unsigned smtp_client_exts(const struct smtp_client *c); /* SMTP_EXT_*, after on_ready */
+uint64_t smtp_client_size_limit(const struct smtp_client *c); /* SIZE's argument; 0: none */
+bool smtp_client_has_tls(const struct smtp_client *c);
+struct conn *smtp_client_conn(struct smtp_client *c);
+
+struct smtp_tx_rcpt {
+    struct slice addr;
+    struct slice orcpt; /* decoded, or empty */
+    unsigned notify;
+};
+struct smtp_tx {
+    struct slice sender;
+    const struct smtp_tx_rcpt *rcpts;
+    size_t n_rcpts;
+    uint64_t size;
+    unsigned ret;
+    struct slice envid;
+    bool is_8bit, is_utf8;
+    struct slice xforward; /* "NAME=value ..." in xtext, sent only where XFORWARD is offered; or empty */
+    struct slice xroute;   /* argument of XROUTE, private to relayd; or empty */
+};
+/* Strings are copied into commands at once; nothing is kept but the counts. True: the content may be pushed right away
+ * (small, by BDAT, pipelined) and no on_body comes. */
+bool smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx);
+void smtp_client_body(struct smtp_client *c, struct slice s);
+void smtp_client_body_end(struct smtp_client *c);
+bool smtp_client_is_full(const struct smtp_client *c); /* wait for on_drain */
+/* The content cannot be had: drop the connection; recipients are DEFERRED with this text. */
+void smtp_client_body_fail(struct smtp_client *c, const char *why);
+/* QUIT and close; on_closed follows. In a transaction: its recipients are deferred. */
+void smtp_client_quit(struct smtp_client *c);
+
+#endif
