@@ -3,6 +3,7 @@
 # again, whole and in parts? The last case replays tests/smtp-cases against it: proof of the set-up, not of Postern.
 import imaplib
 import os
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -69,6 +70,26 @@ def dovecot_alone_listens_on_foreign_sockets():
         equal(ref.wait_delivered(3, 20), 3, "messages in the Maildir")
         with imaplib.IMAP4("127.0.0.1", ref.ports["imap"]) as m:
             equal(m.login("u0@example.com", "pass")[0], "OK", "LOGIN")
+
+
+@case
+def postfix_and_dovecot_apart():
+    """The same two sockets that join them in the guide, but in a folder between two stacks."""
+    user, auth, lmtp = "u0@example.com", tmp("between", "auth"), tmp("between", "lmtp")
+    lines = ["smtpd_sasl_path = " + auth, "virtual_transport = lmtp:unix:" + lmtp]
+    with RefStack(tmp("d"), parts=("dovecot",), users=[user], auth_socket=auth, lmtp_socket=lmtp) as dovecot, \
+            RefStack(tmp("p"), parts=("postfix",), users=[user], share=[os.path.dirname(auth)], main_cf=lines) as postfix:
+        with smtplib.SMTP("127.0.0.1", postfix.ports["submission"], timeout=20) as s:
+            s.starttls()
+            s.login(user, "pass")
+            s.sendmail(user, [user], "Subject: apart\r\n\r\nBody.\r\n")
+        with smtplib.SMTP_SSL("127.0.0.1", postfix.ports["submissions"], timeout=20) as s:
+            try:
+                s.login(user, "wrong")
+                fail("a wrong password was taken")
+            except smtplib.SMTPAuthenticationError as e:
+                equal(e.smtp_code, 535, "answer to a wrong password")
+        equal(dovecot.wait_delivered(1, 20), 1, "messages in the Maildir")
 
 
 @case
