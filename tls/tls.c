@@ -1,0 +1,279 @@
+/* tls/tls.c - TLS contexts: certificates, keys, protocols. */
+#include "tls/tls_int.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+int
+tls_fail(struct err *e, enum err_kind kind, const char *words)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+
+    err_set(e, kind, "%s%s%s", words, reason ? ": " : "", reason ? reason : "");
+    ERR_clear_error();
+    return -1;
+}
+
+/* ---- protocols, in Postfix's syntax: TLS_README, "smtpd_tls_protocols" ---- */
+
+static const struct {
+    const char *name;
+    int version;
+    uint64_t off;
+} protocols[] = {
+    { "SSLv3", SSL3_VERSION, SSL_OP_NO_SSLv3 },       { "TLSv1", TLS1_VERSION, SSL_OP_NO_TLSv1 },
+    { "TLSv1.1", TLS1_1_VERSION, SSL_OP_NO_TLSv1_1 }, { "TLSv1.2", TLS1_2_VERSION, SSL_OP_NO_TLSv1_2 },
+    { "TLSv1.3", TLS1_3_VERSION, SSL_OP_NO_TLSv1_3 },
+};
+
+/* Place in the table; -1: unknown; -2: known, and no longer in OpenSSL. */
+static int
+protocol_of(struct slice name)
+{
+    for (size_t i = 0; i < COUNT_OF(protocols); i++)
+        if (sl_ieqz(name, protocols[i].name))
+            return (int)i;
+    return sl_ieqz(name, "SSLv2") ? -2 : -1;
+}
+
+int
+tls_set_protocols(SSL_CTX *h, const char *list, struct err *e)
+{
+    struct slice in = sl_z(list), word;
+    unsigned included = 0, excluded = 0;
+    int least = 0, most = 0;
+
+    while (sl_take_word(&in, " \t\r\n,:", &word)) {
+        bool is_least = sl_take_prefix(&word, SL(">="));
+        bool is_most = !is_least && sl_take_prefix(&word, SL("<="));
+        bool is_not = !is_least && !is_most && sl_take_char(&word, '!');
+        int at = protocol_of(word);
+
+        if (at == -1)
+            return err_set(e, ERR_CONFIG, "unknown TLS protocol \"%.*s\" in \"%s\"", SL_ARG(word), list);
+        if (at < 0)
+            continue;
+        if (is_least)
+            least = protocols[at].version;
+        else if (is_most)
+            most = protocols[at].version;
+        else
+            *(is_not ? &excluded : &included) |= 1U << at;
+    }
+    SSL_CTX_set_min_proto_version(h, least);
+    SSL_CTX_set_max_proto_version(h, most);
+    for (size_t i = 0; i < COUNT_OF(protocols); i++)
+        if ((excluded & 1U << i) || (included && !(included & 1U << i)))
+            SSL_CTX_set_options(h, protocols[i].off);
+    return 0;
+}
+
+/* ---- certificates ---- */
+
+/* A key with a pass phrase would make OpenSSL ask on the terminal. */
+static int
+no_pass_phrase(char *out, int max, int is_write, void *arg)
+{
+    (void)out;
+    (void)max;
+    (void)is_write;
+    (void)arg;
+    return 0;
+}
+
+static int
+load_chain(SSL_CTX *h, struct slice pem, struct err *e)
+{
+    BIO *b = BIO_new_mem_buf(pem.p, (int)pem.n);
+    X509 *x;
+    int rc = -1;
+
+    BUG_ON(!b);
+    x = PEM_read_bio_X509_AUX(b, NULL, no_pass_phrase, NULL);
+    if (!x) {
+        tls_fail(e, ERR_CONFIG, "no certificate in PEM form");
+        goto out;
+    }
+    if (SSL_CTX_use_certificate(h, x) != 1) {
+        tls_fail(e, ERR_CONFIG, "certificate cannot be used");
+        goto out;
+    }
+    X509_free(x);
+    while ((x = PEM_read_bio_X509(b, NULL, no_pass_phrase, NULL)) != NULL)
+        if (SSL_CTX_add0_chain_cert(h, x) != 1) { /* takes x over when it works */
+            tls_fail(e, ERR_CONFIG, "certificate chain cannot be used");
+            goto out;
+        }
+    ERR_clear_error(); /* the end of the file was the last "error" */
+    rc = 0;
+out:
+    X509_free(x);
+    BIO_free(b);
+    return rc;
+}
+
+static int
+load_key(SSL_CTX *h, struct slice pem, struct err *e)
+{
+    BIO *b = BIO_new_mem_buf(pem.p, (int)pem.n);
+    EVP_PKEY *k;
+    int rc = -1;
+
+    BUG_ON(!b);
+    k = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL);
+    if (!k)
+        tls_fail(e, ERR_CONFIG, "no private key in PEM form without pass phrase");
+    else if (SSL_CTX_use_PrivateKey(h, k) != 1 || SSL_CTX_check_private_key(h) != 1)
+        tls_fail(e, ERR_CONFIG, "the private key does not belong to the certificate");
+    else
+        rc = 0;
+    EVP_PKEY_free(k);
+    BIO_free(b);
+    return rc;
+}
+
+static int64_t
+not_after(SSL_CTX *h)
+{
+    const X509 *x = SSL_CTX_get0_certificate(h);
+    struct tm tm;
+
+    if (!x || ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) != 1)
+        return 0;
+    return (int64_t)timegm(&tm);
+}
+
+/* RFC 7301 3.2: a client that names protocols and not ours is told so; one that names none is served. */
+static int
+on_alpn(SSL *s, const unsigned char **out, unsigned char *out_n, const unsigned char *in,
+        unsigned in_n, void *arg)
+{
+    const struct tls_ctx *c = arg;
+    unsigned char *chosen;
+
+    (void)s;
+    if (SSL_select_next_proto(&chosen, out_n, (const unsigned char *)c->alpn,
+                              (unsigned)(unsigned char)c->alpn[0] + 1, in,
+                              in_n) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* ---- contexts ---- */
+
+static struct tls_ctx *
+ctx_new(const SSL_METHOD *m)
+{
+    struct tls_ctx *c = MEM_NEW(struct tls_ctx);
+
+    c->refs = 1;
+    c->h = SSL_CTX_new(m);
+    BUG_ON(!c->h);
+    /* Idle connections keep no record buffers; nobody renegotiates; no sessions are kept. */
+    SSL_CTX_set_mode(c->h, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(c->h, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_session_cache_mode(c->h, SSL_SESS_CACHE_OFF);
+    return c;
+}
+
+int
+tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
+               struct tls_ctx **out, struct err *e)
+{
+    struct tls_ctx *c = ctx_new(TLS_server_method());
+
+    ERR_clear_error();
+    SSL_CTX_set_options(c->h, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_dh_auto(c->h, 1);
+    if (!o->tickets) {
+        SSL_CTX_set_options(c->h, SSL_OP_NO_TICKET);
+        SSL_CTX_set_num_tickets(c->h, 0);
+    }
+    SSL_CTX_set_session_id_context(c->h, (const unsigned char *)"postern", 7);
+    if (o->alpn) {
+        size_t n = strlen(o->alpn);
+
+        BUG_ON(n == 0 || n + 1 >= sizeof c->alpn);
+        c->alpn[0] = (char)n;
+        memcpy(c->alpn + 1, o->alpn, n);
+        SSL_CTX_set_alpn_select_cb(c->h, on_alpn, c);
+    }
+    if (tls_set_protocols(c->h, o->protocols ? o->protocols : ">=TLSv1.2", e) != 0 ||
+        load_chain(c->h, pem_chain, e) != 0 || load_key(c->h, pem_key, e) != 0) {
+        tls_unref(&c);
+        return -1;
+    }
+    c->not_after_unix_s = not_after(c->h);
+    if (c->not_after_unix_s < clock_unix_s())
+        log_warn("tls.expired", LOG_F(LF_N("not_after", c->not_after_unix_s)),
+                 "the TLS certificate has expired: clients will refuse it");
+    *out = c;
+    return 0;
+}
+
+int
+tls_client_new(const char *ca_file, bool verify, struct tls_ctx **out, struct err *e)
+{
+    struct tls_ctx *c = ctx_new(TLS_client_method());
+
+    ERR_clear_error();
+    c->is_verifying = verify;
+    SSL_CTX_set_verify(c->h, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    if (ca_file ? SSL_CTX_load_verify_file(c->h, ca_file) != 1
+                : verify && SSL_CTX_set_default_verify_paths(c->h) != 1) {
+        tls_fail(e, ERR_CONFIG, ca_file ? ca_file : "the system's CA certificates");
+        tls_unref(&c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}
+
+struct tls_ctx *
+tls_ref(struct tls_ctx *c)
+{
+    c->refs++;
+    return c;
+}
+
+void
+tls_unref(struct tls_ctx **ctx)
+{
+    struct tls_ctx *c = *ctx;
+
+    *ctx = NULL;
+    if (!c || --c->refs > 0)
+        return;
+    SSL_CTX_free(c->h);
+    free(c);
+}
+
+int64_t
+tls_not_after_unix_s(const struct tls_ctx *c)
+{
+    return c->not_after_unix_s;
+}
+
+int
+tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s, struct err *e)
+{
+    static const struct tls_server_opts opts = { .protocols = ">=TLSv1.2" };
+    struct tls_ctx *c = NULL;
+
+    if (tls_server_new(pem_chain, pem_key, &opts, &c, e) != 0)
+        return -1;
+    *not_after_unix_s = c->not_after_unix_s;
+    tls_unref(&c);
+    return 0;
+}

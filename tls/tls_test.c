@@ -1,0 +1,346 @@
+/* tls/tls_test.c - two conns, one loop, TLS between them; and what contexts refuse. */
+#include "tls/tls.h"
+#include "tls/digest.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/test.h"
+#include "core/loop.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct buf chain, key;
+static char ca_path[64];
+
+static void
+make_cert(void)
+{
+    static const char *const names[] = { "mail.example.org", "127.0.0.1" };
+    struct err e = { 0 };
+    int fd;
+
+    if (chain.n > 0)
+        return;
+    if (tls_make_self_signed(names, 2, 30, &chain, &key, &e) != 0) {
+        FAIL("%s", e.msg);
+        return;
+    }
+    snprintf(ca_path, sizeof ca_path, "/tmp/tls_test.XXXXXX");
+    fd = mkstemp(ca_path);
+    if (fd < 0 || fs_write_all(fd, buf_slice(&chain), &e) != 0)
+        FAIL("no CA file");
+    close(fd);
+}
+
+struct side {
+    struct conn *c;
+    struct buf got;
+    unsigned n_secure, n_closed, n_connect;
+    enum conn_end end;
+    struct err why;
+    struct tls_info info;
+    char sni[64];
+    bool echo;
+};
+
+static void
+on_input(struct conn *c, void *arg)
+{
+    struct side *s = arg;
+    struct slice in = conn_input(c);
+
+    if (s->echo)
+        conn_writes(c, in);
+    buf_adds(&s->got, in);
+    conn_consume(c, in.n);
+}
+
+static void
+on_secure(struct conn *c, void *arg)
+{
+    struct side *s = arg;
+
+    s->n_secure++;
+    CHECK(tls_info_of(c, &s->info));
+    snprintf(s->sni, sizeof s->sni, "%s", s->info.sni);
+}
+
+static void
+on_connect(struct conn *c, void *arg)
+{
+    (void)c;
+    ((struct side *)arg)->n_connect++;
+}
+
+static void
+on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
+{
+    struct side *s = arg;
+
+    (void)c;
+    s->n_closed++;
+    s->end = end;
+    if (why)
+        s->why = *why;
+    s->c = NULL;
+}
+
+static const struct conn_ops ops = {
+    .on_input = on_input, .on_connect = on_connect, .on_secure = on_secure, .on_close = on_close
+};
+
+static void
+stop(void *arg)
+{
+    (void)arg;
+    loop_stop();
+}
+
+static void
+turn(uint64_t ms)
+{
+    struct timer t = { 0 };
+
+    timer_start(&t, ms, stop, NULL);
+    loop_run();
+    timer_stop(&t);
+}
+
+static struct side client, server;
+
+static void
+sides_start(void)
+{
+    int fds[2];
+
+    make_cert();
+    memset(&client, 0, sizeof client);
+    memset(&server, 0, sizeof server);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+        abort();
+    loop_init();
+    client.c = conn_new(fds[0], &ops, &client);
+    server.c = conn_new(fds[1], &ops, &server);
+}
+
+static void
+sides_end(void)
+{
+    if (client.c)
+        conn_abort(client.c);
+    if (server.c)
+        conn_abort(server.c);
+    turn(0);
+    loop_free();
+    buf_free(&client.got);
+    buf_free(&server.got);
+}
+
+static struct tls_ctx *
+server_ctx(const char *protocols, const char *alpn)
+{
+    struct tls_server_opts o = { .protocols = protocols, .alpn = alpn, .tickets = true };
+    struct tls_ctx *t = NULL;
+    struct err e = { 0 };
+
+    if (tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e) != 0)
+        FAIL("%s", e.msg);
+    return t;
+}
+
+static struct tls_ctx *
+client_ctx(bool verify)
+{
+    struct tls_ctx *t = NULL;
+    struct err e = { 0 };
+
+    if (tls_client_new(verify ? ca_path : NULL, verify, &t, &e) != 0)
+        FAIL("%s", e.msg);
+    return t;
+}
+
+TEST(both_ways_and_back)
+{
+    static char bulk[300 * 1000];
+    struct tls_ctx *st, *ct;
+
+    for (size_t i = 0; i < sizeof bulk; i++)
+        bulk[i] = (char)(i * 7 + i / 251);
+    sides_start();
+    st = server_ctx(NULL, "imap");
+    ct = client_ctx(true);
+    server.echo = true;
+    tls_start_server(server.c, st);
+    tls_start_client(client.c, ct, "mail.example.org");
+    conn_write(client.c, "early", 5); /* waits for the handshake */
+    tls_unref(&st);
+    tls_unref(&ct);
+    turn(30);
+    CHECK_EQ_INT(client.n_secure, 1);
+    CHECK_EQ_INT(server.n_secure, 1);
+    CHECK(client.info.peer_verified);
+    CHECK_EQ_STR(client.info.protocol, "TLSv1.3");
+    CHECK_EQ_STR(server.info.key_exchange, "X25519");
+    CHECK_EQ_INT(server.info.bits, 256);
+    CHECK_EQ_STR(server.sni, "mail.example.org");
+    CHECK_EQ_MEM(client.got.p, client.got.n, "early", 5);
+    conn_write(client.c, bulk, sizeof bulk);
+    for (int i = 0; i < 50 && client.got.n < sizeof bulk + 5; i++)
+        turn(5);
+    NEED(client.got.n == sizeof bulk + 5);
+    CHECK(memcmp(buf_slice(&client.got).p + 5, bulk, sizeof bulk) == 0);
+    conn_close(client.c);
+    turn(10);
+    CHECK_EQ_INT(client.n_closed, 1);
+    CHECK_EQ_INT(client.end, CONN_END_OWN);
+    CHECK_EQ_INT(server.n_closed, 1);
+    CHECK_EQ_INT(server.end, CONN_END_PEER);
+    sides_end();
+}
+
+TEST(an_unknown_certificate_is_refused_when_asked_to_verify)
+{
+    static const char *const hosts[] = { "other.example.org", "127.0.0.2", "mail.example.org", "127.0.0.1" };
+
+    for (size_t i = 0; i < COUNT_OF(hosts); i++) {
+        bool is_good = i >= 2;
+        struct tls_ctx *st, *ct;
+
+        TEST_ROW("%s", hosts[i]);
+        sides_start();
+        st = server_ctx(NULL, NULL);
+        ct = client_ctx(true);
+        tls_start_server(server.c, st);
+        tls_start_client(client.c, ct, hosts[i]);
+        turn(30);
+        CHECK_EQ_INT(client.n_secure, is_good);
+        CHECK_EQ_INT(client.n_closed, !is_good);
+        if (!is_good)
+            CHECK(strstr(client.why.msg, "mismatch") != NULL);
+        tls_unref(&st);
+        tls_unref(&ct);
+        sides_end();
+    }
+}
+
+TEST(opportunistic_takes_any_certificate)
+{
+    struct tls_ctx *st, *ct;
+
+    sides_start();
+    st = server_ctx(">=TLSv1.2, <=TLSv1.2", NULL);
+    ct = client_ctx(false);
+    tls_start_server(server.c, st);
+    tls_start_client(client.c, ct, NULL);
+    turn(30);
+    CHECK_EQ_INT(client.n_secure, 1);
+    CHECK(!client.info.peer_verified);
+    CHECK_EQ_STR(client.info.protocol, "TLSv1.2");
+    CHECK_EQ_STR(server.sni, "");
+    tls_unref(&st);
+    tls_unref(&ct);
+    sides_end();
+}
+
+TEST(garbage_and_a_vanishing_peer_end_the_handshake)
+{
+    for (int vanish = 0; vanish < 2; vanish++) {
+        struct tls_ctx *st;
+
+        TEST_ROW("vanish %d", vanish);
+        sides_start();
+        st = server_ctx(NULL, NULL);
+        tls_start_server(server.c, st);
+        if (vanish)
+            conn_close(client.c);
+        else
+            conn_write(client.c, "EHLO plain.example.org\r\n", 24);
+        turn(20);
+        CHECK_EQ_INT(server.n_secure, 0);
+        CHECK_EQ_INT(server.n_closed, 1);
+        CHECK_EQ_INT(server.end, vanish ? CONN_END_PEER : CONN_END_ERROR);
+        CHECK(server.why.msg[0] != '\0');
+        tls_unref(&st);
+        sides_end();
+    }
+}
+
+/* The client hello came with the last plain input (login's TLS ports behind a proxy; a handed-over descriptor). */
+TEST(a_handshake_already_read_is_put_back)
+{
+    struct tls_ctx *st, *ct;
+    struct buf hello = { 0 };
+
+    sides_start();
+    st = server_ctx(NULL, NULL);
+    ct = client_ctx(false);
+    conn_pause_input(server.c);
+    tls_start_client(client.c, ct, NULL);
+    turn(10);
+    buf_adds(&hello, conn_input(server.c));
+    NEED(hello.n > 100);
+    conn_consume(server.c, hello.n);
+    conn_unread(server.c, buf_slice(&hello));
+    tls_start_server(server.c, st);
+    conn_resume_input(server.c);
+    turn(20);
+    CHECK_EQ_INT(server.n_secure, 1);
+    CHECK_EQ_INT(server.got.n, 0);
+    buf_free(&hello);
+    tls_unref(&st);
+    tls_unref(&ct);
+    sides_end();
+}
+
+TEST(contexts_refuse_what_does_not_fit)
+{
+    static const char *const names[] = { "a.example.org" };
+    struct tls_server_opts o = { .protocols = NULL };
+    struct buf other_chain = { 0 }, other_key = { 0 };
+    struct tls_ctx *t = NULL;
+    struct err e = { 0 };
+    int64_t until = 0;
+
+    make_cert();
+    CHECK_EQ_INT(tls_check_pem(buf_slice(&chain), buf_slice(&key), &until, &e), 0);
+    CHECK(until > 1700000000);
+    CHECK_EQ_INT(tls_make_self_signed(names, 1, 1, &other_chain, &other_key, &e), 0);
+    CHECK_EQ_INT(tls_check_pem(buf_slice(&chain), buf_slice(&other_key), &until, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_CONFIG);
+    CHECK(strstr(e.msg, "does not belong") != NULL);
+    CHECK_EQ_INT(tls_check_pem(SL("nothing"), buf_slice(&key), &until, &e), -1);
+    CHECK_EQ_INT(tls_check_pem(buf_slice(&chain), SL(""), &until, &e), -1);
+    o.protocols = "TLSv1.2 TLSv9";
+    CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e), -1);
+    CHECK(strstr(e.msg, "TLSv9") != NULL);
+    o.protocols = "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1";
+    CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e), 0);
+    tls_unref(&t);
+    CHECK_EQ_INT(tls_client_new("/nonexistent.pem", true, &t, &e), -1);
+    CHECK_EQ_INT(tls_make_self_signed(&(const char *){ "a,DNS:b" }, 1, 1, &other_chain, &other_key, &e), -1);
+    buf_free(&other_chain);
+    buf_free(&other_key);
+}
+
+TEST(digests)
+{
+    unsigned char out[DIGEST_MAX_OCTETS];
+    static const unsigned char abc_sha256[] = { 0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea };
+    /* RFC 2202 2, test case 2 */
+    static const unsigned char hmac_md5[] = { 0x75, 0x0c, 0x78, 0x3e, 0x6a, 0xb0, 0xb5, 0x03,
+                                              0xea, 0xa8, 0x6e, 0x31, 0x0a, 0x5d, 0xb7, 0x38 };
+
+    CHECK_EQ_INT(digest(DIGEST_SHA256, SL("abc"), out), 32);
+    CHECK_EQ_MEM(out, 8, abc_sha256, 8);
+    CHECK_EQ_INT(digest(DIGEST_SHA512, SL(""), out), 64);
+    CHECK_EQ_INT(digest_hmac(DIGEST_MD5, SL("Jefe"), SL("what do ya want for nothing?"), out), 16);
+    CHECK_EQ_MEM(out, 16, hmac_md5, 16);
+    CHECK(digest_equal(out, hmac_md5, 16));
+    CHECK(!digest_equal(out, abc_sha256, 8));
+    unlink(ca_path);
+    buf_free(&chain);
+    buf_free(&key);
+}
+
+TEST_MAIN()
