@@ -177,42 +177,39 @@ def fill_mailboxes(root, users, count):
     subprocess.run(["rm", "-rf", template], check=True)
 
 
-def idle_connection(port, user, context):
-    """A socket that has INBOX selected and is in IDLE."""
+def imap_session(port, user, context, idle):
+    """Log in and select INBOX. Then IDLE, the socket is returned; or LOGOUT."""
     s = socket.create_connection(("127.0.0.1", port), timeout=120)
     if context:
         s = context.wrap_socket(s, server_hostname="example.com")
-    f = s.makefile("rb")
-
-    def until(start):
-        while True:
+    with s.makefile("rb") as f:
+        for command, answer in ((b"", b"* OK"), (b"a LOGIN %s pass" % user.encode(), b"a OK"), (b"b SELECT INBOX", b"b OK"),
+                                (b"c IDLE", b"+ ") if idle else (b"c LOGOUT", b"c OK")):
+            if command:
+                s.sendall(command + b"\r\n")
             line = f.readline()
-            if line.startswith(start):
-                return line
-            if not line or line.startswith((b"* BYE", b"a NO", b"a BAD", b"b NO", b"b BAD", b"c NO", b"c BAD")):
-                raise harness.Failed("IMAP: %s: %r" % (user, line))
-    until(b"* OK")
-    s.sendall(b"a LOGIN %s pass\r\n" % user.encode())
-    until(b"a OK")
-    s.sendall(b"b SELECT INBOX\r\n")
-    until(b"b OK")
-    s.sendall(b"c IDLE\r\n")
-    until(b"+")
-    return s, f
+            while not line.startswith(answer):
+                if not line or (line[:1] != b"*" and command[:2] == line[:2]):
+                    raise harness.Failed("IMAP: %s: %s: %r" % (user, command.decode(), line))
+                line = f.readline()
+    if idle:
+        return s
+    return s.close()
 
 
 def idle_imap(stack, a, port, context):
+    """Every INBOX was opened once before, so that the indexes are there; then all are opened again and stay idle."""
     users = list(user_names(a.users))
     fill_mailboxes(stack.mail_root, users, a.mailbox)
-    time.sleep(a.settle)
-    before, slab, cpu = pss_kib(stack.pids()), slab_kib(), own_cpu_s()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        held = list(pool.map(lambda u: idle_connection(stack.ports[port], u, context), users))
+        list(pool.map(lambda u: imap_session(stack.ports[port], u, context, False), users))
+        time.sleep(a.settle)
+        before, slab, cpu = pss_kib(stack.pids()), slab_kib(), own_cpu_s()
+        held = list(pool.map(lambda u: imap_session(stack.ports[port], u, context, True), users))
     cpu = own_cpu_s() - cpu
     time.sleep(a.idle_seconds)
     after, slab = pss_kib(stack.pids()), slab_kib() - slab
-    for s, f in held:
-        f.close()
+    for s in held:
         s.close()
     return {"pss": (after - before) / a.users, "slab": slab / a.users, "cpu": cpu, "all": after / 1024}
 

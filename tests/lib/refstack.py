@@ -357,8 +357,10 @@ class RefStack:
             ["unshare", "-m", "-p", "-f", "--propagation", "private", "--kill-child=KILL", "sh", "-c", ENTER, "enter",
              self.root, PACKED, *self.share], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "ready\n":
-            err = self.holder.communicate()[1]
-            raise Skip("cannot make namespaces: %s" % (err.strip() or "unshare failed"))
+            err = self.holder.communicate()[1].strip()
+            if err.startswith("unshare:"):
+                raise Skip("cannot make namespaces here: %s" % err)
+            raise Failed("the reference's root folder: %s" % err)
         for p in os.listdir("/proc"):
             with contextlib.suppress(OSError):
                 if p.isdigit():
