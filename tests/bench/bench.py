@@ -21,8 +21,6 @@ import contextlib
 import json
 import os
 import resource
-import shutil
-import signal
 import socket
 import ssl
 import statistics
@@ -33,7 +31,6 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
-import refstack
 from refstack import RefStack, messages, count_messages, pss_kib, smtp_source_start
 
 SIZE = 4096
@@ -49,7 +46,7 @@ def ref_side(workdir, users, imap_load):
 
 
 def postern_side(workdir, users, imap_load):
-    from stack import Stack
+    from stack import Stack  # it needs nothing of ours while only the reference is measured
     return Stack(workdir, users=users)
 
 
@@ -69,7 +66,7 @@ class Up:
         try:
             self.stack.start()
         except BaseException:
-            shutil.rmtree(self.workdir, ignore_errors=True)
+            self.__exit__()
             raise
         return self.stack
 
@@ -268,7 +265,7 @@ def short(x):
     return "%.0f" % x if abs(x) >= 100 else "%.1f" % x if abs(x) >= 10 else "%.2f" % x
 
 
-def main(argv=None):
+def parse(argv):
     ap = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ap.add_argument("--rows", default=",".join(ROWS), help="which of %s" % ",".join(ROWS))
     ap.add_argument("--only", choices=SIDES, help="measure one side only")
@@ -287,12 +284,17 @@ def main(argv=None):
     if a.quick:
         a.pairs, a.messages, a.users, a.mailbox, a.idle_seconds, a.settle = 1, 200, 50, 100, 2, 2
     a.imap_pairs = a.imap_pairs or a.pairs
+    if set(a.rows.split(",")) - set(ROWS):
+        ap.error("rows are %s" % ", ".join(ROWS))
+    return a
+
+
+def main(argv):
+    a = parse(argv)
     wanted = a.rows.split(",")
-    if set(wanted) - set(ROWS):
-        ap.error("no such row: %s" % ", ".join(set(wanted) - set(ROWS)))
     sides = [a.only] if a.only else list(SIDES)
-    if not a.only and not os.path.exists(os.path.join(refstack.TOP, "tests", "lib", "stack.py")):
-        print("there is no tests/lib/stack.py: the reference alone is measured")
+    if not a.only and not os.path.exists(harness.build("bin", "postern")):
+        print("Postern is not built here: the reference alone is measured")
         sides = ["ref"]
     parent = a.dir or harness.build()
     os.makedirs(parent, exist_ok=True)
@@ -304,7 +306,8 @@ def main(argv=None):
             ROWS[r](a, sides, table)
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", a.dir], check=False)
-        print(table.text(), flush=True)
+        if table.rows:
+            print(table.text(), flush=True)
     if a.json:
         with open(a.json, "w") as f:
             json.dump({"sides": sides, "options": {k: v for k, v in vars(a).items() if k not in ("dir", "json")},
@@ -313,5 +316,10 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    options, sys.argv[1:] = sys.argv[1:], []
+    parse(options)  # --help and mistakes end here
+
+    @harness.case
+    def measure():
+        main(options)
+    harness.main()  # ends and removes whatever is left
