@@ -1,0 +1,28 @@
+/* login/login.h - IMAP and POP3 until a user is authenticated: a stranger's octets meet a process that holds no mail and
+ * no passwords (design §1). authd decides; then the session goes to imapd or pop3d with authd's cookie, by descriptor
+ * when it is plain, and relayed when it is TLS. Layer: login. On the loop. */
+#ifndef POSTERN_LOGIN_LOGIN_H
+#define POSTERN_LOGIN_LOGIN_H
+
+#include "auth/auth_client.h"
+#include "conf/conf.h"
+#include "tls/tls.h"
+
+struct login_setup {
+    const struct conf *conf;
+    struct auth_client *auth;
+    struct tls_ctx *tls_imap, *tls_pop3; /* NULL: no TLS */
+    unsigned imapd_workers;              /* at least 1 */
+};
+/* From now on for new sessions; takes references. */
+void login_set(const struct login_setup *s);
+void login_forget(void); /* drop the references */
+
+/* service "imap", "imaps", "pop3" or "pop3s"; fd is taken over. */
+void login_accept(struct slice service, int fd, const struct addr *peer);
+
+size_t login_count(void); /* sessions: not yet handed over, and relayed */
+/* Those that are not authenticated are told goodbye; relayed ones go on. */
+void login_drain(void);
+
+#endif

@@ -1,0 +1,327 @@
+/* login/login_imap.c - IMAP's not authenticated state: RFC 3501 §3.1, §6.1, §6.2; 2971 (ID), 4959 (SASL-IR), 7888
+ * (LITERAL+), 5530 (response codes). */
+#include "login/login_int.h"
+
+#include "base/arena.h"
+#include "base/mem.h"
+#include "proto/imap.h"
+
+#include <stdlib.h>
+
+/* ---- what is said ---- */
+
+static void
+add_capabilities(struct buf *b, const struct sess *s)
+{
+    char mech[LOGIN_MECH_OCTETS];
+
+    buf_addz(b, "IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+"); /* IDLE already here: Outlook looks only now */
+    if (login_offers_starttls(s))
+        buf_addz(b, " STARTTLS");
+    if (!login_may_send_password(s))
+        buf_addz(b, " LOGINDISABLED");
+    for (size_t i = 0; login_mech(s, i, mech); i++)
+        buf_addf(b, " AUTH=%s", mech);
+}
+
+static void
+greet(struct sess *s)
+{
+    struct buf b = { 0 };
+
+    buf_addz(&b, "* OK [CAPABILITY ");
+    add_capabilities(&b, s);
+    buf_addz(&b, "] Postern ready.\r\n");
+    conn_writes(s->conn, buf_slice(&b));
+    buf_free(&b);
+}
+
+static void
+bye(struct sess *s, const char *text)
+{
+    conn_printf(s->conn, "* BYE %s\r\n", text);
+}
+
+static void
+challenge(struct sess *s, struct slice base64)
+{
+    conn_printf(s->conn, "+ %.*s\r\n", SL_ARG(base64));
+}
+
+static void
+reply(struct sess *s, const char *text)
+{
+    conn_printf(s->conn, "%s %s\r\n", s->tag ? s->tag : "*", text);
+}
+
+static void
+refuse(struct sess *s, enum login_refusal why, struct slice reason)
+{
+    static const char *const replies[] = {
+        [LOGIN_WRONG] = "NO [AUTHENTICATIONFAILED] Authentication failed.",
+        [LOGIN_DISABLED] = "NO [CONTACTADMIN] Login disabled.",
+        [LOGIN_EXPIRED] = "NO [EXPIRED] Password expired.",
+        [LOGIN_LIMIT] = "NO [LIMIT] Too many sessions.",
+        [LOGIN_UNAVAILABLE] = "NO [UNAVAILABLE] Temporary authentication failure, try again later.",
+        [LOGIN_PLAINTEXT] =
+            "NO [PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.",
+        [LOGIN_NO_MECH] = "NO Unsupported authentication mechanism.",
+        [LOGIN_ABORTED] = "BAD Authentication aborted by client.",
+        [LOGIN_BAD_BASE64] = "BAD Invalid base64 data in response.",
+    };
+    const char *text = replies[why];
+
+    if (why == LOGIN_PLAINTEXT)
+        conn_writes(s->conn, SL("* BAD [ALERT] Plaintext authentication not allowed without SSL/TLS, but your client "
+                                "did it anyway. If anyone was listening, the password was exposed.\r\n"));
+    if (reason.n > 0 && why <= LOGIN_LIMIT) /* the code stays, the words are authd's */
+        conn_printf(s->conn, "%s %.*s %.*s\r\n", s->tag, (int)(strchr(text, ']') + 1 - text), text, SL_ARG(reason));
+    else
+        reply(s, text);
+}
+
+/* ---- commands; args is what stands behind the name, with the space ---- */
+
+static bool
+ends(struct slice args)
+{
+    return args.n == 0;
+}
+
+static bool
+run_capability(struct sess *s, struct slice args)
+{
+    struct buf b = { 0 };
+
+    if (!ends(args))
+        return false;
+    buf_addz(&b, "* CAPABILITY ");
+    add_capabilities(&b, s);
+    buf_addz(&b, "\r\n");
+    conn_writes(s->conn, buf_slice(&b));
+    buf_free(&b);
+    reply(s, "OK Pre-login capabilities listed, post-login capabilities have more.");
+    return true;
+}
+
+static bool
+run_noop(struct sess *s, struct slice args)
+{
+    if (!ends(args))
+        return false;
+    reply(s, "OK NOOP completed.");
+    return true;
+}
+
+static bool
+run_logout(struct sess *s, struct slice args)
+{
+    if (!ends(args))
+        return false;
+    conn_writes(s->conn, SL("* BYE Logging out\r\n"));
+    reply(s, "OK Logout completed.");
+    login_end(s, "Aborted login by logging out", NULL);
+    return true;
+}
+
+/* "NIL" or "(" string SP nstring ... ")", RFC 2971 §3.1. */
+static bool
+is_id(struct slice in, struct arena *mem)
+{
+    struct slice word;
+    size_t n = 0;
+
+    if (imap_take_sp(&in, NULL) != PARSE_OK)
+        return false;
+    if (imap_take_keyword(&in, "NIL"))
+        return ends(in);
+    if (!sl_take_char(&in, '('))
+        return false;
+    while (!sl_take_char(&in, ')')) {
+        if (n > 0 && imap_take_sp(&in, NULL) != PARSE_OK)
+            return false;
+        if (n % 2 == 0 ? imap_take_string(&in, mem, &word, NULL) != PARSE_OK
+                       : imap_take_nstring(&in, mem, &word, NULL) != PARSE_OK)
+            return false;
+        n++;
+    }
+    return ends(in) && n % 2 == 0;
+}
+
+static bool
+run_id(struct sess *s, struct slice args)
+{
+    struct arena mem = { .cap = LOGIN_COMMAND_MAX * 2 };
+    bool is_right = is_id(args, &mem);
+
+    arena_free(&mem);
+    if (!is_right)
+        return false;
+    buf_reset(&s->client_id);
+    if (args.n <= LOGIN_CLIENT_ID_MAX)
+        buf_adds(&s->client_id, sl_from(args, 1));
+    conn_writes(s->conn, SL("* ID (\"name\" \"Postern\")\r\n"));
+    reply(s, "OK ID completed.");
+    return true;
+}
+
+static bool
+run_starttls(struct sess *s, struct slice args)
+{
+    if (!ends(args))
+        return false;
+    if (s->is_tls) {
+        reply(s, "BAD TLS is already active.");
+    } else if (!login_tls(s)) {
+        reply(s, "BAD TLS support isn't enabled.");
+    } else {
+        reply(s, "OK Begin TLS negotiation now.");
+        login_start_tls(s);
+    }
+    return true;
+}
+
+static bool
+run_login(struct sess *s, struct slice args)
+{
+    struct arena mem = { .cap = LOGIN_COMMAND_MAX * 2 };
+    struct slice user, password;
+    bool is_right = imap_take_sp(&args, NULL) == PARSE_OK &&
+                    imap_take_astring(&args, &mem, &user, NULL) == PARSE_OK &&
+                    imap_take_sp(&args, NULL) == PARSE_OK &&
+                    imap_take_astring(&args, &mem, &password, NULL) == PARSE_OK && ends(args);
+
+    if (is_right)
+        login_password(s, user, password);
+    arena_free(&mem);
+    return is_right;
+}
+
+static bool
+run_authenticate(struct sess *s, struct slice args)
+{
+    struct slice mech, initial = { 0 };
+
+    if (imap_take_sp(&args, NULL) != PARSE_OK || imap_take_atom(&args, &mech, NULL) != PARSE_OK)
+        return false;
+    if (args.n > 0) {
+        if (imap_take_sp(&args, NULL) != PARSE_OK || args.n == 0)
+            return false;
+        initial = args;
+    }
+    login_authenticate(s, mech, initial);
+    return true;
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(struct sess *s, struct slice args); /* false: the arguments are wrong */
+} commands[] = {
+    { "CAPABILITY", run_capability }, { "NOOP", run_noop },   { "LOGOUT", run_logout },
+    { "ID", run_id },                 { "LOGIN", run_login }, { "AUTHENTICATE", run_authenticate },
+    { "STARTTLS", run_starttls },
+};
+
+static void
+bad(struct sess *s)
+{
+    reply(s, "BAD Error in IMAP command received by server.");
+    login_count_bad(s);
+}
+
+static void
+dispatch(struct sess *s, struct slice in)
+{
+    struct slice tag, name;
+
+    free(s->tag);
+    s->tag = NULL;
+    if (memchr(in.p ? in.p : "", '\0', in.n) || imap_take_tag(&in, &tag, NULL) != PARSE_OK) {
+        bad(s);
+        return;
+    }
+    s->tag = sl_dupz(tag);
+    if (imap_take_sp(&in, NULL) != PARSE_OK || imap_take_atom(&in, &name, NULL) != PARSE_OK) {
+        bad(s);
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        if (!sl_ieqz(name, commands[i].name))
+            continue;
+        if (!commands[i].run(s, in))
+            bad(s);
+        return;
+    }
+    bad(s);
+}
+
+/* ---- framing ---- */
+
+static bool
+too_long(struct sess *s)
+{
+    login_end(s, "Disconnected: Input buffer full", "Input buffer full, aborting.");
+    return false;
+}
+
+static bool
+take_literal(struct sess *s)
+{
+    struct slice some;
+
+    if (conn_take_some(s->conn, s->literal_left, &some) != FRAME_OK)
+        return false;
+    buf_adds(&s->cmd, some);
+    s->literal_left -= some.n;
+    return true;
+}
+
+/* A literal begins behind this line. False: it is larger than anything that is said here. */
+static bool
+begin_literal(struct sess *s, uint64_t octets, bool is_sync)
+{
+    if (octets > LOGIN_COMMAND_MAX || s->cmd.n + octets + 2 > LOGIN_COMMAND_MAX)
+        return false;
+    buf_addz(&s->cmd, "\r\n");
+    s->literal_left = octets;
+    if (is_sync)
+        conn_writes(s->conn, SL("+ OK\r\n"));
+    return true;
+}
+
+static bool
+step(struct sess *s)
+{
+    struct slice line;
+    uint64_t octets;
+    bool is_sync;
+    size_t at;
+    enum frame_rc rc;
+
+    if (s->literal_left > 0)
+        return take_literal(s);
+    rc = conn_take_line(s->conn, LOGIN_LINE_MAX, LINE_LF_TOO, &line);
+    if (rc == FRAME_TOO_LONG || (rc == FRAME_OK && s->cmd.n + line.n > LOGIN_COMMAND_MAX))
+        return too_long(s);
+    if (rc != FRAME_OK)
+        return false;
+    if (!imap_line_ends_quoted(line) && imap_line_literal(line, &octets, &is_sync, &at)) {
+        buf_adds(&s->cmd, line);
+        return begin_literal(s, octets, is_sync) || too_long(s);
+    }
+    buf_adds(&s->cmd, line);
+    dispatch(s, buf_slice(&s->cmd));
+    if (s->cmd.p)
+        mem_wipe(s->cmd.p, s->cmd.cap);
+    buf_free(&s->cmd);
+    return true;
+}
+
+const struct login_proto login_imap = {
+    .service = "imap",
+    .greet = greet,
+    .step = step,
+    .challenge = challenge,
+    .refuse = refuse,
+    .bye = bye,
+};

@@ -1,0 +1,115 @@
+/* login/login_int.h - a session before authentication: login.c (life, limits, log), login_auth.c (authd, hand-over),
+ * login_imap.c and login_pop3.c (what the two protocols say). Folder-private. */
+#ifndef POSTERN_LOGIN_LOGIN_INT_H
+#define POSTERN_LOGIN_LOGIN_INT_H
+
+#include "login/login.h"
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "core/loop.h"
+
+enum {
+    LOGIN_LINE_MAX = 8 * 1024,       /* of a command, and of a SASL response in base64 */
+    LOGIN_COMMAND_MAX = 12 * 1024,   /* with its literals */
+    LOGIN_IN_MAX = 12 * 1024,        /* at most HANDOFF_INPUT_MAX */
+    LOGIN_CLIENT_ID_MAX = 4 * 1024,  /* of IMAP's ID */
+    LOGIN_MECH_OCTETS = 32,
+    LOGIN_USER_MAX = 512,            /* kept for the log */
+    LOGIN_BAD_MAX = 3,               /* commands that are none, then goodbye; as Dovecot */
+    LOGIN_TIMEOUT_MS = 3 * 60 * 1000,
+    LOGIN_SESSIONS_MAX = 1000        /* not authenticated, in one process: then the oldest has to go */
+};
+
+enum login_state {
+    LOGIN_COMMAND, /* the next input is a command */
+    LOGIN_SASL,    /* ... a response to a challenge */
+    LOGIN_BUSY,    /* authd or a worker has the word; input is paused */
+    LOGIN_ENDING   /* conn_close() was called */
+};
+
+enum login_refusal {
+    LOGIN_WRONG,       /* user or password */
+    LOGIN_DISABLED,    /* this user may not log in */
+    LOGIN_EXPIRED,     /* the password */
+    LOGIN_LIMIT,
+    LOGIN_UNAVAILABLE, /* authd or the worker: try again */
+    LOGIN_PLAINTEXT,   /* a password on a line that can be overheard */
+    LOGIN_NO_MECH,
+    LOGIN_ABORTED,     /* by the client: "*" */
+    LOGIN_BAD_BASE64
+};
+
+struct sess;
+struct login_proto {
+    const char *service; /* for authd, and in logs: "imap" */
+    void (*greet)(struct sess *s);
+    /* Take one command; false: there is none yet. */
+    bool (*step)(struct sess *s);
+    void (*challenge)(struct sess *s, struct slice base64);
+    /* reason: authd's text for the client, or empty. */
+    void (*refuse)(struct sess *s, enum login_refusal why, struct slice reason);
+    void (*bye)(struct sess *s, const char *text);
+};
+extern const struct login_proto login_imap, login_pop3;
+
+struct sess {
+    struct list link;
+    struct conn *conn; /* NULL while the descriptor is out to a worker */
+    const struct login_proto *proto;
+    struct conf *conf;
+    uint64_t id, began_ms;
+    struct addr remote, local;
+    char sid[20];
+    enum login_state state;
+    bool is_tls, is_tls_ready, is_secured;
+    bool is_plaintext_refused; /* tried to send a password in clear */
+    unsigned attempts, bad;
+
+    /* authentication (login_auth.c) */
+    uint32_t auth_req; /* 0: none under way */
+    unsigned sasl_steps;
+    char mech[LOGIN_MECH_OCTETS];
+    char *user;        /* as the client said it or authd corrected it; for the log */
+    int spare_fd;      /* hand-over: the plain client's descriptor, or login's end of the pair; -1 */
+    struct buf unread; /* what goes to a plain client's worker */
+
+    /* commands */
+    struct buf cmd;        /* IMAP: being gathered */
+    uint64_t literal_left; /* of it */
+    char *tag;             /* IMAP: of the command being answered */
+    char *pop3_user;
+    struct buf client_id;
+};
+
+/* login.c */
+struct tls_ctx *login_tls(const struct sess *s); /* NULL: not offered */
+struct auth_client *login_authd(void);
+unsigned login_imapd_workers(void);
+bool login_may_send_password(const struct sess *s);
+bool login_offers_starttls(const struct sess *s);
+void login_start_tls(struct sess *s); /* the reply was written */
+/* A command that is none: true: that was one too many, goodbye was said. */
+bool login_count_bad(struct sess *s);
+/* Log "Disconnected: why" and close; with a farewell unless it is NULL. */
+void login_end(struct sess *s, const char *why, const char *farewell);
+void login_log(const struct sess *s, const char *event, const char *what, int worker_pid);
+void login_free(struct sess *s); /* no log line, nothing is sent */
+void login_adopt_conn(struct sess *s, int fd); /* a descriptor that came back */
+void login_go_on(struct sess *s);              /* after LOGIN_BUSY */
+
+/* login_auth.c */
+/* The i-th mechanism offered on this connection as it is now, in capitals; false past the last. */
+bool login_mech(const struct sess *s, size_t i, char out[LOGIN_MECH_OCTETS]);
+/* mech as the client wrote it. initial.p NULL: none was sent. The answer is challenge(), refuse() or the hand-over. */
+void login_authenticate(struct sess *s, struct slice mech, struct slice initial_b64);
+/* LOGIN, or USER and PASS. */
+void login_password(struct sess *s, struct slice user, struct slice password);
+bool login_sasl_step(struct sess *s); /* in LOGIN_SASL: take the response */
+void login_auth_cancel(struct sess *s);
+
+/* login_relay.c: both are the relay's. worker_fd is the other end of the socketpair that the worker has. */
+void relay_start(struct conn *client, int worker_fd);
+size_t relay_count(void);
+
+#endif
