@@ -521,8 +521,12 @@ conn_detach(struct conn *c, struct buf *unread)
 {
     int fd = c->fd;
 
-    BUG_ON(c->is_ended || c->tr || c->is_connecting);
+    BUG_ON(c->tr || c->is_connecting);
+    if (c->is_ended)
+        return -1;
     conn_flush(c, false);
+    if (!c->is_ended && c->out.n > 0)
+        return -1;
     if (c->in.n > 0)
         buf_adds(unread, buf_slice(&c->in));
     c->fd = -1;
@@ -530,7 +534,6 @@ conn_detach(struct conn *c, struct buf *unread)
         c->is_detached = true;
         return fd;
     }
-    BUG_ON(c->out.n > 0);
     c->is_ended = true;
     release(c);
     return fd;

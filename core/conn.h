@@ -102,8 +102,9 @@ bool conn_is_out_full(const struct conn *c); /* above the high mark: wait for on
 /* ---- end ---- */
 void conn_close(struct conn *c); /* flush, say goodbye (TLS close_notify), close; input is no longer read. Idempotent */
 void conn_abort(struct conn *c); /* now */
-/* Give the descriptor away: pending output must be empty and no transport set (BUG otherwise). Unread input is
- * appended to *unread. The conn is freed without on_close. Returns the descriptor, blocking state unchanged. */
+/* Give the descriptor away (BUG when a transport is set). Unread input is appended to *unread. The conn is freed without
+ * on_close. Returns the descriptor, blocking state unchanged; or -1, nothing changed: the conn has ended (on_close
+ * follows), or the peer has not taken all output. */
 int conn_detach(struct conn *c, struct buf *unread);
 
 /* ---- transport under the conn (tls/ supplies one) ---- */
