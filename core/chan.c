@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 enum {
-    CHAN_QUEUE_MAX = 64,
+    CHAN_QUEUE_MAX = 1024,
     MSGS_A_TURN = 16,
     MEMFD_READ_MAX = 64 * 1024 * 1024 /* for a buf without a cap of its own */
 };

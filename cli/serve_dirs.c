@@ -1,0 +1,149 @@
+/* cli/serve_dirs.c - the folders a stack lives in, and the lock that keeps a second supervisor out. */
+#include "cli/serve_int.h"
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int lock_fd = -1;
+
+/* Rows for when root starts it and the users exist; made for the invoking user alone otherwise. "": owned by root. */
+static const struct {
+    const char *name;
+    mode_t mode;
+    const char *program; /* whose user owns it; NULL: root's */
+    bool is_of_group;    /* the group of front_user, which all daemons have */
+} dirs[] = {
+    { "", 0755, "qmgr", true },
+    /* Sticky: a daemon may add a socket of its own, not take another's place. */
+    { "private", 01770, NULL, true },
+    { "public", 0755, NULL, false },
+    { "pid", 0755, NULL, false },
+    { "incoming", 0770, "qmgr", true },
+};
+
+static int
+own(const struct conf *c, const char *path, const char *program, bool is_of_group, mode_t mode, struct err *e)
+{
+    const struct passwd *pw;
+    uid_t uid = 0;
+    gid_t gid = 0;
+
+    if (geteuid() != 0)
+        return 0;
+    pw = program ? getpwnam(daemon_user_of(c, program)) : NULL;
+    if (pw) {
+        uid = pw->pw_uid;
+        gid = pw->pw_gid;
+    }
+    pw = is_of_group ? getpwnam(c->front_user) : NULL;
+    if (pw)
+        gid = pw->pw_gid;
+    if (chown(path, uid, gid) != 0 || chmod(path, mode) != 0)
+        return err_sys(e, "cannot set the owner of %s", path);
+    return 0;
+}
+
+/* A folder that is there is left as it is: the operator may have given it to a group of his own. */
+static int
+make_dir(const struct conf *c, const char *path, const char *program, bool is_of_group, mode_t mode,
+         struct err *e)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0)
+        return S_ISDIR(st.st_mode) ? 0 : err_set(e, ERR_CONFIG, "%s is no folder", path);
+    if (fs_mkdirs(path, geteuid() == 0 ? 0755 : 0700, e) != 0)
+        return -1;
+    return own(c, path, program, is_of_group, mode, e);
+}
+
+int
+serve_make_dirs(const struct conf *c, struct err *e)
+{
+    char path[512];
+
+    for (size_t i = 0; i < COUNT_OF(dirs); i++) {
+        snprintf(path, sizeof path, "%s%s%s", c->queue_directory, dirs[i].name[0] ? "/" : "", dirs[i].name);
+        if (make_dir(c, path, dirs[i].program, dirs[i].is_of_group, dirs[i].mode, e) != 0)
+            return -1;
+    }
+    return make_dir(c, c->data_directory, "authd", true, 0750, e);
+}
+
+static void
+lock_path(const struct conf *c, char *out, size_t n)
+{
+    snprintf(out, n, "%s/pid/postern.pid", c->queue_directory);
+}
+
+int
+serve_lock(const struct conf *c, struct err *e)
+{
+    char path[512], text[32];
+    int n;
+
+    lock_path(c, path, sizeof path);
+    lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (lock_fd < 0)
+        return err_sys(e, "cannot open %s", path);
+    if (flock(lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t got = read(lock_fd, text, sizeof text - 1);
+        struct slice pid = sl_trim(sl_n(text, got > 0 ? (size_t)got : 0));
+
+        err_set(e, ERR_EXISTS, "another `postern serve` runs on %s (pid %.*s)", c->queue_directory,
+                SL_ARG(pid));
+        close(lock_fd);
+        lock_fd = -1;
+        return -1;
+    }
+    n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(lock_fd, 0) != 0 || pwrite(lock_fd, text, (size_t)n, 0) != n)
+        return err_sys(e, "cannot write %s", path);
+    return 0;
+}
+
+/* The file goes while it is still locked, so that nobody locks a file that is about to vanish. */
+void
+serve_unlock(const struct conf *c)
+{
+    char path[512];
+
+    if (lock_fd < 0)
+        return;
+    lock_path(c, path, sizeof path);
+    unlink(path);
+    close(lock_fd);
+    lock_fd = -1;
+}
+
+void
+serve_warn_users(const struct conf *c)
+{
+    static const char *const programs[] = { "smtpd", "lmtpd", "qmgr", "relayd", "authd" };
+    struct buf names = { 0 };
+
+    if (geteuid() != 0)
+        return;
+    for (size_t i = 0; i < COUNT_OF(programs); i++) {
+        const char *user = daemon_user_of(c, programs[i]);
+
+        if (user[0] && !getpwnam(user))
+            buf_addf(&names, " %s", user);
+    }
+    if (names.n > 0)
+        log_warn("serve.users", LOG_F(LF_S("users", sl_trim(buf_slice(&names)))),
+                 "these users do not exist, so daemons that should run as them keep root's rights:%s",
+                 buf_z(&names));
+    buf_free(&names);
+}
