@@ -1,0 +1,153 @@
+/* imapd/adopt.c - taking a session over from login: the cookie is redeemed at authd, which alone says who the user
+ * is (docs/architecture.md), and the sessions of a user from one address are counted. */
+#include "imapd/imapd.h"
+
+#include "auth/auth_client.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/daemon.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+struct auth_master *imap_auth;
+
+/* ---- sessions a user and address ---- */
+
+static struct map *userips; /* "user\nip" to a count in the pointer */
+
+static char *
+userip_key(struct slice user, const struct addr *remote)
+{
+    char ip[ADDR_TEXT_OCTETS];
+    struct buf b = { 0 };
+    char *key;
+
+    buf_addf(&b, "%.*s\n%s", SL_ARG(user), addr_ip_text(remote, ip));
+    key = sl_dupz(buf_slice(&b));
+    buf_free(&b);
+    return key;
+}
+
+/* False: that would be too many. Webmail on this host holds one a user anyway, so loopback counts like any other. */
+static bool
+userip_count(const char *key, int64_t most)
+{
+    uintptr_t n;
+
+    if (!userips)
+        userips = map_new();
+    n = (uintptr_t)map_get(userips, sl_z(key));
+    if (most > 0 && n >= (uintptr_t)most)
+        return false;
+    map_set(userips, sl_z(key), (void *)(n + 1));
+    return true;
+}
+
+void
+imap_userip_drop(char *userip)
+{
+    uintptr_t n;
+
+    if (!userip)
+        return;
+    n = (uintptr_t)map_get(userips, sl_z(userip));
+    if (n > 1)
+        map_set(userips, sl_z(userip), (void *)(n - 1));
+    else
+        map_del(userips, sl_z(userip));
+    free(userip);
+}
+
+/* ---- adoption ---- */
+
+struct adoption { /* while authd is asked */
+    uint64_t id, key;
+    int fd;
+    struct addr remote;
+    struct buf tag, input, name;
+};
+
+static void
+adoption_free(struct adoption *a)
+{
+    id_del(a->id);
+    if (a->fd >= 0)
+        close(a->fd);
+    buf_free(&a->tag);
+    buf_free(&a->input);
+    buf_free(&a->name);
+    free(a);
+}
+
+/* The client is ours, but over the limit: say so and go. */
+static void
+refuse_over_limit(struct adoption *a, struct slice user, int64_t most)
+{
+    char ip[ADDR_TEXT_OCTETS];
+    struct buf b = { 0 };
+
+    log_info("imap.limit", LOG_F(LF_S("user", user), LF_N("limit", most)),
+             "imap(%.*s)<%s>: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%lld): "
+             "rip=%s",
+             SL_ARG(user), buf_z(&a->name), (long long)most, addr_ip_text(&a->remote, ip));
+    buf_addf(&b,
+             "%.*s NO [LIMIT] Maximum number of connections from user+IP exceeded "
+             "(mail_max_userip_connections=%lld)\r\n",
+             SL_ARG(buf_slice(&a->tag)), (long long)most);
+    if (send(a->fd, b.p + b.off, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        log_debug("imap.limit", LOG_NONE, "imap: the refusal could not be sent");
+    buf_free(&b);
+}
+
+static void
+on_user(uint64_t id, const struct auth_user *u)
+{
+    struct adoption *a = id_get(id);
+    int64_t most = daemon_conf()->mail_max_userip_connections;
+    struct imap_adopted ad;
+    char *userip;
+
+    if (!a)
+        return;
+    if (u->found != 1)
+        log_warn("imap.cookie", LOG_F(LF_S("sid", buf_slice(&a->name))), "imap(<%s>): login's cookie names no user%s",
+                 buf_z(&a->name), u->found < 0 ? ": auth server is away" : "");
+    if (!handoff_adopted(a->key, u->found == 1)) {
+        adoption_free(a);
+        return;
+    }
+    userip = userip_key(u->user, &a->remote);
+    if (!userip_count(userip, most)) {
+        refuse_over_limit(a, u->user, most);
+        free(userip);
+        adoption_free(a);
+        return;
+    }
+    ad = (struct imap_adopted){ .fd = a->fd,
+                                .user = u->user,
+                                .mail = u->mail,
+                                .tag = buf_slice(&a->tag),
+                                .input = buf_slice(&a->input),
+                                .name = buf_slice(&a->name),
+                                .userip = userip };
+    imap_sess_new(&ad);
+    a->fd = -1;
+    adoption_free(a);
+}
+
+void
+imap_adopt(uint64_t key, const struct handoff *h, int fd)
+{
+    struct adoption *a = MEM_NEW(struct adoption);
+
+    a->id = id_add(a);
+    a->key = key;
+    a->fd = fd;
+    a->remote = h->remote;
+    buf_adds(&a->tag, h->tag);
+    buf_adds(&a->input, h->input);
+    buf_adds(&a->name, h->session);
+    auth_master_request(imap_auth, h->cookie, on_user, a->id);
+}

@@ -1,0 +1,418 @@
+/* imapd/cmd.c - the table of commands, and the life of one: parse, run on the pool, reply.
+ * States: RFC 3501 §3 and §6; what a command's reply may say about sequence numbers: §7.4.1. */
+#include "imapd/imapd.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* clang-format off */
+enum { ANY = IMAP_ST_AUTH | IMAP_ST_SELECTED, SEL = IMAP_ST_SELECTED };
+static const struct imap_row rows[] = {
+    { "CAPABILITY",  "CAPABILITY",                   ANY, IF_LOOP,                         imap_parse_none,    imap_run_capability,  NULL },
+    { "NOOP",        "NOOP",                         ANY, IF_SYNC,                         imap_parse_none,    imap_run_noop,        NULL },
+    { "LOGOUT",      "LOGOUT",                       ANY, IF_LOOP,                         imap_parse_none,    imap_run_logout,      imap_done_logout },
+    { "ID",          "ID NIL|(key value ...)",       ANY, IF_LOOP,                         imap_parse_id,      imap_run_id,          NULL },
+    { "ENABLE",      "ENABLE capability ...",        ANY, IF_LOOP,                         imap_parse_enable,  imap_run_enable,      NULL },
+    { "NAMESPACE",   "NAMESPACE",                    ANY, IF_LOOP,                         imap_parse_none,    imap_run_namespace,   NULL },
+    { "IDLE",        "IDLE",                         ANY, IF_LOOP,                         imap_parse_none,    imap_run_idle,        imap_done_idle },
+    { "SELECT",      "SELECT mailbox",               ANY, 0,                               imap_parse_mailbox, imap_run_select,      NULL },
+    { "EXAMINE",     "EXAMINE mailbox",              ANY, 0,                               imap_parse_mailbox, imap_run_examine,     NULL },
+    { "CREATE",      "CREATE mailbox",               ANY, 0,                               imap_parse_create,  imap_run_create,      NULL },
+    { "DELETE",      "DELETE mailbox",               ANY, 0,                               imap_parse_mailbox, imap_run_delete,      NULL },
+    { "RENAME",      "RENAME from to",               ANY, 0,                               imap_parse_rename,  imap_run_rename,      NULL },
+    { "SUBSCRIBE",   "SUBSCRIBE mailbox",            ANY, 0,                               imap_parse_mailbox, imap_run_subscribe,   NULL },
+    { "UNSUBSCRIBE", "UNSUBSCRIBE mailbox",          ANY, 0,                               imap_parse_mailbox, imap_run_unsubscribe, NULL },
+    { "LIST",        "LIST reference pattern",       ANY, 0,                               imap_parse_list,    imap_run_list,        NULL },
+    { "LSUB",        "LSUB reference pattern",       ANY, 0,                               imap_parse_list,    imap_run_lsub,        NULL },
+    { "STATUS",      "STATUS mailbox (item ...)",    ANY, 0,                               imap_parse_status,  imap_run_status,      NULL },
+    { "APPEND",      "APPEND mailbox [(flag ...)] [date] literal", ANY, IF_SYNC | IF_STREAM, imap_parse_append, imap_run_append,     imap_done_append },
+    { "CHECK",       "CHECK",                        SEL, IF_SYNC,                         imap_parse_none,    imap_run_check,       NULL },
+    { "CLOSE",       "CLOSE",                        SEL, 0,                               imap_parse_none,    imap_run_close,       NULL },
+    { "UNSELECT",    "UNSELECT",                     SEL, 0,                               imap_parse_none,    imap_run_unselect,    NULL },
+    { "EXPUNGE",     "EXPUNGE",                      SEL, IF_SYNC,                         imap_parse_none,    imap_run_expunge,     NULL },
+    { "EXPUNGE",     "UID EXPUNGE set",              SEL, IF_SYNC | IF_UID | IF_ONLY_UID,  imap_parse_set,     imap_run_uid_expunge, NULL },
+    { "FETCH",       "FETCH set items",              SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_fetch,   imap_run_fetch,       imap_done_fetch },
+    { "STORE",       "STORE set [+-]FLAGS[.SILENT] flags", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_store, imap_run_store,   NULL },
+    { "SEARCH",      "SEARCH [CHARSET name] key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_search, imap_run_search,      imap_done_search },
+    { "COPY",        "COPY set mailbox",             SEL, IF_SYNC | IF_UID,                imap_parse_copy,    imap_run_copy,        NULL },
+    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID,                imap_parse_copy,    imap_run_move,        NULL },
+};
+/* clang-format on */
+
+const struct imap_row *
+imap_row_find(struct slice name, bool is_uid)
+{
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        unsigned f = rows[i].flags;
+
+        if (sl_ieqz(name, rows[i].name) && (is_uid ? f & IF_UID : !(f & IF_ONLY_UID)))
+            return &rows[i];
+    }
+    return NULL;
+}
+
+/* ---- replies ---- */
+
+void
+imap_untagged(struct imap_cmd *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_addz(&c->out, "* ");
+    buf_vaddf(&c->out, fmt, ap);
+    buf_addz(&c->out, "\r\n");
+    va_end(ap);
+}
+
+__attribute__((format(printf, 2, 0))) static void
+set_tagged(struct imap_cmd *c, const char *fmt, va_list ap)
+{
+    struct buf b = { 0 };
+
+    buf_vaddf(&b, fmt, ap);
+    buf_reset(&c->tagged);
+    imap_add_text(&c->tagged, buf_slice(&b));
+    buf_free(&b);
+}
+
+void
+imap_reply(struct imap_cmd *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    set_tagged(c, fmt, ap);
+    va_end(ap);
+    c->is_bad = false;
+}
+
+void
+imap_bad(struct imap_cmd *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    set_tagged(c, fmt, ap);
+    va_end(ap);
+    c->is_bad = true;
+}
+
+void
+imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const char *code_notfound)
+{
+    switch (e->kind) {
+    case ERR_CLIENT:
+        imap_reply(c, "NO [CANNOT] %s", e->msg);
+        return;
+    case ERR_PERM:
+        imap_reply(c, "NO [NOPERM] %s", e->msg);
+        return;
+    case ERR_NOTFOUND:
+        imap_reply(c, "NO [%s] Mailbox doesn't exist: %.*s", code_notfound, SL_ARG(mailbox));
+        return;
+    case ERR_EXISTS:
+        imap_reply(c, "NO [ALREADYEXISTS] Mailbox already exists");
+        return;
+    case ERR_LIMIT:
+        imap_reply(c, "NO [%s] %s", c->row->flags & IF_STREAM ? "OVERQUOTA" : "LIMIT", e->msg);
+        return;
+    default:
+        break;
+    }
+    log_error("imap.fail", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name), LF_Z("cmd", c->row->name)),
+              "imap(%s)<%s>: Error: %s: %s", c->s->user, c->s->name, c->row->name ? c->row->name : "login", e->msg);
+    imap_reply(c, "NO [UNAVAILABLE] Internal error occurred. Refer to server log for more information.");
+}
+
+bool
+imap_is_cancelled(const struct imap_cmd *c)
+{
+    return atomic_load_explicit(&c->is_cancelled, memory_order_relaxed);
+}
+
+/* ---- life ---- */
+
+struct imap_cmd *
+imap_cmd_new(struct imap_sess *s, const struct imap_row *row)
+{
+    struct imap_cmd *c = MEM_NEW(struct imap_cmd);
+
+    BUG_ON(s->cmd);
+    c->s = s;
+    c->row = row;
+    c->mem.cap = IMAPD_ARENA_OCTETS;
+    s->cmd = c;
+    return c;
+}
+
+static void
+cmd_free(struct imap_cmd *c)
+{
+    c->s->cmd = NULL;
+    store_uids_free(&c->told);
+    buf_free(&c->text);
+    buf_free(&c->out);
+    buf_free(&c->tagged);
+    buf_free(&c->piece);
+    arena_free(&c->mem);
+    free(c);
+}
+
+/* After run() is done: what changed meanwhile, then the tagged line. */
+static void
+finish_output(struct imap_cmd *c)
+{
+    const struct imap_row *r = c->row;
+
+    if ((r->flags & IF_SYNC) && c->s->view && !c->is_bad && !imap_is_cancelled(c))
+        imap_sync(c, !(r->flags & IF_KEEPS_SEQ) || c->is_uid);
+    if (c->tagged.n == 0)
+        return;
+    if (c->tag.n > 0)
+        buf_adds(&c->out, c->tag);
+    else
+        buf_addc(&c->out, '*');
+    buf_addc(&c->out, ' ');
+    buf_adds(&c->out, buf_slice(&c->tagged));
+    buf_addz(&c->out, "\r\n");
+}
+
+static void
+flush_output(struct imap_cmd *c)
+{
+    imap_sess_write(c->s, buf_slice(&c->out));
+    buf_free(&c->out);
+}
+
+/* On the loop, when the command is over. */
+static void
+cmd_over(struct imap_cmd *c)
+{
+    struct imap_sess *s = c->s;
+
+    flush_output(c);
+    if (c->row->done)
+        c->row->done(c);
+    if (s->reader.mode == READER_STREAM)
+        imap_reader_free(&s->reader); /* refused before "+", or whole */
+    s->bad_count = c->is_bad ? s->bad_count + 1 : 0;
+    if (c->must_end)
+        s->is_closing = true;
+    cmd_free(c);
+    imap_sess_continue(s);
+}
+
+static enum work_rc
+job_run(struct work_job *j)
+{
+    struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
+
+    switch (c->row->run(c)) {
+    case CMD_FLUSH:
+        return WORK_PARK;
+    case CMD_INPUT:
+        c->is_input_wanted = true;
+        return WORK_PARK;
+    case CMD_YIELD:
+        return WORK_YIELD;
+    case CMD_DONE:
+        break;
+    }
+    finish_output(c);
+    return WORK_DONE;
+}
+
+static void
+job_done(struct work_job *j)
+{
+    cmd_over(CONTAINER_OF(j, struct imap_cmd, job));
+}
+
+static void
+job_parked(struct work_job *j)
+{
+    struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
+    struct imap_sess *s = c->s;
+
+    c->is_parked = true;
+    flush_output(c);
+    if (imap_is_cancelled(c)) {
+        imap_cmd_resume(c);
+    } else if (c->is_input_wanted) {
+        conn_resume_input(s->conn); /* the reader fills c->piece and resumes */
+    } else if (!conn_is_out_full(s->conn)) {
+        imap_cmd_resume(c);
+    } /* else on_drain resumes */
+}
+
+void
+imap_cmd_resume(struct imap_cmd *c)
+{
+    BUG_ON(!c->is_parked);
+    c->is_parked = false;
+    c->is_input_wanted = false;
+    work_resume(&c->job);
+}
+
+void
+imap_cmd_start(struct imap_cmd *c)
+{
+    if (c->row->flags & IF_LOOP) {
+        if (c->row->run(c) == CMD_DONE)
+            finish_output(c);
+        cmd_over(c);
+        return;
+    }
+    if (c->s->conn)
+        conn_pause_input(c->s->conn);
+    c->job.run = job_run;
+    c->job.done = job_done;
+    c->job.parked = job_parked;
+    work_submit(imapd.pool, &c->job); /* the pool has no bound: there is one job a session */
+}
+
+/* ---- from text to a command ---- */
+
+enum parse_rc
+imap_cmd_head(struct slice *in, struct slice *tag, struct slice *name, bool *is_uid,
+              const struct imap_row **row, struct err *e)
+{
+    *row = NULL;
+    *is_uid = false;
+    *name = sl_n(NULL, 0);
+    if (imap_take_tag(in, tag, e) != PARSE_OK) {
+        *tag = sl_n(NULL, 0);
+        return PARSE_BAD;
+    }
+    if (imap_take_sp(in, e) != PARSE_OK || imap_take_atom(in, name, e) != PARSE_OK)
+        return PARSE_BAD;
+    if (sl_ieqz(*name, "UID")) {
+        *is_uid = true;
+        if (imap_take_sp(in, e) != PARSE_OK || imap_take_atom(in, name, e) != PARSE_OK)
+            return PARSE_BAD;
+    }
+    *row = imap_row_find(*name, *is_uid);
+    return *row ? PARSE_OK : err_parse(e, "Unknown command");
+}
+
+static void
+run_refused(struct imap_sess *s, struct buf *text, struct slice tag, const char *reply)
+{
+    imap_sess_writef(s, "%.*s %s\r\n", tag.n ? (int)tag.n : 1, tag.n ? tag.p : "*", reply);
+    buf_free(text);
+    s->bad_count++;
+}
+
+/* The command with its row and arguments, or NULL: answered. */
+static struct imap_cmd *
+cmd_make(struct imap_sess *s, struct buf *text)
+{
+    struct slice in = buf_slice(text), tag, name;
+    const struct imap_row *row;
+    struct imap_cmd *c;
+    struct err e = { 0 };
+    struct buf b = { 0 };
+    bool is_uid;
+
+    if (imap_cmd_head(&in, &tag, &name, &is_uid, &row, &e) != PARSE_OK) {
+        if (name.n > 0)
+            buf_addf(&b, "BAD Error in IMAP command %s%.*s: %s.", is_uid ? "UID " : "", SL_ARG(sl_head(name, 80)),
+                     e.msg);
+        else
+            buf_addz(&b, "BAD Error in IMAP command received by server.");
+        run_refused(s, text, tag, buf_z(&b));
+        buf_free(&b);
+        return NULL;
+    }
+    if (!(row->states & (s->view ? IMAP_ST_SELECTED : IMAP_ST_AUTH))) {
+        run_refused(s, text, tag, "BAD No mailbox selected.");
+        return NULL;
+    }
+    c = imap_cmd_new(s, row);
+    c->text = *text;
+    c->tag = tag;
+    c->is_uid = is_uid;
+    *text = (struct buf){ 0 };
+    if (row->parse(c, &in, &e) == PARSE_OK && imap_take_end(&in, &e) == PARSE_OK)
+        return c;
+    buf_addf(&b, "BAD Error in IMAP command %s%s: %s at position %zu (syntax: %s).", is_uid ? "UID " : "", row->name,
+             e.msg, (size_t)(in.p - c->text.p - c->text.off) + 1, row->usage);
+    imap_bad(c, "%s", buf_z(&b));
+    buf_free(&b);
+    finish_output(c);
+    return c;
+}
+
+void
+imap_cmd_dispatch(struct imap_sess *s, struct buf *text)
+{
+    struct imap_cmd *c = cmd_make(s, text);
+
+    if (!c) {
+        imap_sess_continue(s);
+        return;
+    }
+    if (!c->is_bad && (c->row->flags & IF_STREAM)) {
+        imap_bad(c, "BAD Error in IMAP command %s: expected a literal (syntax: %s).", c->row->name, c->row->usage);
+        finish_output(c);
+    }
+    if (c->is_bad)
+        cmd_over(c);
+    else
+        imap_cmd_start(c);
+}
+
+void
+imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets, bool is_sync)
+{
+    struct imap_cmd *c = cmd_make(s, text);
+
+    BUG_ON(!c); /* the reader has seen the row, and APPEND is for every state */
+    if (c->is_bad) {
+        imap_reader_refuse(s, buf_slice(&c->out), octets, is_sync);
+        buf_free(&c->out);
+        cmd_free(c);
+        return;
+    }
+    c->stream_octets = octets;
+    c->stream_left = octets;
+    c->is_stream_sync = is_sync;
+    s->reader.mode = READER_STREAM;
+    imap_cmd_start(c);
+}
+
+/* ---- arguments that many have ---- */
+
+enum parse_rc
+imap_parse_none(struct imap_cmd *c, struct slice *in, struct err *e)
+{
+    (void)c;
+    (void)in;
+    (void)e;
+    return PARSE_OK;
+}
+
+enum parse_rc
+imap_parse_mailbox(struct imap_cmd *c, struct slice *in, struct err *e)
+{
+    struct slice *name = ARENA_NEW(&c->mem, struct slice);
+
+    c->args = name;
+    if (imap_take_sp(in, e) != PARSE_OK)
+        return PARSE_BAD;
+    return imap_take_astring(in, &c->mem, name, e);
+}
+
+enum parse_rc
+imap_parse_set(struct imap_cmd *c, struct slice *in, struct err *e)
+{
+    struct imap_set *set = ARENA_NEW(&c->mem, struct imap_set);
+
+    c->args = set;
+    if (imap_take_sp(in, e) != PARSE_OK)
+        return PARSE_BAD;
+    return imap_take_set(in, &c->mem, set, e);
+}

@@ -1,0 +1,165 @@
+/* imapd/cmd_list.c - LIST and LSUB (RFC 3501 §6.3.8, §6.3.9) with CHILDREN (RFC 3348) and SPECIAL-USE (RFC 6154). */
+#include "imapd/imapd.h"
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+struct list_args {
+    struct slice reference, pattern;
+};
+
+enum parse_rc
+imap_parse_list(struct imap_cmd *c, struct slice *in, struct err *e)
+{
+    struct list_args *a = ARENA_NEW(&c->mem, struct list_args);
+
+    c->args = a;
+    if (imap_take_sp(in, e) != PARSE_OK || imap_take_astring(in, &c->mem, &a->reference, e) != PARSE_OK ||
+        imap_take_sp(in, e) != PARSE_OK)
+        return PARSE_BAD;
+    return imap_take_list_mailbox(in, &c->mem, &a->pattern, e);
+}
+
+static const struct {
+    unsigned bit;
+    const char *name;
+} attrs[] = {
+    { STORE_MB_MARKED, "\\Marked" },       { STORE_MB_UNMARKED, "\\UnMarked" }, { STORE_MB_USE_ALL, "\\All" },
+    { STORE_MB_USE_ARCHIVE, "\\Archive" }, { STORE_MB_USE_DRAFTS, "\\Drafts" }, { STORE_MB_USE_FLAGGED, "\\Flagged" },
+    { STORE_MB_USE_JUNK, "\\Junk" },       { STORE_MB_USE_SENT, "\\Sent" },     { STORE_MB_USE_TRASH, "\\Trash" },
+};
+
+static void
+tell_mailbox(struct imap_cmd *c, const char *what, unsigned a, bool is_lsub, struct slice wire_name)
+{
+    buf_addf(&c->out, "* %s (", what);
+    if (is_lsub) {
+        buf_addz(&c->out, a & STORE_MB_NOSELECT ? "\\Noselect" : "");
+    } else {
+        if (a & (STORE_MB_NOSELECT | STORE_MB_NONEXISTENT))
+            buf_addz(&c->out, "\\Noselect ");
+        buf_addz(&c->out, a & STORE_MB_HAS_CHILDREN ? "\\HasChildren" : "\\HasNoChildren");
+        for (size_t i = 0; i < COUNT_OF(attrs); i++)
+            if (a & attrs[i].bit)
+                buf_addf(&c->out, " %s", attrs[i].name);
+    }
+    buf_addz(&c->out, ") \".\" ");
+    imap_add_astring(&c->out, wire_name);
+    buf_addz(&c->out, "\r\n");
+}
+
+/* Reference and pattern put together; the reference is a plain prefix here, as with one namespace in Dovecot. */
+static struct slice
+whole_pattern(struct imap_cmd *c)
+{
+    const struct list_args *a = c->args;
+    char *p = arena_alloc(&c->mem, a->reference.n + a->pattern.n + 1);
+
+    if (!p)
+        return SL("");
+    memcpy(p, a->reference.n ? a->reference.p : "", a->reference.n);
+    memcpy(p + a->reference.n, a->pattern.n ? a->pattern.p : "", a->pattern.n);
+    return sl_n(p, a->reference.n + a->pattern.n);
+}
+
+enum cmd_rc
+imap_run_list(struct imap_cmd *c)
+{
+    const struct list_args *a = c->args;
+    struct store_mailboxes all = { 0 };
+    struct slice pattern = whole_pattern(c);
+    struct buf wire = { 0 };
+    struct err e = { 0 };
+
+    if (a->pattern.n == 0) { /* "the hierarchy delimiter and root name": §6.3.8 */
+        imap_untagged(c, "LIST (\\Noselect) \".\" \"\"");
+        imap_reply(c, "OK List completed.");
+        return CMD_DONE;
+    }
+    if (store_list(c->s->store, &all, &e) < 0) {
+        imap_fail(c, &e, SL(""), "NONEXISTENT");
+        return CMD_DONE;
+    }
+    for (size_t i = 0; i < all.n; i++) {
+        unsigned at = all.v[i].attrs;
+
+        if ((at & STORE_MB_NONEXISTENT) && !(at & STORE_MB_HAS_CHILDREN))
+            continue; /* subscribed only */
+        buf_reset(&wire);
+        if (utf8_to_mutf7(&wire, sl_z(all.v[i].name)) == 0 && imap_list_match(pattern, buf_slice(&wire)))
+            tell_mailbox(c, "LIST", at, false, buf_slice(&wire));
+    }
+    buf_free(&wire);
+    store_mailboxes_free(&all);
+    imap_reply(c, "OK List completed.");
+    return CMD_DONE;
+}
+
+/* LSUB "%": a name that is not subscribed but has subscribed ones below that the pattern does not reach is told as
+ * \Noselect (§6.3.9). So each subscribed name that does not match offers its parents. */
+static void
+lsub_parents(struct imap_cmd *c, struct slice pattern, struct slice name, struct buf *told)
+{
+    struct slice parent;
+    struct buf line = { 0 };
+
+    for (size_t dot = sl_find_char(name, '.'); dot != SL_NPOS;) {
+        size_t next;
+
+        parent = sl_head(name, dot);
+        buf_reset(&line);
+        buf_addf(&line, "\n%.*s\n", SL_ARG(parent));
+        if (imap_list_match(pattern, parent) && sl_find(buf_slice(told), buf_slice(&line)) == SL_NPOS) {
+            tell_mailbox(c, "LSUB", STORE_MB_NOSELECT, true, parent);
+            buf_adds(told, buf_slice(&line));
+        }
+        next = sl_find_char(sl_from(name, dot + 1), '.');
+        dot = next == SL_NPOS ? SL_NPOS : dot + 1 + next;
+    }
+    buf_free(&line);
+}
+
+static void
+lsub_all(struct imap_cmd *c, struct slice pattern, const struct store_mailboxes *all)
+{
+    struct buf wire = { 0 }, told = { 0 };
+
+    /* First what is subscribed itself, so that no parent is told twice. */
+    for (int round = 0; round < 2; round++)
+        for (size_t i = 0; i < all->n; i++) {
+            bool is_match;
+
+            buf_reset(&wire);
+            if (!(all->v[i].attrs & STORE_MB_SUBSCRIBED) || utf8_to_mutf7(&wire, sl_z(all->v[i].name)) < 0)
+                continue;
+            is_match = imap_list_match(pattern, buf_slice(&wire));
+            if (is_match && round == 0) {
+                tell_mailbox(c, "LSUB", 0, true, buf_slice(&wire));
+                buf_addf(&told, "\n%.*s\n", SL_ARG(buf_slice(&wire)));
+            } else if (!is_match && round == 1) {
+                lsub_parents(c, pattern, buf_slice(&wire), &told);
+            }
+        }
+    buf_free(&told);
+    buf_free(&wire);
+}
+
+enum cmd_rc
+imap_run_lsub(struct imap_cmd *c)
+{
+    const struct list_args *a = c->args;
+    struct store_mailboxes all = { 0 };
+    struct err e = { 0 };
+
+    if (a->pattern.n == 0) {
+        imap_untagged(c, "LSUB (\\Noselect) \".\" \"\"");
+    } else if (store_list(c->s->store, &all, &e) < 0) {
+        imap_fail(c, &e, SL(""), "NONEXISTENT");
+        return CMD_DONE;
+    } else {
+        lsub_all(c, whole_pattern(c), &all);
+        store_mailboxes_free(&all);
+    }
+    imap_reply(c, "OK Lsub completed.");
+    return CMD_DONE;
+}

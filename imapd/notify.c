@@ -1,0 +1,126 @@
+/* imapd/notify.c - what changed in the selected mailbox, as untagged responses: at the end of commands, and in IDLE.
+ * EXPUNGE, then EXISTS and RECENT, then FETCH, each numbered as of the ones before it (RFC 3501 §7.3, §7.4). */
+#include "imapd/imapd.h"
+
+#include "base/log.h"
+
+void
+imap_add_flags(struct buf *out, const struct store_view *v, const struct store_flags *f)
+{
+    bool is_first = true;
+    const char *name;
+
+    buf_addc(out, '(');
+    imap_add_sys_flags(out, f->sys, &is_first);
+    for (size_t i = 0; i < STORE_KEYWORDS_MAX && f->kw >> i != 0; i++) {
+        name = f->kw >> i & 1 ? store_view_keyword(v, i) : NULL;
+        if (!name)
+            continue;
+        buf_addf(out, is_first ? "%s" : " %s", name);
+        is_first = false;
+    }
+    buf_addc(out, ')');
+}
+
+void
+imap_tell_flags(struct imap_cmd *c)
+{
+    const struct store_view *v = c->s->view;
+    struct store_flags all = { STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT, 0 };
+    struct store_box box;
+
+    store_view_box(v, &box);
+    for (size_t i = 0; i < STORE_KEYWORDS_MAX && store_view_keyword(v, i); i++)
+        all.kw |= (uint64_t)1 << i;
+    buf_addz(&c->out, "* FLAGS ");
+    imap_add_flags(&c->out, v, &all);
+    buf_addz(&c->out, "\r\n* OK [PERMANENTFLAGS ");
+    if (c->s->is_examine) {
+        buf_addz(&c->out, "()] Read-only mailbox.\r\n");
+        return;
+    }
+    imap_add_flags(&c->out, v, &all);
+    if (!box.keywords_full) {
+        buf_truncate(&c->out, c->out.n - 1);
+        buf_addz(&c->out, " \\*)");
+    }
+    buf_addz(&c->out, "] Flags permitted.\r\n");
+}
+
+static void
+tell_message(struct imap_cmd *c, uint32_t seq)
+{
+    struct store_row row;
+
+    if (!store_view_row(c->s->view, seq, &row))
+        return;
+    buf_addf(&c->out, "* %u FETCH (", seq);
+    if (c->is_uid)
+        buf_addf(&c->out, "UID %u ", row.uid);
+    buf_addz(&c->out, "FLAGS ");
+    imap_add_flags(&c->out, c->s->view, &row.flags);
+    buf_addz(&c->out, ")\r\n");
+}
+
+/* The changed ones, and those that the command told to tell. */
+static void
+tell_messages(struct imap_cmd *c, const struct store_changes *ch)
+{
+    size_t k = 0;
+    uint32_t seq;
+
+    for (size_t i = 0; i < c->told.n; i++)
+        for (uint32_t uid = c->told.v[i].first;; uid++) {
+            seq = store_view_seq(c->s->view, uid);
+            for (; seq && k < ch->n_changed && ch->changed[k] <= seq; k++)
+                if (ch->changed[k] < seq)
+                    tell_message(c, ch->changed[k]);
+            if (seq)
+                tell_message(c, seq);
+            if (uid == c->told.v[i].last)
+                break;
+        }
+    for (; k < ch->n_changed; k++)
+        tell_message(c, ch->changed[k]);
+}
+
+static void
+tell_changes(struct imap_cmd *c, const struct store_changes *ch)
+{
+    struct store_box box;
+
+    store_view_box(c->s->view, &box);
+    for (size_t i = 0; i < ch->n_expunged; i++)
+        imap_untagged(c, "%u EXPUNGE", ch->expunged[i]);
+    if (ch->exists_changed)
+        imap_untagged(c, "%u EXISTS", box.exists);
+    if (ch->recent_changed)
+        imap_untagged(c, "%u RECENT", box.recent);
+    if (ch->keywords_changed)
+        imap_tell_flags(c);
+    tell_messages(c, ch);
+}
+
+void
+imap_sync(struct imap_cmd *c, bool allow_expunge)
+{
+    struct store_changes ch = { 0 };
+    struct err e = { 0 };
+
+    if (store_view_sync(c->s->view, allow_expunge, &ch, &e) < 0) {
+        log_error("imap.sync", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name)),
+                  "imap(%s)<%s>: Error: syncing the mailbox: %s", c->s->user, c->s->name, e.msg);
+        return; /* the next one will tell it */
+    }
+    if (ch.is_gone || ch.is_invalid) {
+        /* No sequence number means anything now; RFC 3501 knows no other way out. */
+        imap_untagged(c, "BYE IMAP session state is inconsistent, please relogin.");
+        buf_free(&c->tagged);
+        c->must_end = true;
+        c->s->why = ch.is_gone ? "Disconnected: the selected mailbox was deleted"
+                               : "Disconnected: UIDVALIDITY of the selected mailbox changed";
+    } else {
+        tell_changes(c, &ch);
+    }
+    store_changes_free(&ch);
+}

@@ -1,0 +1,345 @@
+/* imapd/reader.c - from octets to whole commands: lines, and literals in place (RFC 3501 §4.3, §7.5; RFC 7888).
+ * A command with its literals is at most imap_max_line_length; a literal beyond that is refused before it is sent, or passed
+ * over when it comes unasked. The message of an APPEND is not collected here but goes to the command piece by piece. A
+ * bare LF ends a line, as with Dovecot; a bare CR or a NUL in a line makes the command bad. */
+#include "imapd/imapd.h"
+
+#include "base/log.h"
+
+static void
+reader_reset(struct imap_reader *r)
+{
+    buf_free(&r->text);
+    buf_free(&r->refusal);
+    r->mode = READER_LINE;
+    r->line_at = 0;
+    r->left = 0;
+}
+
+void
+imap_reader_free(struct imap_reader *r)
+{
+    reader_reset(r);
+}
+
+static void
+consume(struct imap_sess *s, size_t n)
+{
+    s->stats.in_octets += n;
+    conn_consume(s->conn, n);
+}
+
+/* Move input to the reader's text up to and with the next LF. 1: a line is whole, 0: not yet, -1: beyond the limit. */
+static int
+gather_line(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    struct slice in = conn_input(s->conn);
+    size_t lf = sl_find_char(in, '\n');
+    size_t n = lf == SL_NPOS ? in.n : lf + 1;
+
+    if (r->text.n + n > (size_t)s->conf->imap_max_line_length + 2)
+        return -1;
+    buf_adds(&r->text, sl_head(in, n));
+    consume(s, n);
+    return lf != SL_NPOS;
+}
+
+/* The current line of the text without its end. */
+static struct slice
+line_of(const struct imap_reader *r)
+{
+    struct slice line = sl_from(buf_slice(&r->text), r->line_at);
+
+    line.n -= sl_ends(line, '\n');
+    line.n -= sl_ends(line, '\r');
+    return line;
+}
+
+/* ---- commands that are refused ---- */
+
+static void
+refusal_over(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+
+    imap_sess_write(s, buf_slice(&r->refusal));
+    if (r->refusal.n > 0)
+        s->bad_count++;
+    reader_reset(r);
+    imap_sess_continue(s);
+}
+
+void
+imap_reader_refuse(struct imap_sess *s, struct slice reply, uint64_t octets, bool is_sync)
+{
+    struct imap_reader *r = &s->reader;
+
+    buf_free(&r->text);
+    r->line_at = 0;
+    buf_adds(&r->refusal, reply);
+    if (is_sync) {
+        refusal_over(s);
+        return;
+    }
+    r->mode = READER_SKIP_LITERAL;
+    r->left = octets;
+}
+
+/* The rest of a refused command; its further literals too. */
+static bool
+skip_line(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    uint64_t octets;
+    bool is_sync;
+    size_t at;
+    int rc = gather_line(s);
+
+    if (rc == 0)
+        return false;
+    if (rc > 0 && imap_line_literal(line_of(r), &octets, &is_sync, &at) && !is_sync) {
+        buf_free(&r->text);
+        r->mode = READER_SKIP_LITERAL;
+        r->left = octets;
+        return true;
+    }
+    if (rc < 0)
+        imap_sess_bye(s, "Command line too long.", "Command line too long");
+    else
+        refusal_over(s);
+    return true;
+}
+
+static bool
+skip_literal(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    struct slice in = conn_input(s->conn);
+    size_t n = in.n < r->left ? in.n : (size_t)r->left;
+
+    consume(s, n);
+    r->left -= n;
+    if (r->left > 0)
+        return false;
+    r->mode = READER_SKIP_LINE;
+    return true;
+}
+
+/* ---- literals ---- */
+
+/* What the command so far is: its row (NULL: none or not allowed) and what an answer begins with. */
+static const struct imap_row *
+peek_row(const struct imap_sess *s, struct slice *tag, struct slice *after)
+{
+    const struct imap_row *row;
+    struct slice name;
+    bool is_uid;
+
+    *after = sl_head(buf_slice(&s->reader.text), s->reader.text.n);
+    if (imap_cmd_head(after, tag, &name, &is_uid, &row, NULL) != PARSE_OK)
+        return NULL;
+    return row->states & (s->view ? IMAP_ST_SELECTED : IMAP_ST_AUTH) ? row : NULL;
+}
+
+static void
+refuse_literal(struct imap_sess *s, struct slice tag, const char *reply, uint64_t octets, bool is_sync)
+{
+    struct buf b = { 0 };
+
+    if (tag.n > 0)
+        buf_adds(&b, tag);
+    else
+        buf_addc(&b, '*');
+    buf_addf(&b, " %s\r\n", reply);
+    imap_reader_refuse(s, buf_slice(&b), octets, is_sync);
+    buf_free(&b);
+}
+
+/* Whether this literal of an IF_STREAM command is the one to stream: APPEND's mailbox may be a literal too, and is the
+ * first argument. */
+static bool
+is_stream_literal(struct slice after)
+{
+    return sl_take_char(&after, ' ') && after.n > 0;
+}
+
+/* The line ends by a literal that begins at `at` of the line. */
+static void
+take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
+{
+    struct imap_reader *r = &s->reader;
+    struct slice tag = { 0 }, after;
+    const struct imap_row *row;
+
+    if (buf_slice(&r->text).p[r->line_at + at] == '~') {
+        peek_row(s, &tag, &after);
+        refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets, is_sync);
+        return;
+    }
+    buf_truncate(&r->text, r->line_at + at);
+    row = peek_row(s, &tag, &after);
+    if (!row) {
+        refuse_literal(s, tag, "BAD Error in IMAP command received by server.", octets, is_sync);
+        return;
+    }
+    if ((row->flags & IF_STREAM) && is_stream_literal(after)) {
+        if (octets > (uint64_t)s->conf->imap_max_append_size) {
+            refuse_literal(s, tag, "NO [TOOBIG] Message size exceeds the limit.", octets, is_sync);
+            return;
+        }
+        imap_cmd_dispatch_stream(s, &r->text, octets, is_sync);
+        r->line_at = 0;
+        return;
+    }
+    if (octets > (uint64_t)s->conf->imap_max_line_length ||
+        r->text.n + octets > (uint64_t)s->conf->imap_max_line_length) {
+        refuse_literal(s, tag, "BAD [TOOBIG] Literal size too large.", octets, is_sync);
+        return;
+    }
+    buf_addf(&r->text, "{%llu}\r\n", (unsigned long long)octets);
+    r->mode = READER_LITERAL;
+    r->left = octets;
+    if (is_sync)
+        imap_sess_write(s, SL("+ OK\r\n"));
+}
+
+static bool
+take_literal(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    struct slice in = conn_input(s->conn);
+    size_t n = in.n < r->left ? in.n : (size_t)r->left;
+
+    buf_adds(&r->text, sl_head(in, n));
+    consume(s, n);
+    r->left -= n;
+    if (r->left > 0)
+        return false;
+    r->mode = READER_LINE;
+    r->line_at = r->text.n;
+    return true;
+}
+
+/* ---- a command in work takes the stream ---- */
+
+static bool
+feed_stream(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    struct imap_cmd *c = s->cmd;
+    struct slice in = conn_input(s->conn), line;
+    uint64_t octets;
+    size_t n, at;
+    bool is_sync;
+    int rc;
+
+    if (c->stream_left > 0) {
+        if (in.n == 0)
+            return false;
+        n = in.n < c->stream_left ? in.n : (size_t)c->stream_left;
+        n = n < IMAPD_PIECE_OCTETS ? n : IMAPD_PIECE_OCTETS;
+        buf_reset(&c->piece);
+        buf_adds(&c->piece, sl_head(in, n));
+        consume(s, n);
+        c->stream_left -= n;
+    } else {
+        rc = gather_line(s);
+        if (rc == 0)
+            return false;
+        line = line_of(r);
+        c->is_stream_end = true;
+        c->is_stream_bad = rc < 0 || line.n > 0;
+        if (rc > 0 && imap_line_literal(line, &octets, &is_sync, &at) && !is_sync) {
+            reader_reset(r);
+            r->mode = READER_SKIP_LITERAL;
+            r->left = octets;
+        } else {
+            reader_reset(r);
+        }
+    }
+    conn_pause_input(s->conn);
+    imap_cmd_resume(c);
+    return true;
+}
+
+/* ---- lines ---- */
+
+static bool
+has_bad_octet(struct slice line)
+{
+    return sl_find_char(line, '\r') != SL_NPOS || sl_find_char(line, '\0') != SL_NPOS;
+}
+
+static void
+line_whole(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    struct slice line = line_of(r), tag = { 0 }, after;
+    struct buf text;
+    uint64_t octets;
+    bool is_sync;
+    size_t at;
+
+    if (has_bad_octet(line)) {
+        peek_row(s, &tag, &after);
+        refuse_literal(s, tag, "BAD Error in IMAP command received by server: control octet in a line.", 0, true);
+        return;
+    }
+    if (s->idle) {
+        buf_truncate(&r->text, r->line_at + line.n);
+        imap_idle_line(s, line);
+        reader_reset(r);
+        return;
+    }
+    if (imap_line_literal(line, &octets, &is_sync, &at) && !imap_line_ends_quoted(sl_head(line, at))) {
+        take_announced(s, octets, is_sync, at);
+        return;
+    }
+    buf_truncate(&r->text, r->line_at + line.n);
+    text = r->text;
+    r->text = (struct buf){ 0 };
+    reader_reset(r);
+    imap_cmd_dispatch(s, &text);
+}
+
+static bool
+take_line(struct imap_sess *s)
+{
+    int rc = gather_line(s);
+
+    if (rc < 0)
+        imap_sess_bye(s, "Command line too long.", "Command line too long");
+    else if (rc > 0)
+        line_whole(s);
+    return rc != 0;
+}
+
+void
+imap_reader_run(struct imap_sess *s)
+{
+    struct imap_reader *r = &s->reader;
+    bool went_on = true;
+
+    while (went_on && s->conn && !s->is_closing && conn_input(s->conn).n > 0) {
+        if (s->cmd && !(s->cmd->is_parked && s->cmd->is_input_wanted))
+            return;
+        switch (r->mode) {
+        case READER_LINE:
+            went_on = take_line(s);
+            break;
+        case READER_LITERAL:
+            went_on = take_literal(s);
+            break;
+        case READER_STREAM:
+            went_on = feed_stream(s);
+            break;
+        case READER_SKIP_LITERAL:
+            went_on = skip_literal(s);
+            break;
+        case READER_SKIP_LINE:
+            went_on = skip_line(s);
+            break;
+        }
+    }
+}
