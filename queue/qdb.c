@@ -537,6 +537,21 @@ qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e)
 }
 
 int
+qdb_hold(struct qdb *q, uint64_t n, uint64_t *changed, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "UPDATE rcpt SET due = 9223372036854775807 WHERE message = ?1", &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)n);
+    q->wal_octets += ROW_OCTETS;
+    if (db_run(s, e) != 0)
+        return -1;
+    *changed = (uint64_t)db_changes(q->db);
+    return 0;
+}
+
+int
 qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e)
 {
     struct db_stmt *s;

@@ -78,6 +78,8 @@ int qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e);
 /* Delete the message when no recipient is left. *gone tells; then the caller removes the file with
  * qdb_remove_file() after the commit. */
 int qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e);
+/* Every recipient of a message on hold, also those in memory (whose deliveries are taken back by the caller). */
+int qdb_hold(struct qdb *q, uint64_t n, uint64_t *changed, struct err *e);
 int qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e);
 void qdb_remove_file(struct qdb *q, const char *id);
 /* Set due of all rows of a message that are not in memory (n 0: of every message), except those on hold unless

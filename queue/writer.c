@@ -276,6 +276,12 @@ writer_on_unstuck(struct writer *w, void (*fn)(void *), void *arg)
     w->on_unstuck_arg = arg;
 }
 
+bool
+writer_is_idle(const struct writer *w)
+{
+    return !w->is_running && w->n_waiting == 0 && list_is_empty(&w->kept);
+}
+
 uint64_t
 writer_commits(const struct writer *w)
 {

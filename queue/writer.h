@@ -34,6 +34,7 @@ bool writer_is_full(const struct writer *w);
 bool writer_is_stuck(const struct writer *w);
 /* Called when stuck ended. */
 void writer_on_unstuck(struct writer *w, void (*fn)(void *), void *arg);
+bool writer_is_idle(const struct writer *w); /* nothing waits to be written */
 uint64_t writer_commits(const struct writer *w);
 /* Run what is left, close the database. */
 void writer_free(struct writer **w);

@@ -29,7 +29,7 @@ enum {
     BACKLOG_LOW = 512 * 1024,
     RETRY_FIRST_MS = 100,
     RETRY_MAX_MS = 2000,
-    RESEND_MS = 20,
+    RESEND_MS = 5,
     FILE_NAME_HEX = 24,
     WIRE_SLACK = 64           /* kind, req and string lengths around a put */
 };
@@ -434,26 +434,27 @@ got_grant(struct queue_client *q, struct slice in)
         q->spare = g;
 }
 
+/* A packet answers one or more puts. */
 static void
-got_answer(struct queue_client *q, struct slice in)
+got_answers(struct queue_client *q, struct slice in)
 {
     uint64_t req;
     uint32_t kind, sys;
     struct slice msg;
-    struct queue_put *p;
-    struct err e = { 0 };
 
-    if (!wire_take_u64(&in, &req) || !wire_take_u32(&in, &kind) || !wire_take_u32(&in, &sys) ||
-        !wire_take_str(&in, &msg))
-        return;
-    p = map_del_u64(q->sent, req);
-    if (p == NULL)
-        return;
-    if (kind != 0) {
-        err_set(&e, (enum err_kind)kind, "%.*s", SL_ARG(msg));
-        e.sys = (int)sys;
+    while (wire_take_u64(&in, &req) && wire_take_u32(&in, &kind) && wire_take_u32(&in, &sys) &&
+           wire_take_str(&in, &msg)) {
+        struct queue_put *p = map_del_u64(q->sent, req);
+        struct err e = { 0 };
+
+        if (p == NULL)
+            continue;
+        if (kind != 0) {
+            err_set(&e, (enum err_kind)kind, "%.*s", SL_ARG(msg));
+            e.sys = (int)sys;
+        }
+        put_answer(p, kind == 0 ? 0 : -1, &e);
     }
-    put_answer(p, kind == 0 ? 0 : -1, &e);
     send_waiting(q);
 }
 
@@ -471,7 +472,7 @@ on_msg(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds
     if (kind == 'g')
         got_grant(q, msg);
     else if (kind == 'p')
-        got_answer(q, msg);
+        got_answers(q, msg);
 }
 
 static void

@@ -128,6 +128,7 @@ client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r
     buf_reset(text);
     r->outcome = SMTP_DEFERRED;
     r->is_lost = true;
+    r->is_timeout = is_timeout;
     r->maybe_sent = c->in_tx && c->is_body_out;
     r->is_tls = c->stage == STAGE_HANDSHAKE;
     if (c->stage == STAGE_HELO && c->o.is_lmtp)

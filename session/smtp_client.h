@@ -27,6 +27,7 @@ struct smtp_result {
     struct slice text;   /* SENT: "250 2.0.0 Ok"; else why, as Postfix words it: "host X said: 550 ... (in reply to ...)" */
     struct slice reply;  /* the peer's lines as they are, LF between; or empty */
     bool is_lost;        /* no answer: connection refused, lost or timed out */
+    bool is_timeout;
     bool maybe_sent;     /* lost after the content was sent: may have been delivered */
     bool is_tls;         /* what failed was the TLS handshake */
 };

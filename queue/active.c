@@ -1,0 +1,618 @@
+/* queue/active.c - messages in memory: a round begins with the commit or with their being due, and ends when each of its
+ * recipients is delivered, put off or reported. Only what is in the database counts; this is its working copy. */
+#include "queue/qmgr_int.h"
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { US_PER_S = 1000000 };
+
+/* ---- making and freeing ---- */
+
+static void
+add_rcpt(struct qmsg *m, uint32_t i)
+{
+    struct qrcpt *r = &m->rcpts[m->n_rcpts++];
+
+    r->m = m;
+    r->i = i;
+    r->r = &m->env.rcpts[i];
+    r->addr = r->r->addr;
+    r->state = RS_ROUTING;
+}
+
+struct qmsg *
+active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size, uint32_t crc,
+           const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
+{
+    struct qmsg *m = MEM_NEW(struct qmsg);
+
+    m->n = n;
+    m->packed = *packed;
+    m->body = *body;
+    memset(packed, 0, sizeof *packed);
+    memset(body, 0, sizeof *body);
+    m->is_file = is_file;
+    m->has_body = !is_file && m->body.n == size;
+    m->size = size;
+    m->crc = crc;
+    list_init(&m->link);
+    list_init(&m->fetch_waiting);
+    if (queue_env_unpack(buf_slice(&m->packed), &m->arena, &m->env, &m->arrived_us, e) != 0) {
+        active_free(m);
+        return NULL;
+    }
+    m->rcpts = mem_zalloc((rcpts ? n_rcpts + 1 : m->env.n_rcpts) * sizeof *m->rcpts);
+    for (size_t k = 0; k < (rcpts ? n_rcpts : m->env.n_rcpts); k++) {
+        uint32_t i = rcpts ? rcpts[k].i : (uint32_t)k;
+
+        if (i >= m->env.n_rcpts)
+            continue;
+        add_rcpt(m, i);
+        if (rcpts) {
+            m->rcpts[m->n_rcpts - 1].attempts = rcpts[k].attempts;
+            m->rcpts[m->n_rcpts - 1].flags = rcpts[k].flags;
+        }
+    }
+    m->n_open = m->n_rcpts;
+    return m;
+}
+
+void
+active_free(struct qmsg *m)
+{
+    for (size_t k = 0; k < m->n_rcpts; k++)
+        free(m->rcpts[k].why);
+    free(m->rcpts);
+    buf_free(&m->packed);
+    buf_free(&m->body);
+    arena_free(&m->arena);
+    free(m);
+}
+
+struct qmsg *
+active_find(uint64_t n)
+{
+    return map_get_u64(qm.active, n);
+}
+
+static void
+unlink_message(struct qmsg *m)
+{
+    struct qmsg *first = active_find(m->n);
+
+    list_remove(&m->link);
+    if (first == m) {
+        if (m->same)
+            map_set_u64(qm.active, m->n, m->same);
+        else
+            map_del_u64(qm.active, m->n);
+    } else {
+        while (first && first->same != m)
+            first = first->same;
+        if (first)
+            first->same = m->same;
+    }
+    qm.n_active--;
+    qm.body_octets -= m->body.n;
+}
+
+static void
+free_if_over(struct qmsg *m)
+{
+    if (m->refs > 0 || m->n_open > 0)
+        return;
+    unlink_message(m);
+    active_free(m);
+    if (qm.has_backlog && active_is_room())
+        active_load_soon();
+}
+
+void
+active_hold_ref(struct qmsg *m)
+{
+    m->refs++;
+}
+
+void
+active_drop_ref(struct qmsg *m)
+{
+    m->refs--;
+    free_if_over(m);
+}
+
+void
+active_free_all(void)
+{
+    while (!list_is_empty(&qm.all)) {
+        struct qmsg *m = CONTAINER_OF(qm.all.next, struct qmsg, link);
+
+        unlink_message(m);
+        active_free(m);
+    }
+}
+
+bool
+active_is_room(void)
+{
+    return qm.n_active < (size_t)qm.conf->qmgr_message_active_limit;
+}
+
+/* ---- beginning ---- */
+
+static void
+routed(struct qrcpt *r, const struct route *route)
+{
+    struct qmsg *m = r->m;
+
+    if (r->state == RS_ROUTING) {
+        if (route->kind == ROUTE_ERROR || route->kind == ROUTE_TEMP) {
+            struct qrcpt *one[1] = { r };
+            bool is_temp = route->kind == ROUTE_TEMP;
+
+            log_info("delivery", LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_Z("dsn", route->dsn)),
+                     "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)", m->env.id,
+                     SL_ARG(r->addr), (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), route->dsn,
+                     is_temp ? "deferred" : "bounced", SL_ARG(route->nexthop));
+            if (is_temp)
+                active_deferred(r, route->dsn, route->nexthop);
+            else
+                active_failed(r, route->dsn, route->nexthop);
+            active_record(m, one, 1);
+        } else {
+            if (route->is_local) {
+                size_t at = sl_rfind_char(r->addr, '@');
+                char *z = arena_printf(&m->arena, "%.*s@localhost", SL_ARG(sl_head(r->addr, at)));
+
+                r->addr = sl_z(z);
+            }
+            sched_add(r, route);
+        }
+    }
+    active_drop_ref(m);
+}
+
+void
+active_begin(struct qmsg *m)
+{
+    m->active_us = clock_unix_us();
+    m->same = active_find(m->n);
+    map_set_u64(qm.active, m->n, m);
+    list_push_back(&qm.all, &m->link);
+    qm.n_active++;
+    qm.body_octets += m->body.n;
+    if (m->has_body && qm.body_octets > BODY_CACHE_OCTETS) {
+        qm.body_octets -= m->body.n;
+        buf_free(&m->body);
+        m->has_body = false;
+    }
+    /* Tried before this process was: nobody knows how that ended. */
+    if (m->n < qm.first_new)
+        for (size_t k = 0; k < m->n_rcpts; k++)
+            m->rcpts[k].flags |= QDB_REPEAT;
+    log_info("queue.active",
+             LOG_F(LF_Z("id", m->env.id), LF_S("from", m->env.sender), LF_N("size", m->size), LF_N("nrcpt", m->env.n_rcpts)),
+             "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", m->env.id, SL_ARG(m->env.sender),
+             (unsigned long long)m->size, m->n_rcpts);
+    active_hold_ref(m);
+    for (size_t k = 0; k < m->n_rcpts; k++) {
+        active_hold_ref(m);
+        route_find(&m->rcpts[k], routed);
+    }
+    active_drop_ref(m);
+    sched_kick();
+}
+
+/* ---- ends of recipients ---- */
+
+static bool
+has_expired(const struct qmsg *m)
+{
+    int64_t life_ms = m->env.sender.n > 0 ? qm.conf->maximal_queue_lifetime : qm.conf->bounce_queue_lifetime;
+
+    return clock_unix_us() - m->arrived_us >= life_ms * 1000;
+}
+
+static void
+set_end(struct qrcpt *r, enum rcpt_state state, const char *dsn, struct slice why)
+{
+    r->state = state;
+    memcpy(r->dsn, dsn, strnlen(dsn, sizeof r->dsn - 1) + 1);
+    free(r->why);
+    r->why = sl_dupz(sl_head(why, WHY_OCTETS_MAX));
+    r->attempts++;
+}
+
+void
+active_sent(struct qrcpt *r)
+{
+    r->state = RS_SENT;
+}
+
+void
+active_failed(struct qrcpt *r, const char *dsn, struct slice why)
+{
+    set_end(r, RS_FAILED, dsn, why);
+}
+
+void
+active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
+{
+    if (has_expired(r->m) && !r->m->is_held) {
+        log_info("queue.expired", LOG_F(LF_Z("id", r->m->env.id), LF_S("from", r->m->env.sender)),
+                 "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id, SL_ARG(r->m->env.sender));
+        active_failed(r, dsn, why);
+        return;
+    }
+    set_end(r, RS_DEFERRED, dsn, why);
+}
+
+/* Postfix's rule: as long again as the message has waited, within bounds. */
+static int64_t
+next_due(const struct qmsg *m)
+{
+    int64_t now_us = clock_unix_us(), wait_us = now_us - m->arrived_us;
+    int64_t least_us = qm.conf->minimal_backoff_time * 1000, most_us = qm.conf->maximal_backoff_time * 1000;
+
+    if (m->is_held)
+        return QDB_DUE_HELD;
+    if (wait_us < least_us)
+        wait_us = least_us;
+    if (wait_us > most_us)
+        wait_us = most_us;
+    return (now_us + wait_us + US_PER_S - 1) / US_PER_S;
+}
+
+struct record_op {
+    struct wop op;
+    struct qmsg *m;
+    bool wants_reap, is_gone;
+    size_t n;
+    struct {
+        uint32_t i;
+        bool is_done;
+        struct qdb_defer defer;
+        char dsn[SMTP_DSN_OCTETS];
+        char *why;
+    } items[];
+};
+
+static int
+record_run(struct wop *op, struct qdb *q, struct err *e)
+{
+    struct record_op *o = CONTAINER_OF(op, struct record_op, op);
+
+    for (size_t k = 0; k < o->n; k++) {
+        int rc = o->items[k].is_done ? qdb_rcpt_done(q, o->m->n, o->items[k].i, e)
+                                     : qdb_rcpt_defer(q, &o->items[k].defer, e);
+
+        if (rc != 0)
+            return -1;
+    }
+    return o->wants_reap ? qdb_message_reap(q, o->m->n, &o->is_gone, e) : 0;
+}
+
+static void
+record_after(struct wop *op, struct qdb *q)
+{
+    struct record_op *o = CONTAINER_OF(op, struct record_op, op);
+
+    if (o->is_gone && o->m->is_file)
+        qdb_remove_file(q, o->m->env.id);
+}
+
+static void
+log_removed(const struct qmsg *m)
+{
+    log_info("queue.removed", LOG_F(LF_Z("id", m->env.id)), "%s: removed", m->env.id);
+}
+
+static void
+record_done(struct wop *op, int rc, const struct err *e)
+{
+    struct record_op *o = CONTAINER_OF(op, struct record_op, op);
+
+    (void)rc, (void)e; /* state is written until it succeeds */
+    if (o->is_gone && !o->m->is_deleted)
+        log_removed(o->m);
+    for (size_t k = 0; k < o->n; k++) {
+        if (!o->items[k].is_done && o->items[k].defer.due != QDB_DUE_HELD)
+            active_load_at(o->items[k].defer.due);
+        free(o->items[k].why);
+    }
+    active_drop_ref(o->m);
+    free(o);
+}
+
+static void
+add_item(struct record_op *o, const struct qrcpt *r)
+{
+    size_t k = o->n++;
+
+    o->items[k].i = r->i;
+    o->items[k].is_done = r->state == RS_SENT;
+    if (r->state == RS_SENT)
+        return;
+    memcpy(o->items[k].dsn, r->dsn, sizeof r->dsn);
+    o->items[k].why = mem_dupz(r->why);
+    o->items[k].defer = (struct qdb_defer){ .n = r->m->n, .i = r->i, .due = next_due(r->m), .attempts = r->attempts,
+                                            .flags = r->flags, .status = sl_z(o->items[k].dsn),
+                                            .why = sl_z(o->items[k].why) };
+}
+
+/* ---- the end of a round with failures: report and removal in one transaction ---- */
+
+struct report_op {
+    struct wop op;
+    struct qmsg *m;
+    struct conf *conf;
+    bool wants_report, is_gone;
+    struct qmsg *report;
+};
+
+/* The beginning of the original, from memory, row or file. What cannot be read is left out: the report goes all the same. */
+static void
+take_body(void *arg, const struct qdb_message *q)
+{
+    buf_adds(arg, q->body);
+}
+
+static void
+read_original(struct report_op *o, struct qdb *q, size_t most, struct buf *out)
+{
+    struct err e = { 0 };
+    char path[4096];
+
+    out->max = most;
+    if (o->m->has_body) {
+        buf_adds(out, sl_head(buf_slice(&o->m->body), most));
+    } else if (o->m->is_file) {
+        FILE *f = fopen(qdb_file_path(q, o->m->env.id, path, sizeof path), "re");
+        char *to = buf_reserve(out, most);
+
+        if (f && to)
+            buf_commit(out, fread(to, 1, most, f));
+        if (f)
+            fclose(f);
+    } else {
+        struct buf whole = { 0 };
+
+        if (qdb_get(q, o->m->n, true, take_body, &whole, &e) == 0)
+            buf_adds(out, sl_head(buf_slice(&whole), most));
+        buf_free(&whole);
+    }
+}
+
+static int
+put_report(struct report_op *o, struct qdb *q, struct err *e)
+{
+    struct buf original = { 0 }, body = { 0 }, packed = { 0 };
+    struct queue_rcpt to = { .addr = o->m->env.sender, .orig = o->m->env.sender, .notify = NOTIFY_NEVER };
+    struct queue_env env = { .sender = SL(""), .rcpts = &to, .n_rcpts = 1, .protocol = SL("internal") };
+    int64_t now_us = clock_unix_us();
+    uint64_t n, limit = (uint64_t)o->conf->bounce_size_limit;
+    struct qdb_put put = { 0 };
+
+    if (qdb_grant(q, 1, &n, e) != 0)
+        return -1;
+    queue_id_format(now_us, n, qdb_db_bits(q), env.id);
+    read_original(o, q, o->m->size < limit ? o->m->size : limit, &original);
+    bounce_build(o->m, o->conf, env.id, now_us / US_PER_S, buf_slice(&original), original.n == o->m->size, &body);
+    buf_free(&original);
+    env.is_8bit = o->m->env.is_8bit;
+    env.is_utf8 = o->m->env.is_utf8;
+    queue_env_pack(&packed, &env, now_us);
+    if (o->report) /* of an earlier run that was rolled back */
+        active_free(o->report);
+    o->report = active_new(n, &packed, &body, false, body.n, enc_crc32(0, buf_slice(&body).p, body.n), NULL, 0, e);
+    if (o->report == NULL)
+        return -1;
+    put = (struct qdb_put){ .n = n, .id = o->report->env.id, .env = buf_slice(&o->report->packed),
+                            .size = o->report->size, .crc = o->report->crc, .body = buf_slice(&o->report->body),
+                            .n_rcpts = 1, .due = INT64_MIN, .arrived_s = now_us / US_PER_S };
+    return qdb_put(q, &put, e);
+}
+
+static int
+report_run(struct wop *op, struct qdb *q, struct err *e)
+{
+    struct report_op *o = CONTAINER_OF(op, struct report_op, op);
+
+    if (o->wants_report && put_report(o, q, e) != 0)
+        return -1;
+    for (size_t k = 0; k < o->m->n_rcpts; k++)
+        if (o->m->rcpts[k].state == RS_FAILED && qdb_rcpt_done(q, o->m->n, o->m->rcpts[k].i, e) != 0)
+            return -1;
+    return qdb_message_reap(q, o->m->n, &o->is_gone, e);
+}
+
+static void
+report_after(struct wop *op, struct qdb *q)
+{
+    struct report_op *o = CONTAINER_OF(op, struct report_op, op);
+
+    if (o->is_gone && o->m->is_file)
+        qdb_remove_file(q, o->m->env.id);
+}
+
+static void
+report_done(struct wop *op, int rc, const struct err *e)
+{
+    struct report_op *o = CONTAINER_OF(op, struct report_op, op);
+
+    (void)rc, (void)e;
+    if (o->report) {
+        log_event(LOG_LV_INFO, qmgr_ident("bounce"), "queue.bounce",
+                  LOG_F(LF_Z("id", o->m->env.id), LF_Z("report", o->report->env.id)),
+                  "%s: sender non-delivery notification: %s", o->m->env.id, o->report->env.id);
+        active_begin(o->report);
+    }
+    if (o->is_gone && !o->m->is_deleted)
+        log_removed(o->m);
+    conf_unref(&o->conf);
+    active_drop_ref(o->m);
+    free(o);
+}
+
+static bool
+has_failed(const struct qmsg *m)
+{
+    for (size_t k = 0; k < m->n_rcpts; k++)
+        if (m->rcpts[k].state == RS_FAILED)
+            return true;
+    return false;
+}
+
+static void
+report_failures(struct qmsg *m)
+{
+    struct report_op *o = MEM_NEW(struct report_op);
+
+    m->is_reported = true;
+    o->op = (struct wop){ .kind = WOP_STATE, .run = report_run, .after = report_after, .done = report_done };
+    o->m = m;
+    o->conf = conf_ref(qm.conf);
+    for (size_t k = 0; k < m->n_rcpts; k++)
+        o->wants_report = o->wants_report || (m->rcpts[k].state == RS_FAILED && bounce_wants(&m->rcpts[k]));
+    if (!o->wants_report && m->env.sender.n == 0)
+        log_warn("queue.double", LOG_F(LF_Z("id", m->env.id)), "warning: %s: undeliverable bounce discarded", m->env.id);
+    active_hold_ref(m);
+    writer_submit(qm.writer, &o->op);
+}
+
+void
+active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
+{
+    struct record_op *o = mem_zalloc(sizeof *o + n * sizeof o->items[0]);
+    bool is_failing;
+
+    o->op = (struct wop){ .kind = WOP_STATE, .run = record_run, .after = record_after, .done = record_done };
+    o->m = m;
+    for (size_t k = 0; k < n; k++)
+        if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED)
+            add_item(o, rs[k]);
+    active_hold_ref(m);
+    m->n_open -= n;
+    is_failing = m->n_open == 0 && has_failed(m);
+    o->wants_reap = m->n_open == 0 && !is_failing;
+    if (o->n > 0) {
+        active_hold_ref(m);
+        writer_submit(qm.writer, &o->op);
+    } else {
+        free(o);
+    }
+    if (is_failing && !m->is_reported)
+        report_failures(m);
+    active_drop_ref(m);
+}
+
+/* ---- hold and delete ---- */
+
+void
+active_withdraw(struct qmsg *m, bool is_delete)
+{
+    size_t n = 0;
+
+    active_hold_ref(m);
+    m->is_deleted = m->is_deleted || is_delete;
+    m->is_held = m->is_held || !is_delete;
+    for (size_t k = 0; k < m->n_rcpts; k++) {
+        struct qrcpt *r = &m->rcpts[k];
+
+        if (r->state != RS_PENDING && r->state != RS_ROUTING)
+            continue;
+        if (r->state == RS_PENDING)
+            sched_remove(r);
+        r->state = RS_GONE;
+        n++;
+    }
+    m->n_open -= n;
+    if (n > 0 && m->n_open == 0 && has_failed(m) && !m->is_reported)
+        report_failures(m);
+    active_drop_ref(m);
+}
+
+void
+active_unhold(uint64_t n)
+{
+    for (struct qmsg *m = active_find(n); m; m = m->same)
+        m->is_held = false;
+}
+
+/* ---- bodies that are not in memory ---- */
+
+struct fetch_op {
+    struct wop op;
+    struct qmsg *m;
+    struct buf body;
+};
+
+static int
+fetch_run(struct wop *op, struct qdb *q, struct err *e)
+{
+    struct fetch_op *f = CONTAINER_OF(op, struct fetch_op, op);
+
+    buf_reset(&f->body);
+    if (qdb_get(q, f->m->n, true, take_body, &f->body, e) != 0)
+        return -1;
+    if (f->body.n != f->m->size || enc_crc32(0, buf_slice(&f->body).p, f->body.n) != f->m->crc)
+        return err_set(e, ERR_PERM, "content in the queue database is damaged");
+    return 0;
+}
+
+static void
+fetch_done(struct wop *op, int rc, const struct err *e)
+{
+    struct fetch_op *f = CONTAINER_OF(op, struct fetch_op, op);
+    struct qmsg *m = f->m;
+    struct list *n;
+
+    m->is_fetching = false;
+    if (rc == 0) {
+        m->body = f->body;
+        m->has_body = true;
+        qm.body_octets += m->body.n;
+    } else {
+        log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)), "error: %s: cannot read the message: %s", m->env.id, e->msg);
+        buf_free(&f->body);
+    }
+    while ((n = list_pop_front(&m->fetch_waiting)) != NULL) {
+        struct qrcpt *r = CONTAINER_OF(n, struct qrcpt, link);
+
+        if (rc == 0) {
+            sched_back(r);
+        } else {
+            active_deferred(r, "4.3.0", SL("queue file read error"));
+            active_record(m, &r, 1);
+        }
+    }
+    active_drop_ref(m);
+    free(f);
+    sched_kick();
+}
+
+bool
+active_has_body(struct qrcpt *r)
+{
+    struct qmsg *m = r->m;
+    struct fetch_op *f;
+
+    if (m->has_body || m->is_file)
+        return true;
+    r->state = RS_BUSY;
+    list_push_back(&m->fetch_waiting, &r->link);
+    if (m->is_fetching)
+        return false;
+    m->is_fetching = true;
+    active_hold_ref(m);
+    f = MEM_NEW(struct fetch_op);
+    f->op = (struct wop){ .kind = WOP_READ, .run = fetch_run, .done = fetch_done };
+    f->m = m;
+    writer_submit(qm.writer, &f->op);
+    return false;
+}

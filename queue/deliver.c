@@ -1,0 +1,527 @@
+/* queue/deliver.c - jobs over kept-open LMTP connections, to lmtpd (one recipient a job, so that each copy has its own
+ * IDENT) and to relayd (the recipients of one message and destination). */
+#include "queue/qmgr_int.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    PAUSE_FIRST_MS = 200,          /* lmtpd is being started again */
+    PAUSE_MAX_MS = 10 * 1000,
+    WARN_EVERY_MS = 60 * 1000,
+    IDLE_MS = 30 * 1000,           /* a link without work is closed */
+    PRUNE_MS = 10 * 1000,
+    CHUNK_OCTETS = 128 * 1024,
+    US_PER_S = 1000000,
+    LOCAL_MS = 5 * 60 * 1000,      /* lmtpd: any reply */
+    RELAY_MS = 2 * 60 * 60 * 1000  /* relayd has time limits of its own, and many hosts to try */
+};
+
+/* Reading a file for one job. Outlives the link when that is lost meanwhile. */
+struct feed {
+    struct work_job job;
+    uint64_t link_id;
+    int fd;
+    uint64_t at, left;
+    size_t n;
+    int sys;
+    bool is_reading, is_orphan;
+    char octets[CHUNK_OCTETS];
+};
+
+struct link {
+    struct outlet *t;
+    struct smtp_client *c;
+    uint64_t id;
+    struct list link; /* t->idle */
+    bool is_ready, is_fresh, is_busy;
+    int64_t connect_us, ready_us;
+    uint64_t idle_since_ms;
+    /* the job */
+    struct qrcpt *rs[JOB_RCPTS_MAX];
+    bool comes_back[JOB_RCPTS_MAX];
+    size_t n;
+    struct dest *dest;
+    struct feed *feed;
+    int64_t start_us;
+    bool has_worked;
+    char *host_failed;
+};
+
+/* ---- logging ---- */
+
+/* Postfix's figures: two significant digits, nothing below a hundredth. */
+static const char *
+seconds(int64_t us, char out[24])
+{
+    double s = us > 0 ? (double)us / US_PER_S : 0;
+
+    if (s < 0.01)
+        return "0";
+    snprintf(out, 24, s >= 9.95 ? "%.0f" : s >= 0.995 ? "%.1f" : "%.2f", s);
+    return out;
+}
+
+struct outcome {
+    const char *status;
+    struct slice dsn, relay, text;
+    int64_t conn_us, xfer_us;
+};
+
+static void
+log_outcome(const struct link *l, const struct qrcpt *r, const struct outcome *o)
+{
+    const struct qmsg *m = r->m;
+    int64_t now = clock_unix_us(), begin = l->is_fresh && l->connect_us > m->active_us ? l->connect_us : l->start_us;
+    char total[24], a[24], b[24], c[24], d[24], orig[512] = "";
+
+    if (!sl_eq(r->r->orig, r->addr) && r->r->orig.n < sizeof orig - 16)
+        snprintf(orig, sizeof orig, "orig_to=<%.*s>, ", SL_ARG(r->r->orig));
+    log_event(LOG_LV_INFO, qmgr_ident(l->t->mailer), "delivery",
+              LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_S("relay", o->relay), LF_S("dsn", o->dsn),
+                    LF_Z("status", o->status)),
+              "%s: to=<%.*s>, %srelay=%.*s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)", m->env.id,
+              SL_ARG(r->addr), orig, SL_ARG(o->relay), seconds(now - m->arrived_us, total),
+              seconds(m->active_us - m->arrived_us, a), seconds(begin - m->active_us, b), seconds(o->conn_us, c),
+              seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status, SL_ARG(o->text));
+}
+
+/* ---- outcomes ---- */
+
+/* relayd's reply: "CODE-d.s.n relay=R conn=US xfer=US host=0|1" LF "CODE d.s.n text". */
+static bool
+parse_relayed(const struct smtp_result *r, struct outcome *o, bool *host_failed)
+{
+    struct slice in = r->reply, line, word;
+    uint64_t v;
+
+    if (!sl_take_until(&in, '\n', &line) || in.n < 4)
+        return false;
+    line = sl_from(line, 4);
+    sl_take_word(&line, " ", &o->dsn);
+    while (sl_take_word(&line, " ", &word)) {
+        if (sl_take_prefix(&word, SL("relay=")))
+            o->relay = word;
+        else if (sl_take_prefix(&word, SL("conn=")) && sl_to_u64(word, &v))
+            o->conn_us = (int64_t)v;
+        else if (sl_take_prefix(&word, SL("xfer=")) && sl_to_u64(word, &v))
+            o->xfer_us = (int64_t)v;
+        else if (sl_eqz(word, "host=1"))
+            *host_failed = true;
+    }
+    in = sl_from(in, 4);
+    if (sl_has_prefix(in, o->dsn))
+        in = sl_from(in, o->dsn.n + 1);
+    o->text = in;
+    return true;
+}
+
+static void
+on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *res)
+{
+    struct link *l = arg;
+    struct qrcpt *r = l->rs[i];
+    struct outcome o = { .dsn = sl_z(res->dsn), .relay = sl_z(l->t->peer), .text = res->text };
+    bool host_failed = false;
+    char dsn[SMTP_DSN_OCTETS];
+
+    (void)c;
+    if (res->maybe_sent)
+        r->flags |= QDB_REPEAT;
+    if (res->is_lost && !res->is_timeout && r->lost < LOST_TRIES_MAX) {
+        r->lost++;
+        l->comes_back[i] = true;
+        return;
+    }
+    if (!l->t->is_relay || !parse_relayed(res, &o, &host_failed)) {
+        o.conn_us = l->is_fresh ? l->ready_us - l->connect_us : 0;
+        o.xfer_us = clock_unix_us() - l->start_us;
+    }
+    if (host_failed && !l->host_failed)
+        l->host_failed = sl_dupz(o.text);
+    l->has_worked = l->has_worked || !host_failed;
+    snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(o.dsn));
+    o.status = res->outcome == SMTP_SENT ? "sent" : res->outcome == SMTP_DEFERRED ? "deferred" : "bounced";
+    log_outcome(l, r, &o);
+    if (res->outcome == SMTP_SENT)
+        active_sent(r);
+    else if (res->outcome == SMTP_DEFERRED)
+        active_deferred(r, dsn, o.text);
+    else
+        active_failed(r, dsn, o.text);
+}
+
+static void
+feed_free(struct feed *f)
+{
+    if (f->is_reading) {
+        f->is_orphan = true;
+        return;
+    }
+    close(f->fd);
+    free(f);
+}
+
+/* Every recipient of the job has its outcome, or comes back. */
+static void
+end_job(struct link *l)
+{
+    struct qrcpt *ended[JOB_RCPTS_MAX];
+    struct qmsg *m = l->rs[0]->m;
+    struct dest *d = l->dest;
+    size_t n = 0;
+
+    l->is_busy = false;
+    l->is_fresh = false;
+    l->t->n_busy--;
+    if (l->feed)
+        feed_free(l->feed);
+    l->feed = NULL;
+    for (size_t i = l->n; i-- > 0;) /* from the end: they go to the front */
+        if (l->comes_back[i])
+            sched_back(l->rs[i]);
+    for (size_t i = 0; i < l->n; i++)
+        if (!l->comes_back[i])
+            ended[n++] = l->rs[i];
+    l->n = 0;
+    active_hold_ref(m);
+    if (n > 0)
+        active_record(m, ended, n);
+    if (m->is_held || m->is_deleted)
+        active_withdraw(m, m->is_deleted); /* what came back was not wanted any more */
+    active_drop_ref(m);
+    active_drop_ref(m); /* the job's own */
+    sched_job_ended(d, l->has_worked, l->host_failed);
+    free(l->host_failed);
+    l->host_failed = NULL;
+}
+
+/* ---- content ---- */
+
+static void feed_next(struct link *l);
+
+static enum work_rc
+feed_run(struct work_job *j)
+{
+    struct feed *f = CONTAINER_OF(j, struct feed, job);
+    size_t want = f->left < CHUNK_OCTETS ? (size_t)f->left : CHUNK_OCTETS;
+    ssize_t n;
+
+    do
+        n = pread(f->fd, f->octets, want, (off_t)f->at);
+    while (n < 0 && errno == EINTR);
+    f->sys = n < 0 ? errno : 0;
+    f->n = n > 0 ? (size_t)n : 0;
+    return WORK_DONE;
+}
+
+static void
+feed_done(struct work_job *j)
+{
+    struct feed *f = CONTAINER_OF(j, struct feed, job);
+    struct link *l = id_get(f->link_id);
+
+    f->is_reading = false;
+    if (f->is_orphan || l == NULL || l->feed != f) {
+        feed_free(f);
+        return;
+    }
+    if (f->n == 0) {
+        log_error("queue.read", LOG_F(LF_Z("id", l->rs[0]->m->env.id)), "error: %s: read queue file: %s",
+                  l->rs[0]->m->env.id, f->sys ? strerror(f->sys) : "file is too short");
+        smtp_client_body_fail(l->c, "queue file read error");
+        return;
+    }
+    f->at += f->n;
+    f->left -= f->n;
+    smtp_client_body(l->c, sl_n(f->octets, f->n));
+    if (f->left == 0)
+        smtp_client_body_end(l->c);
+    else if (!smtp_client_is_full(l->c))
+        feed_next(l);
+}
+
+static void
+feed_next(struct link *l)
+{
+    struct feed *f = l->feed;
+
+    if (f == NULL || f->is_reading || f->left == 0)
+        return;
+    f->is_reading = true;
+    f->job = (struct work_job){ .run = feed_run, .done = feed_done };
+    work_submit(qm.files, &f->job);
+}
+
+static void
+push_body(struct link *l)
+{
+    struct qmsg *m = l->rs[0]->m;
+    char path[PATH_MAX];
+    int fd;
+
+    if (!m->is_file) {
+        smtp_client_body(l->c, buf_slice(&m->body));
+        smtp_client_body_end(l->c);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/files/%s", qm.queue_dir, m->env.id);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        log_error("queue.open", LOG_F(LF_Z("id", m->env.id)), "error: open %s: %s", path, strerror(errno));
+        smtp_client_body_fail(l->c, "queue file open error");
+        return;
+    }
+    l->feed = mem_alloc(sizeof *l->feed);
+    memset(l->feed, 0, offsetof(struct feed, octets));
+    l->feed->link_id = l->id;
+    l->feed->fd = fd;
+    l->feed->left = m->size;
+    feed_next(l);
+}
+
+/* ---- links ---- */
+
+static void
+start_job(struct link *l, size_t n)
+{
+    struct qmsg *m = l->rs[0]->m;
+    struct smtp_tx_rcpt small[1], *rcpts = n == 1 ? small : mem_alloc(n * sizeof *rcpts);
+    struct smtp_tx tx = { .sender = m->env.sender, .rcpts = rcpts, .n_rcpts = n, .size = m->size, .ret = m->env.ret,
+                          .envid = m->env.envid, .is_8bit = m->env.is_8bit, .is_utf8 = m->env.is_utf8 };
+    char xforward[QUEUE_ID_OCTETS + 64];
+    struct buf orcpts = { 0 };
+    size_t at = 0;
+
+    l->n = n;
+    l->dest = l->rs[0]->dest;
+    l->is_busy = true;
+    l->t->n_busy++;
+    l->start_us = clock_unix_us();
+    l->has_worked = false;
+    memset(l->comes_back, 0, n * sizeof *l->comes_back);
+    active_hold_ref(m);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&orcpts, "rfc822;%.*s", SL_ARG(l->rs[i]->r->orig));
+    for (size_t i = 0; i < n; i++) {
+        const struct queue_rcpt *r = l->rs[i]->r;
+        size_t len = strlen("rfc822;") + r->orig.n;
+
+        rcpts[i] = (struct smtp_tx_rcpt){ .addr = l->rs[i]->addr, .notify = r->notify,
+                                          .orcpt = r->orcpt.n > 0 ? r->orcpt : sl_n(buf_slice(&orcpts).p + at, len) };
+        at += len;
+    }
+    if (l->t->is_relay) {
+        tx.xroute = sl_z(l->dest->nexthop);
+    } else {
+        bool is_repeat = (l->rs[0]->flags & QDB_REPEAT) && (smtp_client_exts(l->c) & SMTP_EXT_XREPEAT);
+
+        snprintf(xforward, sizeof xforward, "IDENT=%s.%u%s", m->env.id, l->rs[0]->i, is_repeat ? " REPEAT=1" : "");
+        tx.xforward = sl_z(xforward);
+    }
+    if (smtp_client_send(l->c, &tx))
+        push_body(l);
+    buf_free(&orcpts);
+    if (rcpts != small)
+        free(rcpts);
+}
+
+static void
+make_idle(struct link *l)
+{
+    l->idle_since_ms = loop_now_ms();
+    list_push_front(&l->t->idle, &l->link);
+    deliver_kick(l->t);
+}
+
+static void
+on_ready(struct smtp_client *c, void *arg)
+{
+    struct link *l = arg;
+
+    if (l->t->is_relay)
+        conn_set_write_timeout(smtp_client_conn(c), RELAY_MS);
+    l->is_ready = true;
+    l->ready_us = clock_unix_us();
+    l->t->n_connecting--;
+    l->t->pause_ms = 0;
+    make_idle(l);
+}
+
+static void
+on_body(struct smtp_client *c, void *arg)
+{
+    (void)c;
+    push_body(arg);
+}
+
+static void
+on_drain(struct smtp_client *c, void *arg)
+{
+    (void)c;
+    feed_next(arg);
+}
+
+static void
+on_done(struct smtp_client *c, void *arg)
+{
+    struct link *l = arg;
+
+    (void)c;
+    end_job(l);
+    make_idle(l);
+}
+
+static void
+resume(void *arg)
+{
+    struct outlet *t = arg;
+
+    t->paused_until_ms = 0;
+    deliver_kick(t);
+}
+
+static void
+pause_outlet(struct outlet *t, struct slice why)
+{
+    uint64_t now = loop_now_ms();
+
+    if (t->paused_until_ms > now)
+        return;
+    t->pause_ms = t->pause_ms == 0 ? PAUSE_FIRST_MS : t->pause_ms * 2;
+    if (t->pause_ms > PAUSE_MAX_MS)
+        t->pause_ms = PAUSE_MAX_MS;
+    t->paused_until_ms = now + t->pause_ms;
+    if (t->warned_ms == 0 || now - t->warned_ms > WARN_EVERY_MS) {
+        t->warned_ms = now;
+        log_warn("outlet.pause", LOG_F(LF_Z("path", t->path)), "warning: %.*s: deliveries wait", SL_ARG(why));
+    }
+    timer_start(&t->resume, t->pause_ms, resume, t);
+}
+
+static void
+on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
+{
+    struct link *l = arg;
+    struct outlet *t = l->t;
+    bool was_busy = l->is_busy, was_ready = l->is_ready;
+
+    (void)c;
+    l->c = NULL;
+    list_remove(&l->link);
+    id_del(l->id);
+    t->n_links--;
+    if (!was_ready)
+        t->n_connecting--;
+    if (was_busy)
+        end_job(l);
+    if (!was_ready || was_busy)
+        pause_outlet(t, why->text);
+    free(l);
+    deliver_kick(t);
+}
+
+static const struct smtp_client_ops ops = { on_ready, on_body, on_drain, on_rcpt, on_done, on_closed };
+
+static void
+open_link(struct outlet *t)
+{
+    struct link *l = MEM_NEW(struct link);
+    uint64_t ms = t->is_relay ? RELAY_MS : LOCAL_MS;
+    struct smtp_client_opts o = { .is_lmtp = true, .wants_bdat = true, .helo_name = qm.conf->myhostname, .peer = t->peer,
+                                  .times = { LOCAL_MS, LOCAL_MS, LOCAL_MS, LOCAL_MS, LOCAL_MS, ms, ms, ms, ms, ms, ms, LOCAL_MS } };
+
+    l->t = t;
+    l->id = id_add(l);
+    l->is_fresh = true;
+    l->connect_us = clock_unix_us();
+    list_init(&l->link);
+    t->n_links++;
+    t->n_connecting++;
+    l->c = smtp_client_connect_unix(t->path, &o, &ops, l);
+}
+
+/* Links that had nothing to do for a while, and destinations that nobody needs. */
+static void
+prune(void *arg)
+{
+    struct outlet *t = arg;
+    uint64_t now = loop_now_ms();
+
+    LIST_EACH(it, nxt, &t->idle) {
+        struct link *l = CONTAINER_OF(it, struct link, link);
+
+        if (now - l->idle_since_ms < IDLE_MS)
+            continue;
+        list_remove(&l->link);
+        smtp_client_quit(l->c);
+    }
+    sched_prune(t);
+    if (t->n_links > 0 || map_count(t->dests) > 1)
+        timer_start(&t->prune, PRUNE_MS, prune, t);
+}
+
+void
+deliver_kick(struct outlet *t)
+{
+    size_t want;
+
+    if (t->paused_until_ms > loop_now_ms() || writer_is_stuck(qm.writer) || qm.is_draining)
+        return;
+    while (!list_is_empty(&t->idle)) {
+        struct link *l = CONTAINER_OF(t->idle.next, struct link, link);
+        size_t limit = (size_t)qm.conf->default_destination_recipient_limit;
+        size_t n = sched_next(t, l->rs, limit < JOB_RCPTS_MAX ? limit : JOB_RCPTS_MAX);
+
+        if (n == 0)
+            break;
+        list_remove(&l->link);
+        start_job(l, n);
+    }
+    want = sched_runnable(t, t->max_links);
+    while (t->n_connecting < want && t->n_links < t->max_links)
+        open_link(t);
+    if (t->n_links > 0 && !timer_is_running(&t->prune))
+        timer_start(&t->prune, PRUNE_MS, prune, t);
+}
+
+static size_t busy_count;
+
+static void
+count_busy(struct outlet *t)
+{
+    busy_count += t->n_busy;
+}
+
+size_t
+deliver_busy(void)
+{
+    busy_count = 0;
+    sched_each_outlet(count_busy);
+    return busy_count;
+}
+
+static void
+stop_outlet(struct outlet *t)
+{
+    struct list *n;
+
+    timer_stop(&t->resume);
+    timer_stop(&t->prune);
+    while ((n = list_pop_front(&t->idle)) != NULL)
+        smtp_client_quit(CONTAINER_OF(n, struct link, link)->c);
+}
+
+void
+deliver_stop(void)
+{
+    sched_each_outlet(stop_outlet);
+}

@@ -1,0 +1,299 @@
+/* queue/intake.c - private/queue: ids are granted, messages committed. See session/queue_proto.h. */
+#include "queue/qmgr_int.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/chan.h"
+#include "session/queue_proto.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { RESEND_MS = 5, ANSWERS_OCTETS_MAX = 24 * 1024 };
+
+struct client {
+    struct chan *chan;
+    uint64_t id;
+    struct buf answers; /* 'p' messages gathered in this turn: one packet */
+    bool is_flush_due;
+    struct timer resend;
+};
+
+/* ---- answers ---- */
+
+static void flush_answers(void *arg);
+
+static void
+flush_client(struct client *c)
+{
+    struct slice s = buf_slice(&c->answers);
+
+    c->is_flush_due = false;
+    if (s.n == 0)
+        return;
+    if (chan_send(c->chan, s, NULL, 0) != 0)
+        timer_start(&c->resend, RESEND_MS, flush_answers, c);
+    else
+        buf_reset(&c->answers);
+}
+
+static void
+flush_answers(void *arg)
+{
+    flush_client(arg);
+}
+
+static void
+flush_by_id(void *arg)
+{
+    struct client *c = id_get((uint64_t)(uintptr_t)arg);
+
+    if (c && !timer_is_running(&c->resend))
+        flush_client(c);
+}
+
+static void
+answer_put(uint64_t client, uint64_t req, int rc, const struct err *e)
+{
+    struct client *c = id_get(client);
+
+    if (c == NULL)
+        return;
+    if (c->answers.n == 0)
+        wire_add_u8(&c->answers, 'p');
+    wire_add_u64(&c->answers, req);
+    wire_add_u32(&c->answers, rc == 0 ? 0 : (uint32_t)(e->kind == ERR_NONE ? ERR_TEMP : e->kind));
+    wire_add_u32(&c->answers, rc == 0 ? 0 : (uint32_t)e->sys);
+    wire_add_str(&c->answers, rc == 0 ? SL("") : sl_z(e->msg));
+    if (timer_is_running(&c->resend))
+        return;
+    if (c->answers.n > ANSWERS_OCTETS_MAX) {
+        flush_client(c);
+    } else if (!c->is_flush_due) {
+        c->is_flush_due = true;
+        loop_defer(flush_by_id, (void *)(uintptr_t)c->id);
+    }
+}
+
+void
+intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struct slice text)
+{
+    struct client *c = id_get(client);
+    struct buf b = { 0 };
+
+    if (c == NULL)
+        return;
+    wire_add_u8(&b, 'a');
+    wire_add_u64(&b, req);
+    wire_add_u8(&b, more);
+    wire_add_u64(&b, after);
+    wire_add_str(&b, text);
+    chan_send(c->chan, buf_slice(&b), NULL, 0);
+    buf_free(&b);
+}
+
+/* ---- ids ---- */
+
+struct grant_op {
+    struct wop op;
+    uint64_t client;
+    uint32_t count;
+    uint64_t first;
+};
+
+static int
+grant_run(struct wop *op, struct qdb *q, struct err *e)
+{
+    struct grant_op *g = CONTAINER_OF(op, struct grant_op, op);
+
+    return qdb_grant(q, g->count, &g->first, e);
+}
+
+static void
+grant_done(struct wop *op, int rc, const struct err *e)
+{
+    struct grant_op *g = CONTAINER_OF(op, struct grant_op, op);
+    struct client *c = id_get(g->client);
+
+    if (rc != 0)
+        log_warn("queue.grant", LOG_NONE, "warning: no queue ids can be given: %s", e->msg);
+    if (c) {
+        struct buf b = { 0 };
+
+        wire_add_u8(&b, 'g');
+        wire_add_u64(&b, g->first);
+        wire_add_u32(&b, rc == 0 ? g->count : 0);
+        wire_add_u32(&b, qm.db_bits);
+        chan_send(c->chan, buf_slice(&b), NULL, 0);
+        buf_free(&b);
+    }
+    free(g);
+}
+
+static void
+grant(uint64_t client, uint32_t count)
+{
+    struct grant_op *g = MEM_NEW(struct grant_op);
+
+    g->op = (struct wop){ .kind = WOP_READ, .run = grant_run, .done = grant_done };
+    g->client = client;
+    g->count = count > 0 && count <= QUEUE_GRANT_COUNT ? count : QUEUE_GRANT_COUNT;
+    writer_submit(qm.writer, &g->op);
+}
+
+/* ---- messages ---- */
+
+struct put_op {
+    struct wop op;
+    uint64_t client, req;
+    struct qdb_put put;
+    struct qmsg *m;
+    char *file;
+};
+
+static int
+put_run(struct wop *op, struct qdb *q, struct err *e)
+{
+    return qdb_put(q, &CONTAINER_OF(op, struct put_op, op)->put, e);
+}
+
+static void
+put_done(struct wop *op, int rc, const struct err *e)
+{
+    struct put_op *p = CONTAINER_OF(op, struct put_op, op);
+
+    answer_put(p->client, p->req, rc, e);
+    if (rc != 0) {
+        log_warn("queue.put", LOG_NONE, "warning: %s: not queued: %s", p->m->env.id, e->msg);
+        active_free(p->m);
+    } else if (p->put.due == INT64_MIN) {
+        active_begin(p->m);
+    } else {
+        active_free(p->m);
+        active_load_at(p->put.due);
+    }
+    free(p->file);
+    free(p);
+}
+
+static void
+set_file(struct put_op *p, struct slice name)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/incoming/%.*s", qm.conf->queue_directory, SL_ARG(name));
+    p->file = mem_dupz(path);
+    p->put.file = p->file;
+}
+
+static int
+take_put(struct client *c, uint64_t req, struct slice in, struct err *e)
+{
+    struct queue_wire_put w;
+    struct buf packed = { 0 }, body = { 0 };
+    struct put_op *p;
+    struct qmsg *m;
+    uint64_t n;
+    uint32_t bits;
+
+    if (queue_put_unpack(in, &w, e) != 0)
+        return -1;
+    buf_adds(&packed, w.env);
+    buf_adds(&body, w.body);
+    m = active_new(0, &packed, &body, w.file.n > 0, w.size, w.crc, NULL, 0, e);
+    if (m == NULL)
+        return -1;
+    if (!queue_id_parse(sl_z(m->env.id), NULL, &n, &bits) || bits != qm.db_bits) {
+        active_free(m);
+        return err_set(e, ERR_TEMP, "queue id of another database");
+    }
+    m->n = n;
+    p = MEM_NEW(struct put_op);
+    p->op = (struct wop){ .kind = WOP_PUT, .run = put_run, .done = put_done };
+    p->client = c->id;
+    p->req = req;
+    p->m = m;
+    p->put = (struct qdb_put){ .n = n, .id = m->env.id, .env = buf_slice(&m->packed), .size = m->size, .crc = m->crc,
+                               .body = buf_slice(&m->body), .n_rcpts = (uint32_t)m->env.n_rcpts, .due = INT64_MIN,
+                               .arrived_s = m->arrived_us / 1000000 };
+    if (w.file.n > 0)
+        set_file(p, w.file);
+    if (!active_is_room())
+        p->put.due = clock_unix_s(); /* on disk only; loaded when there is room */
+    writer_submit(qm.writer, &p->op);
+    return 0;
+}
+
+static void
+got_put(struct client *c, struct slice in, const int *fds, size_t n_fds)
+{
+    uint64_t req;
+    struct buf big = { .max = QUEUE_ENV_OCTETS_MAX + 2 * QUEUE_INLINE_OCTETS };
+    struct err e = { 0 };
+
+    if (!wire_take_u64(&in, &req))
+        return;
+    if (n_fds == 1) {
+        if (chan_read_memfd(fds[0], &big, &e) != 0) {
+            answer_put(c->id, req, -1, &e);
+            return;
+        }
+        in = buf_slice(&big);
+    }
+    if (take_put(c, req, in, &e) != 0) {
+        log_warn("queue.bad", LOG_NONE, "warning: message from a client of the queue not taken: %s", e.msg);
+        answer_put(c->id, req, -1, &e);
+    }
+    buf_free(&big);
+}
+
+/* ---- the connection ---- */
+
+static void
+on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_fds)
+{
+    struct client *c = arg;
+    unsigned kind;
+    uint64_t req;
+    uint32_t want;
+
+    (void)chan;
+    if (wire_take_u8(&msg, &kind)) {
+        if (kind == 'P')
+            got_put(c, msg, fds, n_fds);
+        else if (kind == 'G' && wire_take_u32(&msg, &want))
+            grant(c->id, want);
+        else if (kind == 'A' && wire_take_u64(&msg, &req))
+            admin_ask(c->id, req, msg);
+    }
+    for (size_t i = 0; i < n_fds; i++)
+        close(fds[i]);
+}
+
+static void
+on_close(struct chan *chan, void *arg)
+{
+    struct client *c = arg;
+
+    (void)chan;
+    id_del(c->id);
+    timer_stop(&c->resend);
+    chan_free(&c->chan);
+    buf_free(&c->answers);
+    free(c);
+}
+
+static const struct chan_ops ops = { .on_msg = on_msg, .on_close = on_close };
+
+void
+intake_accept(int fd)
+{
+    struct client *c = MEM_NEW(struct client);
+
+    c->id = id_add(c);
+    c->chan = chan_new(fd, &ops, c);
+}

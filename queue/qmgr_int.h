@@ -1,0 +1,199 @@
+/* queue/qmgr_int.h - what the parts of qmgr share. All of it belongs to the loop's thread.
+ *
+ *   intake.c   private/queue: ids, messages in
+ *   admin.c    private/queue: the operator's tools
+ *   active.c   messages in memory: from the database, to the end of their round
+ *   route.c    recipient -> transport and next hop
+ *   sched.c    destinations and who is next
+ *   deliver.c  kept-open LMTP connections, one job each
+ *   bounce.c   reports to senders
+ * Layer: queue, private. */
+#ifndef POSTERN_QUEUE_QMGR_INT_H
+#define POSTERN_QUEUE_QMGR_INT_H
+
+#include "auth/lookup_client.h"
+#include "base/arena.h"
+#include "base/map.h"
+#include "conf/conf.h"
+#include "core/loop.h"
+#include "core/work.h"
+#include "queue/writer.h"
+#include "session/queue_id.h"
+#include "session/smtp_client.h"
+
+enum {
+    BODY_CACHE_OCTETS = 64 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
+    LOST_TRIES_MAX = 5,                   /* connections lost over one recipient before it is deferred */
+    JOB_RCPTS_MAX = 200,
+    WHY_OCTETS_MAX = 1000
+};
+
+struct dest;
+struct outlet;
+struct job;
+
+enum rcpt_state {
+    RS_ROUTING,  /* a look-up is out */
+    RS_PENDING,  /* in its destination's list */
+    RS_BUSY,     /* in a job */
+    RS_SENT, RS_DEFERRED, RS_FAILED, RS_GONE /* held or deleted */
+};
+
+struct qmsg;
+struct qrcpt {
+    struct qmsg *m;
+    const struct queue_rcpt *r; /* into m->env */
+    struct slice addr;          /* where to, after routing; r->addr mostly */
+    uint32_t i;                 /* row */
+    uint32_t attempts, flags;
+    unsigned lost;
+    enum rcpt_state state;
+    struct dest *dest;
+    struct list link; /* dest->pending */
+    char dsn[SMTP_DSN_OCTETS];
+    char *why; /* deferred or failed: the last reason */
+};
+
+/* One message's stay in memory: a round over those of its recipients that were due. */
+struct qmsg {
+    uint64_t n;
+    struct qmsg *same; /* another round of the same message, for recipients that became due meanwhile */
+    struct list link;  /* all */
+    struct buf packed; /* the envelope's octets; env points into it */
+    struct arena arena;
+    struct queue_env env;
+    struct buf body;
+    bool has_body, is_file, is_fetching;
+    uint64_t size;
+    uint32_t crc;
+    int64_t arrived_us, active_us;
+    struct qrcpt *rcpts;
+    size_t n_rcpts, n_open; /* open: not yet at the end of this round */
+    unsigned refs;          /* writer ops, look-ups and jobs that name it */
+    bool is_reported;       /* failures of this round are in the writer's hands */
+    bool is_deleted, is_held;
+    struct list fetch_waiting; /* qrcpts that wait for the body */
+};
+
+struct qmgr {
+    struct conf *conf;
+    struct writer *writer;
+    struct lookup_client *lookup;
+    struct work_pool *files; /* reads of big messages */
+    char *queue_dir;         /* $queue_directory/queue */
+    uint64_t first_new;      /* qdb_first_new_counter */
+    uint32_t db_bits;
+    struct map *active;      /* n -> struct qmsg */
+    struct list all;
+    size_t n_active, body_octets;
+    struct timer load_timer;
+    bool is_loading, has_backlog;
+    int64_t next_due;
+    bool is_draining;
+};
+extern struct qmgr qm;
+/* "postfix/lmtp" for "lmtp": the program name under which Postfix would log this. Lives for ever. */
+const char *qmgr_ident(const char *what);
+
+/* ---- active.c ---- */
+/* Take a message into memory whose rows are (or will be) NULL-due; rcpts NULL: all of the envelope, new. The buffers are
+ * moved in, also on failure. Touches nothing but the new object, so the writer's thread may call it too. NULL with e: the
+ * envelope is bad. */
+struct qmsg *active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size, uint32_t crc,
+                        const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e);
+void active_begin(struct qmsg *m); /* log "queue active", route its recipients */
+void active_free(struct qmsg *m);  /* one that never began */
+bool active_is_room(void);
+void active_load_soon(void);       /* something may be due */
+void active_load_at(int64_t due);
+struct qmsg *active_find(uint64_t n); /* follow `same` for more */
+void active_hold_ref(struct qmsg *m);
+void active_drop_ref(struct qmsg *m); /* may free it */
+/* The end of a recipient's round; record follows. A deferral of an expired message becomes a failure. */
+void active_sent(struct qrcpt *r);
+void active_deferred(struct qrcpt *r, const char *dsn, struct slice why);
+void active_failed(struct qrcpt *r, const char *dsn, struct slice why);
+/* Write what these recipients of one message came to, and end the round with the last. */
+void active_record(struct qmsg *m, struct qrcpt **rs, size_t n);
+/* Take recipients that are not in a job out of memory. The rows are the caller's. */
+void active_withdraw(struct qmsg *m, bool is_delete);
+void active_unhold(uint64_t n);
+/* Is the body there (or in a file)? Otherwise r waits for it and comes back to its destination. */
+bool active_has_body(struct qrcpt *r);
+void active_free_all(void);
+
+/* ---- route.c ---- */
+struct route {
+    enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP } kind;
+    struct slice path;    /* LMTP: socket, relative to queue_directory or absolute */
+    struct slice nexthop; /* RELAY: domain, or relayhost as main.cf has it; ERROR, TEMP: text */
+    const char *mailer;   /* "lmtp", "smtp", "relay": log name */
+    bool is_lmtp_inet;
+    bool is_local;        /* mydestination: the mailbox is user@localhost */
+    const char *dsn;      /* ERROR, TEMP */
+};
+/* Find the route of a recipient; fn comes now or later, exactly once. */
+void route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route));
+void route_reload(void);
+
+/* ---- sched.c ---- */
+void sched_add(struct qrcpt *r, const struct route *route);
+void sched_back(struct qrcpt *r); /* to the front of its destination */
+void sched_remove(struct qrcpt *r);
+void sched_kick(void);
+/* The next job of a transport: recipients of one message and destination, at most JOB_RCPTS_MAX; 0: none. */
+size_t sched_next(struct outlet *t, struct qrcpt **rs, size_t max);
+void sched_prune(struct outlet *t);
+size_t sched_runnable(const struct outlet *t, size_t most);
+/* host_failed: why the host could not be reached, or NULL. May free d. */
+void sched_job_ended(struct dest *d, bool worked, const char *host_failed);
+
+struct dest {
+    struct outlet *t;
+    char *nexthop;
+    struct list pending;
+    size_t n_pending;
+    unsigned busy, window, limit;
+    struct list link; /* t->ready while it has pending */
+    uint64_t dead_until_ms;
+    char *dead_why;
+};
+
+/* A way out: one unix socket of an LMTP speaker. */
+struct outlet {
+    char *path;
+    const char *mailer;
+    bool is_relay;
+    char *peer; /* "example.com[private/dovecot-lmtp]" */
+    struct list ready; /* dests with pending recipients, the next first */
+    struct list idle;  /* links, the last used first */
+    struct map *dests;
+    unsigned n_links, n_connecting, max_links;
+    uint64_t paused_until_ms, pause_ms, warned_ms;
+    unsigned n_busy;
+    struct timer resume, prune;
+};
+struct outlet *sched_outlet(struct slice path, const char *mailer, bool is_relay);
+void sched_each_outlet(void (*fn)(struct outlet *));
+
+/* ---- deliver.c ---- */
+/* Start as many jobs as there are links and recipients; open links where there are too few. */
+void deliver_kick(struct outlet *t);
+void deliver_stop(void); /* QUIT on idle links; no new jobs */
+size_t deliver_busy(void);
+
+/* ---- bounce.c ---- */
+/* Does the sender hear of this failed recipient? Not for <>, not with NOTIFY=NEVER or without FAILURE. */
+bool bounce_wants(const struct qrcpt *r);
+/* A report about the failed recipients that want one. original: content, or its beginning when not is_whole. Pure. */
+void bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s, struct slice original,
+                  bool is_whole, struct buf *out);
+
+/* ---- intake.c, admin.c ---- */
+void intake_accept(int fd);
+struct chan;
+void admin_ask(uint64_t client, uint64_t req, struct slice in);
+/* A page to a tool whose connection is `client`; dropped when it is gone. */
+void intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struct slice text);
+
+#endif

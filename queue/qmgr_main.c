@@ -1,0 +1,126 @@
+/* queue/qmgr_main.c - qmgr: keeps what was accepted until it is delivered or reported. */
+#include "queue/qmgr_int.h"
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/daemon.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { FILE_THREADS = 2, IDENTS_MAX = 16 };
+
+struct qmgr qm;
+
+const char *
+qmgr_ident(const char *what)
+{
+    static struct { const char *what; char *ident; } known[IDENTS_MAX];
+    size_t i = 0, n;
+
+    while (i < IDENTS_MAX && known[i].what && strcmp(known[i].what, what) != 0)
+        i++;
+    if (i == IDENTS_MAX)
+        return what;
+    if (known[i].what == NULL) {
+        n = strlen(qm.conf->syslog_name) + strlen(what) + 2;
+        known[i].ident = mem_alloc(n);
+        snprintf(known[i].ident, n, "%s/%s", qm.conf->syslog_name, what);
+        known[i].what = what;
+    }
+    return known[i].ident;
+}
+
+static uint64_t
+minfree(const struct conf *c)
+{
+    return c->queue_minfree > 0 ? (uint64_t)c->queue_minfree : (uint64_t)c->message_size_limit / 2 * 3;
+}
+
+static void
+unstuck(void *arg)
+{
+    (void)arg;
+    sched_kick();
+}
+
+static int
+init(struct err *e)
+{
+    char path[PATH_MAX];
+    struct qdb *q;
+
+    qm.conf = conf_ref(daemon_conf());
+    list_init(&qm.all);
+    qm.active = map_new();
+    qm.next_due = INT64_MAX;
+    daemon_socket_path(qm.conf, "queue", path, sizeof path);
+    qm.queue_dir = mem_dupz(path);
+    daemon_socket_path(qm.conf, "incoming", path, sizeof path);
+    if (fs_mkdirs(path, 0770, e) != 0 || qdb_open(qm.queue_dir, &q, e) != 0)
+        return -1;
+    qm.first_new = qdb_first_new_counter(q);
+    qm.db_bits = qdb_db_bits(q);
+    qm.writer = writer_new(q, minfree(qm.conf));
+    writer_on_unstuck(qm.writer, unstuck, NULL);
+    qm.files = work_pool_new("queue-files", FILE_THREADS, 0);
+    daemon_socket_path(qm.conf, "private/lookup", path, sizeof path);
+    qm.lookup = lookup_client_new(path);
+    route_reload();
+    active_load_soon();
+    return 0;
+}
+
+static void
+on_accept(struct slice service, int fd, const struct addr *peer)
+{
+    (void)peer;
+    if (sl_eqz(service, "queue"))
+        intake_accept(fd);
+    else
+        close(fd);
+}
+
+static void
+reload(void)
+{
+    conf_unref(&qm.conf);
+    qm.conf = conf_ref(daemon_conf());
+    route_reload();
+    sched_kick();
+}
+
+static void
+drain(void)
+{
+    qm.is_draining = true;
+    deliver_stop();
+}
+
+static bool
+is_idle(void)
+{
+    return deliver_busy() == 0 && writer_is_idle(qm.writer);
+}
+
+static const struct daemon_def def = {
+    .name = "qmgr",
+    .log_ident = "postfix/qmgr",
+    .init = init,
+    .accept = on_accept,
+    .reload = reload,
+    .is_idle = is_idle,
+    .drain = drain,
+};
+
+int
+main(int argc, char **argv)
+{
+    int rc = daemon_main(argc, argv, &def);
+
+    writer_free(&qm.writer); /* what is left goes to disk, and the log into the database */
+    return rc;
+}
