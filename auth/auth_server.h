@@ -1,0 +1,24 @@
+/* auth/auth_server.h - private/auth and private/auth-master: Dovecot's auth protocols, the server's side.
+ * Layer: auth; on the loop. */
+#ifndef POSTERN_AUTH_AUTH_SERVER_H
+#define POSTERN_AUTH_AUTH_SERVER_H
+
+#include "auth/backend.h"
+#include "auth/cookie.h"
+#include "auth/hash_queue.h"
+
+/* What the servers share; the daemon owns it and it outlives every connection. */
+struct auth_service {
+    const struct conf *conf; /* current; replaced by a reload */
+    struct backend *backend;
+    struct hash_queue *hashes;
+    struct cookie_jar *cookies;
+    unsigned last_connection; /* CUID */
+};
+
+/* Take over a connection of private/auth: AUTH, CONT, CANCEL. */
+void auth_serve(struct auth_service *a, int fd);
+/* Of private/auth-master: REQUEST (redeem a cookie), USER. */
+void auth_serve_master(struct auth_service *a, int fd);
+
+#endif

@@ -1,0 +1,112 @@
+/* auth/authd_main.c - authd: who may log in, what tables say, how often clients come. The only daemon that reads the
+ * users' database. No network. */
+#include "auth/anvil.h"
+#include "auth/auth_server.h"
+#include "auth/lookup_server.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "core/daemon.h"
+#include "core/loop.h"
+
+#include <unistd.h>
+
+static struct auth_service service;
+static struct lookup_cache *lookups;
+static struct anvil *anvil;
+static struct timer sweep;
+
+static void
+on_sweep(void *arg)
+{
+    (void)arg;
+    anvil_sweep(anvil, loop_now_ms());
+    timer_start(&sweep, (uint64_t)service.conf->anvil_rate_time_unit, on_sweep, NULL);
+}
+
+static int
+init(struct err *e)
+{
+    (void)e;
+    service.conf = conf_ref(daemon_conf());
+    service.backend = backend_new(service.conf);
+    service.hashes = hash_queue_new();
+    service.cookies = cookie_jar_new();
+    lookups = lookup_cache_new(service.backend);
+    anvil = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
+    on_sweep(NULL);
+    return 0;
+}
+
+static void
+accept_auth(int fd)
+{
+    auth_serve(&service, fd);
+}
+
+static void
+accept_master(int fd)
+{
+    auth_serve_master(&service, fd);
+}
+
+static void
+accept_lookup(int fd)
+{
+    lookup_serve(lookups, fd);
+}
+
+static void
+accept_anvil(int fd)
+{
+    anvil_serve(anvil, fd);
+}
+
+static const struct {
+    const char *name;
+    void (*accept)(int fd);
+} doors[] = {
+    { "auth", accept_auth },
+    { "auth-master", accept_master },
+    { "lookup", accept_lookup },
+    { "anvil", accept_anvil },
+};
+
+static void
+on_accept(struct slice name, int fd, const struct addr *peer)
+{
+    (void)peer;
+    for (size_t i = 0; i < COUNT_OF(doors); i++) {
+        if (sl_eqz(name, doors[i].name)) {
+            doors[i].accept(fd);
+            return;
+        }
+    }
+    log_error("authd.listener", LOG_NONE, "a connection on %.*s, which is not served here", SL_ARG(name));
+    close(fd);
+}
+
+static void
+reload(void)
+{
+    struct conf *old = (struct conf *)(uintptr_t)service.conf;
+
+    service.conf = conf_ref(daemon_conf());
+    backend_reload(service.backend, service.conf);
+    anvil_set_unit(anvil, (uint64_t)service.conf->anvil_rate_time_unit);
+    conf_unref(&old);
+}
+
+static const struct daemon_def def = {
+    .name = "authd",
+    .log_ident = "dovecot",
+    .log_prefix = "auth: ",
+    .init = init,
+    .accept = on_accept,
+    .reload = reload,
+};
+
+int
+main(int argc, char **argv)
+{
+    return daemon_main(argc, argv, &def);
+}

@@ -1,0 +1,320 @@
+/* auth/lookup_server.c - netstrings "name key" in, netstrings "OK value", "NOTFOUND ", "TEMP why", "PERM why" out, in
+ * the order of the questions. What a peer has sent at once goes to the backend as one batch; while that runs the next
+ * one gathers. Answers are kept as long as nothing behind them has changed. */
+#include "auth/lookup_server.h"
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "core/conn.h"
+#include "core/loop.h"
+
+#include <stdlib.h>
+
+enum {
+    QUERY_OCTETS = 10000,
+    QUERY_LENGTH_DIGITS = 5,
+    GATHERED_MAX = 512,  /* questions of one peer; it is not read further until they are answered */
+    CACHE_MAX = 20000,
+    CACHE_ANSWER_OCTETS = 4096 /* longer ones are not kept */
+};
+
+struct lookup_cache {
+    struct backend *backend;
+    struct map *answers; /* question -> char *: the whole reply, a C string */
+    uint64_t generation;
+};
+
+/* A batch of one peer: lengths and texts packed, so that a question costs no allocation of its own. */
+struct batch {
+    struct backend_job job;
+    uint64_t peer;
+    struct lookup_cache *cache;
+    struct buf questions, replies; /* each: uint32_t length, octets */
+    size_t n;
+    uint64_t generation;
+};
+
+struct peer {
+    struct conn *conn;
+    uint64_t id;
+    struct lookup_cache *cache;
+    struct batch *gathered; /* not yet sent to the backend */
+    bool is_asking;         /* a batch is out */
+};
+
+/* ---- packed texts ---- */
+
+static void
+pack(struct buf *b, struct slice s)
+{
+    uint32_t n = (uint32_t)s.n;
+
+    buf_add(b, &n, sizeof n);
+    buf_adds(b, s);
+}
+
+static bool
+unpack(struct slice *in, struct slice *out)
+{
+    uint32_t n;
+
+    if (in->n < sizeof n)
+        return false;
+    memcpy(&n, in->p, sizeof n);
+    *out = sl_n(in->p + sizeof n, n);
+    *in = sl_from(*in, sizeof n + n);
+    return true;
+}
+
+/* ---- answers ---- */
+
+static void
+reply(struct conn *c, struct slice text)
+{
+    conn_printf(c, "%zu:", text.n);
+    conn_writes(c, text);
+    conn_write(c, ",", 1);
+}
+
+static const char *
+recall(struct lookup_cache *c, struct slice question)
+{
+    if (c->generation != backend_generation(c->backend) || !backend_is_fresh(c->backend))
+        return NULL;
+    return map_get(c->answers, question);
+}
+
+static void
+remember(struct lookup_cache *c, struct slice question, struct slice answer, uint64_t generation)
+{
+    uint64_t now = backend_generation(c->backend);
+
+    if (generation != now || sl_has_prefix(answer, SL("TEMP")) || answer.n > CACHE_ANSWER_OCTETS ||
+        memchr(answer.p, '\0', answer.n))
+        return;
+    if (c->generation != now || map_count(c->answers) >= CACHE_MAX) {
+        map_free(&c->answers, free);
+        c->answers = map_new();
+        c->generation = now;
+    }
+    free(map_set(c->answers, question, sl_dupz(answer)));
+}
+
+/* On the backend's thread. */
+static void
+answer_one(struct table_set *tables, struct slice question, struct buf *value, struct buf *out)
+{
+    struct slice name;
+    struct err e = { 0 };
+    uint32_t n = 0;
+    size_t at = out->n;
+
+    buf_add(out, &n, sizeof n);
+    if (!sl_take_until(&question, ' ', &name)) {
+        buf_addz(out, "PERM a request is \"name key\"");
+    } else {
+        switch (table_set_lookup(tables, name, question, value, &e)) {
+        case TABLE_FOUND:
+            buf_addz(out, "OK ");
+            buf_adds(out, buf_slice(value));
+            break;
+        case TABLE_NOTFOUND:
+            buf_addz(out, "NOTFOUND ");
+            break;
+        case TABLE_TEMP:
+            buf_addf(out, "TEMP %s", e.msg);
+            break;
+        case TABLE_PERM:
+            buf_addf(out, "PERM %s", e.msg);
+            break;
+        }
+    }
+    n = (uint32_t)(out->n - at - sizeof n);
+    memcpy(out->p + out->off + at, &n, sizeof n);
+}
+
+static void
+batch_run(struct backend_job *j, struct table_set *tables)
+{
+    struct batch *b = CONTAINER_OF(j, struct batch, job);
+    struct slice in = buf_slice(&b->questions), question;
+    struct buf value = { 0 };
+
+    while (unpack(&in, &question))
+        answer_one(tables, question, &value, &b->replies);
+    buf_free(&value);
+}
+
+/* ---- the peer ---- */
+
+static void
+free_batch(struct batch *b)
+{
+    if (b == NULL)
+        return;
+    buf_free(&b->questions);
+    buf_free(&b->replies);
+    free(b);
+}
+
+static void take_questions(struct peer *p);
+
+static void
+batch_done(struct backend_job *j)
+{
+    struct batch *b = CONTAINER_OF(j, struct batch, job);
+    struct peer *p = id_get(b->peer);
+    struct slice qs = buf_slice(&b->questions), as = buf_slice(&b->replies), q, a;
+
+    /* Changes seen by this very job came before its look-ups, so its answers belong to the generation of now -
+     * unless a reload has put other tables in place meanwhile. */
+    if (j->was_changed)
+        b->generation++;
+    while (unpack(&qs, &q) && unpack(&as, &a)) {
+        remember(b->cache, q, a, b->generation);
+        if (p)
+            reply(p->conn, a);
+    }
+    free_batch(b);
+    if (p) {
+        p->is_asking = false;
+        take_questions(p);
+    }
+}
+
+static void
+send_gathered(struct peer *p)
+{
+    struct batch *b = p->gathered;
+
+    if (b == NULL || p->is_asking)
+        return;
+    p->gathered = NULL;
+    p->is_asking = true;
+    b->generation = backend_generation(p->cache->backend);
+    b->job.run = batch_run;
+    b->job.done = batch_done;
+    backend_submit(p->cache->backend, &b->job);
+}
+
+static void
+gather(struct peer *p, struct slice question)
+{
+    if (p->gathered == NULL) {
+        p->gathered = MEM_NEW(struct batch);
+        p->gathered->peer = p->id;
+        p->gathered->cache = p->cache;
+    }
+    pack(&p->gathered->questions, question);
+    p->gathered->n++;
+}
+
+/* 1: a netstring is at the front, *n octets long in all; 0: not whole; -1: nonsense. */
+static int
+peek_netstring(struct slice in, struct slice *text, size_t *n)
+{
+    struct slice at = in;
+    uint64_t len;
+
+    if (in.n == 0)
+        return 0;
+    if (!sl_take_u64(&at, &len) || len > QUERY_OCTETS || in.n - at.n > QUERY_LENGTH_DIGITS)
+        return -1;
+    if (at.n == 0)
+        return 0;
+    if (!sl_take_char(&at, ':'))
+        return -1;
+    if (at.n < len + 1)
+        return 0;
+    if (at.p[len] != ',')
+        return -1;
+    *text = sl_head(at, (size_t)len);
+    *n = in.n - at.n + (size_t)len + 1;
+    return 1;
+}
+
+static void
+take_questions(struct peer *p)
+{
+    struct slice question;
+    size_t n;
+    int rc = 0;
+
+    while (p->gathered == NULL || p->gathered->n < GATHERED_MAX) {
+        const char *known;
+
+        rc = peek_netstring(conn_input(p->conn), &question, &n);
+        if (rc <= 0)
+            break;
+        /* An answer at once only when none is owed before it. */
+        known = p->is_asking || p->gathered ? NULL : recall(p->cache, question);
+        if (known == NULL)
+            gather(p, question);
+        conn_consume(p->conn, n);
+        if (known)
+            reply(p->conn, sl_z(known));
+    }
+    if (rc < 0) {
+        log_warn("lookup.protocol", LOG_NONE, "lookup: malformed request");
+        conn_abort(p->conn);
+        return;
+    }
+    if (p->gathered && p->gathered->n >= GATHERED_MAX && p->is_asking)
+        conn_pause_input(p->conn);
+    else
+        conn_resume_input(p->conn);
+    send_gathered(p);
+}
+
+static void
+on_input(struct conn *c, void *arg)
+{
+    (void)c;
+    take_questions(arg);
+}
+
+static void
+on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
+{
+    struct peer *p = arg;
+
+    (void)c;
+    (void)end;
+    (void)why;
+    id_del(p->id);
+    free_batch(p->gathered);
+    free(p);
+}
+
+static const struct conn_ops ops = { .on_input = on_input, .on_close = on_close };
+
+void
+lookup_serve(struct lookup_cache *cache, int fd)
+{
+    struct peer *p = MEM_NEW(struct peer);
+
+    p->cache = cache;
+    p->id = id_add(p);
+    p->conn = conn_new(fd, &ops, p);
+}
+
+struct lookup_cache *
+lookup_cache_new(struct backend *b)
+{
+    struct lookup_cache *c = MEM_NEW(struct lookup_cache);
+
+    c->backend = b;
+    c->answers = map_new();
+    return c;
+}
+
+void
+lookup_cache_free(struct lookup_cache **c)
+{
+    if (*c == NULL)
+        return;
+    map_free(&(*c)->answers, free);
+    free(*c);
+    *c = NULL;
+}

@@ -1,0 +1,100 @@
+/* auth/table_lines.c - see table_lines.h. */
+#include "auth/table_lines.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+int
+table_file_open(struct table_file *f, const struct table *t, struct buf *out, struct err *e)
+{
+    struct buf path = { 0 };
+    struct stat st;
+
+    table_add_path(&path, table_conf(t), sl_z(t->arg));
+    f->path = mem_dupz(buf_z(&path));
+    buf_free(&path);
+    /* Looked at before it is read: a change in between is seen as one. */
+    if (stat(f->path, &st) == 0) {
+        f->mtime = st.st_mtim;
+        f->size = st.st_size;
+        f->ino = st.st_ino;
+    }
+    out->max = TABLE_FILE_OCTETS;
+    return fs_read_file(f->path, out, e);
+}
+
+bool
+table_file_changed(const struct table_file *f)
+{
+    struct stat st;
+
+    if (f->path == NULL || stat(f->path, &st) < 0)
+        return false; /* gone: what was read stands until another takes its place */
+    return st.st_mtim.tv_sec != f->mtime.tv_sec || st.st_mtim.tv_nsec != f->mtime.tv_nsec || st.st_size != f->size ||
+           st.st_ino != f->ino;
+}
+
+void
+table_file_close(struct table_file *f)
+{
+    free(f->path);
+    f->path = NULL;
+}
+
+static struct slice
+take_line(struct slice *in)
+{
+    struct slice line;
+
+    if (!sl_take_until(in, '\n', &line)) {
+        line = *in;
+        *in = sl_from(*in, in->n);
+    }
+    if (sl_ends(line, '\r'))
+        line.n--;
+    return line;
+}
+
+static bool
+is_blank_or_comment(struct slice line)
+{
+    struct slice s = sl_trim(line);
+
+    return s.n == 0 || s.p[0] == '#';
+}
+
+bool
+table_lines_next(struct table_lines *l, struct slice *out)
+{
+    struct slice line;
+
+    do {
+        if (l->in.n == 0)
+            return false;
+        line = take_line(&l->in);
+        l->line = ++l->next_line;
+    } while (is_blank_or_comment(line));
+    buf_reset(&l->joined);
+    buf_adds(&l->joined, line);
+    while (l->in.n) {
+        struct slice at = l->in, more = take_line(&at);
+
+        if (!is_blank_or_comment(more)) {
+            if (more.p[0] != ' ' && more.p[0] != '\t')
+                break;
+            buf_adds(&l->joined, more);
+        }
+        l->in = at;
+        l->next_line++;
+    }
+    *out = sl_trim(buf_slice(&l->joined));
+    return true;
+}
+
+void
+table_lines_free(struct table_lines *l)
+{
+    buf_free(&l->joined);
+}
