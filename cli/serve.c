@@ -51,8 +51,8 @@ log_problems(const struct conf_problems *ps)
         const struct conf_problem *p = &ps->v[i];
 
         log_event(p->is_error ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.config",
-                  LOG_F(LF_Z("file", p->file), LF_N("line", p->line)), "%s: %s:%u: %s",
-                  p->is_error ? "error" : "warning", p->file, p->line, p->text);
+                  LOG_F(LF_Z("file", p->file), LF_N("line", p->line)), "%s:%u: %s",
+                  p->file, p->line, p->text);
     }
 }
 
@@ -114,7 +114,7 @@ serve_reload(struct conf_problems *ps)
 refuse:
     log_problems(ps);
     log_error("serve.reload.refused", LOG_F(LF_Z("conf", sv.conf_path)),
-              "error: reload refused, nothing was changed: %s", sv.conf_path);
+              "reload refused, nothing was changed: %s", sv.conf_path);
     serve_sockets_free(&sockets);
     buf_free(&text);
     conf_unref(&now);

@@ -123,7 +123,7 @@ tell_conf(struct child *c)
     int fd = chan_memfd("main.cf", buf_slice(&sv.conf_text), &e);
 
     if (fd < 0) {
-        log_error("serve.memfd", LOG_F(LF_Z("why", e.msg)), "error: %s", e.msg);
+        log_error("serve.memfd", LOG_F(LF_Z("why", e.msg)), "%s", e.msg);
         return;
     }
     snprintf(text, sizeof text, "conf %s", sv.conf_path);
@@ -142,7 +142,7 @@ tell_pair(const char *name, struct slice chain, struct slice key, void *arg)
     if (fds[1] < 0) {
         if (fds[0] >= 0)
             close(fds[0]);
-        log_error("serve.memfd", LOG_F(LF_Z("why", e.msg)), "error: %s", e.msg);
+        log_error("serve.memfd", LOG_F(LF_Z("why", e.msg)), "%s", e.msg);
         return;
     }
     snprintf(text, sizeof text, "tls %s", name);
@@ -237,7 +237,7 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
         c->tries = 0;
         look_at_readiness();
     } else if (sl_eqz(verb, "failed")) {
-        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c)), LF_S("why", msg)), "fatal: %s cannot start: %.*s",
+        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c)), LF_S("why", msg)), "%s cannot start: %.*s",
                   name_of(c), SL_ARG(msg));
         if (sv.state == SERVE_STARTING)
             serve_stop(DAEMON_EXIT_CONFIG);
@@ -310,7 +310,7 @@ start(struct child *c)
     if (sv.state == SERVE_STOPPING || c->pid > 0)
         return;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) {
-        log_error("serve.start", LOG_NONE, "error: cannot start %s: %s", name_of(c), strerror(errno));
+        log_error("serve.start", LOG_NONE, "cannot start %s: %s", name_of(c), strerror(errno));
         start_later(c);
         return;
     }
@@ -319,7 +319,7 @@ start(struct child *c)
         exec_program(c, fds[1]);
     close(fds[1]);
     if (pid < 0) {
-        log_error("serve.start", LOG_NONE, "error: cannot start %s: %s", name_of(c), strerror(errno));
+        log_error("serve.start", LOG_NONE, "cannot start %s: %s", name_of(c), strerror(errno));
         close(fds[0]);
         start_later(c);
         return;
@@ -339,10 +339,10 @@ log_end(const struct child *c, int status)
 
     if (WIFSIGNALED(status))
         log_warn("serve.died", LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid), LF_N("signal", WTERMSIG(status))),
-                 "warning: process %s pid %ld killed by signal %d", path, (long)c->pid, WTERMSIG(status));
+                 "process %s pid %ld killed by signal %d", path, (long)c->pid, WTERMSIG(status));
     else
         log_warn("serve.died", LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid), LF_N("status", WEXITSTATUS(status))),
-                 "warning: process %s pid %ld exit status %d", path, (long)c->pid, WEXITSTATUS(status));
+                 "process %s pid %ld exit status %d", path, (long)c->pid, WEXITSTATUS(status));
 }
 
 static void look_at_drain(void);
@@ -363,7 +363,7 @@ ended(struct child *c, int status)
     if (loop_now_ms() - c->started_ms >= QUIET_MS)
         c->tries = 0;
     if (!c->was_ready && c->tries >= START_TRIES && sv.state == SERVE_STARTING) {
-        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c))), "fatal: %s does not come up", name_of(c));
+        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c))), "%s does not come up", name_of(c));
         serve_stop(EXIT_FAILURE);
         return;
     }
@@ -455,7 +455,7 @@ on_kill(void *arg)
     struct child *c = arg;
 
     log_warn("serve.kill", LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid)),
-             "warning: process %s pid %ld does not end: killed", ch.path[c->program], (long)c->pid);
+             "process %s pid %ld does not end: killed", ch.path[c->program], (long)c->pid);
     kill(c->pid, SIGKILL);
 }
 

@@ -406,7 +406,7 @@ fail_start(const struct err *e)
     char text[ERR_MSG_OCTETS + 16];
     int n = snprintf(text, sizeof text, "failed %s", e->msg);
 
-    log_error("daemon.start", LOG_F(LF_Z("why", e->msg)), "fatal: %s", e->msg);
+    log_error("daemon.start", LOG_F(LF_Z("why", e->msg)), "%s", e->msg);
     if (send(DAEMON_CONTROL_FD, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return DAEMON_EXIT_CONFIG; /* nobody listens; the exit status tells */
     return DAEMON_EXIT_CONFIG;
