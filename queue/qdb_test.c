@@ -1,0 +1,324 @@
+/* queue/qdb_test.c - the queue database: what was committed is there again, repeats are known, damage is survived. */
+#include "queue/qdb.h"
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/test.h"
+#include "session/queue_id.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static char root[64], dir[80];
+
+static void
+make_dirs(void)
+{
+    struct err e = { 0 };
+    char incoming[80];
+
+    snprintf(root, sizeof root, "/tmp/qdb_test.XXXXXX");
+    CHECK(mkdtemp(root) != NULL);
+    snprintf(dir, sizeof dir, "%s/queue", root);
+    snprintf(incoming, sizeof incoming, "%s/incoming", root);
+    CHECK_EQ_INT(fs_mkdirs(incoming, 0700, &e), 0);
+}
+
+static void
+remove_dirs(void)
+{
+    struct err e = { 0 };
+
+    CHECK_EQ_INT(fs_remove_tree(root, &e), 0);
+}
+
+struct seen {
+    char id[8][QUEUE_ID_TEXT_OCTETS];
+    size_t n_rcpts[8];
+    unsigned flags[8];
+    int64_t due[8];
+    bool is_env_ok[8];
+    char body[8][32];
+    size_t n;
+};
+
+static void
+see(void *arg, const struct qdb_message *m)
+{
+    struct seen *s = arg;
+
+    if (s->n == 8)
+        return;
+    snprintf(s->id[s->n], sizeof s->id[0], "%s", m->id);
+    snprintf(s->body[s->n], sizeof s->body[0], "%.*s", (int)(m->body.n < 31 ? m->body.n : 31), m->body.n ? m->body.p : "");
+    s->n_rcpts[s->n] = m->n_rcpts;
+    s->is_env_ok[s->n] = m->is_env_ok;
+    if (m->n_rcpts > 0) {
+        s->flags[s->n] = m->rcpts[0].flags;
+        s->due[s->n] = m->rcpts[0].due;
+    }
+    s->n++;
+}
+
+/* Put a message of `rcpts` recipients; its counter. */
+static uint64_t
+put(struct qdb *q, const char *body, uint32_t rcpts, const char *file, char id[QUEUE_ID_TEXT_OCTETS])
+{
+    struct queue_rcpt to[4] = { { .addr = SL("a@x") }, { .addr = SL("b@x") }, { .addr = SL("c@x") }, { .addr = SL("d@x") } };
+    struct queue_env env = { .sender = SL("s@y"), .rcpts = to, .n_rcpts = rcpts };
+    struct buf packed = { 0 };
+    struct qdb_put p;
+    struct err e = { 0 };
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < 4; i++)
+        to[i].orig = to[i].addr;
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_grant(q, 1, &n, &e), 0);
+    queue_id_format(clock_unix_us(), n, qdb_db_bits(q), env.id);
+    queue_env_pack(&packed, &env, clock_unix_us());
+    p = (struct qdb_put){ .n = n, .id = env.id, .env = buf_slice(&packed), .size = strlen(body),
+                          .crc = enc_crc32(0, body, strlen(body)), .body = file ? SL("") : sl_z(body), .file = file,
+                          .n_rcpts = rcpts, .due = INT64_MIN, .arrived_s = 1000 };
+    if (!CHECK_EQ_INT(qdb_put(q, &p, &e), 0))
+        printf("%s\n", e.msg);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    memcpy(id, env.id, sizeof env.id);
+    buf_free(&packed);
+    return n;
+}
+
+TEST(survives_a_restart)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS], first[QUEUE_ID_TEXT_OCTETS];
+    struct seen s = { 0 };
+    uint64_t n, first_new;
+    bool gone = true;
+
+    make_dirs();
+    if (!CHECK_EQ_INT(qdb_open(dir, &q, &e), 0)) {
+        printf("%s\n", e.msg);
+        return;
+    }
+    n = put(q, "hello\r\n", 2, NULL, first);
+    put(q, "second\r\n", 1, NULL, id);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_rcpt_done(q, n, 0, &e), 0);
+    CHECK_EQ_INT(qdb_message_reap(q, n, &gone, &e), 0);
+    CHECK(!gone);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    /* in memory: nothing is due */
+    CHECK_EQ_INT(qdb_take_due(q, INT64_MAX - 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(s.n, 0);
+    qdb_close(&q);
+
+    NEED(qdb_open(dir, &q, &e) == 0);
+    first_new = qdb_first_new_counter(q);
+    CHECK(first_new > n);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_take_due(q, 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    NEED(s.n == 2);
+    CHECK_EQ_STR(s.id[0], first);
+    CHECK_EQ_STR(s.body[0], "hello\r\n");
+    CHECK_EQ_INT(s.n_rcpts[0], 1);
+    CHECK_EQ_STR(s.id[1], id);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_rcpt_done(q, n, 1, &e), 0);
+    CHECK_EQ_INT(qdb_message_reap(q, n, &gone, &e), 0);
+    CHECK(gone);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    s.n = 0;
+    CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
+    CHECK_EQ_INT(s.n, 1);
+    qdb_close(&q);
+    remove_dirs();
+}
+
+TEST(rolled_back_is_not_there)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    struct seen s = { 0 };
+    uint64_t a, b;
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_grant(q, 1000, &a, &e), 0);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    qdb_close(&q); /* nothing of it was used */
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_grant(q, 1, &b, &e), 0);
+    qdb_rollback(q);
+    CHECK(b >= a + 1000); /* granted once, never again */
+    CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
+    CHECK_EQ_INT(s.n, 0);
+    qdb_close(&q);
+    remove_dirs();
+}
+
+TEST(new_databases_differ)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    uint32_t bits[3];
+
+    for (size_t i = 0; i < 3; i++) {
+        make_dirs();
+        NEED(qdb_open(dir, &q, &e) == 0);
+        bits[i] = qdb_db_bits(q);
+        qdb_close(&q);
+        remove_dirs();
+    }
+    CHECK(bits[0] != bits[1] || bits[1] != bits[2]);
+}
+
+TEST(deferral_hold_release)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS];
+    struct seen s = { 0 };
+    uint64_t changed;
+    int64_t due;
+    struct qdb_defer d = { .due = 5000, .attempts = 1, .flags = QDB_REPEAT, .status = SL("4.4.1"), .why = SL("no answer") };
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    d.n = put(q, "x", 1, NULL, id);
+    CHECK_EQ_INT(qdb_rcpt_defer(q, &d, &e), 0);
+    CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
+    CHECK_EQ_INT(due, 5000);
+    CHECK_EQ_INT(qdb_take_due(q, 4999, 8, 0, see, &s, &e), 0);
+    CHECK_EQ_INT(s.n, 0);
+    CHECK_EQ_INT(qdb_hold(q, d.n, &changed, &e), 0);
+    CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
+    CHECK(due == INT64_MAX);
+    CHECK_EQ_INT(qdb_set_due(q, d.n, 1, false, &changed, &e), 0);
+    CHECK_EQ_INT(changed, 0); /* flush leaves what is held */
+    CHECK_EQ_INT(qdb_set_due(q, d.n, 1, true, &changed, &e), 0);
+    CHECK_EQ_INT(changed, 1);
+    CHECK_EQ_INT(qdb_take_due(q, 10, 8, 0, see, &s, &e), 0);
+    NEED(s.n == 1);
+    CHECK_EQ_INT(s.flags[0], QDB_REPEAT);
+    CHECK_EQ_STR(s.body[0], ""); /* not asked for */
+    qdb_close(&q);
+    remove_dirs();
+}
+
+TEST(files_move_in_and_orphans_go)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS], from[120], path[200], orphan[QUEUE_ID_TEXT_OCTETS];
+    int fd;
+
+    make_dirs();
+    snprintf(from, sizeof from, "%s/incoming/abc", root);
+    fd = open(from, O_WRONLY | O_CREAT, 0600);
+    CHECK(write(fd, "content", 7) == 7);
+    close(fd);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    put(q, "content", 1, from, id);
+    CHECK(access(from, F_OK) != 0);
+    CHECK(access(qdb_file_path(q, id, path, sizeof path), F_OK) == 0);
+    queue_id_format(1, 77, qdb_db_bits(q), orphan);
+    fd = open(qdb_file_path(q, orphan, path, sizeof path), O_WRONLY | O_CREAT, 0600);
+    close(fd);
+    qdb_close(&q);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK(access(path, F_OK) != 0);
+    CHECK(access(qdb_file_path(q, id, path, sizeof path), F_OK) == 0);
+    qdb_close(&q);
+    remove_dirs();
+}
+
+/* Overwrite `what` wherever it stands in the database with something as long. */
+static unsigned
+damage(const char *what)
+{
+    struct buf b = { 0 };
+    struct err e = { 0 };
+    char path[120];
+    unsigned hits = 0;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    CHECK_EQ_INT(fs_read_file(path, &b, &e), 0);
+    fd = open(path, O_WRONLY);
+    for (size_t i = 0; i + strlen(what) <= b.n; i++) {
+        if (memcmp(buf_slice(&b).p + i, what, strlen(what)) == 0) {
+            hits++;
+            CHECK(pwrite(fd, "#", 1, (off_t)i) == 1);
+        }
+    }
+    close(fd);
+    buf_free(&b);
+    return hits;
+}
+
+TEST(salvage_takes_what_is_whole)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[3][QUEUE_ID_TEXT_OCTETS], path[120];
+    struct seen s = { 0 };
+    uint64_t bad = 0;
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    put(q, "the first body", 2, NULL, id[0]);
+    put(q, "the spoilt body", 1, NULL, id[1]);
+    put(q, "the third body", 1, NULL, id[2]);
+    CHECK_EQ_INT(qdb_checkpoint(q, &e), 0);
+    qdb_close(&q);
+    CHECK(damage("the spoilt body") > 0);
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    CHECK_EQ_INT(qdb_salvage(path, see, &s, &bad, &e), 0);
+    CHECK_EQ_INT(bad, 1);
+    NEED(s.n == 2);
+    CHECK_EQ_STR(s.id[0], id[0]);
+    CHECK_EQ_STR(s.id[1], id[2]);
+    remove_dirs();
+}
+
+TEST(a_database_that_is_none_is_set_aside)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char path[120];
+    struct dirent *de;
+    bool has_aside = false;
+    DIR *d;
+    int fd;
+
+    make_dirs();
+    CHECK_EQ_INT(fs_mkdirs(dir, 0700, &e), 0);
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    fd = open(path, O_WRONLY | O_CREAT, 0600);
+    for (int i = 0; i < 1000; i++)
+        CHECK(write(fd, "this is no database ", 20) == 20);
+    close(fd);
+    log_set_output(LOG_TO_FILE, "/dev/null", LOG_FMT_TEXT, LOG_LV_INFO);
+    if (!CHECK_EQ_INT(qdb_open(dir, &q, &e), 0)) {
+        printf("%s\n", e.msg);
+        return;
+    }
+    d = opendir(dir);
+    while ((de = readdir(d)) != NULL)
+        has_aside = has_aside || strstr(de->d_name, "damaged");
+    closedir(d);
+    CHECK(has_aside);
+    qdb_close(&q);
+    remove_dirs();
+}
+
+TEST_MAIN()
