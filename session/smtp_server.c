@@ -140,6 +140,10 @@ finish_command(struct smtp_sess *s, bool good)
         smtp_sess_end(s, SMTP_END_ERRORS);
         smtp_reply(s, "%s%s%s", s->def->too_many_errors[0], s->lim->myhostname, s->def->too_many_errors[1]);
     }
+    if (s->is_draining && s->end == SMTP_END_NONE) {
+        smtp_sess_end(s, SMTP_END_DRAIN);
+        smtp_reply(s, "%s%s%s", s->def->shutting_down[0], s->lim->myhostname, s->def->shutting_down[1]);
+    }
     if (s->end != SMTP_END_NONE) {
         close_now(s);
         return;
@@ -476,6 +480,13 @@ smtp_sess_start_tls(struct smtp_sess *s, struct tls_ctx *t)
     wait_for_client(s, M_TLS);
 }
 
+void
+smtp_sess_start_wrapper(struct smtp_sess *s, struct tls_ctx *t)
+{
+    tls_start_server(s->conn, t);
+    wait_for_client(s, M_TLS);
+}
+
 bool
 smtp_sess_is_tls(const struct smtp_sess *s)
 {
@@ -572,4 +583,15 @@ smtp_sess_free(struct smtp_sess *s)
     timer_stop(&s->tarpit);
     buf_free(&s->held);
     arena_free(&s->cmd);
+}
+
+void
+smtp_sess_drain(struct smtp_sess *s)
+{
+    s->is_draining = true;
+    if (s->is_closing || s->mode != M_COMMAND)
+        return; /* the end of the command sees to it; content under way may finish */
+    smtp_sess_end(s, SMTP_END_DRAIN);
+    smtp_reply(s, "%s%s%s", s->def->shutting_down[0], s->lim->myhostname, s->def->shutting_down[1]);
+    close_now(s);
 }

@@ -60,6 +60,7 @@ struct smtp_server_def {
     const char *bad_utf8, *bad_syntax; /* whole lines; bad_utf8 NULL: octets are not looked at */
     const char *timeout[2]; /* "421 4.4.2 ", host name, " Error: timeout exceeded" */
     const char *too_many_errors[2];
+    const char *shutting_down[2];
 };
 
 /* Limits from the configuration; lives as long as the session. */
@@ -104,7 +105,7 @@ struct smtp_sess {
     uint8_t mode;
     uint8_t verb;          /* row under way, SMTP_VERBS_MAX for none */
     uint8_t end;           /* enum smtp_sess_end */
-    bool in_pump, is_done, is_good, is_closing;
+    bool in_pump, is_done, is_good, is_closing, is_draining;
     bool is_paused; /* until the backlog fell */
 };
 
@@ -141,7 +142,12 @@ void smtp_sess_read_line(struct smtp_sess *s, uint32_t limit,
 /* Put TLS under the session; what was sent in clear with or after the command is thrown away unread (RFC 3207 §4.2,
  * CVE-2011-0411). def->secured follows, which calls smtp_sess_done(). */
 void smtp_sess_start_tls(struct smtp_sess *s, struct tls_ctx *t);
+/* The same on a port that is TLS from the first octet: nothing is thrown away. */
+void smtp_sess_start_wrapper(struct smtp_sess *s, struct tls_ctx *t);
 bool smtp_sess_is_tls(const struct smtp_sess *s);
+
+/* The server is going down: 421 and close, as soon as no command is being worked on. */
+void smtp_sess_drain(struct smtp_sess *s);
 
 /* A delivered message forgives errors and junk. */
 void smtp_sess_forgive(struct smtp_sess *s);

@@ -1,0 +1,165 @@
+/* smtpd/cfg.c - a listener's view of the configuration, worked out once for all its sessions. */
+#include "smtpd/smtpd.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+static const char *const service_names[SMTPD_SERVICES] = { "smtp", "submission", "submissions" };
+
+static bool
+has_word(struct conf_list l, const char *word)
+{
+    for (size_t i = 0; i < l.n; i++)
+        if (sl_ieqz(sl_z(l.v[i]), word))
+            return true;
+    return false;
+}
+
+static void
+set_tls(struct smtpd_cfg *g)
+{
+    const struct conf *c = g->conf;
+    struct slice level = sl_z(c->smtpd_tls_security_level);
+
+    g->is_wrapper = g->service == SMTPD_SUBMISSIONS || c->smtpd_tls_wrappermode;
+    if (level.n == 0) {
+        g->must_tls = c->smtpd_enforce_tls;
+        g->has_tls = c->smtpd_use_tls || c->smtpd_enforce_tls || g->is_wrapper;
+    } else {
+        g->must_tls = sl_ieq(level, SL("encrypt"));
+        g->has_tls = !sl_ieq(level, SL("none")) || g->is_wrapper;
+    }
+}
+
+static unsigned
+discard_bits(struct conf_list l)
+{
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } names[] = { { "pipelining", DISCARD_PIPELINING },   { "size", DISCARD_SIZE },
+                  { "vrfy", DISCARD_VRFY },               { "etrn", DISCARD_ETRN },
+                  { "starttls", DISCARD_STARTTLS },       { "auth", DISCARD_AUTH },
+                  { "enhancedstatuscodes", DISCARD_ENHANCED }, { "8bitmime", DISCARD_8BITMIME },
+                  { "dsn", DISCARD_DSN },                 { "smtputf8", DISCARD_UTF8 },
+                  { "chunking", DISCARD_CHUNKING } };
+    unsigned bits = 0;
+
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (has_word(l, names[i].name))
+            bits |= names[i].bit;
+    return bits;
+}
+
+static void
+set_rules(struct smtpd_cfg *g)
+{
+    const struct conf *c = g->conf;
+
+    g->rules = (struct smtp_addr_rules){
+        .myorigin = sl_z(c->myorigin), .mydomain = sl_z(c->mydomain), .myhostname = sl_z(c->myhostname),
+        .append_at_myorigin = c->append_at_myorigin, .append_dot_mydomain = c->append_dot_mydomain,
+        .swap_bangpath = c->swap_bangpath, .allow_percent_hack = c->allow_percent_hack,
+        .resolve_dequoted_address = c->resolve_dequoted_address, .resolve_null_domain = c->resolve_null_domain,
+        .resolve_numeric_domain = c->resolve_numeric_domain,
+    };
+    domlist_init(&g->mydestination, "mydestination", c->mydestination, false);
+    domlist_init(&g->alias_domains, "virtual_alias_domains", c->virtual_alias_domains, false);
+    domlist_init(&g->mailbox_domains, "virtual_mailbox_domains", c->virtual_mailbox_domains, false);
+    domlist_init(&g->relay_domains, "relay_domains", c->relay_domains, true);
+}
+
+static void
+set_limits(struct smtpd_cfg *g)
+{
+    const struct conf *c = g->conf;
+
+    g->limits = (struct smtp_server_limits){
+        .myhostname = c->myhostname,
+        .line_octets = (size_t)c->line_length_limit,
+        .soft_errors = (unsigned)c->smtpd_soft_error_limit,
+        .hard_errors = (unsigned)c->smtpd_hard_error_limit,
+        .junk_commands = (unsigned)c->smtpd_junk_command_limit,
+        .error_sleep_ms = (uint64_t)c->smtpd_error_sleep_time,
+        .timeout_ms = (uint64_t)c->smtpd_timeout,
+        .starttls_timeout_ms = (uint64_t)c->smtpd_starttls_timeout,
+    };
+}
+
+static char *
+ident(const struct conf *c, const char *service, const char *program)
+{
+    struct buf b = { 0 };
+    char *out;
+
+    buf_addf(&b, "%s%s%s/%s", c->syslog_name, service[0] ? "/" : "", service, program);
+    out = mem_dupz(buf_z(&b));
+    buf_free(&b);
+    return out;
+}
+
+int
+smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out, struct err *e)
+{
+    struct smtpd_cfg *g = MEM_NEW(struct smtpd_cfg);
+    const struct conf_list *local;
+
+    g->refs = 1;
+    g->service = service;
+    g->conf = service == SMTPD_MX ? conf_ref(c) : conf_for_service(c, service_names[service]);
+    set_limits(g);
+    set_rules(g);
+    set_tls(g);
+    g->discard = discard_bits(g->conf->smtpd_discard_ehlo_keywords);
+    g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
+    /* compatibility_level counts whole numbers; Postfix drew this line at 3.6 */
+    g->relay_first = g->conf->smtpd_relay_before_recipient_restrictions &&
+                     (g->conf->compatibility_level >= 4 ||
+                      conf_line_of(g->conf, "smtpd_relay_before_recipient_restrictions") > 0);
+    local = &g->conf->local_header_rewrite_clients;
+    g->add_headers_local = has_word(*local, "permit_inet_interfaces");
+    g->add_headers_mynetworks = has_word(*local, "permit_mynetworks");
+    g->add_headers_auth = has_word(*local, "permit_sasl_authenticated") || service != SMTPD_MX;
+    g->ident_mem = ident(g->conf, service == SMTPD_MX ? "" : service_names[service], "smtpd");
+    g->ident = g->ident_mem;
+    g->cleanup_ident = ident(g->conf, "", "cleanup");
+    if (netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
+        netlist_init(&g->lf_exclusions, "smtpd_forbid_bare_newline_exclusions",
+                     g->conf->smtpd_forbid_bare_newline_exclusions, e)) {
+        smtpd_cfg_unref(&g);
+        return -1;
+    }
+    for (int i = 0; i < RESTRICT_LISTS; i++)
+        if (restrict_compile(g->conf, (enum restrict_list_id)i, &g->lists[i], e)) {
+            smtpd_cfg_unref(&g);
+            return -1;
+        }
+    *out = g;
+    return 0;
+}
+
+struct smtpd_cfg *
+smtpd_cfg_ref(struct smtpd_cfg *c)
+{
+    c->refs++;
+    return c;
+}
+
+void
+smtpd_cfg_unref(struct smtpd_cfg **c)
+{
+    struct smtpd_cfg *old = *c;
+
+    *c = NULL;
+    if (old == NULL || --old->refs > 0)
+        return;
+    netlist_free(&old->mynetworks);
+    netlist_free(&old->lf_exclusions);
+    for (int i = 0; i < RESTRICT_LISTS; i++)
+        restrict_list_free(&old->lists[i]);
+    free(old->ident_mem);
+    free(old->cleanup_ident);
+    conf_unref(&old->conf);
+    free(old);
+}

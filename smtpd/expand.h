@@ -1,0 +1,19 @@
+/* smtpd/expand.h - accepted recipients to final ones: completed, through virtual_alias_maps as often as it takes, then
+ * aliases(5) for local names. Layer: smtpd. */
+#ifndef POSTERN_SMTPD_EXPAND_H
+#define POSTERN_SMTPD_EXPAND_H
+
+#include "smtpd/find.h"
+
+enum expand_rc { EXPAND_OK, EXPAND_LOOP /* limits exceeded, or an alias nobody can follow */, EXPAND_TEMP };
+
+/* For all recipients of s->tx. done once, here or later; rcpts live until the transaction ends, in order, each final
+ * address once. */
+void expand_recipients(struct smtpd_sess *s,
+                       void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n));
+
+
+struct expansion; /* hangs on the transaction, which frees it */
+void expand_free(struct expansion **x);
+
+#endif

@@ -1,0 +1,399 @@
+/* smtpd/find.c - what is asked for a command lives in that command's memory, and goes with it when the session does; only
+ * the small record that the look-up client holds on to is on its own. */
+#include "smtpd/find.h"
+
+#include "base/mem.h"
+#include "proto/hostname.h"
+
+#include <stdlib.h>
+
+enum { KEYS_MAX = 5, ASKED_DOMAINS_MAX = 8 };
+
+static const struct slice nothing = { "", 0 };
+
+/* ---- one key ---- */
+
+struct key_ask {
+    uint64_t id, sess;
+    find_fn *cb;
+    void *arg;
+};
+
+static void
+on_key(uint64_t id, enum lookup_rc rc, struct slice value)
+{
+    struct key_ask *k = id_get(id);
+    struct smtp_sess *s;
+
+    if (k == NULL)
+        return;
+    id_del(id);
+    s = id_get(k->sess);
+    if (s)
+        k->cb(smtpd_of(s), k->arg, rc == LOOKUP_FOUND ? FOUND_YES : rc == LOOKUP_NOTFOUND ? FOUND_NO : FOUND_TEMP,
+              value, nothing);
+    free(k);
+}
+
+void
+find_key(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg)
+{
+    struct key_ask *k = MEM_NEW(struct key_ask);
+
+    *k = (struct key_ask){ .id = id_add(k), .sess = s->smtp.id, .cb = cb, .arg = arg };
+    lookup_ask(smtpd_env.lookup, table, key, on_key, k->id);
+}
+
+/* ---- a domain in a list ---- */
+
+struct domain_ask {
+    const struct domlist *l;
+    struct slice domain; /* lives with the asker */
+    size_t next;
+    find_fn *cb;
+    void *arg;
+};
+
+static void
+on_domain_table(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct domain_ask *d = arg;
+
+    if (f == FOUND_NO) {
+        while (d->next < d->l->items.n && !domlist_is_table(d->l->items.v[d->next]))
+            d->next++;
+        if (d->next < d->l->items.n) {
+            find_key(s, d->l->items.v[d->next++], d->domain, on_domain_table, d);
+            return;
+        }
+    }
+    d->cb(s, d->arg, f, value, ext);
+}
+
+void
+find_domain(struct smtpd_sess *s, const struct domlist *l, struct slice domain, find_fn *cb, void *arg)
+{
+    enum domlist_rc rc = domlist_match(l, domain);
+    struct domain_ask *d;
+
+    if (rc != DOMLIST_ASK) {
+        cb(s, arg, rc == DOMLIST_YES ? FOUND_YES : FOUND_NO, nothing, nothing);
+        return;
+    }
+    if (l->n_tables == l->items.n) { /* authd goes through all of them for one question */
+        find_key(s, l->param, domain, cb, arg);
+        return;
+    }
+    d = ARENA_NEW(&s->smtp.cmd, struct domain_ask);
+    if (d == NULL) {
+        cb(s, arg, FOUND_TEMP, nothing, nothing);
+        return;
+    }
+    *d = (struct domain_ask){ .l = l, .domain = domain, .cb = cb, .arg = arg };
+    on_domain_table(s, d, FOUND_NO, nothing, nothing);
+}
+
+/* ---- an address in tables ---- */
+
+struct addr_ask {
+    const char *param;
+    struct addr_key {
+        struct addr_ask *up;
+        struct slice key;
+        bool is_bare; /* without the extension */
+        enum found found;
+        struct slice value;
+    } keys[KEYS_MAX];
+    size_t n, n_open;
+    char *mem; /* the keys' octets */
+    struct slice ext;
+    find_fn *cb;
+    void *arg;
+};
+
+struct slice
+find_extension(const struct smtpd_cfg *c, struct slice local)
+{
+    const char *delims = c->conf->recipient_delimiter;
+
+    if (sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) || sl_ieq(local, SL("double-bounce")))
+        return nothing;
+    for (size_t i = 1; i < local.n; i++)
+        if (local.p[i] != '\0' && strchr(delims, local.p[i]) != NULL)
+            return sl_from(local, i);
+    return nothing;
+}
+
+static void
+add_key(struct addr_ask *a, struct slice left, struct slice right, bool is_bare)
+{
+    struct addr_key *k = &a->keys[a->n++];
+    char *p = a->mem + (a->n > 1 ? (size_t)(a->keys[a->n - 2].key.p + a->keys[a->n - 2].key.n - a->mem) : 0);
+
+    memcpy(p, left.p, left.n);
+    memcpy(p + left.n, right.p, right.n);
+    *k = (struct addr_key){ .up = a, .key = sl_n(p, left.n + right.n), .is_bare = is_bare };
+}
+
+static void
+finish_addr(struct smtpd_sess *s, struct addr_ask *a)
+{
+    enum found f = FOUND_NO;
+    struct slice value = nothing, ext = nothing;
+
+    for (size_t i = 0; i < a->n && f == FOUND_NO; i++) {
+        f = a->keys[i].found;
+        if (f == FOUND_YES) {
+            value = a->keys[i].value;
+            ext = a->keys[i].is_bare ? a->ext : nothing;
+        }
+    }
+    a->cb(s, a->arg, f, value, ext);
+}
+
+static void
+on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct addr_key *k = arg;
+    struct addr_ask *a = k->up;
+
+    (void)ext;
+    k->found = f;
+    if (f == FOUND_YES) {
+        k->value = arena_dup(&s->smtp.cmd, value);
+        if (k->value.p == NULL)
+            k->found = FOUND_TEMP;
+    }
+    if (--a->n_open > 0)
+        return;
+    if (k == &a->keys[0] && f == FOUND_NO && a->n > 1) { /* most addresses are found at once; the rest side by side */
+        a->n_open = a->n - 1;
+        for (size_t i = 1; i < a->n; i++)
+            find_key(s, a->param, a->keys[i].key, on_addr_key, &a->keys[i]);
+        return;
+    }
+    finish_addr(s, a);
+}
+
+void
+find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool is_local, find_fn *cb, void *arg)
+{
+    struct addr_ask *a = ARENA_NEW(&s->smtp.cmd, struct addr_ask);
+    char *mem = arena_alloc(&s->smtp.cmd, KEYS_MAX * addr.n + 1);
+    struct slice local, domain, at_domain, bare;
+
+    if (a == NULL || mem == NULL) {
+        cb(s, arg, FOUND_TEMP, nothing, nothing);
+        return;
+    }
+    smtp_addr_split(addr, &local, &domain);
+    at_domain = sl_from(addr, local.n); /* with its '@' */
+    *a = (struct addr_ask){ .param = param, .cb = cb, .arg = arg, .mem = mem };
+    a->ext = find_extension(s->cfg, local);
+    bare = sl_head(local, local.n - a->ext.n);
+    add_key(a, local, at_domain, false);
+    a->ext = sl_n(a->keys[0].key.p + bare.n, a->ext.n); /* our own copy */
+    if (a->ext.n)
+        add_key(a, bare, at_domain, true);
+    if (is_local || sl_ieq(domain, s->cfg->rules.myorigin)) {
+        add_key(a, local, nothing, false);
+        if (a->ext.n)
+            add_key(a, bare, nothing, true);
+    }
+    if (at_domain.n > 1)
+        add_key(a, nothing, at_domain, false);
+    a->n_open = 1;
+    find_key(s, param, a->keys[0].key, on_addr_key, &a->keys[0]);
+}
+
+/* ---- where an address leads ---- */
+
+struct route_ask {
+    struct addr_info *a;
+    struct arena *mem;
+    struct {
+        struct slice domain;
+        bool is_local;
+    } asked[ASKED_DOMAINS_MAX];
+    size_t n_asked;
+    const struct smtpd_cfg *cfg;
+    find_fn *cb;
+    void *arg;
+};
+
+/* "[127.0.0.1]": this host's own addresses, by what inet_interfaces names and the loopback. */
+static bool
+is_own_literal(const struct smtpd_cfg *c, struct slice domain)
+{
+    struct slice ip = sl_n(domain.p + 1, domain.n - 2);
+    struct addr a, own;
+
+    (void)sl_take_iprefix(&ip, SL("IPv6:"));
+    if (!hostname_is_literal(domain) || addr_parse_ip(ip, 0, &a))
+        return false;
+    if (addr_is_loopback(&a))
+        return sl_eq(ip, SL("127.0.0.1")) || sl_eq(ip, SL("::1"));
+    for (size_t i = 0; i < c->conf->inet_interfaces.n; i++)
+        if (addr_parse_ip(sl_z(c->conf->inet_interfaces.v[i]), 0, &own) == 0 && addr_same_ip(&a, &own))
+            return true;
+    for (size_t i = 0; i < c->conf->proxy_interfaces.n; i++)
+        if (addr_parse_ip(sl_z(c->conf->proxy_interfaces.v[i]), 0, &own) == 0 && addr_same_ip(&a, &own))
+            return true;
+    return false;
+}
+
+static int
+is_local(void *arg, struct slice domain)
+{
+    const struct route_ask *r = arg;
+
+    if (sl_starts(domain, '[') && sl_ends(domain, ']'))
+        return is_own_literal(r->cfg, domain);
+    for (size_t i = 0; i < r->n_asked; i++)
+        if (sl_ieq(r->asked[i].domain, domain))
+            return r->asked[i].is_local;
+    switch (domlist_match(&r->cfg->mydestination, hostname_trim_dot(domain))) {
+    case DOMLIST_YES:
+        return 1;
+    case DOMLIST_NO:
+        return 0;
+    default:
+        return -1;
+    }
+}
+
+static void route_step(struct smtpd_sess *s, struct route_ask *r);
+
+static void
+on_local_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct route_ask *r = arg;
+
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP) {
+        r->cb(s, r->arg, FOUND_TEMP, nothing, nothing);
+        return;
+    }
+    r->asked[r->n_asked - 1].is_local = f == FOUND_YES;
+    route_step(s, r);
+}
+
+static void
+route_step(struct smtpd_sess *s, struct route_ask *r)
+{
+    struct smtp_addr_rules rules = r->cfg->rules;
+    enum smtp_resolve_rc rc;
+
+    rules.is_local = is_local;
+    rules.arg = r;
+    rc = smtp_addr_resolve(&rules, r->a->given, r->mem, &r->a->to);
+    if (rc == SMTP_RESOLVE_ASK && r->n_asked < ASKED_DOMAINS_MAX) {
+        r->asked[r->n_asked++].domain = r->a->to.ask;
+        find_domain(s, &r->cfg->mydestination, r->a->to.ask, on_local_domain, r);
+        return;
+    }
+    r->cb(s, r->arg, rc == SMTP_RESOLVE_OK ? FOUND_YES : FOUND_NO, nothing, nothing);
+}
+
+void
+find_route(struct smtpd_sess *s, struct addr_info *a, struct arena *mem, find_fn *cb, void *arg)
+{
+    struct route_ask *r = ARENA_NEW(&s->smtp.cmd, struct route_ask);
+
+    if (r == NULL) {
+        cb(s, arg, FOUND_TEMP, nothing, nothing);
+        return;
+    }
+    *r = (struct route_ask){ .a = a, .mem = mem, .cfg = s->cfg, .cb = cb, .arg = arg };
+    route_step(s, r);
+}
+
+/* ---- the class ---- */
+
+struct class_ask {
+    struct addr_info *a;
+    enum found alias, mailbox;
+    unsigned n_open;
+    find_fn *cb;
+    void *arg;
+};
+
+static void
+finish_class(struct smtpd_sess *s, struct class_ask *k, enum addr_class cls, enum found f)
+{
+    k->a->cls = cls;
+    k->cb(s, k->arg, f, nothing, nothing);
+}
+
+static void
+on_relay_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP)
+        finish_class(s, arg, CLASS_UNKNOWN, FOUND_TEMP);
+    else
+        finish_class(s, arg, f == FOUND_YES ? CLASS_RELAY : CLASS_OTHER, FOUND_YES);
+}
+
+/* In Postfix's order: alias domains, mailbox domains, relay domains. The first two were asked side by side. */
+static void
+class_answered(struct smtpd_sess *s, struct class_ask *k)
+{
+    if (--k->n_open > 0)
+        return;
+    if (k->alias == FOUND_TEMP || (k->alias == FOUND_NO && k->mailbox == FOUND_TEMP))
+        finish_class(s, k, CLASS_UNKNOWN, FOUND_TEMP);
+    else if (k->alias == FOUND_YES)
+        finish_class(s, k, CLASS_ALIAS, FOUND_YES);
+    else if (k->mailbox == FOUND_YES)
+        finish_class(s, k, CLASS_VIRTUAL, FOUND_YES);
+    else
+        find_domain(s, &s->cfg->relay_domains, k->a->to.domain, on_relay_domain, k);
+}
+
+static void
+on_alias_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct class_ask *k = arg;
+
+    (void)value;
+    (void)ext;
+    k->alias = f;
+    class_answered(s, k);
+}
+
+static void
+on_mailbox_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct class_ask *k = arg;
+
+    (void)value;
+    (void)ext;
+    k->mailbox = f;
+    class_answered(s, k);
+}
+
+void
+find_class(struct smtpd_sess *s, struct addr_info *a, find_fn *cb, void *arg)
+{
+    struct class_ask *k;
+
+    if (a->to.is_local)
+        a->cls = CLASS_LOCAL;
+    else if (sl_starts(a->to.domain, '['))
+        a->cls = CLASS_OTHER;
+    if (a->cls != CLASS_UNKNOWN) {
+        cb(s, arg, FOUND_YES, nothing, nothing);
+        return;
+    }
+    k = ARENA_NEW(&s->smtp.cmd, struct class_ask);
+    if (k == NULL) {
+        cb(s, arg, FOUND_TEMP, nothing, nothing);
+        return;
+    }
+    *k = (struct class_ask){ .a = a, .n_open = 2, .cb = cb, .arg = arg };
+    find_domain(s, &s->cfg->alias_domains, a->to.domain, on_alias_domain, k);
+    find_domain(s, &s->cfg->mailbox_domains, a->to.domain, on_mailbox_domain, k);
+}

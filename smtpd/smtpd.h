@@ -1,0 +1,180 @@
+/* smtpd/smtpd.h - the inside of smtpd, shared by its files: configuration of a listener, a session, a transaction.
+ * Layer: smtpd. Belongs to the loop's thread. */
+#ifndef POSTERN_SMTPD_SMTPD_H
+#define POSTERN_SMTPD_SMTPD_H
+
+#include "auth/auth_client.h"
+#include "auth/lookup_client.h"
+#include "dns/dns.h"
+#include "proto/smtp_addr.h"
+#include "proto/smtp_param.h"
+#include "session/queue_client.h"
+#include "session/smtp_server.h"
+#include "base/list.h"
+#include "smtpd/domlist.h"
+#include "smtpd/restrict.h"
+
+enum {
+    SMTPD_TX_ARENA_OCTETS = 4 * 1024 * 1024, /* envelope of one message */
+    SMTPD_NAME_OCTETS = 256
+};
+
+/* What the process talks to. Made once. */
+struct smtpd_env {
+    struct auth_client *auth;
+    struct lookup_client *lookup;
+    struct queue_client *queue;
+    struct dns *dns;
+};
+extern struct smtpd_env smtpd_env;
+
+enum smtpd_service { SMTPD_MX, SMTPD_SUBMISSION, SMTPD_SUBMISSIONS, SMTPD_SERVICES };
+
+/* One listener's configuration, worked out; counted: sessions keep the one they began with. */
+struct smtpd_cfg {
+    unsigned refs;
+    enum smtpd_service service;
+    struct conf *conf; /* the listener's view */
+    struct smtp_server_limits limits;
+    struct smtp_addr_rules rules;
+    struct netlist mynetworks, lf_exclusions;
+    struct domlist mydestination, alias_domains, mailbox_domains, relay_domains;
+    struct restrict_list lists[RESTRICT_LISTS];
+    bool relay_first;
+    bool has_tls, must_tls, is_wrapper, sasl_enable;
+    bool add_headers_auth, add_headers_local, add_headers_mynetworks;
+    unsigned discard; /* DISCARD_* */
+    const char *ident; /* log: "postfix/smtpd", "postfix/submission/smtpd" */
+    char *ident_mem, *cleanup_ident;
+};
+/* ERR_CONFIG with the parameter's name. */
+int smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out, struct err *e);
+struct smtpd_cfg *smtpd_cfg_ref(struct smtpd_cfg *c);
+void smtpd_cfg_unref(struct smtpd_cfg **c);
+
+/* An accepted recipient. */
+struct smtpd_rcpt {
+    struct smtpd_rcpt *next;
+    struct slice addr;  /* internal, as given */
+    struct slice orcpt; /* ORCPT, or "rfc822;" and the address as given */
+    unsigned notify;
+};
+
+/* What is known about an address of the transaction; computed once, on need. */
+enum addr_class { CLASS_UNKNOWN, CLASS_LOCAL, CLASS_ALIAS, CLASS_VIRTUAL, CLASS_RELAY, CLASS_OTHER };
+struct addr_info {
+    struct slice given;  /* internal, as given */
+    struct smtp_resolved to;
+    enum addr_class cls;
+};
+
+struct content;
+struct expansion;
+
+/* From MAIL to the end of the message. */
+struct smtpd_tx {
+    struct arena mem;
+    struct addr_info sender;
+    struct smtp_mail_params params;
+    struct smtpd_rcpt *first, **end;
+    size_t n_rcpts;
+    unsigned overshoot;
+    int64_t began_unix_s;
+    char id[QUEUE_ID_OCTETS]; /* "" until the first recipient */
+    struct expansion *expansion;
+    struct content *content;  /* once DATA or BDAT has begun */
+    uint64_t size_octets;     /* of content, as lines */
+    bool in_bdat, bdat_last, too_big;
+    char *deferral; /* of the sender stage where restrictions are not delayed */
+};
+
+struct smtpd_sess {
+    struct smtp_sess smtp; /* first */
+    struct smtpd_cfg *cfg;
+    struct addr peer;
+    uint16_t port;
+    char *name;   /* verified host name, "unknown" */
+    char *reverse_name;
+    char *namaddr; /* "name[addr]" */
+    char *helo;   /* NULL before */
+    char *new_helo; /* being checked */
+    char *sasl_user, *sasl_method;
+    char sasl_try[24]; /* mechanism of the exchange under way */
+    struct smtpd_tx *tx;
+    char *access_denied;
+    struct check *check; /* restrictions being evaluated */
+    struct rcpt_ask *rcpt_ask;
+    void (*on_peer)(struct smtpd_sess *s);
+    struct list link; /* all sessions */
+    struct slice vrfy_text;
+    bool is_esmtp, is_greeted;
+    bool bdat_failed; /* chunks are skipped until the last one or RSET (RFC 3030 §2) */
+    bool skip_last;   /* the chunk being skipped is the last one */
+    const char *skip_reply; /* set while a chunk is skipped; "": the one that counts octets */
+    uint64_t chunk_octets;  /* of the chunk under way */
+};
+
+static inline struct smtpd_sess *
+smtpd_of(struct smtp_sess *s)
+{
+    return (struct smtpd_sess *)s;
+}
+static inline const char *
+smtpd_queue_id(const struct smtpd_sess *s)
+{
+    return s->tx && s->tx->id[0] ? s->tx->id : "NOQUEUE";
+}
+
+enum {
+    DISCARD_PIPELINING = 1,
+    DISCARD_SIZE = 2,
+    DISCARD_VRFY = 4,
+    DISCARD_ETRN = 8,
+    DISCARD_STARTTLS = 16,
+    DISCARD_AUTH = 32,
+    DISCARD_ENHANCED = 64,
+    DISCARD_8BITMIME = 128,
+    DISCARD_DSN = 256,
+    DISCARD_UTF8 = 512,
+    DISCARD_CHUNKING = 1024
+};
+
+/* smtpd_session.c */
+void smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer);
+size_t smtpd_sessions(void);
+void smtpd_drain_all(void);
+int smtpd_set_conf(const struct conf *c, struct err *e); /* new sessions use it */
+int smtpd_set_tls(struct slice chain, struct slice key, struct err *e);
+struct tls_ctx *smtpd_tls_ctx(const struct smtpd_sess *s);
+void smtpd_tx_free(struct smtpd_sess *s);
+/* "reject: RCPT from name[addr]: TEXT; from=<> to=<> proto=ESMTP helo=<>". rcpt p NULL: none. */
+void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender, struct slice rcpt);
+void smtpd_clear_helo(struct smtpd_sess *s);
+void smtpd_secured(struct smtp_sess *s);
+void smtpd_closed(struct smtp_sess *s, enum conn_end end, const struct err *why);
+
+/* smtpd_cmd.c, smtpd_mail.c, smtpd_body.c: the table's functions */
+extern const struct smtp_server_def smtpd_def;
+void smtpd_cmd_helo(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_ehlo(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_mail(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_rcpt(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_vrfy(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_data(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_bdat(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_auth(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_body(struct smtp_sess *s, struct slice octets);
+void smtpd_body_end(struct smtp_sess *s);
+void smtpd_chunk_end(struct smtp_sess *s);
+/* Drop the octets of a BDAT that is not allowed, then reply. False: it says no size. */
+bool smtpd_skip_bdat(struct smtpd_sess *s, const struct smtp_words *w, const char *reply);
+size_t smtpd_backlog(struct smtp_sess *s);
+bool smtpd_sasl_is_active(const struct smtpd_sess *s);
+/* Mechanisms of this session, "PLAIN LOGIN", into out; and whether one is among them. */
+void smtpd_sasl_mechs(const struct smtpd_sess *s, struct buf *out);
+bool smtpd_is_in_tx(const struct smtpd_sess *s);
+
+/* peer.c: find name and reverse name, then done. */
+void smtpd_find_peer_name(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s));
+
+#endif

@@ -1,0 +1,353 @@
+/* smtpd/smtpd_body.c - DATA and BDAT: RFC 5321 §4.1.1.4, RFC 3030. 250 is said when the queue has the message on disk,
+ * and not before. */
+#include "smtpd/content.h"
+#include "smtpd/expand.h"
+#include "smtpd/smtpd.h"
+
+#include "base/log.h"
+
+static void
+refuse(struct smtpd_sess *s, const char *reply)
+{
+    smtp_reply(&s->smtp, "%s", reply);
+    smtp_sess_done(&s->smtp, false);
+}
+
+/* The transaction is over, one way or the other. */
+static void
+end_message(struct smtpd_sess *s, bool good)
+{
+    bool is_partial = s->tx && s->tx->in_bdat && !s->tx->bdat_last;
+
+    smtpd_tx_free(s);
+    s->bdat_failed = is_partial && !good;
+    smtp_sess_done(&s->smtp, good);
+}
+
+static void
+fail_message(struct smtpd_sess *s, const char *reply)
+{
+    smtp_reply(&s->smtp, "%s", reply);
+    end_message(s, false);
+}
+
+/* ---- content ---- */
+
+void
+smtpd_body(struct smtp_sess *smtp, struct slice octets)
+{
+    struct smtpd_sess *s = smtpd_of(smtp);
+    struct smtpd_tx *tx = s->tx;
+
+    tx->size_octets += octets.n;
+    if (tx->too_big)
+        return;
+    if (s->cfg->conf->message_size_limit && tx->size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
+        tx->too_big = true;
+        log_event(LOG_LV_WARN, s->cfg->ident, "msg.too_big", LOG_F(LF_Z("qid", tx->id)),
+                  "%s: queue file size limit exceeded", tx->id);
+        content_free(&tx->content);
+        return;
+    }
+    content_write(tx->content, octets);
+}
+
+size_t
+smtpd_backlog(struct smtp_sess *smtp)
+{
+    const struct smtpd_tx *tx = smtpd_of(smtp)->tx;
+
+    return tx && tx->content ? content_backlog(tx->content) : 0;
+}
+
+/* ---- the end of data ---- */
+
+static void
+on_commit(uint64_t id, int rc, const struct err *e)
+{
+    struct smtp_sess *smtp = id_get(id);
+    struct smtpd_sess *s;
+
+    if (smtp == NULL)
+        return; /* the client is gone; the message is the queue's */
+    s = smtpd_of(smtp);
+    if (rc) {
+        log_event(LOG_LV_WARN, s->cfg->ident, "queue.refused", LOG_F(LF_Z("qid", s->tx->id), LF_Z("why", e->msg)),
+                  "%s: queue file write error: %s", s->tx->id, e->msg);
+        fail_message(s, err_is_full(e) ? "452 4.3.1 Insufficient system storage"
+                                       : "451 4.3.0 Error: queue file write error");
+        return;
+    }
+    smtp_sess_forgive(smtp);
+    if (s->tx->in_bdat)
+        smtp_reply(smtp, "250 2.0.0 Ok: %llu bytes queued as %s", (unsigned long long)s->tx->size_octets, s->tx->id);
+    else
+        smtp_reply(smtp, "250 2.0.0 Ok: queued as %s", s->tx->id);
+    end_message(s, true);
+}
+
+static void
+commit(struct smtpd_sess *s, const struct queue_rcpt *rcpts, size_t n)
+{
+    struct smtpd_tx *tx = s->tx;
+    struct queue_env env = { .rcpts = rcpts, .n_rcpts = n };
+    char ip[ADDR_TEXT_OCTETS];
+
+    memcpy(env.id, tx->id, sizeof(env.id));
+    env.sender = smtp_addr_rewrite(&s->cfg->rules, tx->sender.given, &tx->mem);
+    env.ret = tx->params.ret == SMTP_RET_FULL ? RET_FULL : tx->params.ret == SMTP_RET_HDRS ? RET_HDRS : RET_NONE;
+    env.envid = tx->params.envid;
+    env.is_8bit = tx->params.body == SMTP_BODY_8BITMIME;
+    env.is_utf8 = tx->params.is_utf8;
+    env.client_name = sl_z(s->name);
+    env.client_ip = sl_z(addr_ip_text(&s->peer, ip));
+    env.helo = sl_z(s->helo);
+    env.sasl_user = sl_z(s->sasl_user);
+    env.protocol = s->is_esmtp ? SL("ESMTP") : SL("SMTP");
+    queue_put_commit(content_take_put(&tx->content), &env, on_commit, s->smtp.id);
+}
+
+static void
+on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n)
+{
+    if (rc == EXPAND_TEMP)
+        fail_message(s, "451 4.3.0 Error: queue file write error");
+    else if (rc == EXPAND_LOOP)
+        fail_message(s, "451 4.6.0 Alias expansion error");
+    else
+        commit(s, rcpts, n);
+}
+
+static void
+on_end_of_data_restricted(struct smtpd_sess *s, const char *reply)
+{
+    if (reply)
+        fail_message(s, reply);
+    else
+        expand_recipients(s, on_expanded);
+}
+
+/* All content is here: the one step that looks at the message as a whole. */
+static void
+end_of_data(struct smtpd_sess *s)
+{
+    struct smtpd_tx *tx = s->tx;
+    struct restrict_subject about = { .helo = s->helo, .sender = tx->sender.given, .recipient = sl_n(NULL, 0) };
+    const struct conf *conf = s->cfg->conf;
+
+    s->smtp.where = "END-OF-MESSAGE";
+    if (tx->too_big) {
+        fail_message(s, "552 5.3.4 Error: message file too big");
+        return;
+    }
+    if (s->smtp.data.has_bare_lf && !strcmp(conf->smtpd_forbid_bare_newline, "reject") &&
+        !netlist_match(&s->cfg->lf_exclusions, &s->peer)) {
+        smtp_reply(&s->smtp, "%d 5.5.2 %s Error: bare <LF> received", (int)conf->smtpd_forbid_bare_newline_reject_code,
+                   conf->myhostname);
+        end_message(s, false);
+        return;
+    }
+    content_end(tx->content);
+    if (content_has_looped(tx->content)) {
+        fail_message(s, "554 5.4.0 Error: too many hops");
+        return;
+    }
+    if (tx->n_rcpts == 1)
+        about.recipient = tx->first->addr;
+    restrict_run(s, STAGE_END_OF_DATA, &about, on_end_of_data_restricted);
+}
+
+void
+smtpd_body_end(struct smtp_sess *smtp)
+{
+    end_of_data(smtpd_of(smtp));
+}
+
+/* ---- DATA ---- */
+
+/* LF.LF ends a message only where the operator lets it. */
+static bool
+lf_ends(const struct smtpd_sess *s)
+{
+    const char *how = s->cfg->conf->smtpd_forbid_bare_newline;
+
+    return !strcmp(how, "no") || netlist_match(&s->cfg->lf_exclusions, &s->peer);
+}
+
+static void
+start_content(struct smtpd_sess *s)
+{
+    s->tx->content = content_new(s);
+    smtp_sess_start_message(&s->smtp, lf_ends(s));
+}
+
+static void
+data_restricted(struct smtpd_sess *s, const char *reply)
+{
+    if (reply) {
+        refuse(s, reply);
+        return;
+    }
+    start_content(s);
+    smtp_reply(&s->smtp, "354 End data with <CR><LF>.<CR><LF>");
+    s->smtp.where = "DATA content";
+    smtp_sess_read_data(&s->smtp);
+}
+
+static void
+check_data(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, const char *reply))
+{
+    struct restrict_subject about = { .helo = s->helo, .sender = s->tx->sender.given, .recipient = sl_n(NULL, 0) };
+
+    if (s->tx->n_rcpts == 1)
+        about.recipient = s->tx->first->addr;
+    restrict_run(s, STAGE_DATA, &about, done);
+}
+
+void
+smtpd_cmd_data(struct smtp_sess *smtp, const struct smtp_words *w)
+{
+    struct smtpd_sess *s = smtpd_of(smtp);
+
+    if (s->bdat_failed || (s->tx && s->tx->in_bdat))
+        refuse(s, "503 5.5.1 Error: DATA after BDAT");
+    else if (s->tx == NULL)
+        refuse(s, "503 5.5.1 Error: need RCPT command");
+    else if (s->tx->n_rcpts == 0)
+        refuse(s, "554 5.5.1 Error: no valid recipients");
+    else if (w->n != 1)
+        refuse(s, "501 5.5.4 Syntax: DATA");
+    else
+        check_data(s, data_restricted);
+}
+
+/* ---- BDAT ---- */
+
+/* A chunk whose octets are dropped; then the reply. Past one and a half times the limit the client is not worth it. */
+static void
+skip_chunk(struct smtpd_sess *s, uint64_t octets, bool is_last, const char *reply)
+{
+    uint64_t limit = (uint64_t)s->cfg->conf->message_size_limit;
+    uint64_t had = s->tx ? s->tx->size_octets : 0;
+
+    s->skip_reply = reply;
+    s->skip_last = is_last;
+    if (limit && (octets > limit + limit / 2 || had + octets > limit + limit / 2)) {
+        smtp_reply(&s->smtp, "%s", reply);
+        smtp_sess_end(&s->smtp, SMTP_END_FORBIDDEN);
+        smtp_sess_done(&s->smtp, false);
+        return;
+    }
+    if (s->tx)
+        s->tx->size_octets += octets;
+    smtp_sess_skip_chunk(&s->smtp, octets);
+}
+
+static void
+chunk_skipped(struct smtpd_sess *s)
+{
+    const char *reply = s->skip_reply;
+
+    s->skip_reply = NULL;
+    if (reply[0])
+        smtp_reply(&s->smtp, "%s", reply);
+    else
+        smtp_reply(&s->smtp, "551 5.0.0 Discarded %llu bytes after earlier error", (unsigned long long)s->chunk_octets);
+    s->bdat_failed = !s->skip_last;
+    if (s->skip_last)
+        smtpd_tx_free(s);
+    smtp_sess_done(&s->smtp, false);
+}
+
+void
+smtpd_chunk_end(struct smtp_sess *smtp)
+{
+    struct smtpd_sess *s = smtpd_of(smtp);
+
+    if (s->skip_reply) {
+        chunk_skipped(s);
+        return;
+    }
+    if (s->tx->bdat_last) {
+        smtp_sess_finish_chunks(smtp);
+        end_of_data(s);
+    } else if (s->tx->too_big) {
+        fail_message(s, "552 5.3.4 Error: message file too big");
+    } else {
+        smtp_reply(smtp, "250 2.0.0 Ok: %llu bytes", (unsigned long long)s->chunk_octets);
+        smtp_sess_done(smtp, true);
+    }
+}
+
+static void
+read_chunk(struct smtpd_sess *s)
+{
+    uint64_t limit = (uint64_t)s->cfg->conf->message_size_limit;
+
+    if (limit && (s->chunk_octets > limit || s->tx->size_octets > limit - s->chunk_octets)) {
+        log_event(LOG_LV_WARN, s->cfg->ident, "msg.too_big", LOG_F(LF_Z("qid", s->tx->id)),
+                  "%s: BDAT request from %s exceeds message size limit", smtpd_queue_id(s), s->namaddr);
+        skip_chunk(s, s->chunk_octets, s->tx->bdat_last, "552 5.3.4 Chunk exceeds message size limit");
+        return;
+    }
+    if (!s->tx->in_bdat) {
+        s->tx->in_bdat = true;
+        start_content(s);
+    }
+    s->smtp.where = "BDAT content";
+    smtp_sess_read_chunk(&s->smtp, s->chunk_octets);
+}
+
+static void
+bdat_restricted(struct smtpd_sess *s, const char *reply)
+{
+    if (reply) { /* it must outlive the evaluation */
+        reply = arena_dupz(&s->tx->mem, sl_z(reply));
+        skip_chunk(s, s->chunk_octets, s->tx->bdat_last, reply ? reply : "451 4.3.0 Error: out of room");
+    } else {
+        read_chunk(s);
+    }
+}
+
+bool
+smtpd_skip_bdat(struct smtpd_sess *s, const struct smtp_words *w, const char *reply)
+{
+    uint64_t n;
+
+    if (w->n < 2 || !sl_to_u64(w->w[1].s, &n) || n > INT64_MAX)
+        return false;
+    skip_chunk(s, n, true, reply);
+    return true;
+}
+
+void
+smtpd_cmd_bdat(struct smtp_sess *smtp, const struct smtp_words *w)
+{
+    struct smtpd_sess *s = smtpd_of(smtp);
+    bool is_last = w->n == 3;
+    uint64_t n = 0;
+
+    if (w->n < 2 || w->n > 3 || !sl_to_u64(w->w[1].s, &n) || n > INT64_MAX ||
+        (is_last && !sl_ieq(w->w[2].s, SL("LAST")))) {
+        log_event(LOG_LV_WARN, s->cfg->ident, "bdat.bad", LOG_NONE, "%s: malformed BDAT command syntax from %s",
+                  smtpd_queue_id(s), s->namaddr);
+        refuse(s, "521 5.5.4 Syntax: BDAT count [LAST]"); /* what follows is content: hang up */
+        return;
+    }
+    s->chunk_octets = n;
+    if (n == 0 && !is_last)
+        skip_chunk(s, 0, false, "551 5.7.1 Null BDAT request");
+    else if (s->bdat_failed)
+        skip_chunk(s, n, is_last, "");
+    else if (s->tx == NULL)
+        skip_chunk(s, n, is_last, "503 5.5.1 Error: need RCPT command");
+    else if (s->tx->n_rcpts == 0)
+        skip_chunk(s, n, is_last, "554 5.5.1 Error: no valid recipients");
+    else {
+        s->tx->bdat_last = is_last;
+        if (s->tx->in_bdat)
+            read_chunk(s);
+        else
+            check_data(s, bdat_restricted);
+    }
+}

@@ -1,0 +1,73 @@
+/* smtpd/smtpd_main.c - the SMTP server: ports 25, 587 and 465. */
+#include "smtpd/smtpd.h"
+
+#include "base/log.h"
+#include "core/daemon.h"
+
+static int
+init(struct err *e)
+{
+    const struct conf *c = daemon_conf();
+    char path[256], incoming[256];
+
+    smtpd_env.auth = auth_client_new(daemon_socket_path(c, c->smtpd_sasl_path, path, sizeof(path)));
+    smtpd_env.lookup = lookup_client_new(daemon_socket_path(c, "private/lookup", path, sizeof(path)));
+    smtpd_env.queue = queue_client_new(daemon_socket_path(c, "private/queue", path, sizeof(path)),
+                                       daemon_socket_path(c, "incoming", incoming, sizeof(incoming)));
+    if (dns_new(&c->dns_resolvers, &smtpd_env.dns, e))
+        return -1;
+    if (c->smtpd_sasl_auth_enable)
+        auth_client_connect(smtpd_env.auth);
+    return smtpd_set_conf(c, e);
+}
+
+static void
+on_accept(struct slice service, int fd, const struct addr *peer)
+{
+    enum smtpd_service s = SMTPD_MX;
+
+    if (sl_eqz(service, "submission"))
+        s = SMTPD_SUBMISSION;
+    else if (sl_eqz(service, "submissions"))
+        s = SMTPD_SUBMISSIONS;
+    smtpd_accept(s, fd, peer);
+}
+
+static void
+reload(void)
+{
+    struct err e = { 0 };
+
+    if (smtpd_set_conf(daemon_conf(), &e))
+        log_error("conf.refused", LOG_F(LF_Z("why", e.msg)), "new configuration is not used: %s", e.msg);
+}
+
+static int
+on_tls(struct slice name, struct slice chain, struct slice key, struct err *e)
+{
+    (void)name;
+    return smtpd_set_tls(chain, key, e);
+}
+
+static bool
+is_idle(void)
+{
+    return smtpd_sessions() == 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct daemon_def def = {
+        .name = "smtpd",
+        .log_ident = "postfix/smtpd",
+        .init = init,
+        .accept = on_accept,
+        .reload = reload,
+        .tls = on_tls,
+        .is_idle = is_idle,
+        .drain = smtpd_drain_all,
+    };
+
+    return daemon_main(argc, argv, &def);
+}

@@ -1,0 +1,197 @@
+/* smtpd/verbs.c - restriction verbs that need no table: client, HELO, and who asks. Names, texts and codes as in
+ * Postfix's postconf(5). */
+#include "smtpd/check.h"
+
+#include "proto/hostname.h"
+
+static const char *
+namaddr(const struct check *c)
+{
+    return c->s->namaddr;
+}
+
+struct slice
+check_reply_name(const struct check *c)
+{
+    if (!strcmp(c->reply_class, CLASS_TEXT_SENDER))
+        return c->about.sender;
+    if (!strcmp(c->reply_class, CLASS_TEXT_RECIPIENT))
+        return c->about.recipient;
+    if (!strcmp(c->reply_class, CLASS_TEXT_HELO))
+        return sl_z(c->about.helo);
+    if (!strcmp(c->reply_class, "Etrn command"))
+        return c->about.etrn;
+    if (!strcmp(c->reply_class, "Data command"))
+        return SL("DATA");
+    if (!strcmp(c->reply_class, "End-of-data"))
+        return SL("END-OF-MESSAGE");
+    return sl_z(namaddr(c));
+}
+
+void
+verb_permit(struct check *c)
+{
+    check_done(c, VERDICT_PERMIT);
+}
+
+void
+verb_reject(struct check *c)
+{
+    check_refuse(c, c->s->cfg->conf->reject_code, "5.7.1", "<%.*s>: %s rejected: Access denied",
+                 SL_ARG(check_reply_name(c)), c->reply_class);
+}
+
+void
+verb_defer(struct check *c)
+{
+    check_refuse(c, c->s->cfg->conf->defer_code, "4.3.2", "<%.*s>: %s rejected: Try again later",
+                 SL_ARG(check_reply_name(c)), c->reply_class);
+}
+
+void
+verb_permit_mynetworks(struct check *c)
+{
+    check_done(c, netlist_match(&c->s->cfg->mynetworks, &c->s->peer) ? VERDICT_PERMIT : VERDICT_DUNNO);
+}
+
+void
+verb_permit_sasl_authenticated(struct check *c)
+{
+    bool is_known = c->s->sasl_user && !sl_ieqz(sl_z(c->s->sasl_method), "ANONYMOUS");
+
+    check_done(c, is_known ? VERDICT_PERMIT : VERDICT_DUNNO);
+}
+
+void
+verb_permit_inet_interfaces(struct check *c)
+{
+    struct addr self;
+    bool is_ours = addr_of_self(conn_fd(c->s->smtp.conn), &self) == 0 && addr_same_ip(&self, &c->s->peer);
+
+    check_done(c, is_ours ? VERDICT_PERMIT : VERDICT_DUNNO);
+}
+
+void
+verb_reject_plaintext_session(struct check *c)
+{
+    if (smtp_sess_is_tls(&c->s->smtp))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, 450, "4.7.1", "Session encryption is required");
+}
+
+void
+verb_reject_unknown_client_hostname(struct check *c)
+{
+    if (strcmp(c->s->name, "unknown"))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->s->cfg->conf->unknown_client_reject_code, "4.7.1",
+                     "Client host rejected: cannot find your hostname, %s", c->s->namaddr + sizeof("unknown") - 1);
+}
+
+void
+verb_reject_unknown_reverse_client_hostname(struct check *c)
+{
+    if (c->s->reverse_name && strcmp(c->s->reverse_name, "unknown"))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->s->cfg->conf->unknown_client_reject_code, "4.7.1",
+                     "Client host rejected: cannot find your reverse hostname, %s",
+                     c->s->namaddr + sizeof("unknown") - 1);
+}
+
+void
+verb_reject_multi_recipient_bounce(struct check *c)
+{
+    bool is_bounce = c->about.sender.p && c->about.sender.n == 0;
+
+    if (is_bounce && c->s->tx && c->s->tx->n_rcpts > (c->stage == STAGE_RCPT ? 0u : 1u))
+        check_refuse(c, 550, "5.5.3", "<%.*s>: %s rejected: Multi-recipient bounce", SL_ARG(check_reply_name(c)),
+                     c->reply_class);
+    else
+        check_done(c, VERDICT_DUNNO);
+}
+
+/* ---- HELO ---- */
+
+/* A literal is looked at as such by both HELO verbs. */
+static bool
+refuse_bad_literal(struct check *c)
+{
+    struct slice helo = sl_z(c->about.helo), ip = helo;
+
+    if (!sl_starts(helo, '['))
+        return false;
+    if (helo.n > 2 && sl_ends(helo, ']'))
+        ip = sl_n(helo.p + 1, helo.n - 2);
+    if (hostname_is_literal_addr(ip))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->s->cfg->conf->invalid_hostname_reject_code, "5.5.2", "<%s>: %s rejected: invalid ip address",
+                     c->about.helo, CLASS_TEXT_HELO);
+    return true;
+}
+
+void
+verb_reject_invalid_helo_hostname(struct check *c)
+{
+    struct slice name = hostname_trim_dot(sl_z(c->about.helo));
+
+    if (refuse_bad_literal(c))
+        return;
+    if (hostname_is_valid(name) || hostname_is_ipv4(name) || hostname_is_ipv6(name))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->s->cfg->conf->invalid_hostname_reject_code, "5.5.2", "<%s>: %s rejected: Invalid name",
+                     c->about.helo, CLASS_TEXT_HELO);
+}
+
+static bool
+is_fqdn(const struct check *c, struct slice name)
+{
+    bool with_utf8 = c->s->tx && c->s->tx->params.is_utf8;
+
+    name = hostname_trim_dot(name);
+    return (with_utf8 ? hostname_is_valid_utf8(name) : hostname_is_valid(name)) &&
+           sl_find_char(name, '.') != SL_NPOS;
+}
+
+void
+verb_reject_non_fqdn_helo_hostname(struct check *c)
+{
+    if (refuse_bad_literal(c))
+        return;
+    if (is_fqdn(c, sl_z(c->about.helo)))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->s->cfg->conf->non_fqdn_reject_code, "5.5.2",
+                     "<%s>: %s rejected: need fully-qualified hostname", c->about.helo, CLASS_TEXT_HELO);
+}
+
+/* ---- addresses as they were given ---- */
+
+static void
+non_fqdn_address(struct check *c, struct slice addr, const char *reply_class)
+{
+    struct slice local, domain;
+
+    smtp_addr_split(addr, &local, &domain);
+    if ((sl_starts(domain, '[') && sl_ends(domain, ']')) || is_fqdn(c, domain))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->s->cfg->conf->non_fqdn_reject_code, "4.5.2",
+                     "<%.*s>: %s rejected: need fully-qualified address", SL_ARG(addr), reply_class);
+}
+
+void
+verb_reject_non_fqdn_sender(struct check *c)
+{
+    non_fqdn_address(c, c->about.sender, CLASS_TEXT_SENDER);
+}
+
+void
+verb_reject_non_fqdn_recipient(struct check *c)
+{
+    non_fqdn_address(c, c->about.recipient, CLASS_TEXT_RECIPIENT);
+}

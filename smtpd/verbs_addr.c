@@ -1,0 +1,306 @@
+/* smtpd/verbs_addr.c - restriction verbs about where an address leads: classes of domains, lists of users, DNS. */
+#include "smtpd/check.h"
+
+static const char *
+class_text(const struct check *c)
+{
+    return c->is_sender ? CLASS_TEXT_SENDER : CLASS_TEXT_RECIPIENT;
+}
+
+static void
+lookup_failed(struct check *c)
+{
+    check_refuse(c, 451, "4.3.0", "<%.*s>: Temporary lookup failure", SL_ARG(c->addr->given));
+}
+
+/* ---- the route and class of the sender or the recipient, worked out once an evaluation ---- */
+
+static void
+on_class(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+    void (*const *then)(struct check *) = arg;
+
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP)
+        lookup_failed(c);
+    else
+        (*then)(c);
+}
+
+static void
+on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP) {
+        lookup_failed(c);
+        return;
+    }
+    if (f == FOUND_NO) /* bad addresses do not come this far; an odd one is nobody's */
+        c->addr->cls = CLASS_OTHER;
+    find_class(s, c->addr, on_class, arg);
+}
+
+/* then must be a static pointer to the function that goes on. */
+static void
+with_class(struct check *c, bool is_sender, void (*const *then)(struct check *))
+{
+    c->is_sender = is_sender;
+    c->addr = is_sender ? &c->sender : &c->rcpt;
+    c->addr->given = is_sender ? c->about.sender : c->about.recipient;
+    if (is_sender && c->s->tx && sl_eq(c->s->tx->sender.given, c->about.sender))
+        c->addr = &c->s->tx->sender; /* known for the whole transaction */
+    if (c->addr->to.addr.n)
+        find_class(c->s, c->addr, on_class, (void *)(uintptr_t)then);
+    else
+        find_route(c->s, c->addr, &c->s->smtp.cmd, on_route, (void *)(uintptr_t)then);
+}
+
+/* ---- relaying ---- */
+
+/* Where the recipient leads is here, and no way further on is hidden in its local part. */
+static bool
+is_auth_destination(const struct check *c)
+{
+    if (c->addr->to.is_routed)
+        return false;
+    return c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS || c->addr->cls == CLASS_VIRTUAL ||
+           c->addr->cls == CLASS_RELAY;
+}
+
+static void
+unauth_destination(struct check *c)
+{
+    if (is_auth_destination(c))
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_refuse(c, c->code, c->esc, "<%.*s>: Relay access denied", SL_ARG(c->about.recipient));
+}
+static void (*const then_unauth)(struct check *) = unauth_destination;
+
+void
+verb_reject_unauth_destination(struct check *c)
+{
+    c->code = c->s->cfg->conf->relay_domains_reject_code;
+    c->esc = "5.7.1";
+    with_class(c, false, &then_unauth);
+}
+
+void
+verb_defer_unauth_destination(struct check *c)
+{
+    c->code = c->s->cfg->conf->relay_domains_reject_code - 100;
+    c->esc = "4.7.1";
+    with_class(c, false, &then_unauth);
+}
+
+static void
+auth_destination(struct check *c)
+{
+    check_done(c, is_auth_destination(c) ? VERDICT_PERMIT : VERDICT_DUNNO);
+}
+static void (*const then_auth)(struct check *) = auth_destination;
+
+void
+verb_permit_auth_destination(struct check *c)
+{
+    with_class(c, false, &then_auth);
+}
+
+/* ---- does the domain exist ---- */
+
+static void
+unknown_domain(struct check *c)
+{
+    check_refuse(c, c->s->cfg->conf->unknown_address_reject_code, c->is_sender ? "4.1.8" : "4.1.2",
+                 "<%.*s>: %s rejected: Domain not found", SL_ARG(c->addr->given), class_text(c));
+}
+
+static void
+domain_tempfail(struct check *c)
+{
+    check_defer_if_permit(c, 450, c->is_sender ? "4.1.8" : "4.1.2", "<%.*s>: %s rejected: Domain not found",
+                          SL_ARG(c->addr->given), class_text(c));
+}
+
+static struct check *
+check_of(uint64_t id)
+{
+    struct smtp_sess *s = id_get(id);
+
+    return s ? smtpd_of(s)->check : NULL;
+}
+
+static void
+on_address(uint64_t id, const struct dns_answer *a)
+{
+    struct check *c = check_of(id);
+
+    if (c == NULL)
+        return;
+    if (a->rc == DNS_OK)
+        check_done(c, VERDICT_DUNNO);
+    else if (a->rc == DNS_TEMP)
+        domain_tempfail(c);
+    else
+        unknown_domain(c);
+}
+
+static void
+on_mx(uint64_t id, const struct dns_answer *a)
+{
+    struct check *c = check_of(id);
+
+    if (c == NULL)
+        return;
+    if (a->rc == DNS_OK && a->n == 1 && a->rrs[0].text.n == 0) /* RFC 7505 */
+        check_refuse(c, c->is_sender ? 550 : 556, c->is_sender ? "4.7.27" : "4.1.10",
+                     "<%.*s>: %s rejected: Domain %.*s does not accept mail (nullMX)", SL_ARG(c->addr->given),
+                     class_text(c), SL_ARG(c->addr->to.domain));
+    else if (a->rc == DNS_OK)
+        check_done(c, VERDICT_DUNNO);
+    else if (a->rc == DNS_TEMP)
+        domain_tempfail(c);
+    else
+        dns_addr(smtpd_env.dns, c->addr->to.domain, DNS_WANT_A | DNS_WANT_AAAA, on_address, id);
+}
+
+static void
+unknown_address(struct check *c)
+{
+    bool is_final = c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS || c->addr->cls == CLASS_VIRTUAL;
+
+    if (is_final || sl_starts(c->addr->to.domain, '['))
+        check_done(c, VERDICT_DUNNO);
+    else
+        dns_mx(smtpd_env.dns, c->addr->to.domain, on_mx, c->s->smtp.id);
+}
+static void (*const then_unknown)(struct check *) = unknown_address;
+
+void
+verb_reject_unknown_sender_domain(struct check *c)
+{
+    with_class(c, true, &then_unknown);
+}
+
+void
+verb_reject_unknown_recipient_domain(struct check *c)
+{
+    with_class(c, false, &then_unknown);
+}
+
+/* ---- is the user listed ---- */
+
+static void
+user_unknown(struct check *c, int64_t code, const char *table)
+{
+    bool with_table = c->s->cfg->conf->show_user_unknown_table_name;
+
+    check_refuse(c, code, c->is_sender ? "5.1.0" : "5.1.1", "<%.*s>: %s rejected: User unknown%s%s",
+                 SL_ARG(c->addr->given), class_text(c), with_table ? " in " : "", with_table ? table : "");
+}
+
+static void
+on_users(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+    const struct conf *conf = s->cfg->conf;
+
+    (void)arg;
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP)
+        lookup_failed(c);
+    else if (f == FOUND_YES)
+        check_done(c, VERDICT_DUNNO);
+    else if (c->addr->cls == CLASS_LOCAL)
+        user_unknown(c, conf->unknown_local_recipient_reject_code, "local recipient table");
+    else if (c->addr->cls == CLASS_VIRTUAL)
+        user_unknown(c, conf->unknown_virtual_mailbox_reject_code, "virtual mailbox table");
+    else
+        user_unknown(c, conf->unknown_relay_recipient_reject_code, "relay recipient table");
+}
+
+/* Names that a local system always has. */
+static bool
+is_system_name(struct slice local)
+{
+    return sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) || sl_ieq(local, SL("double-bounce"));
+}
+
+static void
+on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+    const struct conf *conf = s->cfg->conf;
+    struct slice local, domain;
+
+    (void)arg;
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP) {
+        lookup_failed(c);
+        return;
+    }
+    if (f == FOUND_YES) {
+        check_done(c, VERDICT_DUNNO);
+        return;
+    }
+    smtp_addr_split(c->addr->to.addr, &local, &domain);
+    if (c->addr->cls == CLASS_ALIAS)
+        user_unknown(c, conf->unknown_virtual_alias_reject_code, "virtual alias table");
+    else if (c->addr->cls == CLASS_LOCAL && conf->local_recipient_maps.n && !is_system_name(local))
+        find_addr(s, "local_recipient_maps", c->addr->to.addr, true, on_users, NULL);
+    else if (c->addr->cls == CLASS_VIRTUAL && conf->virtual_mailbox_maps.n)
+        find_addr(s, "virtual_mailbox_maps", c->addr->to.addr, false, on_users, NULL);
+    else if (c->addr->cls == CLASS_RELAY && conf->relay_recipient_maps.n)
+        find_addr(s, "relay_recipient_maps", c->addr->to.addr, false, on_users, NULL);
+    else
+        check_done(c, VERDICT_DUNNO);
+}
+
+static void
+unlisted(struct check *c)
+{
+    if (c->s->cfg->conf->virtual_alias_maps.n)
+        find_addr(c->s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias, NULL);
+    else
+        on_alias(c->s, NULL, FOUND_NO, SL(""), SL(""));
+}
+static void (*const then_unlisted)(struct check *) = unlisted;
+
+void
+check_unlisted_recipient(struct check *c)
+{
+    c->rcpt_listed = true;
+    with_class(c, false, &then_unlisted);
+}
+
+void
+check_unlisted_sender(struct check *c)
+{
+    c->sender_listed = true;
+    with_class(c, true, &then_unlisted);
+}
+
+void
+verb_reject_unlisted_recipient(struct check *c)
+{
+    if (c->rcpt_listed)
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_unlisted_recipient(c);
+}
+
+void
+verb_reject_unlisted_sender(struct check *c)
+{
+    if (c->sender_listed)
+        check_done(c, VERDICT_DUNNO);
+    else
+        check_unlisted_sender(c);
+}
