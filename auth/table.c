@@ -208,14 +208,15 @@ list_has(const struct conf_list *l, struct slice text)
     return false;
 }
 
-/* text is "type:arg", already known to be one that main.cf names. NULL: e. */
-static struct table *
-open_table(struct table_set *s, struct slice text, struct err *e)
+struct table *
+table_set_open(struct table_set *s, struct slice text, struct table **half, struct err *e)
 {
     struct table *t = map_get(s->tables, text);
     struct slice arg;
     const struct table_type *type;
 
+    if (half)
+        *half = NULL;
     if (t && t->is_open)
         return t;
     type = table_type_of(text, &arg);
@@ -231,9 +232,12 @@ open_table(struct table_set *s, struct slice text, struct err *e)
         t->is_aliases = list_has(&s->conf->alias_maps, text) || list_has(&s->conf->alias_database, text);
         map_set(s->tables, text, t);
     }
-    if (type->open(t, e) < 0) {
+    if (t->state) /* what is left of an earlier try */
         type->close(t);
-        t->state = NULL;
+    t->state = NULL;
+    if (half)
+        *half = t;
+    if (type->open(t, e) < 0) {
         s->has_failed = true;
         return NULL;
     }
@@ -244,7 +248,7 @@ open_table(struct table_set *s, struct slice text, struct err *e)
 static enum table_rc
 lookup_table(struct table_set *s, struct slice text, struct slice key, struct buf *value, struct err *e)
 {
-    struct table *t = open_table(s, text, e);
+    struct table *t = table_set_open(s, text, NULL, e);
     enum table_rc rc;
 
     buf_reset(value);

@@ -25,6 +25,8 @@ bool table_set_poll(struct table_set *s);
 /* name: a parameter ("virtual_mailbox_maps") or a table as main.cf writes it ("hash:/etc/aliases").
  * A parameter that is a list of domains also matches plain names and "/file" and "!not" patterns. */
 enum table_rc table_set_lookup(struct table_set *s, struct slice name, struct slice key, struct buf *value, struct err *e);
+/* Open one table, for checks: NULL with e; *half (may be NULL) is then what there is of it, or NULL. */
+struct table *table_set_open(struct table_set *s, struct slice text, struct table **half, struct err *e);
 /* users_database, opened on need; NULL: e. */
 struct users *table_set_users(struct table_set *s, struct err *e);
 

@@ -1,0 +1,233 @@
+/* auth/auth_check.c - see auth_check.h. The rule behind it: mail is not refused because nobody imported the users. */
+#include "auth/auth_check.h"
+
+#include "auth/password.h"
+#include "auth/sasl.h"
+#include "auth/table.h"
+#include "auth/table_sql.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+struct check {
+    const struct conf *c;
+    struct conf_problems *ps;
+    struct table_set *tables;
+    struct map *seen; /* tables told of already */
+    bool has_mysql, has_users;
+};
+
+__attribute__((format(printf, 4, 5))) static void
+tell(struct check *k, bool is_error, const char *param, const char *fmt, ...)
+{
+    struct buf text = { 0 };
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    conf_problem_add(k->ps, is_error, conf_file_of(k->c), conf_line_of(k->c, param), "%s: %s", param, buf_z(&text));
+    buf_free(&text);
+}
+
+/* ---- mysql: ---- */
+
+static const char ways_out[] =
+    "either bring the users here (mysqldump mailserver | postern sql, or postern sql with the statements that made "
+    "them, or postern domain add and postern user add), or leave mail with the server that has them until they are here";
+
+static void
+check_users(struct check *k, const char *param)
+{
+    struct err e = { 0 };
+    struct users *u = table_set_users(k->tables, &e);
+    int has;
+
+    if (k->has_users)
+        return;
+    k->has_users = true; /* told once */
+    if (u == NULL) {
+        tell(k, true, param, "the users' database %s cannot be used: %s: %s", k->c->users_database, e.msg, ways_out);
+        return;
+    }
+    has = users_has_domains(u, &e);
+    if (has < 0)
+        tell(k, true, param, "the users' database: %s: %s", e.msg, ways_out);
+    else if (has == 0)
+        tell(k, true, param, "the users' database %s has no domain in it, so all mail would be refused: %s",
+             k->c->users_database, ways_out);
+}
+
+static void
+check_mysql(struct check *k, const char *param, struct slice text, const struct table *half, const struct err *opened)
+{
+    const struct table_cf *cf = half ? table_mysql_cf(half) : NULL;
+    size_t errors = k->ps->errors;
+    struct slice host;
+
+    k->has_mysql = true;
+    if (cf == NULL) {
+        tell(k, true, param, "%.*s: %s", SL_ARG(text), opened->msg);
+        return;
+    }
+    if (k->c->mysql_tables[0] == '\0' && !table_cf_is_local(cf, &host))
+        tell(k, true, param,
+             "%s names the MySQL server %.*s, but Postern answers mysql: tables from its own database %s: either bring "
+             "the users here (mysqldump -h %.*s mailserver | postern sql) and set mysql_tables = embedded to say so, or "
+             "use another table type for the users that stay there",
+             cf->file.path, SL_ARG(host), k->c->users_database, SL_ARG(host));
+    check_users(k, param);
+    if (opened->kind != ERR_NONE && k->ps->errors == errors && table_set_users(k->tables, &(struct err){ 0 }))
+        tell(k, true, param, "%.*s: %s", SL_ARG(text), opened->msg);
+}
+
+/* ---- every table ---- */
+
+static void
+check_table(struct check *k, const char *param, struct slice text)
+{
+    struct err e = { 0 };
+    struct table *half = NULL;
+    struct slice arg;
+    const struct table_type *type = table_type_of(text, &arg);
+
+    if (map_get(k->seen, text))
+        return;
+    map_set(k->seen, text, k);
+    if (type == NULL)
+        return; /* "check_policy_service inet:..." and the like are no tables: who uses the word checks it */
+    if (table_set_open(k->tables, text, &half, &e))
+        e.kind = ERR_NONE;
+    else
+        half = half && half->state ? half : NULL;
+    if (type == &table_mysql) {
+        check_mysql(k, param, text, half, &e);
+    } else if (e.kind == ERR_NOTFOUND) {
+        tell(k, false, param, "%.*s: %s; look-ups answer \"try again\" until it is there", SL_ARG(text), e.msg);
+    } else if (e.kind != ERR_NONE) {
+        tell(k, true, param, "%.*s: %s", SL_ARG(text), e.msg);
+    }
+}
+
+static void
+check_text(struct check *k, const char *param, struct slice text)
+{
+    struct slice item;
+
+    while (table_take_item(&text, &item)) {
+        if (sl_starts(item, '{') && sl_ends(item, '}') && item.n > 2)
+            check_text(k, param, sl_n(item.p + 1, item.n - 2));
+        else if (table_is_type_text(item))
+            check_table(k, param, item);
+    }
+}
+
+static void
+check_tables(struct check *k)
+{
+    size_t n;
+    const struct conf_param *p = conf_params(&n);
+
+    for (size_t i = 0; i < n; i++)
+        if (!p[i].is_noop)
+            check_text(k, p[i].name, sl_z(conf_user_value(k->c, p[i].name)));
+}
+
+/* ---- postmaster and root ---- */
+
+/* 1 it leads somewhere, 0 nowhere, -1 cannot be said now. */
+static int
+asks(struct check *k, const char *list, struct slice key)
+{
+    struct buf value = { 0 };
+    struct err e;
+    enum table_rc rc = table_set_lookup(k->tables, sl_z(list), key, &value, &e);
+
+    buf_free(&value);
+    return rc == TABLE_FOUND ? 1 : rc == TABLE_NOTFOUND ? 0 : -1;
+}
+
+static int
+any(struct check *k, const char *const *lists, size_t n, struct slice key)
+{
+    int worst = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        int rc = asks(k, lists[i], key);
+
+        if (rc > 0)
+            return 1;
+        if (rc < 0)
+            worst = -1;
+    }
+    return worst;
+}
+
+static int
+reaches(struct check *k, const char *local, struct slice domain)
+{
+    static const char *const hosted[] = { "virtual_alias_maps", "virtual_mailbox_maps" };
+    struct buf address = { 0 }, at_domain = { 0 };
+    int rc;
+
+    buf_addf(&address, "%s@%.*s", local, SL_ARG(domain));
+    buf_addf(&at_domain, "@%.*s", SL_ARG(domain));
+    rc = any(k, hosted, COUNT_OF(hosted), buf_slice(&address));
+    if (rc == 0)
+        rc = any(k, hosted, COUNT_OF(hosted), buf_slice(&at_domain));
+    if (rc == 0 && asks(k, "mydestination", domain) != 0)
+        rc = asks(k, "local_recipient_maps", sl_z(local));
+    else if (rc == 0 && asks(k, "virtual_mailbox_domains", domain) == 0 && asks(k, "virtual_alias_domains", domain) == 0)
+        rc = 1; /* somebody else's domain */
+    buf_free(&address);
+    buf_free(&at_domain);
+    return rc;
+}
+
+/* RFC 5321 §4.5.1 wants postmaster; cron writes to root. Unqualified they are @$myorigin. */
+static void
+check_people(struct check *k)
+{
+    static const char *const people[] = { "postmaster", "root" };
+    struct slice domain = sl_z(k->c->myorigin);
+
+    for (size_t i = 0; i < COUNT_OF(people); i++)
+        if (reaches(k, people[i], domain) == 0)
+            tell(k, false, "myorigin",
+                 "mail to %s@%.*s reaches no mailbox: postern alias add %s@%.*s SOMEBODY@%.*s", people[i],
+                 SL_ARG(domain), people[i], SL_ARG(domain), SL_ARG(domain));
+}
+
+/* ---- logins ---- */
+
+static void
+check_logins(struct check *k)
+{
+    struct err e = { 0 };
+
+    if (!password_is_scheme(k->c->default_pass_scheme))
+        tell(k, true, "default_pass_scheme", "%s is not known", k->c->default_pass_scheme);
+    for (size_t i = 0; i < k->c->auth_mechanisms.n; i++)
+        if (sasl_find(sl_z(k->c->auth_mechanisms.v[i])) == NULL)
+            tell(k, true, "auth_mechanisms", "%s is not known", k->c->auth_mechanisms.v[i]);
+    if (k->c->mysql_tables[0] && strcmp(k->c->mysql_tables, "embedded") != 0)
+        tell(k, true, "mysql_tables", "\"%s\" is not known; \"embedded\" is: mysql: tables are answered by %s",
+             k->c->mysql_tables, k->c->users_database);
+    if (!k->has_mysql && table_set_users(k->tables, &e) == NULL)
+        tell(k, false, "users_database", "%s: nobody can log in", e.msg);
+}
+
+int
+auth_check(const struct conf *c, struct conf_problems *ps)
+{
+    size_t before = ps->errors;
+    struct check k = { .c = c, .ps = ps, .tables = table_set_new(c), .seen = map_new() };
+
+    check_tables(&k);
+    check_logins(&k);
+    if (ps->errors == before)
+        check_people(&k);
+    map_free(&k.seen, NULL);
+    table_set_free(&k.tables);
+    return (int)(ps->errors - before);
+}

@@ -1,0 +1,93 @@
+/* cli/password_prompt.c - see password_prompt.h. */
+#include "cli/password_prompt.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <termios.h>
+#include <unistd.h>
+
+enum { LINE_OCTETS = 1024 };
+
+void
+password_wipe(struct buf *password)
+{
+    if (password->p)
+        mem_wipe(password->p, password->cap);
+    buf_free(password);
+}
+
+/* Octet by octet, so that nothing after the line is taken from the input. */
+static int
+read_line(int fd, struct buf *out, struct err *e)
+{
+    for (;;) {
+        char c;
+        ssize_t n = read(fd, &c, 1);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(e, "cannot read the password");
+        if (n == 0 || c == '\n')
+            break;
+        if (buf_addc(out, c) < 0)
+            return err_set(e, ERR_CLIENT, "the password is too long");
+    }
+    if (out->n && sl_ends(buf_slice(out), '\r'))
+        buf_truncate(out, out->n - 1);
+    return 0;
+}
+
+static int
+ask(int tty, const char *prompt, struct buf *out, struct err *e)
+{
+    struct termios old, quiet;
+    sigset_t block, before;
+    int rc;
+
+    if (tcgetattr(tty, &old) != 0)
+        return err_sys(e, "cannot switch the terminal's echo off");
+    /* An interrupt must not leave the terminal without echo. */
+    sigemptyset(&block);
+    sigaddset(&block, SIGINT);
+    sigaddset(&block, SIGTSTP);
+    sigaddset(&block, SIGTERM);
+    sigprocmask(SIG_BLOCK, &block, &before);
+    quiet = old;
+    quiet.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+    dprintf(tty, "%s", prompt);
+    tcsetattr(tty, TCSAFLUSH, &quiet);
+    rc = read_line(tty, out, e);
+    tcsetattr(tty, TCSAFLUSH, &old);
+    dprintf(tty, "\n");
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+int
+password_prompt(const char *whom, bool from_stdin, struct buf *out, struct err *e)
+{
+    struct buf again = { .max = LINE_OCTETS }, prompt = { 0 };
+    int tty, rc;
+
+    out->max = LINE_OCTETS;
+    if (from_stdin)
+        return read_line(STDIN_FILENO, out, e);
+    tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (tty < 0)
+        return err_set(e, ERR_CLIENT, "there is no terminal to ask for the password; give it on standard input with --stdin");
+    buf_addf(&prompt, "New password of %s: ", whom);
+    rc = ask(tty, buf_z(&prompt), out, e);
+    if (rc == 0)
+        rc = ask(tty, "Once more: ", &again, e);
+    if (rc == 0 && !sl_eq(buf_slice(out), buf_slice(&again)))
+        rc = err_set(e, ERR_CLIENT, "the two are not the same");
+    close(tty);
+    password_wipe(&again);
+    buf_free(&prompt);
+    return rc;
+}
