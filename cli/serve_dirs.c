@@ -17,23 +17,31 @@
 
 static int lock_fd = -1;
 
-/* Rows for when root starts it and the users exist; made for the invoking user alone otherwise. "": owned by root. */
+/* Rows for when root starts it and the users exist; otherwise all is the invoking user's alone. */
 static const struct {
     const char *name;
     mode_t mode;
-    const char *program; /* whose user owns it; NULL: root's */
-    bool is_of_group;    /* the group of front_user, which all daemons have */
+    const char *owner, *group; /* the user, and the group, of this program; NULL: root's, the daemons' common one */
 } dirs[] = {
-    { "", 0755, "qmgr", true },
-    /* Sticky: a daemon may add a socket of its own, not take another's place. */
-    { "private", 01770, NULL, true },
-    { "public", 0755, NULL, false },
-    { "pid", 0755, NULL, false },
-    { "incoming", 0770, "qmgr", true },
+    /* Sticky: a daemon may add files of its own, not take another's place. */
+    { "", 01775, NULL, "qmgr" },
+    { "private", 01770, NULL, NULL },
+    { "public", 0755, NULL, NULL },
+    { "pid", 0755, NULL, NULL },
+    { "incoming", 0770, "qmgr", NULL },
 };
 
+static const struct passwd *
+user_of(const struct conf *c, const char *program)
+{
+    const char *user = program ? daemon_user_of(c, program) : c->front_user;
+
+    return user[0] ? getpwnam(user) : NULL;
+}
+
 static int
-own(const struct conf *c, const char *path, const char *program, bool is_of_group, mode_t mode, struct err *e)
+own(const struct conf *c, const char *path, const char *owner, const char *group, mode_t mode,
+    struct err *e)
 {
     const struct passwd *pw;
     uid_t uid = 0;
@@ -41,14 +49,14 @@ own(const struct conf *c, const char *path, const char *program, bool is_of_grou
 
     if (geteuid() != 0)
         return 0;
-    pw = program ? getpwnam(daemon_user_of(c, program)) : NULL;
-    if (pw) {
+    pw = owner ? user_of(c, owner) : NULL;
+    if (pw)
         uid = pw->pw_uid;
-        gid = pw->pw_gid;
-    }
-    pw = is_of_group ? getpwnam(c->front_user) : NULL;
+    pw = user_of(c, group);
     if (pw)
         gid = pw->pw_gid;
+    else
+        mode &= ~(mode_t)022; /* root's group is nobody's business */
     if (chown(path, uid, gid) != 0 || chmod(path, mode) != 0)
         return err_sys(e, "cannot set the owner of %s", path);
     return 0;
@@ -56,7 +64,7 @@ own(const struct conf *c, const char *path, const char *program, bool is_of_grou
 
 /* A folder that is there is left as it is: the operator may have given it to a group of his own. */
 static int
-make_dir(const struct conf *c, const char *path, const char *program, bool is_of_group, mode_t mode,
+make_dir(const struct conf *c, const char *path, const char *owner, const char *group, mode_t mode,
          struct err *e)
 {
     struct stat st;
@@ -65,20 +73,44 @@ make_dir(const struct conf *c, const char *path, const char *program, bool is_of
         return S_ISDIR(st.st_mode) ? 0 : err_set(e, ERR_CONFIG, "%s is no folder", path);
     if (fs_mkdirs(path, geteuid() == 0 ? 0755 : 0700, e) != 0)
         return -1;
-    return own(c, path, program, is_of_group, mode, e);
+    return own(c, path, owner, group, mode, e);
+}
+
+/* `postern sql`, run by root before the first start, has made these root's. */
+static int
+give_to_authd(const struct conf *c, const char *path, struct err *e)
+{
+    const struct passwd *pw = user_of(c, "authd");
+    struct stat st;
+
+    if (geteuid() != 0 || !pw || lstat(path, &st) != 0 || st.st_uid != 0 || S_ISLNK(st.st_mode))
+        return 0;
+    if (chown(path, pw->pw_uid, pw->pw_gid) != 0)
+        return err_sys(e, "cannot set the owner of %s", path);
+    return 0;
 }
 
 int
 serve_make_dirs(const struct conf *c, struct err *e)
 {
+    static const char *const parts[] = { "", "-wal", "-shm" };
     char path[512];
 
     for (size_t i = 0; i < COUNT_OF(dirs); i++) {
-        snprintf(path, sizeof path, "%s%s%s", c->queue_directory, dirs[i].name[0] ? "/" : "", dirs[i].name);
-        if (make_dir(c, path, dirs[i].program, dirs[i].is_of_group, dirs[i].mode, e) != 0)
+        snprintf(path, sizeof path, "%s%s%s", c->queue_directory, dirs[i].name[0] ? "/" : "",
+                 dirs[i].name);
+        if (make_dir(c, path, dirs[i].owner, dirs[i].group, dirs[i].mode, e) != 0)
             return -1;
     }
-    return make_dir(c, c->data_directory, "authd", true, 0750, e);
+    if (make_dir(c, c->data_directory, "authd", NULL, 0750, e) != 0 ||
+        give_to_authd(c, c->data_directory, e) != 0)
+        return -1;
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        snprintf(path, sizeof path, "%s%s", c->users_database, parts[i]);
+        if (give_to_authd(c, path, e) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 static void
