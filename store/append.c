@@ -1,0 +1,260 @@
+/* store/append.c - APPEND: messages written to tmp/ as their octets come, then brought in all or none. */
+#include "store/store_int.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { APPEND_BLOCK_OCTETS = 64 * 1024, APPEND_MESSAGES_MAX = 1000 };
+
+struct store_append {
+    struct store_user *u;
+    char *mailbox, *dir;
+    int64_t id;
+    struct record_item *items;
+    size_t n, cap;
+    /* the message being written */
+    int fd;
+    bool cr;
+    struct buf block;
+    uint64_t size, crlf;
+};
+
+/* Everything at once, so that nothing is on disk when the mailbox is not there. */
+int
+store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out, struct err *e)
+{
+    struct store_append *a;
+    struct buf normal = { 0 }, dir = { 0 };
+    int64_t id;
+    int rc = -1;
+
+    *out = NULL;
+    if (name_normalise(mailbox, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+        goto out;
+    if (user_lock(u, e))
+        goto out;
+    rc = mbox_find(u, buf_slice(&normal), &id, e);
+    user_unlock(u);
+    if (rc)
+        goto out;
+    a = MEM_NEW(struct store_append);
+    a->u = user_ref(u);
+    a->mailbox = mem_dupz(buf_z(&normal));
+    a->dir = mem_dupz(buf_z(&dir));
+    a->id = id;
+    a->fd = -1;
+    *out = a;
+out:
+    buf_free(&normal);
+    buf_free(&dir);
+    return rc;
+}
+
+static int
+flush(struct store_append *a, struct err *e)
+{
+    int rc = fs_write_all(a->fd, buf_slice(&a->block), e);
+
+    if (rc && err_is_full(e))
+        reserve_release(a->u->s->reserve);
+    buf_reset(&a->block);
+    return rc;
+}
+
+/* The message is complete: sizes, date, name; on disk. */
+static int
+end_message(struct store_append *a, struct err *e)
+{
+    struct record_item *it;
+    char base[MAILDIR_NAME_MAX];
+    struct timespec times[2];
+    size_t was = a->block.n;
+    int rc;
+
+    if (a->fd < 0)
+        return 0;
+    it = &a->items[a->n - 1];
+    maildir_lf_end(&a->block, &a->cr, &a->crlf);
+    a->size += a->block.n - was;
+    it->row.size = (int64_t)a->size;
+    it->row.crlf = (int64_t)a->crlf;
+    maildir_base(base, "", a->size, a->crlf);
+    snprintf(it->row.file, sizeof(it->row.file), "%s", base); /* letters come with the commit */
+    times[0] = times[1] = (struct timespec){ .tv_sec = it->row.date_s };
+    rc = flush(a, e);
+    if (rc == 0 && futimens(a->fd, times)) /* the date of a message is its file's: it outlives the index */
+        rc = err_sys(e, "cannot set the date of a message");
+    if (rc == 0)
+        rc = fs_sync_fd(a->fd, e);
+    close(a->fd);
+    a->fd = -1;
+    return rc;
+}
+
+int
+store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords, size_t n_keywords,
+                 int64_t internaldate_unix_s, int16_t tz_minutes, struct err *e)
+{
+    struct record_item *it;
+    struct mbox mb;
+    char *path;
+    int rc = 0;
+
+    if (end_message(a, e))
+        return -1;
+    if (a->n == APPEND_MESSAGES_MAX)
+        return err_set(e, ERR_LIMIT, "Too many messages in one APPEND");
+    a->items = mem_grow(a->items, &a->cap, a->n + 1, sizeof(a->items[0]));
+    it = &a->items[a->n];
+    memset(it, 0, sizeof(*it));
+    it->row.flags.sys = sys_flags & (STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT);
+    it->row.savedate_s = clock_unix_s();
+    it->row.date_s = internaldate_unix_s != 0 ? internaldate_unix_s : it->row.savedate_s;
+    it->row.tz_minutes = internaldate_unix_s != 0 ? tz_minutes : TZ_LOCAL;
+    it->row.email = it->row.thread = msg_new_object_id();
+    if (n_keywords > 0) {
+        if (user_lock(a->u, e))
+            return -1;
+        rc = index_begin(a->u, e);
+        if (rc == 0) {
+            for (size_t i = 0; rc == 0 && i < n_keywords; i++) {
+                int at = keywords_take(a->u, a->dir, a->id, sl_z(keywords[i]), true, e);
+
+                if (at < 0)
+                    rc = -1;
+                else
+                    it->row.flags.kw |= UINT64_C(1) << at;
+            }
+            rc = rc == 0 ? mbox_load(a->u, a->id, &mb, e) : -1;
+            if (rc == 1)
+                rc = index_commit(a->u, e);
+            else {
+                index_rollback(a->u);
+                if (rc == 0)
+                    rc = err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %s", a->mailbox);
+            }
+        }
+        user_unlock(a->u);
+        if (rc)
+            return -1;
+    }
+    maildir_base(it->tmp, "", 0, 0);
+    path = path_join(a->dir, "tmp", it->tmp);
+    a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (a->fd < 0 && errno == ENOENT && maildir_make(a->dir, !name_is_inbox(sl_z(a->mailbox)), e) == 0)
+        a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (a->fd < 0) {
+        rc = err_sys(e, "cannot create %s", path);
+        if (err_is_full(e))
+            reserve_release(a->u->s->reserve);
+    } else {
+        a->n++;
+        a->cr = false;
+        a->size = a->crlf = 0;
+    }
+    free(path);
+    return rc;
+}
+
+int
+store_append_octets(struct store_append *a, struct slice s, struct err *e)
+{
+    BUG_ON(a->fd < 0);
+    while (s.n > 0) {
+        struct slice part = sl_head(s, APPEND_BLOCK_OCTETS);
+        size_t was = a->block.n;
+
+        maildir_lf(&a->block, part, &a->cr, &a->crlf);
+        a->size += a->block.n - was;
+        s = sl_from(s, part.n);
+        if (a->block.n >= APPEND_BLOCK_OCTETS && flush(a, e))
+            return -1;
+    }
+    return 0;
+}
+
+static void
+append_free(struct store_append *a)
+{
+    if (a->fd >= 0)
+        close(a->fd);
+    buf_free(&a->block);
+    free(a->items);
+    free(a->mailbox);
+    free(a->dir);
+    store_user_close(&a->u);
+    free(a);
+}
+
+void
+store_append_abort(struct store_append **ap)
+{
+    struct store_append *a = *ap;
+
+    if (a == NULL)
+        return;
+    *ap = NULL;
+    for (size_t i = 0; i < a->n; i++) {
+        char *path = path_join(a->dir, "tmp", a->items[i].tmp);
+
+        unlink(path);
+        free(path);
+    }
+    append_free(a);
+}
+
+/* Names with letters, now that all are known. */
+static void
+give_names(struct store_append *a)
+{
+    const uint32_t mask = (1u << MAILDIR_KEYWORD_LETTERS) - 1;
+
+    for (size_t i = 0; i < a->n; i++) {
+        struct msg_row *m = &a->items[i].row;
+        char file[MAILDIR_NAME_MAX];
+
+        BUG_ON(!maildir_compose(file, sl_z(m->file), m->flags.sys, (uint32_t)m->flags.kw & mask, sl_n(NULL, 0)));
+        memcpy(m->file, file, sizeof(file));
+    }
+}
+
+int
+store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **uids, size_t *n, struct err *e)
+{
+    struct store_append *a = *ap;
+    struct record r;
+    int rc;
+
+    *uids = NULL;
+    *n = 0;
+    if (end_message(a, e) || user_lock(a->u, e)) {
+        store_append_abort(ap);
+        return -1;
+    }
+    *ap = NULL;
+    give_names(a);
+    r = (struct record){ .u = a->u,
+                         .to = sl_z(a->mailbox),
+                         .to_dir = a->dir,
+                         .to_id = a->id,
+                         .items = a->items,
+                         .n = a->n };
+    rc = record_commit(&r, uidvalidity, e);
+    user_unlock(a->u);
+    if (rc == 0) {
+        *uids = mem_alloc(a->n * sizeof((*uids)[0]) + 1);
+        for (*n = 0; *n < a->n; ++*n)
+            (*uids)[*n] = a->items[*n].row.uid;
+        user_tell(a->u, sl_z(a->mailbox), NULL);
+    }
+    append_free(a);
+    return rc;
+}

@@ -1,0 +1,68 @@
+/* store/folders.c - the folders of a root as they are on disk. */
+#include "store/store_int.h"
+
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static bool
+is_dir(DIR *d, const struct dirent *ent)
+{
+    struct stat st;
+
+    if (ent->d_type == DT_DIR)
+        return true;
+    if (ent->d_type != DT_UNKNOWN && ent->d_type != DT_LNK)
+        return false;
+    return fstatat(dirfd(d), ent->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode);
+}
+
+int
+folders_read(const char *root, struct names *out, struct err *e)
+{
+    DIR *d = opendir(root);
+    struct dirent *ent;
+    struct buf name = { 0 };
+    int rc = 0;
+
+    memset(out, 0, sizeof(*out));
+    if (d == NULL)
+        return err_sys(e, "cannot open folder %s", root);
+    while ((errno = 0, ent = readdir(d)) != NULL) {
+        buf_reset(&name);
+        if (name_from_folder(sl_z(ent->d_name), &name) && is_dir(d, ent))
+            names_add(out, buf_slice(&name));
+    }
+    if (errno != 0)
+        rc = err_sys(e, "cannot read folder %s", root);
+    closedir(d);
+    buf_free(&name);
+    names_sort(out);
+    if (rc)
+        names_free(out);
+    return rc;
+}
+
+int
+folders_make_auto(struct store_user *u, struct err *e)
+{
+    struct slice name;
+    unsigned use;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && name_auto(u->s->conf, i, &name, &use); i++) {
+        struct buf normal = { 0 }, dir = { 0 };
+        struct stat st;
+
+        if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+            rc = err_prefix(e, "auto_mailboxes");
+        else if (stat(buf_z(&dir), &st))
+            rc = maildir_make(buf_z(&dir), true, e) ? -1 : subscriptions_change(u->root, buf_slice(&normal), true, e);
+        buf_free(&normal);
+        buf_free(&dir);
+    }
+    return rc;
+}

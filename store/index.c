@@ -1,0 +1,336 @@
+/* store/index.c - a user's index database: schema, transactions, blocks, checkpoints. */
+#include "store/store_int.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Ids of mailboxes are never used again (AUTOINCREMENT): a view of a deleted one finds nothing rather than another.
+ * flags are STORE_* bits; dir 0 is new/, 1 cur/; expunges hold ranges, so that a reserved block can be one row. */
+static const char schema[] =
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
+    "CREATE TABLE mailboxes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+    " uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL, uid_reserved INTEGER NOT NULL,"
+    " recent_from INTEGER NOT NULL, modseq INTEGER NOT NULL, modseq_reserved INTEGER NOT NULL,"
+    " floor INTEGER NOT NULL DEFAULT 0, new_mtime INTEGER NOT NULL DEFAULT 0, cur_mtime INTEGER NOT NULL DEFAULT 0,"
+    " suspect_ms INTEGER NOT NULL DEFAULT 0, scan_ms INTEGER NOT NULL DEFAULT 0,"
+    " scan_cost_ms INTEGER NOT NULL DEFAULT 0, special_use INTEGER NOT NULL DEFAULT 0, object_id TEXT NOT NULL,"
+    " pruned_modseq INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE messages (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, dir INTEGER NOT NULL, file TEXT NOT NULL,"
+    " flags INTEGER NOT NULL, kw INTEGER NOT NULL, modseq INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " crlf INTEGER NOT NULL, date INTEGER NOT NULL, tz INTEGER NOT NULL, savedate INTEGER NOT NULL,"
+    " email INTEGER NOT NULL, thread INTEGER NOT NULL, PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
+    "CREATE INDEX messages_modseq ON messages (mailbox, modseq);"
+    "CREATE INDEX messages_new ON messages (mailbox, uid) WHERE dir = 0;"
+    "CREATE INDEX messages_unseen ON messages (mailbox, uid) WHERE flags & 1 = 0;"
+    "CREATE INDEX messages_deleted ON messages (mailbox, uid) WHERE flags & 8 = 8;"
+    "CREATE TABLE cache (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, envelope TEXT, bodystructure TEXT, body TEXT,"
+    " PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
+    "CREATE TABLE keywords (mailbox INTEGER NOT NULL, at INTEGER NOT NULL, name TEXT NOT NULL,"
+    " PRIMARY KEY (mailbox, at)) WITHOUT ROWID;"
+    "CREATE TABLE expunges (mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL, first INTEGER NOT NULL,"
+    " last INTEGER NOT NULL, PRIMARY KEY (mailbox, modseq, first)) WITHOUT ROWID;"
+    "CREATE TABLE snapshots (mailbox INTEGER PRIMARY KEY, modseq INTEGER NOT NULL, n INTEGER NOT NULL, rows BLOB NOT NULL);"
+    "CREATE TABLE pending (id INTEGER PRIMARY KEY, op INTEGER NOT NULL, mailbox INTEGER NOT NULL, name TEXT NOT NULL,"
+    " tmp TEXT NOT NULL, file TEXT NOT NULL, src TEXT NOT NULL, src_file TEXT NOT NULL);";
+
+static const char *fake_boot;
+
+void
+index_fake_boot(const char *id)
+{
+    fake_boot = id;
+}
+
+/* What tells one run of the kernel from the next: commits are safe from a kill of ours, not from a power cut. */
+static void
+boot_id(struct buf *out)
+{
+    if (fake_boot != NULL)
+        buf_addz(out, fake_boot);
+    else if (fs_read_file("/proc/sys/kernel/random/boot_id", out, NULL))
+        buf_addz(out, "unknown");
+    while (sl_ends(buf_slice(out), '\n'))
+        buf_truncate(out, out->n - 1);
+}
+
+static int
+meta_get(struct store_user *u, const char *key, struct buf *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT value FROM meta WHERE key = ?", &s, e))
+        return -1;
+    db_bind_text(s, 1, sl_z(key));
+    rc = db_step(s, e);
+    if (rc == 1) {
+        buf_adds(out, db_text(s, 0));
+        db_reset(s);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+static int
+meta_set(struct store_user *u, const char *key, struct slice value, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(u->db, "INSERT OR REPLACE INTO meta VALUES (?, ?)", &s, e))
+        return -1;
+    db_bind_text(s, 1, sl_z(key));
+    db_bind_text(s, 2, value);
+    return db_run(s, e);
+}
+
+/* The machine stopped since the index was written: what was told last may not be in it. No UID and no MODSEQ of the
+ * reserved blocks may be given again, so the rest of each block counts as used and gone; every message counts as changed. */
+static int
+skip_blocks(struct store_user *u, struct err *e)
+{
+    char text[900];
+
+    snprintf(text, sizeof(text),
+             "INSERT OR REPLACE INTO expunges SELECT id, modseq_reserved + 1, uidnext, uid_reserved - 1 FROM mailboxes"
+             " WHERE uid_reserved > uidnext;"
+             "UPDATE mailboxes SET modseq = modseq_reserved + 1, floor = modseq_reserved + 1,"
+             " modseq_reserved = modseq_reserved + 1 + %d, uidnext = max(uidnext, uid_reserved),"
+             " new_mtime = 0, cur_mtime = 0;"
+             "DELETE FROM snapshots;",
+             INDEX_MODSEQ_BLOCK);
+    return db_exec(u->db, text, e);
+}
+
+static int
+check_boot(struct store_user *u, bool is_new, struct err *e)
+{
+    struct buf now = { 0 }, was = { 0 };
+    int rc = -1;
+
+    boot_id(&now);
+    if (meta_get(u, "boot", &was, e))
+        goto out;
+    if (sl_eq(buf_slice(&now), buf_slice(&was))) {
+        rc = 0;
+        goto out;
+    }
+    if (index_begin(u, e))
+        goto out;
+    buf_reset(&was); /* another process may have been quicker */
+    if (meta_get(u, "boot", &was, e) == 0 &&
+        (sl_eq(buf_slice(&now), buf_slice(&was)) ||
+         ((is_new || skip_blocks(u, e) == 0) && meta_set(u, "boot", buf_slice(&now), e) == 0)))
+        rc = 0;
+    if (rc)
+        index_rollback(u);
+    else if ((rc = index_commit(u, e)) == 0)
+        rc = index_sync(u, e);
+out:
+    buf_free(&now);
+    buf_free(&was);
+    return rc;
+}
+
+static int
+make_schema(struct store_user *u, bool *is_new, struct err *e)
+{
+    int version;
+
+    *is_new = false;
+    if (db_schema_version(u->db, &version, e))
+        return -1;
+    if (version > INDEX_SCHEMA)
+        return err_set(e, ERR_TEMP, "%s/" INDEX_FILE " was made by a newer Postern (schema %d)", u->root, version);
+    if (version == INDEX_SCHEMA)
+        return 0;
+    if (index_begin(u, e))
+        return -1;
+    if (db_schema_version(u->db, &version, e) == 0 &&
+        (version == INDEX_SCHEMA || (db_exec(u->db, schema, e) == 0 && db_set_schema_version(u->db, INDEX_SCHEMA, e) == 0))) {
+        *is_new = version != INDEX_SCHEMA;
+        return index_commit(u, e);
+    }
+    index_rollback(u);
+    return -1;
+}
+
+static int
+open_once(struct store_user *u, struct err *e)
+{
+    char *path = path_join(u->root, INDEX_FILE, NULL), *lock = path_join(u->root, INDEX_LOCK_FILE, NULL);
+    bool is_new = false;
+    struct stat st;
+    int rc = -1;
+
+    u->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (u->lock_fd < 0) {
+        err_sys(e, "cannot open %s", lock);
+        goto out;
+    }
+    if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db, e))
+        goto out;
+    u->db_inode = stat(path, &st) ? 0 : (uint64_t)st.st_ino;
+    rc = make_schema(u, &is_new, e);
+    if (rc == 0)
+        rc = check_boot(u, is_new, e);
+    if (rc == 0 && is_new)
+        rc = fs_sync_dir(u->root, e);
+out:
+    if (rc)
+        index_close(u);
+    free(path);
+    free(lock);
+    return rc;
+}
+
+/* A damaged index goes aside: the Maildir is the truth and gives another. */
+static int
+set_aside(struct store_user *u, const struct err *why, struct err *e)
+{
+    static const char *const parts[] = { INDEX_FILE, INDEX_FILE "-wal", INDEX_FILE "-shm" };
+    int rc = 0;
+
+    log_error("store.damaged", LOG_F(LF_Z("user", u->name)), "user %s: %s; the index is rebuilt from the Maildir", u->name,
+              why->msg);
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        struct buf to = { 0 };
+        char *from = path_join(u->root, parts[i], NULL);
+
+        buf_addf(&to, "%s.damaged", from);
+        if (rename(from, buf_z(&to)) && errno != ENOENT)
+            rc = err_sys(e, "cannot move %s aside", from);
+        buf_free(&to);
+        free(from);
+    }
+    return rc;
+}
+
+int
+index_open(struct store_user *u, struct err *e)
+{
+    struct err why = { 0 };
+
+    if (open_once(u, &why) == 0)
+        return 0;
+    if (why.kind != ERR_PERM || set_aside(u, &why, &why)) {
+        *e = why;
+        if (e->kind == ERR_PERM)
+            e->kind = ERR_TEMP;
+        return -1;
+    }
+    return open_once(u, e);
+}
+
+void
+index_close(struct store_user *u)
+{
+    db_close(&u->db);
+    if (u->lock_fd >= 0)
+        close(u->lock_fd);
+    u->lock_fd = -1;
+}
+
+/* ---- transactions ---- */
+
+/* SQLite 3.40 can lose a commit when one connection writes while another checkpoints and resets the log: writers hold the
+ * lock shared, a checkpoint has it alone. */
+static int
+lock_shared(struct store_user *u, struct err *e)
+{
+    int rc;
+
+    do
+        rc = flock(u->lock_fd, LOCK_SH);
+    while (rc && errno == EINTR);
+    return rc ? err_sys(e, "cannot lock the index of %s", u->name) : 0;
+}
+
+static void
+unlock_shared(struct store_user *u)
+{
+    if (!u->keeps_lock)
+        flock(u->lock_fd, LOCK_UN);
+}
+
+static void
+maybe_checkpoint(struct store_user *u)
+{
+    char *wal = path_join(u->root, INDEX_FILE "-wal", NULL);
+    struct stat st;
+    struct err e = { 0 };
+
+    if (!u->keeps_lock && stat(wal, &st) == 0 && st.st_size > INDEX_WAL_MAX_OCTETS && flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+        if (db_checkpoint(u->db, true, &e) && e.kind != ERR_TEMP)
+            log_warn("store.checkpoint", LOG_NONE, "user %s: %s", u->name, e.msg);
+        flock(u->lock_fd, LOCK_UN);
+    }
+    free(wal);
+}
+
+int
+index_begin(struct store_user *u, struct err *e)
+{
+    u->must_sync = false;
+    if (lock_shared(u, e))
+        return -1;
+    if (db_begin(u->db, e) == 0)
+        return 0;
+    unlock_shared(u);
+    if (err_is_full(e))
+        reserve_release(u->s->reserve);
+    return -1;
+}
+
+void
+index_rollback(struct store_user *u)
+{
+    db_rollback(u->db);
+    unlock_shared(u);
+}
+
+int
+index_commit(struct store_user *u, struct err *e)
+{
+    struct err why = { 0 };
+    int rc = db_commit(u->db, &why);
+
+    if (rc == 0 && u->must_sync)
+        rc = index_sync(u, &why);
+    unlock_shared(u);
+    if (rc) {
+        if (err_is_full(&why))
+            reserve_release(u->s->reserve);
+        if (e != NULL)
+            *e = why;
+        return -1;
+    }
+    maybe_checkpoint(u);
+    return 0;
+}
+
+/* Sync the log itself: with synchronous=NORMAL commits only write to it. Its locks are on other files, so opening and
+ * closing it here takes none away. */
+int
+index_sync(struct store_user *u, struct err *e)
+{
+    char *wal = path_join(u->root, INDEX_FILE "-wal", NULL);
+    int fd = open(wal, O_RDONLY | O_CLOEXEC), rc = 0;
+
+    if (fd < 0)
+        rc = errno == ENOENT ? 0 : err_sys(e, "cannot open %s", wal); /* absent: all is in the database, synced */
+    else if (fdatasync(fd))
+        rc = err_sys(e, "cannot sync %s", wal);
+    if (fd >= 0)
+        close(fd);
+    free(wal);
+    return rc;
+}

@@ -1,0 +1,513 @@
+/* store/list.c - mailboxes as a whole: LIST, CREATE, DELETE, RENAME, SUBSCRIBE, STATUS. */
+#include "store/store_int.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/rand.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- LIST ---- */
+
+static struct store_mailbox *
+add_box(struct store_mailboxes *l, size_t *cap, const char *name, unsigned attrs)
+{
+    l->v = mem_grow(l->v, cap, l->n + 1, sizeof(l->v[0]));
+    l->v[l->n] = (struct store_mailbox){ mem_dupz(name), attrs };
+    return &l->v[l->n++];
+}
+
+static int
+cmp_boxes(const void *a, const void *b)
+{
+    const struct store_mailbox *x = a, *y = b;
+    bool ix = strcmp(x->name, "INBOX") == 0, iy = strcmp(y->name, "INBOX") == 0;
+
+    return ix != iy ? (ix ? -1 : 1) : strcmp(x->name, y->name);
+}
+
+/* Levels above what there is that are no folders themselves. */
+static void
+add_parents(struct names *all, const struct names *real)
+{
+    size_t n = real->n;
+
+    for (size_t i = 0; i < n; i++)
+        for (struct slice p = name_parent(sl_z(real->v[i])); p.n > 0; p = name_parent(p))
+            if (!names_has(real, p) && !name_is_inbox(p))
+                names_add(all, p);
+}
+
+/* Special uses set by CREATE; those of auto_mailboxes hold by name. */
+static int
+load_uses(struct store_user *u, struct map *uses, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT name, special_use FROM mailboxes WHERE special_use != 0", &s, e))
+        return -1;
+    while ((rc = db_step(s, e)) == 1)
+        map_set(uses, db_text(s, 0), (void *)(uintptr_t)db_int(s, 1));
+    return rc;
+}
+
+static unsigned
+use_of(struct store_user *u, const struct map *uses, struct slice name)
+{
+    unsigned use = (unsigned)(uintptr_t)map_get(uses, name);
+    struct slice at;
+
+    for (size_t i = 0; use == 0 && name_auto(u->s->conf, i, &at, &use); i++)
+        if (!sl_eq(at, name))
+            use = 0;
+    return use;
+}
+
+int
+store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
+{
+    struct names real = { 0 }, subs = { 0 }, all = { 0 };
+    struct map *uses = map_new();
+    size_t cap = 0;
+    int rc = -1;
+
+    memset(out, 0, sizeof(*out));
+    if (user_lock(u, e))
+        goto out;
+    rc = folders_read(u->root, &real, e) || subscriptions_read(u->root, &subs, e) || load_uses(u, uses, e) ? -1 : 0;
+    user_unlock(u);
+    if (rc)
+        goto out;
+    names_add(&real, SL("INBOX"));
+    names_sort(&real);
+    for (size_t i = 0; i < real.n; i++)
+        names_add(&all, sl_z(real.v[i]));
+    add_parents(&all, &real);
+    for (size_t i = 0; i < subs.n; i++)
+        names_add(&all, sl_z(subs.v[i]));
+    names_sort(&all);
+    for (size_t i = 0; i < all.n; i++) {
+        struct slice name = sl_z(all.v[i]);
+        bool is_real = names_has(&real, name);
+        struct store_mailbox *b = add_box(out, &cap, all.v[i], is_real ? 0 : STORE_MB_NONEXISTENT);
+
+        if (names_has(&subs, name))
+            b->attrs |= STORE_MB_SUBSCRIBED;
+        if (is_real)
+            b->attrs |= use_of(u, uses, name);
+    }
+    if (out->n > 1)
+        qsort(out->v, out->n, sizeof(out->v[0]), cmp_boxes);
+    /* Children are real folders below; the lists are short enough for a look at each level above. */
+    for (size_t i = 0; i < real.n; i++)
+        for (struct slice p = name_parent(sl_z(real.v[i])); p.n > 0; p = name_parent(p)) {
+            char *key_name = sl_dupz(p);
+            struct store_mailbox key = { key_name, 0 };
+            struct store_mailbox *b = bsearch(&key, out->v, out->n, sizeof(out->v[0]), cmp_boxes);
+
+            if (b != NULL)
+                b->attrs |= STORE_MB_HAS_CHILDREN;
+            free(key_name);
+        }
+out:
+    names_free(&real);
+    names_free(&subs);
+    names_free(&all);
+    map_free(&uses, NULL);
+    return rc;
+}
+
+void
+store_mailboxes_free(struct store_mailboxes *m)
+{
+    for (size_t i = 0; i < m->n; i++)
+        free(m->v[i].name);
+    free(m->v);
+    memset(m, 0, sizeof(*m));
+}
+
+/* ---- CREATE, DELETE ---- */
+
+/* A separator at the end of CREATE's name says that there will be names below (RFC 3501 §6.3.3). */
+static struct slice
+without_last_separator(struct slice name)
+{
+    return name.n > 1 && sl_ends(name, '.') ? sl_head(name, name.n - 1) : name;
+}
+
+static bool
+is_folder(const char *dir)
+{
+    struct stat st;
+
+    return stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int
+set_use(struct store_user *u, int64_t id, unsigned use, struct err *e)
+{
+    struct mbox mb;
+    int rc;
+
+    if (use == 0)
+        return 0;
+    if (index_begin(u, e))
+        return -1;
+    rc = mbox_load(u, id, &mb, e);
+    if (rc == 1) {
+        mb.use = use;
+        rc = mbox_save(u, &mb, e);
+        u->must_sync = true;
+    }
+    if (rc) {
+        index_rollback(u);
+        return -1;
+    }
+    return index_commit(u, e);
+}
+
+int
+store_create(struct store_user *u, struct slice name, unsigned use, struct err *e)
+{
+    struct buf normal = { 0 }, dir = { 0 };
+    int64_t id;
+    int rc = -1;
+
+    if (name_normalise(without_last_separator(name), &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+        goto out;
+    if (user_lock(u, e))
+        goto out;
+    if (name_is_inbox(buf_slice(&normal)) || is_folder(buf_z(&dir)))
+        err_set(e, ERR_EXISTS, "Mailbox already exists");
+    else if (maildir_make(buf_z(&dir), true, e) == 0 && mbox_find(u, buf_slice(&normal), &id, e) == 0)
+        rc = set_use(u, id, use, e);
+    user_unlock(u);
+out:
+    buf_free(&normal);
+    buf_free(&dir);
+    return rc;
+}
+
+/* Out of sight at once by a rename to a name that is no folder's, then removed. */
+static int
+remove_folder(struct store_user *u, const char *dir, struct err *e)
+{
+    char name[40], *aside;
+    int rc;
+
+    memcpy(name, "..postern-gone.", 15);
+    rand_hex(name + 15, 16);
+    aside = path_join(u->root, name, NULL);
+    rc = rename(dir, aside) ? err_sys(e, "cannot rename %s", dir) : fs_sync_dir(u->root, e);
+    if (rc == 0)
+        rc = fs_remove_tree(aside, e);
+    free(aside);
+    return rc;
+}
+
+static int
+row_id(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT id FROM mailboxes WHERE name = ?", &s, e))
+        return -1;
+    db_bind_text(s, 1, normal);
+    rc = db_step(s, e);
+    if (rc == 1)
+        *id = db_int(s, 0);
+    db_reset(s);
+    return rc;
+}
+
+static int
+delete_locked(struct store_user *u, struct slice normal, const char *dir, struct err *e)
+{
+    int64_t id;
+    int rc;
+
+    if (!is_folder(dir))
+        return err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
+    if (index_begin(u, e))
+        return -1;
+    rc = remove_folder(u, dir, e);
+    if (rc == 0 && (rc = row_id(u, normal, &id, e)) == 1)
+        rc = mbox_forget(u, id, e);
+    if (rc) {
+        index_rollback(u);
+        return -1;
+    }
+    return index_commit(u, e);
+}
+
+int
+store_delete(struct store_user *u, struct slice name, struct err *e)
+{
+    struct buf normal = { 0 }, dir = { 0 };
+    int rc = -1;
+
+    if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+        goto out;
+    if (name_is_inbox(buf_slice(&normal))) {
+        err_set(e, ERR_PERM, "INBOX can't be deleted.");
+        goto out;
+    }
+    if (user_lock(u, e))
+        goto out;
+    rc = delete_locked(u, buf_slice(&normal), buf_z(&dir), e);
+    if (rc == 0)
+        user_tell(u, buf_slice(&normal), NULL);
+    user_unlock(u);
+out:
+    buf_free(&normal);
+    buf_free(&dir);
+    return rc;
+}
+
+/* ---- RENAME ---- */
+
+struct move {
+    char *from, *to; /* normal names */
+};
+
+/* The folders that a rename moves: the one named, when it is there, and all below. */
+static size_t
+plan_moves(const struct names *real, struct slice from, struct slice to, struct move *out)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < real->n; i++) {
+        struct slice name = sl_z(real->v[i]);
+        struct buf b = { 0 };
+
+        if (!sl_eq(name, from) && !name_is_below(name, from))
+            continue;
+        buf_adds(&b, to);
+        buf_adds(&b, sl_from(name, from.n));
+        out[n++] = (struct move){ sl_dupz(name), mem_dupz(buf_z(&b)) };
+        buf_free(&b);
+    }
+    return n;
+}
+
+static int
+rename_row(struct store_user *u, const struct move *m, struct err *e)
+{
+    struct db_stmt *s;
+    int64_t id;
+    int rc = row_id(u, sl_z(m->to), &id, e); /* a row whose folder a foreign program removed */
+
+    if (rc == 1)
+        rc = mbox_forget(u, id, e);
+    if (rc || db_prepare(u->db, "UPDATE mailboxes SET name = ? WHERE name = ?", &s, e))
+        return -1;
+    db_bind_text(s, 1, sl_z(m->to));
+    db_bind_text(s, 2, sl_z(m->from));
+    return db_run(s, e);
+}
+
+static int
+rename_folder(struct store_user *u, const char *from, const char *to, struct err *e)
+{
+    struct buf a = { 0 }, b = { 0 };
+    int rc = -1;
+
+    if (mbox_dir(u, sl_z(from), &a, e) == 0 && mbox_dir(u, sl_z(to), &b, e) == 0)
+        rc = rename(buf_z(&a), buf_z(&b)) ? err_sys(e, "cannot rename %s", buf_z(&a)) : 0;
+    buf_free(&a);
+    buf_free(&b);
+    return rc;
+}
+
+static int
+rename_all(struct store_user *u, const struct move *m, size_t n, struct err *e)
+{
+    size_t done = 0;
+    int rc = 0;
+
+    if (index_begin(u, e))
+        return -1;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct buf dir = { 0 };
+
+        rc = mbox_dir(u, sl_z(m[i].to), &dir, e); /* a longer name may not fit */
+        if (rc == 0 && is_folder(buf_z(&dir)))
+            rc = err_set(e, ERR_EXISTS, "Target mailbox already exists");
+        if (rc == 0)
+            rc = rename_row(u, &m[i], e);
+        buf_free(&dir);
+    }
+    for (; rc == 0 && done < n; done += rc == 0)
+        rc = rename_folder(u, m[done].from, m[done].to, e);
+    u->must_sync = true;
+    if (rc == 0)
+        rc = fs_sync_dir(u->root, e);
+    if (rc)
+        index_rollback(u);
+    else
+        rc = index_commit(u, e);
+    while (rc && done > 0) { /* all or none */
+        done--;
+        rename_folder(u, m[done].to, m[done].from, NULL);
+    }
+    return rc;
+}
+
+/* INBOX stays and is empty afterwards; its mail goes into the new mailbox (RFC 3501 §6.3.5). */
+static int
+rename_inbox(struct store_user *u, struct slice to, struct err *e)
+{
+    struct store_uids all = { 0 };
+    struct store_copied done = { 0 };
+    struct store_view *v;
+    int rc;
+
+    if (store_create(u, to, 0, e) || store_select(u, SL("INBOX"), false, &v, e))
+        return -1;
+    store_uids_add(&all, 1, UINT32_MAX);
+    rc = store_copy(v, &all, to, true, &done, e);
+    store_copied_free(&done);
+    store_uids_free(&all);
+    store_unselect(&v);
+    return rc;
+}
+
+static int
+rename_locked(struct store_user *u, struct slice from, struct slice to, struct err *e)
+{
+    struct names real;
+    struct move *moves;
+    size_t n;
+    int rc;
+
+    if (folders_read(u->root, &real, e))
+        return -1;
+    moves = mem_zalloc((real.n + 1) * sizeof(moves[0]));
+    n = plan_moves(&real, from, to, moves);
+    if (n == 0)
+        rc = err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(from));
+    else if (name_is_below(to, from))
+        rc = err_set(e, ERR_PERM, "Can't rename mailbox under itself.");
+    else if (names_has(&real, to))
+        rc = err_set(e, ERR_EXISTS, "Target mailbox already exists");
+    else
+        rc = rename_all(u, moves, n, e);
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0) {
+            user_tell(u, sl_z(moves[i].from), NULL);
+            user_tell(u, sl_z(moves[i].to), NULL);
+        }
+        free(moves[i].from);
+        free(moves[i].to);
+    }
+    free(moves);
+    names_free(&real);
+    return rc;
+}
+
+int
+store_rename(struct store_user *u, struct slice from, struct slice to, struct err *e)
+{
+    struct buf a = { 0 }, b = { 0 }, dir = { 0 };
+    int rc = -1;
+
+    if (name_normalise(from, &a, e) || name_normalise(without_last_separator(to), &b, e) ||
+        mbox_dir(u, buf_slice(&b), &dir, e))
+        goto out;
+    if (name_is_inbox(buf_slice(&b))) {
+        err_set(e, ERR_EXISTS, "Target mailbox already exists");
+    } else if (name_is_inbox(buf_slice(&a))) {
+        rc = rename_inbox(u, buf_slice(&b), e);
+    } else if (user_lock(u, e) == 0) {
+        rc = rename_locked(u, buf_slice(&a), buf_slice(&b), e);
+        user_unlock(u);
+    }
+out:
+    buf_free(&a);
+    buf_free(&b);
+    buf_free(&dir);
+    return rc;
+}
+
+/* ---- SUBSCRIBE, STATUS ---- */
+
+int
+store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
+{
+    struct buf normal = { 0 };
+    int rc = name_normalise(name, &normal, e);
+
+    if (rc == 0)
+        rc = subscriptions_change(u->root, buf_slice(&normal), on, e);
+    buf_free(&normal);
+    return rc;
+}
+
+static int
+count_rows(struct store_user *u, const struct mbox *mb, struct store_status *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db,
+                   "SELECT count(*), coalesce(sum(uid >= ?2), 0), coalesce(sum(flags & 1 = 0), 0),"
+                   " coalesce(sum(flags & 8 = 8), 0), coalesce(sum(max(crlf, size)), 0) FROM messages WHERE mailbox = ?1",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, mb->id);
+    db_bind_int(s, 2, mb->recent_from);
+    rc = db_step(s, e);
+    if (rc == 1) {
+        out->messages = (uint32_t)db_int(s, 0);
+        out->recent = (uint32_t)db_int(s, 1);
+        out->unseen = (uint32_t)db_int(s, 2);
+        out->deleted = (uint32_t)db_int(s, 3);
+        out->size_octets = (uint64_t)db_int(s, 4);
+        db_reset(s);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+static int
+status_locked(struct store_user *u, struct slice normal, struct store_status *out, struct err *e)
+{
+    struct mbox mb;
+    int64_t id;
+    int rc;
+
+    if (record_recover(u, e) || mbox_find(u, normal, &id, e))
+        return -1;
+    rc = mbox_load(u, id, &mb, e);
+    if (rc < 1)
+        return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
+    if (mbox_scan(u, normal, &mb, false, false, e) || count_rows(u, &mb, out, e))
+        return -1;
+    out->uidnext = mb.uidnext;
+    out->uidvalidity = mb.uidvalidity;
+    out->highestmodseq = mb.modseq;
+    memcpy(out->mailbox_id, mb.object_id, sizeof(out->mailbox_id));
+    return 0;
+}
+
+int
+store_status(struct store_user *u, struct slice name, struct store_status *out, struct err *e)
+{
+    struct buf normal = { 0 };
+    int rc = name_normalise(name, &normal, e);
+
+    memset(out, 0, sizeof(*out));
+    if (rc == 0)
+        rc = user_lock(u, e);
+    if (rc == 0) {
+        rc = status_locked(u, buf_slice(&normal), out, e);
+        user_unlock(u);
+    }
+    buf_free(&normal);
+    return rc;
+}

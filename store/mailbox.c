@@ -1,0 +1,260 @@
+/* store/mailbox.c - rows of mailboxes: found by name when the folder is there, made for new folders, numbers given out. */
+#include "store/store_int.h"
+
+#include "base/mem.h"
+#include "base/rand.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+int
+mbox_dir(const struct store_user *u, struct slice normal, struct buf *out, struct err *e)
+{
+    buf_addz(out, u->root);
+    if (!name_is_inbox(normal)) {
+        buf_addc(out, '/');
+        if (name_to_folder(normal, out, e))
+            return -1;
+    }
+    buf_z(out);
+    return 0;
+}
+
+static int
+row_by_name(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT id FROM mailboxes WHERE name = ?", &s, e))
+        return -1;
+    db_bind_text(s, 1, normal);
+    rc = db_step(s, e);
+    if (rc == 1) {
+        *id = db_int(s, 0);
+        db_reset(s);
+    }
+    return rc;
+}
+
+/* The folder is gone or new: make the row agree, in a transaction, since another process may be about it too. */
+static int
+settle_row(struct store_user *u, struct slice normal, const char *dir, int64_t *id, struct err *e)
+{
+    struct stat st;
+    bool is_there;
+    int rc;
+
+    if (index_begin(u, e))
+        return -1;
+    is_there = stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
+    rc = row_by_name(u, normal, id, e);
+    if (rc == 1 && !is_there) {
+        rc = mbox_forget(u, *id, e);
+    } else if (rc == 0 && is_there) {
+        rc = maildir_make(dir, !name_is_inbox(normal), e);
+        if (rc == 0)
+            rc = mbox_insert(u, normal, 0, 1, 1, id, e);
+        if (rc == 0)
+            rc = keywords_import(u, dir, *id, 0, e);
+    } else if (rc == 1) {
+        rc = 0;
+    }
+    if (rc) {
+        index_rollback(u);
+        return -1;
+    }
+    if (index_commit(u, e))
+        return -1;
+    return is_there ? 0 : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
+}
+
+int
+mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
+{
+    struct buf dir = { 0 };
+    struct stat st;
+    int rc = -1;
+
+    if (mbox_dir(u, normal, &dir, e))
+        goto out;
+    if (stat(buf_z(&dir), &st) && errno != ENOENT && errno != ENOTDIR) {
+        err_sys(e, "cannot look at %s", buf_z(&dir));
+        goto out;
+    }
+    rc = row_by_name(u, normal, id, e);
+    if (rc < 0)
+        goto out;
+    if (rc == 1 && stat(buf_z(&dir), &st) == 0)
+        rc = 0;
+    else
+        rc = settle_row(u, normal, buf_z(&dir), id, e);
+out:
+    buf_free(&dir);
+    return rc;
+}
+
+int
+mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    memset(out, 0, sizeof(*out));
+    if (db_prepare(u->db,
+                   "SELECT uidvalidity, uidnext, uid_reserved, recent_from, modseq, modseq_reserved, floor, new_mtime,"
+                   " cur_mtime, suspect_ms, scan_ms, scan_cost_ms, special_use, object_id FROM mailboxes WHERE id = ?",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, id);
+    rc = db_step(s, e);
+    if (rc != 1)
+        return rc;
+    out->id = id;
+    out->uidvalidity = (uint32_t)db_int(s, 0);
+    out->uidnext = (uint32_t)db_int(s, 1);
+    out->uid_reserved = (uint32_t)db_int(s, 2);
+    out->recent_from = (uint32_t)db_int(s, 3);
+    out->modseq = (uint64_t)db_int(s, 4);
+    out->modseq_reserved = (uint64_t)db_int(s, 5);
+    out->floor = (uint64_t)db_int(s, 6);
+    out->new_mtime_ns = db_int(s, 7);
+    out->cur_mtime_ns = db_int(s, 8);
+    out->suspect_ms = db_int(s, 9);
+    out->scan_ms = db_int(s, 10);
+    out->scan_cost_ms = db_int(s, 11);
+    out->use = (unsigned)db_int(s, 12);
+    snprintf(out->object_id, sizeof(out->object_id), "%.*s", SL_ARG(db_text(s, 13)));
+    db_reset(s);
+    return 1;
+}
+
+int
+mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(u->db,
+                   "UPDATE mailboxes SET uidnext = ?, uid_reserved = ?, recent_from = ?, modseq = ?,"
+                   " modseq_reserved = ?, new_mtime = ?, cur_mtime = ?, suspect_ms = ?, scan_ms = ?, scan_cost_ms = ?,"
+                   " special_use = ? WHERE id = ?",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, mb->uidnext);
+    db_bind_int(s, 2, mb->uid_reserved);
+    db_bind_int(s, 3, mb->recent_from);
+    db_bind_int(s, 4, (int64_t)mb->modseq);
+    db_bind_int(s, 5, (int64_t)mb->modseq_reserved);
+    db_bind_int(s, 6, mb->new_mtime_ns);
+    db_bind_int(s, 7, mb->cur_mtime_ns);
+    db_bind_int(s, 8, mb->suspect_ms);
+    db_bind_int(s, 9, mb->scan_ms);
+    db_bind_int(s, 10, mb->scan_cost_ms);
+    db_bind_int(s, 11, mb->use);
+    db_bind_int(s, 12, mb->id);
+    return db_run(s, e);
+}
+
+int
+mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext, uint64_t modseq,
+            int64_t *id, struct err *e)
+{
+    struct db_stmt *s;
+    char object_id[33];
+    unsigned use = 0;
+    struct slice name;
+
+    if (uidvalidity == 0 && uidvalidity_next(u->root, &uidvalidity, e))
+        return -1;
+    for (size_t i = 0; use == 0 && name_auto(u->s->conf, i, &name, &use); i++)
+        if (!sl_eq(name, normal))
+            use = 0;
+    rand_hex(object_id, sizeof(object_id) - 1);
+    if (db_prepare(u->db,
+                   "INSERT INTO mailboxes (name, uidvalidity, uidnext, uid_reserved, recent_from, modseq,"
+                   " modseq_reserved, special_use, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?5, ?6)",
+                   &s, e))
+        return -1;
+    db_bind_text(s, 1, normal);
+    db_bind_int(s, 2, uidvalidity);
+    db_bind_int(s, 3, uidnext);
+    db_bind_int(s, 4, (int64_t)modseq);
+    db_bind_int(s, 5, use);
+    db_bind_text(s, 6, sl_z(object_id));
+    if (db_run(s, e))
+        return -1;
+    *id = db_last_id(u->db);
+    u->must_sync = true;
+    return 0;
+}
+
+int
+mbox_forget(struct store_user *u, int64_t id, struct err *e)
+{
+    static const char *const tables[] = {
+        "DELETE FROM mailboxes WHERE id = ?",      "DELETE FROM messages WHERE mailbox = ?",
+        "DELETE FROM cache WHERE mailbox = ?",     "DELETE FROM keywords WHERE mailbox = ?",
+        "DELETE FROM expunges WHERE mailbox = ?",  "DELETE FROM snapshots WHERE mailbox = ?",
+        "DELETE FROM pending WHERE mailbox = ?",
+    };
+
+    for (size_t i = 0; i < COUNT_OF(tables); i++) {
+        struct db_stmt *s;
+
+        if (db_prepare(u->db, tables[i], &s, e))
+            return -1;
+        db_bind_int(s, 1, id);
+        if (db_run(s, e))
+            return -1;
+    }
+    u->must_sync = true;
+    return 0;
+}
+
+/* A number beyond its reserve takes the next block; index_commit() has that on disk before anybody is told. */
+uint64_t
+mbox_change(struct store_user *u, struct mbox *mb)
+{
+    if (mb->change != 0)
+        return mb->change;
+    mb->change = ++mb->modseq;
+    if (mb->modseq > mb->modseq_reserved) {
+        mb->modseq_reserved = mb->modseq + INDEX_MODSEQ_BLOCK;
+        u->must_sync = true;
+    }
+    return mb->change;
+}
+
+uint32_t
+mbox_next_uid(struct store_user *u, struct mbox *mb)
+{
+    uint32_t uid = mb->uidnext++;
+
+    if (mb->uidnext > mb->uid_reserved) {
+        mb->uid_reserved = mb->uidnext + INDEX_UID_BLOCK;
+        u->must_sync = true;
+    }
+    return uid;
+}
+
+struct own_change
+mbox_own_begin(const struct mbox *mb, const char *dir)
+{
+    return (struct own_change){ mb->cur_mtime_ns != 0 && dir_mtime_ns(dir, "cur") == mb->cur_mtime_ns };
+}
+
+/* The folder was as the index knows it when we began, so what changed it since was us - unless a foreign program came
+ * in between, or comes within the same tick of the file system's clock: hence suspect, and a scan later. */
+void
+mbox_own_end(struct mbox *mb, const char *dir, struct own_change own)
+{
+    if (!own.was_known) {
+        mb->cur_mtime_ns = 0;
+        return;
+    }
+    mb->cur_mtime_ns = dir_mtime_ns(dir, "cur");
+    if (mb->suspect_ms == 0)
+        mb->suspect_ms = now_realtime_ns() / 1000000;
+}

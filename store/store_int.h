@@ -1,0 +1,270 @@
+/* store/store_int.h - what the files of store/ share. Private to the folder.
+ *
+ * Locks: store.lock guards the table of users and the list of open databases; user.lock guards a user's database and
+ * everything done by it in this process, so one job at a time works on a user here. Take user.lock first; with store.lock
+ * held a user's lock is only tried. Between processes SQLite's write lock decides, and the flock of index_begin():
+ * shared while writing, exclusive while checkpointing or rolling a record forward. */
+#ifndef POSTERN_STORE_STORE_INT_H
+#define POSTERN_STORE_STORE_INT_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "db/db.h"
+#include "store/maildir.h"
+#include "store/names.h"
+#include "store/notify.h"
+#include "store/reserve.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum {
+    STORE_OPEN_MAX = 32,          /* index databases open at once in a process */
+    STORE_DB_CACHE_KIB = 128,
+    INDEX_SCHEMA = 1,
+    INDEX_UID_BLOCK = 512,        /* reserved durably at a time */
+    INDEX_MODSEQ_BLOCK = 1024,
+    INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024 /* a longer log is checkpointed */
+};
+#define INDEX_FILE "postern-index.db"
+#define INDEX_LOCK_FILE "postern-index.lock"
+#define UIDVALIDITY_FILE "postern-uidvalidity"
+
+struct watcher;
+
+struct store {
+    struct conf *conf;
+    struct notifier *notifier;
+    struct reserve *reserve;
+    pthread_mutex_t lock;
+    struct map *users;     /* by root TAB name */
+    struct list open;      /* users with a database, least recently used first */
+    unsigned n_open;
+    struct watcher *watcher; /* loop only */
+    uint64_t watcher_id;
+};
+
+struct store_user {
+    struct store *s;
+    unsigned refs;         /* under store.lock */
+    char *key, *name, *root;
+    struct list open_link; /* in store.open */
+    pthread_mutex_t lock;
+    /* under lock */
+    struct db *db;
+    int lock_fd;           /* with db */
+    uint64_t db_inode;
+    bool is_prepared;      /* root and folders were made */
+    bool keeps_lock;       /* a record is being carried out: the flock outlives its transactions */
+    bool must_sync;        /* the transaction took from a new block: on disk before it is told */
+};
+
+/* ---- users (user.c) ---- */
+/* Lock, with the index open. On failure nothing is locked. */
+int user_lock(struct store_user *u, struct err *e);
+void user_unlock(struct store_user *u);
+struct store_user *user_ref(struct store_user *u);
+/* Tell everybody's views, but not `except`'s, that a mailbox changed. */
+struct store_view;
+void user_tell(struct store_user *u, struct slice mailbox, const struct store_view *except);
+
+/* ---- the index database (index.c); user.lock held ---- */
+int index_open(struct store_user *u, struct err *e);
+void index_close(struct store_user *u);
+int index_begin(struct store_user *u, struct err *e);
+/* On failure it is rolled back. After success new blocks are on disk. */
+int index_commit(struct store_user *u, struct err *e);
+void index_rollback(struct store_user *u);
+/* What was committed is on disk (commits alone survive a kill, not a power cut). */
+int index_sync(struct store_user *u, struct err *e);
+/* For tests: another boot than the kernel's. NULL: the kernel's. */
+void index_fake_boot(const char *id);
+
+/* ---- UIDVALIDITY (uidvalidity.c) ---- */
+struct uidvalidity {
+    uint32_t highest;
+    bool is_imported; /* the old server's UIDs were taken over; never again */
+};
+int uidvalidity_read(const char *root, struct uidvalidity *out, struct err *e);
+int uidvalidity_write(const char *root, const struct uidvalidity *v, struct err *e);
+/* The next value, durable before it is used. Inside a transaction: that keeps other processes out. */
+int uidvalidity_next(const char *root, uint32_t *out, struct err *e);
+
+/* ---- a mailbox (mailbox.c) ---- */
+struct mbox { /* a row of mailboxes; changed in memory, written by mbox_save() in the same transaction */
+    int64_t id;
+    uint32_t uidvalidity, uidnext, uid_reserved, recent_from;
+    uint64_t modseq, modseq_reserved, floor;
+    int64_t new_mtime_ns, cur_mtime_ns; /* as of the last scan that was conclusive; 0: scan */
+    int64_t suspect_ms;  /* our own change may hide a foreign one of the same moment: scan later; 0: no */
+    int64_t scan_ms, scan_cost_ms;
+    unsigned use;
+    uint64_t change;     /* the modseq of this transaction, 0: none yet */
+    char object_id[40];
+};
+/* The folder's path, appended and NUL-terminated. */
+int mbox_dir(const struct store_user *u, struct slice normal, struct buf *out, struct err *e);
+/* The row of a mailbox by name; made when its folder is there. ERR_NOTFOUND: no such folder. No transaction. */
+int mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err *e);
+/* 1 there, 0 not, -1 e. */
+int mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e);
+int mbox_save(struct store_user *u, const struct mbox *mb, struct err *e);
+/* Make a row, in a transaction. uidvalidity 0: the next one. */
+int mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext, uint64_t modseq,
+                int64_t *id, struct err *e);
+int mbox_forget(struct store_user *u, int64_t id, struct err *e); /* the rows; in a transaction */
+/* The modseq of this transaction's changes; the next UID. */
+uint64_t mbox_change(struct store_user *u, struct mbox *mb);
+uint32_t mbox_next_uid(struct store_user *u, struct mbox *mb);
+
+/* Bracket renames of our own in cur/, so that they alone do not cause a scan. */
+struct own_change {
+    bool was_known;
+};
+struct own_change mbox_own_begin(const struct mbox *mb, const char *dir);
+void mbox_own_end(struct mbox *mb, const char *dir, struct own_change own);
+
+/* ---- messages in the index (message.c) ---- */
+struct msg_row {
+    int64_t mailbox;
+    uint32_t uid;
+    int dir; /* MAILDIR_NEW, MAILDIR_CUR */
+    char file[MAILDIR_NAME_MAX];
+    struct store_flags flags;
+    uint64_t modseq;
+    int64_t size, crlf;          /* octets; crlf -1: not known */
+    int64_t date_s, savedate_s;
+    int tz_minutes;
+    int64_t email, thread;
+};
+enum { TZ_LOCAL = 32767 }; /* tz_minutes of a date from the file: print it as local time */
+int msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *out, struct err *e); /* 1, 0, -1 */
+int msg_insert(struct store_user *u, const struct msg_row *m, struct err *e);
+/* dir, file, flags, modseq */
+int msg_update(struct store_user *u, const struct msg_row *m, struct err *e);
+/* The row and its cache go, the expunge is logged at mbox_change(). */
+int msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e);
+int64_t msg_new_object_id(void);
+/* Give a message's file other flags by renaming it in or into cur/: m->file, dir, flags. 1 done, 0 the file is not
+ * where the index has it, -1 e. */
+int msg_rename(struct msg_row *m, const char *dir, struct store_flags flags, struct err *e);
+
+/* ---- index against disk (scan.c) ---- */
+/* Bring the index in line with new/ and cur/ when they changed (always when must). take_new: move new/ to cur/. */
+int mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must, struct err *e);
+/* The same inside the caller's transaction; hints (may be NULL): UIDs of base names, from an old server. */
+int mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool take_new, bool must,
+                    struct map *hints, struct err *e);
+
+/* ---- keywords (keywords.c) ---- */
+struct keywords {
+    char *name[STORE_KEYWORDS_MAX];
+    size_t n;
+};
+int keywords_load(struct store_user *u, int64_t mailbox, struct keywords *out, struct err *e);
+void keywords_free(struct keywords *k);
+/* In a transaction: the place of a keyword, made when absent (file first, then row). -1 e: ERR_LIMIT, ERR_CLIENT. */
+int keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name, bool create, struct err *e);
+/* In a transaction: take over dovecot-keywords; letters in use without a name get one ("unknown-3"). */
+int keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use, struct err *e);
+
+/* ---- from an old server (uidlist.c) ---- */
+struct uidlist {
+    uint32_t uidvalidity, uidnext;
+    struct map *uids; /* base name -> UID, as (void *)(uintptr_t) */
+};
+/* ERR_NOTFOUND: none; ERR_PERM: not understood. */
+int uidlist_read(const char *dir, struct uidlist *out, struct err *e);
+void uidlist_free(struct uidlist *l);
+/* At the first opening of a root: UIDs, UIDVALIDITYs and keywords of all folders. */
+int uidlist_import_all(struct store_user *u, struct err *e);
+
+/* ---- several messages at once (record.c) ---- */
+struct record_item {
+    char tmp[MAILDIR_NAME_MAX]; /* whole and synced in tmp/ of the destination */
+    struct msg_row row;         /* file: the name it gets in cur/; the uid is filled in */
+    int64_t src_mailbox;        /* copy, move: where it comes from, for its cache; else 0 */
+    uint32_t src_uid;
+    char src_file[MAILDIR_NAME_MAX]; /* move: in cur/ of the source */
+};
+struct record {
+    struct store_user *u;
+    struct slice to, from;      /* normal names; from: move only, else empty */
+    const char *to_dir, *from_dir;
+    int64_t to_id, from_id;
+    struct record_item *items;
+    size_t n;
+};
+/* Bring the items into cur/ and the index, all or none, durably. On failure nothing is left, neither in tmp/. */
+int record_commit(struct record *r, uint32_t *uidvalidity, struct err *e);
+/* Interrupted ones are carried out. No transaction; when another process is at it, nothing is done. */
+int record_recover(struct store_user *u, struct err *e);
+
+/* ---- subscriptions (subscriptions.c) ---- */
+struct names {
+    char **v; /* UTF-8, sorted */
+    size_t n, cap;
+};
+int subscriptions_read(const char *root, struct names *out, struct err *e);
+int subscriptions_change(const char *root, struct slice normal, bool on, struct err *e);
+void names_add(struct names *l, struct slice name);
+bool names_has(const struct names *l, struct slice name);
+void names_sort(struct names *l);
+void names_free(struct names *l);
+
+/* ---- folders on disk (folders.c) ---- */
+int folders_read(const char *root, struct names *out, struct err *e); /* without INBOX */
+int folders_make_auto(struct store_user *u, struct err *e);
+
+/* ---- a view (view.c) ---- */
+enum { VROW_GONE = 1u << 31 }; /* in vrow.sys: expunged, not yet announced */
+struct vrow {
+    uint32_t uid, sys;
+    uint64_t kw, modseq;
+};
+struct silent { /* a change of our own that shall not be reported */
+    uint32_t uid;
+    uint64_t modseq;
+};
+struct fresh { /* computed, not yet in the index's cache */
+    uint32_t uid;
+    int64_t crlf;
+    struct buf envelope, bodystructure, body;
+};
+enum { VIEW_FRESH_MAX = 50 };
+struct watch;
+struct store_view {
+    struct store_user *u;
+    int64_t mailbox;
+    char *name, *dir;
+    bool is_readonly, is_gone;
+    uint32_t uidvalidity, uidnext, n_recent;
+    uint64_t modseq;       /* changes up to here are in rows */
+    struct vrow *rows;
+    size_t n, cap, n_gone;
+    struct keywords keywords;
+    struct silent *silent;
+    size_t n_silent, cap_silent;
+    char mailbox_id[40];
+    struct fresh *fresh;   /* VIEW_FRESH_MAX, or NULL */
+    size_t n_fresh;
+    struct watch *watch;   /* loop only */
+    atomic_bool is_told;   /* the watch has called; until the next sync */
+};
+/* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
+void view_save_fresh(struct store_view *v);
+size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
+
+/* ---- watching (watch.c); loop only, but for watcher_tell() ---- */
+struct watcher *watcher_new(struct store *s);
+void watcher_free(struct watcher **w);
+/* From any thread: views of this mailbox (USER TAB MAILBOX) shall look, but not `except`. */
+void watcher_tell(struct store *s, struct slice key, const struct store_view *except);
+
+/* Small things. */
+char *path_join(const char *dir, const char *part, const char *name); /* malloc'ed; name may be NULL */
+int64_t dir_mtime_ns(const char *dir, const char *part); /* 0: cannot tell */
+int64_t now_realtime_ns(void);
+
+#endif

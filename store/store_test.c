@@ -1,0 +1,1032 @@
+/* store/store_test.c - mailboxes on a folder of their own: selecting, changing, foreign writers, interruptions. */
+#include "base/test.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "core/loop.h"
+#include "store/store_int.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char base[64], root[128];
+static struct conf *conf;
+static struct store *st;
+static struct store_user *us;
+static struct err e;
+
+static void
+open_store(void)
+{
+    memset(&e, 0, sizeof e);
+    BUG_ON(store_new(conf, &st, &e));
+    if (store_user_open(st, SL("bob@example.org"), sl_n(NULL, 0), &us, &e)) {
+        FAIL("cannot open user: %s", e.msg);
+        abort();
+    }
+}
+
+static void
+close_store(void)
+{
+    store_user_close(&us);
+    store_free(&st);
+}
+
+static void
+setup(void)
+{
+    struct conf_problems ps = { 0 };
+    char text[200];
+
+    snprintf(base, sizeof base, "%s/store-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    BUG_ON(mkdtemp(base) == NULL);
+    snprintf(root, sizeof root, "%s/example.org/bob", base);
+    snprintf(text, sizeof text, "mail_location = maildir:%s/%%d/%%n\nqueue_directory = %s\n", base, base);
+    conf = conf_parse(sl_z(text), "test", &ps);
+    BUG_ON(conf == NULL);
+}
+
+static void
+stop(void *arg)
+{
+    (void)arg;
+    loop_stop();
+}
+
+/* Let the loop do what was put off. */
+static void
+turn(unsigned ms)
+{
+    struct timer t = { 0 };
+
+    timer_start(&t, ms, stop, NULL);
+    loop_run();
+    timer_stop(&t);
+}
+
+static void
+teardown(void)
+{
+    close_store();
+    turn(1);
+    conf_unref(&conf);
+    fs_remove_tree(base, NULL);
+}
+
+/* A file by another program: dir "new" or "cur" of a folder of root. */
+static void
+foreign(const char *dir, const char *name, const char *text)
+{
+    char path[600];
+    struct err why = { 0 };
+
+    snprintf(path, sizeof path, "%s/%s/%s", root, dir, name);
+    if (fs_replace_file(path, sl_z(text), 0600, &why))
+        FAIL("%s", why.msg);
+}
+
+static void
+foreign_mkdirs(const char *sub)
+{
+    char path[400];
+    static const char *const parts[] = { "cur", "new", "tmp" };
+
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s/%s", root, sub, parts[i]);
+        fs_mkdirs(path, 0700, NULL);
+    }
+}
+
+static int
+count_files(const char *sub)
+{
+    char path[400];
+    struct dirent *ent;
+    int n = 0;
+    DIR *d;
+
+    snprintf(path, sizeof path, "%s/%s", root, sub);
+    d = opendir(path);
+    while (d && (ent = readdir(d)) != NULL)
+        n += ent->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    return n;
+}
+
+/* The name of the one file in sub that contains `part`; static storage. */
+static const char *
+name_with(const char *sub, const char *part)
+{
+    static char name[300];
+    char path[400];
+    struct dirent *ent;
+    DIR *d;
+
+    name[0] = '\0';
+    snprintf(path, sizeof path, "%s/%s", root, sub);
+    d = opendir(path);
+    while (d && (ent = readdir(d)) != NULL)
+        if (ent->d_name[0] != '.' && strstr(ent->d_name, part))
+            snprintf(name, sizeof name, "%s", ent->d_name);
+    if (d)
+        closedir(d);
+    return name;
+}
+
+static uint32_t
+append(const char *mailbox, const char *text, uint32_t sys, const char *keyword)
+{
+    struct store_append *a;
+    uint32_t uidvalidity, *uids, uid = 0;
+    size_t n;
+
+    if (store_append_begin(us, sl_z(mailbox), &a, &e))
+        return 0;
+    if (store_append_msg(a, sys, &keyword, keyword != NULL, 1700000000, 60, &e) || store_append_octets(a, sl_z(text), &e)) {
+        store_append_abort(&a);
+        return 0;
+    }
+    if (store_append_commit(&a, &uidvalidity, &uids, &n, &e) == 0 && n == 1)
+        uid = uids[0];
+    free(uids);
+    return uid;
+}
+
+static struct store_view *
+sel(const char *mailbox)
+{
+    struct store_view *v;
+
+    if (store_select(us, sl_z(mailbox), false, &v, &e))
+        FAIL("select %s: %s", mailbox, e.msg);
+    return v;
+}
+
+static uint32_t
+exists(const struct store_view *v)
+{
+    struct store_box b;
+
+    store_view_box(v, &b);
+    return b.exists;
+}
+
+static void
+sync_quiet(struct store_view *v)
+{
+    struct store_changes c;
+
+    if (store_view_sync(v, true, &c, &e))
+        FAIL("sync: %s", e.msg);
+    store_changes_free(&c);
+}
+
+static int
+store_flags(struct store_view *v, uint32_t first, uint32_t last, enum store_op op, uint32_t sys, uint64_t kw, bool silent)
+{
+    struct store_uids u = { 0 };
+    struct store_flag_change ch = { .op = op, .flags = { sys, kw }, .is_silent = silent };
+    int rc;
+
+    store_uids_add(&u, first, last);
+    rc = store_change_flags(v, &u, &ch, NULL, &e);
+    store_uids_free(&u);
+    return rc;
+}
+
+static uint32_t
+flags_of(const struct store_view *v, uint32_t seq)
+{
+    struct store_row r = { 0 };
+
+    store_view_row(v, seq, &r);
+    return r.flags.sys;
+}
+
+TEST(a_new_user_has_the_folders_of_the_guide)
+{
+    struct store_mailboxes l;
+
+    setup();
+    open_store();
+    CHECK_EQ_INT(store_list(us, &l, &e), 0);
+    NEED(l.n == 5);
+    CHECK_EQ_STR(l.v[0].name, "INBOX");
+    CHECK_EQ_STR(l.v[1].name, "Drafts");
+    CHECK_EQ_INT(l.v[1].attrs, STORE_MB_SUBSCRIBED | STORE_MB_USE_DRAFTS);
+    CHECK_EQ_STR(l.v[4].name, "Trash");
+    store_mailboxes_free(&l);
+    teardown();
+}
+
+TEST(append_and_fetch)
+{
+    struct store_view *v;
+    struct store_file *f;
+    struct store_msg m;
+    struct store_box b;
+    uint32_t uid;
+
+    setup();
+    open_store();
+    uid = append("INBOX", "From: a@b\r\nSubject: hi\r\n\r\nbody\r\n", STORE_SEEN, "$Label");
+    CHECK_EQ_INT(uid, 1);
+    v = sel("inbox");
+    NEED(v != NULL);
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.exists, 1);
+    CHECK_EQ_INT(b.recent, 1);
+    CHECK_EQ_INT(b.uidnext, 2);
+    CHECK_EQ_INT(flags_of(v, 1), STORE_SEEN | STORE_RECENT);
+    CHECK_EQ_STR(store_view_keyword(v, 0), "$Label");
+    CHECK(store_view_keyword(v, 1) == NULL);
+    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_SIZE | STORE_GET_DATE | STORE_GET_ENVELOPE | STORE_GET_BODYSTRUCTURE, &m, &e), 0);
+    CHECK_EQ_INT(m.size_octets, 32);
+    CHECK_EQ_INT(m.internaldate_unix_s, 1700000000);
+    CHECK_EQ_INT(m.tz_minutes, 60);
+    CHECK(sl_find(m.envelope, SL("\"hi\"")) != SL_NPOS);
+    CHECK(sl_find(m.bodystructure, SL("\"text\" \"plain\"")) != SL_NPOS || sl_ifind(m.bodystructure, SL("TEXT")) != SL_NPOS);
+    store_msg_free(&m);
+    CHECK_EQ_INT(store_file_open(v, 1, &f, &e), 0);
+    CHECK_EQ_MEM(store_file_octets(f).p, store_file_octets(f).n, "From: a@b\r\nSubject: hi\r\n\r\nbody\r\n", 32);
+    store_file_close(&f);
+    CHECK(strstr(name_with("cur", ",S=28,W=32"), ":2,Sa") != NULL);
+    CHECK_EQ_INT(store_fetch(v, 2, STORE_GET_SIZE, &m, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    store_unselect(&v);
+
+    /* the second session gets no \Recent, and ENVELOPE from the index */
+    v = sel("INBOX");
+    CHECK_EQ_INT(flags_of(v, 1), STORE_SEEN);
+    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_ENVELOPE, &m, &e), 0);
+    CHECK(sl_find(m.envelope, SL("\"hi\"")) != SL_NPOS);
+    store_msg_free(&m);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(append_to_a_mailbox_that_is_not_there)
+{
+    setup();
+    open_store();
+    CHECK_EQ_INT(append("Nowhere", "x\r\n", 0, NULL), 0);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    teardown();
+}
+
+TEST(two_views_hear_each_other)
+{
+    struct store_view *a, *b;
+    struct store_changes c;
+    struct store_uids u = { 0 };
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    append("INBOX", "two\r\n", 0, NULL);
+    append("INBOX", "three\r\n", 0, NULL);
+    a = sel("INBOX");
+    b = sel("INBOX");
+    NEED(a && b);
+    CHECK_EQ_INT(store_flags(a, 2, 2, STORE_ADD, STORE_FLAGGED, 0, true), 0);
+    CHECK_EQ_INT(store_view_sync(a, true, &c, &e), 0);
+    CHECK_EQ_INT(c.n_changed, 0); /* silent */
+    CHECK_EQ_INT(flags_of(a, 2) & STORE_FLAGGED, STORE_FLAGGED);
+    store_changes_free(&c);
+    CHECK_EQ_INT(store_view_sync(b, true, &c, &e), 0);
+    NEED(c.n_changed == 1);
+    CHECK_EQ_INT(c.changed[0], 2);
+    CHECK_EQ_INT(flags_of(b, 2), STORE_FLAGGED);
+    store_changes_free(&c);
+
+    /* expunge 1 and 3 in a; b may not be told yet */
+    store_flags(a, 1, 1, STORE_ADD, STORE_DELETED, 0, false);
+    store_flags(a, 3, 3, STORE_ADD, STORE_DELETED, 0, false);
+    store_uids_add(&u, 1, 1);
+    CHECK_EQ_INT(store_expunge(a, &u, &e), 0);
+    CHECK_EQ_INT(store_expunge(a, NULL, &e), 0);
+    CHECK_EQ_INT(store_view_sync(b, false, &c, &e), 0);
+    CHECK_EQ_INT(c.n_expunged, 0);
+    store_changes_free(&c);
+    CHECK_EQ_INT(exists(b), 3);
+    struct store_msg m;
+    CHECK_EQ_INT(store_fetch(b, 1, STORE_GET_SIZE, &m, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_view_sync(b, true, &c, &e), 0);
+    NEED(c.n_expunged == 2);
+    CHECK_EQ_INT(c.expunged[0], 3);
+    CHECK_EQ_INT(c.expunged[1], 1);
+    CHECK_EQ_INT(c.vanished[0], 3);
+    store_changes_free(&c);
+    CHECK_EQ_INT(exists(b), 1);
+    CHECK_EQ_INT(store_view_seq(b, 2), 1);
+    CHECK_EQ_INT(count_files("cur"), 1);
+
+    /* and a new one */
+    append("INBOX", "four\r\n", 0, NULL);
+    CHECK_EQ_INT(store_view_sync(b, true, &c, &e), 0);
+    CHECK(c.exists_changed);
+    CHECK_EQ_INT(exists(b), 2);
+    CHECK_EQ_INT(store_view_seq(b, 4), 2);
+    store_changes_free(&c);
+    store_uids_free(&u);
+    store_unselect(&a);
+    store_unselect(&b);
+    teardown();
+}
+
+TEST(unchangedsince)
+{
+    struct store_view *v;
+    struct store_uids u = { 0 }, modified = { 0 };
+    struct store_flag_change ch = { .op = STORE_ADD, .flags = { STORE_SEEN, 0 }, .has_unchangedsince = true };
+    struct store_row r;
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    append("INBOX", "two\r\n", 0, NULL);
+    v = sel("INBOX");
+    store_view_row(v, 1, &r);
+    ch.unchangedsince = r.modseq;
+    store_uids_add(&u, 1, 2);
+    CHECK_EQ_INT(store_change_flags(v, &u, &ch, &modified, &e), 0);
+    CHECK(!store_uids_has(&modified, 1));
+    CHECK(store_uids_has(&modified, 2));
+    sync_quiet(v);
+    CHECK_EQ_INT(flags_of(v, 1) & STORE_SEEN, STORE_SEEN);
+    CHECK_EQ_INT(flags_of(v, 2) & STORE_SEEN, 0);
+    store_uids_free(&u);
+    store_uids_free(&modified);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(foreign_writers)
+{
+    struct store_view *v;
+    struct store_changes c;
+    char from[600], to[600];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+
+    foreign("new", "1800000000.M1P1.other", "Subject: x\n\nfrom outside\n");
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.exists_changed && c.recent_changed);
+    CHECK_EQ_INT(exists(v), 2);
+    CHECK_EQ_INT(flags_of(v, 2), STORE_RECENT);
+    store_changes_free(&c);
+    CHECK_EQ_INT(count_files("new"), 0); /* taken */
+
+    /* a rename gives flags and a keyword without a name */
+    snprintf(from, sizeof from, "%s/cur/%s", root, name_with("cur", "1800000000"));
+    snprintf(to, sizeof to, "%s/cur/1800000000.M1P1.other:2,FSb", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    NEED(c.n_changed == 1);
+    CHECK_EQ_INT(c.changed[0], 2);
+    CHECK(c.keywords_changed);
+    CHECK_EQ_STR(store_view_keyword(v, 1), "unknown-1");
+    CHECK_EQ_INT(flags_of(v, 2), STORE_RECENT | STORE_FLAGGED | STORE_SEEN);
+    store_changes_free(&c);
+
+    /* renamed again, and we change flags before we know */
+    snprintf(from, sizeof from, "%s/cur/1800000000.M1P1.other:2,F", root);
+    CHECK_EQ_INT(rename(to, from), 0);
+    CHECK_EQ_INT(store_flags(v, 2, 2, STORE_ADD, STORE_ANSWERED, 0, false), 0);
+    CHECK(strstr(name_with("cur", "1800000000"), ":2,FR") != NULL);
+    sync_quiet(v);
+    CHECK_EQ_INT(flags_of(v, 2), STORE_RECENT | STORE_FLAGGED | STORE_ANSWERED);
+
+    /* renamed before we read it */
+    snprintf(from, sizeof from, "%s/cur/%s", root, name_with("cur", "1800000000"));
+    snprintf(to, sizeof to, "%s/cur/1800000000.M1P1.other:2,", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    struct store_file *f;
+    CHECK_EQ_INT(store_file_open(v, 2, &f, &e), 0);
+    store_file_close(&f);
+
+    /* removed */
+    CHECK_EQ_INT(unlink(to), 0);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    NEED(c.n_expunged == 1);
+    CHECK_EQ_INT(c.expunged[0], 2);
+    store_changes_free(&c);
+
+    /* a wreck is nothing; whole, it is a message */
+    foreign("new", "1800000001.M1P1.other,S=10", "short");
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 1);
+    foreign("new", "1800000001.M1P1.other,S=10", "long\nenoug");
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 2);
+    struct store_msg m;
+    CHECK_EQ_INT(store_fetch(v, 2, STORE_GET_SIZE, &m, &e), 0);
+    CHECK_EQ_INT(m.size_octets, 11); /* no W=: counted with CRLF */
+    store_msg_free(&m);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(two_files_of_one_base_name_are_two_messages)
+{
+    struct store_view *v;
+
+    setup();
+    open_store();
+    foreign("cur", "1800000000.M1P1.other:2,S", "one\n");
+    foreign("cur", "1800000000.M1P1.other:2,F", "two\n");
+    v = sel("INBOX");
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 2);
+    CHECK_EQ_INT(count_files("cur"), 2);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(copy_and_move)
+{
+    struct store_view *v, *w;
+    struct store_uids u = { 0 };
+    struct store_copied done;
+    struct store_msg m;
+    int kw;
+
+    setup();
+    open_store();
+    append("INBOX", "Subject: a\r\n\r\none\r\n", STORE_SEEN, "$Label");
+    append("INBOX", "Subject: b\r\n\r\ntwo\r\n", STORE_FLAGGED, NULL);
+    append("INBOX", "Subject: c\r\n\r\nthree\r\n", 0, NULL);
+    append("Sent", "x\r\n", 0, "other");
+    v = sel("INBOX");
+    store_uids_add(&u, 1, 2);
+    CHECK_EQ_INT(store_copy(v, &u, SL("Nowhere"), false, &done, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_copy(v, &u, SL("Sent"), false, &done, &e), 0);
+    NEED(done.n == 2);
+    CHECK_EQ_INT(done.from[0], 1);
+    CHECK_EQ_INT(done.to[0], 2);
+    CHECK_EQ_INT(done.to[1], 3);
+    store_copied_free(&done);
+    w = sel("Sent");
+    CHECK_EQ_INT(exists(w), 3);
+    CHECK_EQ_INT(flags_of(w, 2) & ~STORE_RECENT, STORE_SEEN);
+    CHECK_EQ_INT(flags_of(w, 3) & ~STORE_RECENT, STORE_FLAGGED);
+    kw = store_keyword(w, SL("$label"), false, &e);
+    CHECK_EQ_INT(kw, 1);
+    struct store_row r;
+    store_view_row(w, 2, &r);
+    CHECK_EQ_INT(r.flags.kw, 2);
+    CHECK_EQ_INT(store_fetch(w, 2, STORE_GET_DATE, &m, &e), 0);
+    CHECK_EQ_INT(m.internaldate_unix_s, 1700000000);
+    store_msg_free(&m);
+    CHECK_EQ_INT(exists(v), 3);
+
+    /* move two, then one */
+    CHECK_EQ_INT(store_copy(v, &u, SL("Trash"), true, &done, &e), 0);
+    CHECK_EQ_INT(done.n, 2);
+    store_copied_free(&done);
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 1);
+    CHECK_EQ_INT(count_files("cur"), 1);
+    CHECK_EQ_INT(count_files(".Trash/cur"), 2);
+    store_uids_add(&u, 3, 3);
+    CHECK_EQ_INT(store_copy(v, &u, SL("Trash"), true, &done, &e), 0);
+    CHECK_EQ_INT(done.n, 1);
+    store_copied_free(&done);
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 0);
+    CHECK_EQ_INT(count_files(".Trash/cur"), 3);
+    CHECK_EQ_INT(count_files(".Trash/tmp"), 0);
+    CHECK_EQ_INT(count_files(".Sent/cur"), 3);
+
+    /* into itself */
+    store_uids_free(&u);
+    store_uids_add(&u, 2, 3);
+    CHECK_EQ_INT(store_copy(w, &u, SL("Sent"), false, &done, &e), 0);
+    store_copied_free(&done);
+    sync_quiet(w);
+    CHECK_EQ_INT(exists(w), 5);
+    store_uids_free(&u);
+    store_unselect(&v);
+    store_unselect(&w);
+    teardown();
+}
+
+/* What a kill between the steps of a COPY of two leaves: the record is carried out by whoever comes next. */
+TEST(an_interrupted_copy_is_carried_out)
+{
+    struct store_view *v;
+    char name[300], from[600], to[600];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    append("INBOX", "two\r\n", 0, NULL);
+    v = sel("Sent"); /* the rows are there */
+    store_unselect(&v);
+    for (int moved = 0; moved <= 2; moved++) {
+        int64_t id;
+        char sql[900];
+
+        TEST_ROW("%d of 2 renamed", moved);
+        NEED(user_lock(us, &e) == 0);
+        CHECK_EQ_INT(mbox_find(us, SL("Sent"), &id, &e), 0);
+        for (int i = 0; i < 2; i++) {
+            snprintf(name, sizeof name, "17%d%d.M1P1.x,S=4,W=5", moved, i);
+            snprintf(from, sizeof from, "%s/.Sent/tmp/%s", root, name);
+            CHECK_EQ_INT(fs_replace_file(from, SL("one\n"), 0600, &e), 0);
+            snprintf(to, sizeof to, "%s/.Sent/cur/%s:2,S", root, name);
+            snprintf(sql, sizeof sql, "INSERT INTO pending VALUES (NULL, 1, %lld, 'Sent', '%s', '%s:2,S', '', '')",
+                     (long long)id, name, name);
+            CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
+            if (i < moved)
+                CHECK_EQ_INT(rename(from, to), 0);
+        }
+        user_unlock(us);
+        close_store();
+        open_store();
+        v = sel("Sent");
+        CHECK_EQ_INT(exists(v), 2 * (moved + 1));
+        CHECK_EQ_INT(count_files(".Sent/tmp"), 0);
+        CHECK_EQ_INT(flags_of(v, 1) & STORE_SEEN, STORE_SEEN);
+        store_unselect(&v);
+    }
+    teardown();
+}
+
+TEST(an_interrupted_move_is_carried_out)
+{
+    struct store_view *v;
+    char sql[900], from[600], to[600];
+    char src[300];
+    int64_t id;
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+    store_unselect(&v);
+    snprintf(src, sizeof src, "%s", name_with("cur", ",S="));
+    snprintf(from, sizeof from, "%s/cur/%s", root, src);
+    snprintf(to, sizeof to, "%s/.Trash/tmp/1750.M1P1.x,S=4,W=5", root);
+    CHECK_EQ_INT(link(from, to), 0);
+    NEED(user_lock(us, &e) == 0);
+    CHECK_EQ_INT(mbox_find(us, SL("Trash"), &id, &e), 0);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO pending VALUES (NULL, 1, %lld, 'Trash', '1750.M1P1.x,S=4,W=5', '1750.M1P1.x,S=4,W=5:2,', 'INBOX', '%s')",
+             (long long)id, src);
+    CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
+    user_unlock(us);
+    close_store();
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 0);
+    store_unselect(&v);
+    v = sel("Trash");
+    CHECK_EQ_INT(exists(v), 1);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(the_index_is_deleted_and_rebuilt)
+{
+    struct store_view *v;
+    struct store_box before, after;
+    struct store_msg m;
+    struct store_row r;
+    char path[300];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\ntwo\r\n", STORE_SEEN | STORE_FLAGGED, "$Label");
+    append("INBOX", "two\r\n", 0, "$Other");
+    v = sel("INBOX");
+    store_view_box(v, &before);
+    store_unselect(&v);
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    CHECK_EQ_INT(unlink(path), 0);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &after);
+    CHECK(after.uidvalidity > before.uidvalidity);
+    CHECK_EQ_INT(after.exists, 2);
+    CHECK_EQ_INT(after.recent, 0);
+    CHECK_EQ_INT(flags_of(v, 1), STORE_SEEN | STORE_FLAGGED);
+    store_view_row(v, 2, &r);
+    CHECK_EQ_STR(store_view_keyword(v, 0), "$Label");
+    CHECK_EQ_STR(store_view_keyword(v, 1), "$Other");
+    CHECK_EQ_INT(r.flags.kw, 2);
+    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_SIZE | STORE_GET_DATE, &m, &e), 0);
+    CHECK_EQ_INT(m.size_octets, 10);
+    CHECK_EQ_INT(m.internaldate_unix_s, 1700000000);
+    store_msg_free(&m);
+
+    /* under an open view: it is told to end */
+    struct store_changes c;
+    CHECK_EQ_INT(unlink(path), 0);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.is_invalid);
+    store_changes_free(&c);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(a_damaged_index_is_set_aside)
+{
+    struct store_view *v;
+    char path[300];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    CHECK_EQ_INT(fs_replace_file(path, SL("this is no database, and never was one"), 0600, &e), 0);
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 1);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(a_power_cut_skips_the_reserved_numbers)
+{
+    struct store_view *v;
+    struct store_box before, after;
+    struct store_row r;
+    uint32_t uid;
+
+    setup();
+    index_fake_boot("boot-one");
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+    store_view_box(v, &before);
+    store_unselect(&v);
+    close_store();
+    index_fake_boot("boot-two");
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &after);
+    CHECK_EQ_INT(after.uidvalidity, before.uidvalidity);
+    CHECK_EQ_INT(after.exists, 1);
+    CHECK(after.uidnext > before.uidnext + 100);
+    CHECK(after.highestmodseq > before.highestmodseq + 100);
+    store_view_row(v, 1, &r);
+    CHECK_EQ_INT(r.uid, 1);
+    CHECK(r.modseq > before.highestmodseq); /* counts as changed */
+    uid = append("INBOX", "two\r\n", 0, NULL);
+    CHECK_EQ_INT(uid, after.uidnext);
+    store_unselect(&v);
+    index_fake_boot(NULL);
+    teardown();
+}
+
+TEST(dovecots_maildir_is_taken_over)
+{
+    static const char list[] = "3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n"
+                               "25006 :1276528487.M364837P9451.kurkku,S=1355,W=1394\n"
+                               "25017 W2481 P5 :1276533073.M242911P3632.kurkku,S=15\n"
+                               "25021 :1276533999.M1P1.kurkku\n";
+    struct store_view *v;
+    struct store_box b;
+    struct store_row r;
+    struct store_mailboxes l;
+    char big[1356];
+
+    setup();
+    foreign_mkdirs("");
+    foreign_mkdirs(".Entw&APw-rfe");
+    foreign("", "dovecot-uidlist", list);
+    foreign("", "dovecot-keywords", "0 $Forwarded\n1 NonJunk\n");
+    foreign("", "subscriptions", "V\t2\n\nEntw\xc3\xbcrfe\nLists\tgone\n");
+    memset(big, 'x', sizeof big);
+    big[1355] = '\0';
+    foreign("cur", "1276528487.M364837P9451.kurkku,S=1355,W=1394:2,RSa", big);
+    foreign("cur", "1276533073.M242911P3632.kurkku,S=15:2,b", "0123456789abcde");
+    foreign("new", "1276533999.M1P1.kurkku", "new\n");
+    foreign("new", "1276534000.M1P1.kurkku", "newer\n");
+    open_store();
+    v = sel("INBOX");
+    NEED(v != NULL);
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.uidvalidity, 1275660208);
+    CHECK_EQ_INT(b.uidnext, 25023);
+    CHECK_EQ_INT(b.exists, 4);
+    CHECK_EQ_INT(b.recent, 2);
+    store_view_row(v, 1, &r);
+    CHECK_EQ_INT(r.uid, 25006);
+    CHECK_EQ_INT(r.flags.sys, STORE_SEEN | STORE_ANSWERED);
+    CHECK_EQ_INT(r.flags.kw, 1);
+    store_view_row(v, 2, &r);
+    CHECK_EQ_INT(r.uid, 25017);
+    CHECK_EQ_INT(r.flags.kw, 2);
+    store_view_row(v, 4, &r);
+    CHECK_EQ_INT(r.uid, 25022);
+    CHECK_EQ_STR(store_view_keyword(v, 0), "$Forwarded");
+    store_unselect(&v);
+    CHECK_EQ_INT(store_list(us, &l, &e), 0);
+    int found = 0;
+    for (size_t i = 0; i < l.n; i++) {
+        if (strcmp(l.v[i].name, "Entw\xc3\xbcrfe") == 0)
+            found += l.v[i].attrs == STORE_MB_SUBSCRIBED;
+        if (strcmp(l.v[i].name, "Lists.gone") == 0)
+            found += l.v[i].attrs == (STORE_MB_SUBSCRIBED | STORE_MB_NONEXISTENT);
+    }
+    CHECK_EQ_INT(found, 2);
+    store_mailboxes_free(&l);
+
+    /* once: a rebuilt index does not take the list again */
+    char path[300];
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    unlink(path);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    CHECK(b.uidvalidity > 1275660208);
+    CHECK_EQ_INT(b.exists, 4);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(create_rename_delete)
+{
+    struct store_mailboxes l;
+    struct store_view *v;
+    struct store_status s;
+    struct store_changes c;
+
+    setup();
+    open_store();
+    CHECK_EQ_INT(store_create(us, SL("A.B."), 0, &e), 0);
+    CHECK_EQ_INT(store_create(us, SL("A.B"), 0, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_EXISTS);
+    CHECK_EQ_INT(store_create(us, SL("INBOX"), 0, &e), -1);
+    CHECK_EQ_INT(store_create(us, SL("a/b"), 0, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_CLIENT);
+    CHECK_EQ_INT(store_create(us, SL("Old"), STORE_MB_USE_ARCHIVE, &e), 0);
+    append("A.B", "one\r\n", 0, NULL);
+    CHECK_EQ_INT(store_list(us, &l, &e), 0);
+    CHECK_EQ_STR(l.v[1].name, "A");
+    CHECK_EQ_INT(l.v[1].attrs, STORE_MB_NONEXISTENT | STORE_MB_HAS_CHILDREN);
+    for (size_t i = 0; i < l.n; i++)
+        if (strcmp(l.v[i].name, "Old") == 0)
+            CHECK_EQ_INT(l.v[i].attrs, STORE_MB_USE_ARCHIVE);
+    store_mailboxes_free(&l);
+
+    /* a name that has only children moves them; UIDVALIDITY and mail stay */
+    v = sel("A.B");
+    CHECK_EQ_INT(store_rename(us, SL("A"), SL("A.x"), &e), -1);
+    CHECK_EQ_INT(store_rename(us, SL("A"), SL("Z"), &e), 0);
+    CHECK_EQ_INT(store_status(us, SL("Z.B"), &s, &e), 0);
+    CHECK_EQ_INT(s.messages, 1);
+    CHECK_EQ_INT(s.unseen, 1);
+    CHECK_EQ_INT(store_status(us, SL("A.B"), &s, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    store_unselect(&v);
+    CHECK_EQ_INT(store_rename(us, SL("Z.B"), SL("Sent"), &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_EXISTS);
+    CHECK_EQ_INT(store_rename(us, SL("none"), SL("other"), &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+
+    /* INBOX gives its mail away and stays */
+    append("INBOX", "one\r\n", 0, NULL);
+    CHECK_EQ_INT(store_rename(us, SL("INBOX"), SL("Was.inbox"), &e), 0);
+    CHECK_EQ_INT(store_status(us, SL("Was.inbox"), &s, &e), 0);
+    CHECK_EQ_INT(s.messages, 1);
+    CHECK_EQ_INT(store_status(us, SL("INBOX"), &s, &e), 0);
+    CHECK_EQ_INT(s.messages, 0);
+
+    /* deleted under a view, and made again: another UIDVALIDITY */
+    uint32_t was;
+    CHECK_EQ_INT(store_status(us, SL("Z.B"), &s, &e), 0);
+    was = s.uidvalidity;
+    v = sel("Z.B");
+    CHECK_EQ_INT(store_delete(us, SL("Z.B"), &e), 0);
+    CHECK_EQ_INT(store_delete(us, SL("Z.B"), &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_delete(us, SL("INBOX"), &e), -1);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.is_gone);
+    store_changes_free(&c);
+    store_unselect(&v);
+    CHECK_EQ_INT(store_create(us, SL("Z.B"), 0, &e), 0);
+    CHECK_EQ_INT(store_status(us, SL("Z.B"), &s, &e), 0);
+    CHECK(s.uidvalidity > was);
+    CHECK_EQ_INT(s.messages, 0);
+    teardown();
+}
+
+TEST(subscriptions_keep_dovecots_format)
+{
+    struct buf text = { 0 };
+    char path[300];
+
+    setup();
+    open_store();
+    CHECK_EQ_INT(store_subscribe(us, SL("A.B"), true, &e), 0);
+    CHECK_EQ_INT(store_subscribe(us, SL("Junk"), false, &e), 0);
+    snprintf(path, sizeof path, "%s/subscriptions", root);
+    CHECK_EQ_INT(fs_read_file(path, &text, &e), 0);
+    CHECK_EQ_STR(buf_z(&text), "V\t2\n\nA\tB\nDrafts\nSent\nTrash\n");
+    buf_free(&text);
+    teardown();
+}
+
+TEST(an_append_of_several_is_all_or_none)
+{
+    struct store_append *a;
+    struct store_status s;
+    uint32_t uidvalidity, *uids;
+    size_t n;
+
+    setup();
+    open_store();
+    for (int commit = 0; commit < 2; commit++) {
+        CHECK_EQ_INT(store_append_begin(us, SL("INBOX"), &a, &e), 0);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ_INT(store_append_msg(a, 0, NULL, 0, 0, 0, &e), 0);
+            CHECK_EQ_INT(store_append_octets(a, SL("one\r"), &e), 0);
+            CHECK_EQ_INT(store_append_octets(a, SL("\ntwo"), &e), 0);
+        }
+        if (commit) {
+            CHECK_EQ_INT(store_append_commit(&a, &uidvalidity, &uids, &n, &e), 0);
+            CHECK_EQ_INT(n, 3);
+            CHECK_EQ_INT(uids[2], 3);
+            free(uids);
+        } else {
+            store_append_abort(&a);
+        }
+        CHECK_EQ_INT(store_status(us, SL("INBOX"), &s, &e), 0);
+        CHECK_EQ_INT(s.messages, commit ? 3 : 0);
+        CHECK_EQ_INT(count_files("tmp"), 0);
+    }
+    teardown();
+}
+
+TEST(keywords_have_a_bound)
+{
+    struct store_view *v;
+    char name[20];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+    for (int i = 0; i < STORE_KEYWORDS_MAX; i++) {
+        snprintf(name, sizeof name, "kw%d", i);
+        CHECK_EQ_INT(store_keyword(v, sl_z(name), true, &e), i);
+    }
+    CHECK_EQ_INT(store_keyword(v, SL("more"), true, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_LIMIT);
+    CHECK_EQ_INT(store_keyword(v, SL("a b"), true, &e), -1);
+    CHECK_EQ_INT(store_keyword(v, SL("none"), false, &e), -1);
+    /* beyond the letters: kept by the index */
+    CHECK_EQ_INT(store_flags(v, 1, 1, STORE_ADD, 0, UINT64_C(1) << 40 | 1, false), 0);
+    sync_quiet(v);
+    struct store_row r;
+    store_view_row(v, 1, &r);
+    CHECK(r.flags.kw == (UINT64_C(1) << 40 | 1));
+    CHECK(strstr(name_with("cur", ","), ":2,a") != NULL);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(examine_changes_nothing)
+{
+    struct store_view *v;
+    struct store_box b;
+
+    setup();
+    open_store();
+    foreign("new", "1800000000.M1P1.other", "x\n");
+    NEED(store_select(us, SL("INBOX"), true, &v, &e) == 0);
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.exists, 1);
+    CHECK_EQ_INT(b.recent, 1);
+    CHECK(b.is_readonly);
+    CHECK_EQ_INT(count_files("new"), 1);
+    CHECK_EQ_INT(store_flags(v, 1, 1, STORE_ADD, STORE_SEEN, 0, false), -1);
+    CHECK_EQ_INT(e.kind, ERR_PERM);
+    store_unselect(&v);
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.recent, 1);
+    CHECK_EQ_INT(count_files("new"), 0);
+    store_unselect(&v);
+    teardown();
+}
+
+static int n_told;
+static void
+told(void *arg)
+{
+    (void)arg;
+    n_told++;
+}
+
+TEST(watching)
+{
+    struct store_view *v, *w;
+    struct buf datagram = { 0 };
+
+    setup();
+    open_store();
+    append("INBOX", "x\r\n", 0, NULL);
+    v = sel("INBOX");
+    w = sel("INBOX");
+    turn(5);
+    n_told = 0;
+    store_view_watch(v, told, NULL);
+    turn(20);
+    CHECK_EQ_INT(n_told, 1); /* what came before the watch */
+    sync_quiet(v);
+    turn(20);
+    CHECK_EQ_INT(n_told, 1);
+    store_flags(w, 1, 1, STORE_ADD, STORE_SEEN, 0, false); /* ours */
+    turn(20);
+    CHECK_EQ_INT(n_told, 2);
+    store_flags(w, 1, 1, STORE_ADD, STORE_FLAGGED, 0, false); /* once until it looks */
+    turn(20);
+    CHECK_EQ_INT(n_told, 2);
+    sync_quiet(v);
+    foreign("new", "1800000000.M1P1.other", "x\n"); /* inotify */
+    turn(20);
+    CHECK_EQ_INT(n_told, 3);
+    sync_quiet(v);
+    turn(20);
+    sync_quiet(v); /* its own move out of new/ */
+    n_told = 0;
+    buf_addz(&datagram, "0123456789abcdef\tbob@example.org\tINBOX\n"); /* another process */
+    store_notified(st, buf_slice(&datagram));
+    CHECK_EQ_INT(n_told, 1);
+    store_notified(st, SL("garbage"));
+    store_view_watch(v, NULL, NULL);
+    store_notified(st, buf_slice(&datagram));
+    CHECK_EQ_INT(n_told, 1);
+    buf_free(&datagram);
+    store_unselect(&v);
+    store_unselect(&w);
+    teardown();
+}
+
+TEST(sets_of_uids)
+{
+    struct store_uids u = { 0 };
+
+    store_uids_add(&u, 5, 7);
+    store_uids_add(&u, 1, 2);
+    store_uids_add(&u, 3, 3);
+    CHECK_EQ_INT(u.n, 2);
+    store_uids_add(&u, 9, 8);
+    CHECK_EQ_INT(u.n, 2);
+    CHECK_EQ_INT(store_uids_count(&u), 8);
+    CHECK(store_uids_has(&u, 9) && !store_uids_has(&u, 4) && !store_uids_has(&u, 10));
+    store_uids_add(&u, 4, UINT32_MAX);
+    CHECK_EQ_INT(u.n, 1);
+    CHECK(store_uids_has(&u, UINT32_MAX));
+    store_uids_free(&u);
+}
+
+TEST(more_users_than_open_databases)
+{
+    struct store_user *many[STORE_OPEN_MAX + 5];
+    struct store_status s;
+
+    setup();
+    open_store();
+    for (int i = 0; i < STORE_OPEN_MAX + 5; i++) {
+        char name[40];
+
+        snprintf(name, sizeof name, "u%d@example.org", i);
+        CHECK_EQ_INT(store_user_open(st, sl_z(name), sl_n(NULL, 0), &many[i], &e), 0);
+    }
+    CHECK(st->n_open <= STORE_OPEN_MAX);
+    for (int i = 0; i < STORE_OPEN_MAX + 5; i++) {
+        CHECK_EQ_INT(store_status(many[i], SL("INBOX"), &s, &e), 0);
+        store_user_close(&many[i]);
+    }
+    teardown();
+}
+
+int
+main(int argc, char **argv)
+{
+    int rc;
+
+    loop_init();
+    rc = test_main(argc, argv);
+    loop_free();
+    return rc;
+}

@@ -1,0 +1,193 @@
+/* store/subscriptions.c - the file `subscriptions` in the root, as Dovecot keeps it: version 2 is a line "V\t2", an empty
+ * line, then a name a line in UTF-8 with levels separated by tabs; version 1 is names in modified UTF-7 with the
+ * separator. Both are read; a file keeps its version, a new one is version 2. */
+#include "store/store_int.h"
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+enum { SUBSCRIPTIONS_MAX_OCTETS = 4 * 1024 * 1024 };
+
+void
+names_add(struct names *l, struct slice name)
+{
+    l->v = mem_grow(l->v, &l->cap, l->n + 1, sizeof(l->v[0]));
+    l->v[l->n++] = sl_dupz(name);
+}
+
+/* INBOX first, then by octets. */
+static int
+cmp(const void *a, const void *b)
+{
+    struct slice x = sl_z(*(char *const *)a), y = sl_z(*(char *const *)b);
+
+    if (name_is_inbox(x) != name_is_inbox(y))
+        return name_is_inbox(x) ? -1 : 1;
+    return sl_cmp(x, y);
+}
+
+void
+names_sort(struct names *l)
+{
+    size_t n = 0;
+
+    if (l->n > 1)
+        qsort(l->v, l->n, sizeof(l->v[0]), cmp);
+    for (size_t i = 0; i < l->n; i++) {
+        if (n > 0 && strcmp(l->v[n - 1], l->v[i]) == 0)
+            free(l->v[i]);
+        else
+            l->v[n++] = l->v[i];
+    }
+    l->n = n;
+}
+
+/* In a sorted list. */
+bool
+names_has(const struct names *l, struct slice name)
+{
+    size_t lo = 0, hi = l->n;
+    char *key = sl_dupz(name);
+    bool has = false;
+
+    while (!has && lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = cmp(&key, &l->v[mid]);
+
+        has = c == 0;
+        *(c < 0 ? &hi : &lo) = c < 0 ? mid : mid + 1;
+    }
+    free(key);
+    return has;
+}
+
+void
+names_free(struct names *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->v[i]);
+    free(l->v);
+    memset(l, 0, sizeof(*l));
+}
+
+static void
+take_line(struct slice line, bool is_v2, struct names *out)
+{
+    struct buf name = { 0 }, normal = { 0 };
+
+    if (is_v2) {
+        for (size_t i = 0; i < line.n; i++)
+            buf_addc(&name, line.p[i] == '\t' ? '.' : line.p[i]);
+    } else if (utf8_from_mutf7(&name, line)) {
+        buf_adds(&name, line);
+    }
+    if (name.n > 0 && name_normalise(buf_slice(&name), &normal, NULL) == 0)
+        names_add(out, buf_slice(&normal));
+    buf_free(&name);
+    buf_free(&normal);
+}
+
+static int
+read_all(const char *path, struct names *out, bool *is_v2, struct err *e)
+{
+    struct buf text = { .max = SUBSCRIPTIONS_MAX_OCTETS };
+    struct slice s, line;
+    struct err why = { 0 };
+
+    memset(out, 0, sizeof(*out));
+    *is_v2 = true;
+    if (fs_read_file(path, &text, &why)) {
+        if (why.kind == ERR_NOTFOUND)
+            return 0;
+        *e = why;
+        return -1;
+    }
+    s = buf_slice(&text);
+    *is_v2 = sl_take_prefix(&s, SL("V\t2\n"));
+    while (s.n > 0) {
+        if (!sl_take_until(&s, '\n', &line)) {
+            line = s;
+            s.n = 0;
+        }
+        take_line(line, *is_v2, out);
+    }
+    if (text.n == 0)
+        *is_v2 = true;
+    buf_free(&text);
+    names_sort(out);
+    return 0;
+}
+
+int
+subscriptions_read(const char *root, struct names *out, struct err *e)
+{
+    char *path = path_join(root, "subscriptions", NULL);
+    bool is_v2;
+    int rc = read_all(path, out, &is_v2, e);
+
+    free(path);
+    return rc;
+}
+
+static int
+write_all(const char *path, const struct names *l, bool is_v2, struct slice but, struct slice and, struct err *e)
+{
+    struct buf text = { 0 };
+    int rc;
+
+    if (is_v2)
+        buf_addz(&text, "V\t2\n\n");
+    for (size_t i = 0; i <= l->n; i++) {
+        struct slice name = i < l->n ? sl_z(l->v[i]) : and;
+        size_t was = text.n;
+
+        if (name.n == 0 || sl_eq(name, but))
+            continue;
+        if (!is_v2)
+            utf8_to_mutf7(&text, name);
+        else
+            buf_adds(&text, name);
+        for (size_t j = was; is_v2 && j < text.n; j++)
+            if (text.p[text.off + j] == '.')
+                text.p[text.off + j] = '\t';
+        buf_addc(&text, '\n');
+    }
+    rc = fs_replace_file(path, buf_slice(&text), 0600, e);
+    buf_free(&text);
+    return rc;
+}
+
+int
+subscriptions_change(const char *root, struct slice normal, bool on, struct err *e)
+{
+    char *path = path_join(root, "subscriptions", NULL), *lock = path_join(root, INDEX_LOCK_FILE ".sub", NULL);
+    struct slice none = { 0 };
+    struct names l = { 0 };
+    bool is_v2;
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), rc = -1;
+
+    if (fd < 0 || flock(fd, LOCK_EX)) {
+        err_sys(e, "cannot lock %s", lock);
+        goto out;
+    }
+    if (read_all(path, &l, &is_v2, e))
+        goto out;
+    if (names_has(&l, normal) == on)
+        rc = 0;
+    else
+        rc = write_all(path, &l, is_v2, on ? none : normal, on ? normal : none, e);
+out:
+    if (fd >= 0)
+        close(fd);
+    names_free(&l);
+    free(path);
+    free(lock);
+    return rc;
+}

@@ -1,0 +1,267 @@
+/* store/user.c - the process's store, its users, and the bounded number of open databases. */
+#include "store/store_int.h"
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+
+char *
+path_join(const char *dir, const char *part, const char *name)
+{
+    struct buf b = { 0 };
+
+    buf_addf(&b, "%s/%s%s%s", dir, part, name == NULL ? "" : "/", name == NULL ? "" : name);
+    buf_z(&b);
+    return b.p; /* never consumed: p is the start */
+}
+
+int64_t
+dir_mtime_ns(const char *dir, const char *part)
+{
+    char *path = path_join(dir, part, NULL);
+    struct stat st;
+    int64_t ns = 0;
+
+    if (stat(path, &st) == 0)
+        ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    free(path);
+    return ns;
+}
+
+int64_t
+now_realtime_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int
+store_new(const struct conf *c, struct store **out, struct err *e)
+{
+    struct store *s;
+    char *root;
+
+    *out = NULL;
+    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &root, e))
+        return -1;
+    free(root);
+    s = MEM_NEW(struct store);
+    s->conf = conf_ref(c);
+    s->notifier = notifier_new(c);
+    s->reserve = reserve_new(c);
+    pthread_mutex_init(&s->lock, NULL);
+    s->users = map_new();
+    list_init(&s->open);
+    s->watcher = watcher_new(s);
+    *out = s;
+    return 0;
+}
+
+static void
+user_free(struct store_user *u)
+{
+    pthread_mutex_lock(&u->lock); /* its last user may still be on the way out */
+    index_close(u);
+    pthread_mutex_unlock(&u->lock);
+    pthread_mutex_destroy(&u->lock);
+    free(u->key);
+    free(u->name);
+    free(u->root);
+    free(u);
+}
+
+void
+store_free(struct store **sp)
+{
+    struct store *s = *sp;
+
+    if (s == NULL)
+        return;
+    BUG_ON(map_count(s->users) != 0);
+    watcher_free(&s->watcher);
+    map_free(&s->users, NULL);
+    notifier_free(&s->notifier);
+    reserve_free(&s->reserve);
+    conf_unref(&s->conf);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+    *sp = NULL;
+}
+
+/* The user by root and name, made when absent; with a reference. */
+static struct store_user *
+user_get(struct store *s, struct slice name, const char *root)
+{
+    struct store_user *u;
+    struct buf key = { 0 };
+
+    buf_addf(&key, "%s\t%.*s", root, SL_ARG(name));
+    pthread_mutex_lock(&s->lock);
+    u = map_get(s->users, buf_slice(&key));
+    if (u == NULL) {
+        u = MEM_NEW(struct store_user);
+        u->s = s;
+        u->key = sl_dupz(buf_slice(&key));
+        u->name = sl_dupz(name);
+        u->root = mem_dupz(root);
+        u->lock_fd = -1;
+        pthread_mutex_init(&u->lock, NULL);
+        map_set(s->users, buf_slice(&key), u);
+    }
+    u->refs++;
+    pthread_mutex_unlock(&s->lock);
+    buf_free(&key);
+    return u;
+}
+
+struct store_user *
+user_ref(struct store_user *u)
+{
+    pthread_mutex_lock(&u->s->lock);
+    u->refs++;
+    pthread_mutex_unlock(&u->s->lock);
+    return u;
+}
+
+void
+store_user_close(struct store_user **up)
+{
+    struct store_user *u = *up;
+    struct store *s;
+    bool is_last;
+
+    if (u == NULL)
+        return;
+    *up = NULL;
+    s = u->s;
+    pthread_mutex_lock(&s->lock);
+    is_last = --u->refs == 0;
+    if (is_last) {
+        map_del(s->users, sl_z(u->key));
+        if (list_is_linked(&u->open_link)) {
+            list_remove(&u->open_link);
+            s->n_open--;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (is_last)
+        user_free(u);
+}
+
+/* Root, index, old server's UIDs, half-done work, folders that everybody has: once a handle. */
+static int
+prepare(struct store_user *u, struct err *e)
+{
+    if (u->is_prepared)
+        return 0;
+    if (uidlist_import_all(u, e) || record_recover(u, e) || folders_make_auto(u, e))
+        return -1;
+    u->is_prepared = true;
+    return 0;
+}
+
+int
+store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out, struct err *e)
+{
+    struct store_user *u;
+    char *root;
+    int rc;
+
+    *out = NULL;
+    if (location_resolve(s->conf, name, mail, &root, e))
+        return -1;
+    u = user_get(s, name, root);
+    free(root);
+    rc = user_lock(u, e);
+    if (rc == 0) {
+        rc = prepare(u, e);
+        user_unlock(u);
+    }
+    if (rc) {
+        store_user_close(&u);
+        return -1;
+    }
+    *out = u;
+    return 0;
+}
+
+/* Close databases that were not used for longest until there is room; busy ones stay. store.lock held. */
+static void
+make_room(struct store *s)
+{
+    LIST_EACH (at, nxt, &s->open) {
+        struct store_user *u = CONTAINER_OF(at, struct store_user, open_link);
+
+        if (s->n_open < STORE_OPEN_MAX)
+            return;
+        if (pthread_mutex_trylock(&u->lock))
+            continue;
+        list_remove(&u->open_link);
+        s->n_open--;
+        index_close(u);
+        pthread_mutex_unlock(&u->lock);
+    }
+}
+
+int
+user_lock(struct store_user *u, struct err *e)
+{
+    struct stat st;
+    int rc = 0;
+
+    pthread_mutex_lock(&u->lock);
+    /* Somebody may have removed the index under us ("delete it and it is rebuilt"). */
+    if (u->db != NULL) {
+        char *path = path_join(u->root, INDEX_FILE, NULL);
+
+        if (stat(path, &st) ? errno == ENOENT : (uint64_t)st.st_ino != u->db_inode)
+            index_close(u);
+        free(path);
+    }
+    if (u->db == NULL) {
+        reserve_keep(u->s->reserve);
+        pthread_mutex_lock(&u->s->lock);
+        make_room(u->s);
+        pthread_mutex_unlock(&u->s->lock);
+        if (maildir_make(u->root, false, e) || index_open(u, e))
+            rc = -1;
+    }
+    if (rc) {
+        pthread_mutex_unlock(&u->lock);
+        return -1;
+    }
+    pthread_mutex_lock(&u->s->lock);
+    if (list_is_linked(&u->open_link))
+        list_remove(&u->open_link);
+    else
+        u->s->n_open++;
+    list_push_back(&u->s->open, &u->open_link);
+    pthread_mutex_unlock(&u->s->lock);
+    return 0;
+}
+
+void
+user_unlock(struct store_user *u)
+{
+    pthread_mutex_unlock(&u->lock);
+}
+
+void
+user_tell(struct store_user *u, struct slice mailbox, const struct store_view *except)
+{
+    struct buf b = { 0 };
+
+    buf_addf(&b, "%s\t%.*s", u->name, SL_ARG(mailbox));
+    watcher_tell(u->s, buf_slice(&b), except);
+    buf_reset(&b);
+    notifier_add(u->s->notifier, &b, sl_z(u->name), mailbox);
+    notifier_send(u->s->notifier, &b);
+    buf_free(&b);
+}
