@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/test.h"
+#include "core/loop.h"
 #include "mime/mime.h"
 
 #include <fcntl.h>
@@ -219,18 +220,27 @@ write_mails(void)
     }
 }
 
+static void
+stop(void *arg)
+{
+    (void)arg;
+    loop_stop();
+}
+
 int
 main(int argc, char **argv)
 {
     struct conf_problems ps = { 0 };
     struct buf text = { 0 };
     struct store *store = NULL;
+    struct timer end = { 0 };
     struct store_user *user = NULL;
     struct conf *conf;
     struct err e = { 0 };
     char command[64];
     int rc;
 
+    loop_init(); /* the store tells other views through it */
     BUG_ON(!mkdtemp(dir));
     write_mails();
     buf_addf(&text, "queue_directory = %s/q\ndata_directory = %s/q\nmail_location = maildir:%s/%%d/%%n\n", dir, dir, dir);
@@ -244,7 +254,10 @@ main(int argc, char **argv)
     rc = test_main(argc, argv);
     store_unselect(&view);
     store_user_close(&user);
+    timer_start(&end, 10, stop, NULL);
+    loop_run(); /* what it wanted to tell */
     store_free(&store);
+    loop_free();
     conf_unref(&conf);
     buf_free(&text);
     snprintf(command, sizeof command, "rm -r %s", dir);
