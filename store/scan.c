@@ -72,7 +72,7 @@ load_rows(struct scan *c, bool only_new, struct err *e)
 
     c->n_rows = 0;
     if (db_prepare(c->u->db,
-                   only_new ? "SELECT uid, dir, file, flags, kw FROM messages WHERE mailbox = ? AND dir = 0"
+                   only_new ? "SELECT uid, dir, file, flags, kw FROM messages INDEXED BY messages_new WHERE mailbox = ? AND dir = 0"
                             : "SELECT uid, dir, file, flags, kw FROM messages WHERE mailbox = ?",
                    &s, e))
         return -1;
@@ -485,7 +485,7 @@ has_new_rows(struct store_user *u, int64_t mailbox, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db, "SELECT 1 FROM messages WHERE mailbox = ? AND dir = 0 LIMIT 1", &s, e))
+    if (db_prepare(u->db, "SELECT 1 FROM messages INDEXED BY messages_new WHERE mailbox = ? AND dir = 0 LIMIT 1", &s, e))
         return -1;
     db_bind_int(s, 1, mailbox);
     rc = db_step(s, e);

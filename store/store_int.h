@@ -43,6 +43,7 @@ struct store {
     unsigned n_open;
     struct watcher *watcher; /* loop only */
     uint64_t watcher_id;
+    atomic_uint n_watches; /* none: nobody to tell */
 };
 
 struct store_user {

@@ -121,8 +121,11 @@ tell_on_loop(void *arg)
 static void
 tell_later(struct store *s, struct slice key, const struct store_view *only, const struct store_view *except)
 {
-    struct telling *t = MEM_NEW(struct telling);
+    struct telling *t;
 
+    if (atomic_load(&s->n_watches) == 0)
+        return;
+    t = MEM_NEW(struct telling);
     t->watcher = s->watcher_id;
     t->only = only;
     t->except = except;
@@ -296,6 +299,7 @@ watch_stop(struct store_view *v)
     if (x == NULL)
         return;
     v->watch = NULL;
+    atomic_fetch_sub(&v->u->s->n_watches, 1);
     list_remove(&x->link);
     if (list_is_empty(&x->place->watches))
         place_drop(w, x->place);
@@ -318,6 +322,7 @@ store_view_watch(struct store_view *v, void (*fn)(void *arg), void *arg)
         x->place = place_get(w, v);
         list_push_back(&x->place->watches, &x->link);
         v->watch = x;
+        atomic_fetch_add(&v->u->s->n_watches, 1);
         /* What changed between the last sync and now was told to nobody: have it looked at once. */
         tell_later(v->u->s, sl_z(x->place->key), v, NULL);
     }
