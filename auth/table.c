@@ -50,6 +50,8 @@ table_type_of(struct slice text, struct slice *arg)
     *arg = text;
     if (!sl_take_until(arg, ':', &name))
         return NULL;
+    if (sl_eqz(name, "unix") && sl_find(*arg, SL(".by")) == SL_NPOS)
+        return NULL; /* a socket, not passwd.byname */
     for (size_t i = 0; i < COUNT_OF(types); i++)
         if (sl_eqz(name, types[i]->name))
             return types[i];
