@@ -22,7 +22,8 @@ enum {
     WORKERS_MAX = 16, /* programs */
     NAME_OCTETS = 32,
     DRAIN_LOOK_MS = 100,
-    TRIM_AFTER_MS = 10 * 1000 /* of quiet: give freed memory back */
+    TRIM_LOOK_MS = 20 * 1000,
+    TRIM_WORTH_OCTETS = 256 * 1024 /* freed and not given back to the system: worth doing so */
 };
 
 struct service {
@@ -81,19 +82,20 @@ daemon_socket_path(const struct conf *c, const char *relative, char *out, size_t
     return out;
 }
 
-static void
-on_trim(void *arg)
-{
-    (void)arg;
-    malloc_trim(0);
-}
-
 void
 daemon_session_count(int delta)
 {
     dm.sessions += delta;
-    if (delta < 0)
-        timer_start(&dm.trim, TRIM_AFTER_MS, on_trim, NULL);
+}
+
+/* After a burst: an idle stack is to be small. */
+static void
+on_trim(void *arg)
+{
+    (void)arg;
+    if (mallinfo2().fordblks > TRIM_WORTH_OCTETS)
+        malloc_trim(0);
+    timer_start(&dm.trim, TRIM_LOOK_MS, on_trim, NULL);
 }
 
 /* ---- logs ---- */
@@ -440,7 +442,8 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
     LIST_EACH(it, next, &dm.services)
         service_open(CONTAINER_OF(it, struct service, link));
     tell("ready");
-    on_trim(NULL); /* what start-up used */
+    malloc_trim(0); /* what start-up used */
+    on_trim(NULL);
     loop_run();
     return 0;
 }
