@@ -572,3 +572,30 @@ smtp_client_quit(struct smtp_client *c)
     conn_printf(c->conn, "QUIT\r\n");
     client_expect(c, STAGE_QUIT, 0);
 }
+
+static void
+ignore(struct smtp_client *c, void *arg)
+{
+    (void)c, (void)arg;
+}
+
+static void
+ignore_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *r)
+{
+    (void)c, (void)arg, (void)i, (void)r;
+}
+
+static void
+ignore_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
+{
+    (void)c, (void)arg, (void)why;
+}
+
+void
+smtp_client_leave(struct smtp_client *c)
+{
+    static const struct smtp_client_ops none = { ignore, ignore, ignore, ignore_rcpt, ignore, ignore_closed };
+
+    c->ops = &none;
+    smtp_client_quit(c);
+}

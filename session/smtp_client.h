@@ -107,5 +107,7 @@ bool smtp_client_is_full(const struct smtp_client *c); /* wait for on_drain */
 void smtp_client_body_fail(struct smtp_client *c, const char *why);
 /* QUIT and close; on_closed follows. In a transaction: its recipients are deferred. */
 void smtp_client_quit(struct smtp_client *c);
+/* The same, and no callback comes any more: the caller does not wait for the goodbye. */
+void smtp_client_leave(struct smtp_client *c);
 
 #endif

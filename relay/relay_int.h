@@ -1,0 +1,100 @@
+/* relay/relay_int.h - relayd: one message for one destination at a time from qmgr, on to the destination's hosts.
+ *
+ *   server.c   the LMTP that qmgr speaks to us
+ *   targets.c  a destination's hosts and addresses, in the order of trying
+ *   send.c     one try after the other
+ *
+ * qmgr says XROUTE ("smtp DOMAIN", "smtp [HOST]:PORT", "lmtp HOST:PORT"), MAIL, RCPT..., BDAT n LAST. The reply for each
+ * recipient has two lines, the first for qmgr's log:
+ *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0
+ *   250 2.0.0 250 2.0.0 Ok: queued as 7
+ * 250 sent, 450 deferred, 550 failed; host=1: no host of the destination could be talked to.
+ * Layer: relay, private. */
+#ifndef POSTERN_RELAY_RELAY_INT_H
+#define POSTERN_RELAY_RELAY_INT_H
+
+#include "base/arena.h"
+#include "dns/dns.h"
+#include "session/smtp_client.h"
+
+enum {
+    TARGETS_MAX = 100,
+    RCPTS_MAX = 1000,
+    TX_OCTETS_MAX = 4 * 1024 * 1024,
+    RELAY_TEXT_OCTETS = 1500
+};
+
+struct target {
+    struct addr addr;
+    char host[DNS_NAME_OCTETS];
+    uint16_t pref;
+};
+
+/* Why there is nothing to try. */
+struct target_error {
+    enum smtp_outcome outcome;
+    char dsn[SMTP_DSN_OCTETS];
+    char text[512];
+    bool is_host; /* worth waiting for the destination as a whole */
+};
+
+struct rcpt_result {
+    bool is_final;
+    enum smtp_outcome outcome;
+    char dsn[SMTP_DSN_OCTETS];
+    char *text, *relay;
+    uint64_t conn_us, xfer_us;
+    bool is_host;
+};
+
+/* A connection from qmgr and what it relays. */
+struct session {
+    uint64_t id;
+    struct conn *conn; /* NULL: qmgr is gone */
+    struct conf *conf;
+    struct arena arena; /* the transaction */
+    bool is_greeted, has_route, has_mail, is_lmtp;
+    struct slice nexthop;
+    struct smtp_tx tx;
+    struct smtp_tx_rcpt *rcpts;
+    size_t n_rcpts, cap_rcpts;
+    /* content */
+    bool in_body, is_discarding, is_flowing; /* flowing: from qmgr straight to the host */
+    uint64_t body_left;
+    struct buf body;   /* small content, kept so that a second host can be tried */
+    bool is_small, is_body_used;
+    /* sending */
+    bool is_sending;
+    struct target *targets;
+    size_t n_targets, at, sessions;
+    bool no_tls;       /* this target once more, without */
+    struct smtp_client *client;
+    char peer[DNS_NAME_OCTETS + ADDR_TEXT_OCTETS];
+    int64_t start_us, ready_us;
+    size_t *sent;      /* places in rcpts of the transaction under way */
+    struct rcpt_result *results;
+};
+
+/* ---- server.c ---- */
+void server_accept(int fd);
+void server_wants_body(struct session *s);  /* the host is ready: let content flow */
+void server_body_room(struct session *s);   /* and on */
+void server_finish(struct session *s);      /* every recipient has its result */
+void server_free(struct session *s);
+size_t server_busy(void);
+
+/* ---- targets.c ---- */
+/* Find the targets of a destination; cb comes from the loop exactly once: n 0 and err set, or targets that are the
+ * callee's (free). */
+void targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
+                  void (*cb)(uint64_t id, struct target *v, size_t n, const struct target_error *err), uint64_t id);
+
+/* ---- send.c ---- */
+void send_start(struct session *s);
+void send_abort(struct session *s); /* qmgr is gone; server_free() follows when nothing is left */
+
+/* ---- relayd_main.c ---- */
+extern struct dns *relay_dns;
+struct tls_ctx *relay_tls(const struct conf *c, bool *must); /* NULL: no TLS */
+
+#endif

@@ -1,0 +1,287 @@
+/* relay/targets.c - hosts of a destination: MX by preference, the address where there is no MX (RFC 5321 §5.1), null MX
+ * (RFC 7505), [host] and address literals. */
+#include "relay/relay_int.h"
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "core/loop.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LMTP_PORT = 24 };
+
+struct search {
+    uint64_t id; /* ours */
+    struct conf *conf;
+    bool is_lmtp;
+    char name[DNS_NAME_OCTETS];
+    uint16_t port;
+    void (*cb)(uint64_t, struct target *, size_t, const struct target_error *);
+    uint64_t cb_id;
+    struct target *v;
+    size_t n;
+    struct host { char name[DNS_NAME_OCTETS]; uint16_t pref; } *hosts;
+    size_t n_hosts, at;
+    bool is_mx, has_temp;
+    struct target_error err;
+};
+
+static void look_up_host(struct search *s);
+
+static void
+finish(struct search *s)
+{
+    struct target *v = s->v;
+
+    s->v = NULL;
+    if (s->n == 0) {
+        free(v);
+        v = NULL;
+    }
+    s->cb(s->cb_id, v, s->n, &s->err);
+    id_del(s->id);
+    conf_unref(&s->conf);
+    free(s->hosts);
+    free(s);
+}
+
+static void
+finish_later(void *arg)
+{
+    finish(arg);
+}
+
+__attribute__((format(printf, 4, 5))) static void
+set_error(struct search *s, enum smtp_outcome outcome, const char *dsn, const char *fmt, ...)
+{
+    va_list ap;
+
+    s->err.outcome = outcome;
+    snprintf(s->err.dsn, sizeof s->err.dsn, "%s", dsn);
+    va_start(ap, fmt);
+    vsnprintf(s->err.text, sizeof s->err.text, fmt, ap);
+    va_end(ap);
+}
+
+/* Postfix's words for what the resolver said. */
+static void
+set_dns_error(struct search *s, const char *name, const char *type, enum dns_rc rc)
+{
+    const char *what = rc == DNS_TEMP     ? "Host not found, try again"
+                       : rc == DNS_NODATA ? "Host found but no data record of requested type"
+                                          : "Host not found";
+
+    set_error(s, rc == DNS_TEMP ? SMTP_DEFERRED : SMTP_FAILED, rc == DNS_TEMP ? "4.4.3" : "5.4.4",
+              "Host or domain name not found. Name service error for name=%s type=%s: %s", name, type, what);
+}
+
+static void
+add_target(struct search *s, const struct addr *a, const char *host, uint16_t pref)
+{
+    struct target *t;
+
+    if (s->n == TARGETS_MAX)
+        return;
+    if (s->v == NULL)
+        s->v = mem_zalloc(TARGETS_MAX * sizeof *s->v);
+    t = &s->v[s->n++];
+    t->addr = *a;
+    if (addr_family(a) == AF_INET6)
+        t->addr.u.in6.sin6_port = htons(s->port);
+    else
+        t->addr.u.in4.sin_port = htons(s->port);
+    t->pref = pref;
+    snprintf(t->host, sizeof t->host, "%s", host);
+}
+
+static unsigned
+wanted(const struct conf *c)
+{
+    unsigned want = 0;
+
+    for (size_t i = 0; i < c->inet_protocols.n; i++) {
+        const char *p = c->inet_protocols.v[i];
+
+        if (strcmp(p, "all") == 0)
+            want |= DNS_WANT_A | DNS_WANT_AAAA;
+        else if (strcmp(p, "ipv4") == 0)
+            want |= DNS_WANT_A;
+        else if (strcmp(p, "ipv6") == 0)
+            want |= DNS_WANT_AAAA;
+    }
+    return want ? want : DNS_WANT_A | DNS_WANT_AAAA;
+}
+
+/* Addresses of one host: the preferred family first, else in random order. */
+static void
+add_addresses(struct search *s, const struct dns_answer *a, const struct host *h)
+{
+    const char *pref = s->conf->smtp_address_preference;
+    int first = strcmp(pref, "ipv4") == 0 ? AF_INET : strcmp(pref, "ipv6") == 0 ? AF_INET6 : rand_below(2) ? AF_INET : AF_INET6;
+
+    for (int turn = 0; turn < 2; turn++)
+        for (size_t i = 0; i < a->n; i++)
+            if ((addr_family(&a->rrs[i].addr) == first) == (turn == 0))
+                add_target(s, &a->rrs[i].addr, h->name, h->pref);
+}
+
+static void
+on_host(uint64_t id, const struct dns_answer *a)
+{
+    struct search *s = id_get(id);
+    struct host *h;
+
+    if (s == NULL)
+        return;
+    h = &s->hosts[s->at++];
+    if (a->rc == DNS_OK)
+        add_addresses(s, a, h);
+    else if (a->rc == DNS_TEMP || !s->has_temp)
+        set_dns_error(s, h->name, "A", a->rc);
+    s->has_temp = s->has_temp || a->rc == DNS_TEMP;
+    look_up_host(s);
+}
+
+static void
+look_up_host(struct search *s)
+{
+    unsigned flags = wanted(s->conf);
+    size_t enough = s->conf->smtp_mx_address_limit > 0 ? (size_t)s->conf->smtp_mx_address_limit : TARGETS_MAX;
+
+    if (s->at == s->n_hosts || s->n >= enough) {
+        if (s->n > enough)
+            s->n = enough;
+        finish(s);
+        return;
+    }
+    dns_addr(relay_dns, sl_z(s->hosts[s->at].name), flags, on_host, s->id);
+}
+
+static void
+add_host(struct search *s, struct slice name, uint16_t pref)
+{
+    struct host *h;
+
+    if (s->n_hosts == TARGETS_MAX || name.n >= DNS_NAME_OCTETS)
+        return;
+    if (s->hosts == NULL)
+        s->hosts = mem_zalloc(TARGETS_MAX * sizeof *s->hosts);
+    h = &s->hosts[s->n_hosts++];
+    snprintf(h->name, sizeof h->name, "%.*s", SL_ARG(name));
+    h->pref = pref;
+}
+
+/* MX records come in order of preference. Where this host is one of them, it and what is less wanted than it is no way out. */
+static void
+add_mx(struct search *s, const struct dns_answer *a)
+{
+    struct addr literal;
+
+    for (size_t i = 0; i < a->n; i++) {
+        if (sl_ieqz(a->rrs[i].text, s->conf->myhostname)) {
+            size_t keep = s->n_hosts;
+
+            while (keep > 0 && s->hosts[keep - 1].pref >= a->rrs[i].pref)
+                keep--;
+            s->n_hosts = keep;
+            if (keep == 0)
+                set_error(s, SMTP_FAILED, "5.4.6", "mail for %s loops back to myself", s->name);
+            return;
+        }
+        if (addr_parse_ip(a->rrs[i].text, 0, &literal) != 0) /* an address is no host name: RFC 5321 §5.1 */
+            add_host(s, a->rrs[i].text, a->rrs[i].pref);
+    }
+}
+
+static void
+on_mx(uint64_t id, const struct dns_answer *a)
+{
+    struct search *s = id_get(id);
+
+    if (s == NULL)
+        return;
+    switch (a->rc) {
+    case DNS_OK:
+        if (a->n == 1 && a->rrs[0].text.n == 0) {
+            set_error(s, SMTP_FAILED, "5.1.10", "Domain %s does not accept mail (nullMX)", s->name);
+            break;
+        }
+        s->is_mx = true;
+        set_error(s, SMTP_FAILED, "5.4.4", "no usable MX record for %s", s->name);
+        add_mx(s, a);
+        break;
+    case DNS_NODATA:
+        add_host(s, sl_z(s->name), 0);
+        break;
+    default:
+        set_dns_error(s, s->name, "MX", a->rc);
+        break;
+    }
+    look_up_host(s);
+}
+
+/* "domain", "[host]", either with ":port". */
+static bool
+parse_nexthop(struct search *s, struct slice in, bool *is_bracketed)
+{
+    struct slice host = in, port = SL("");
+    uint32_t n;
+
+    *is_bracketed = sl_starts(in, '[');
+    if (*is_bracketed) {
+        size_t end = sl_find_char(in, ']');
+
+        if (end == SL_NPOS)
+            return false;
+        host = sl_from(sl_head(in, end), 1);
+        port = sl_from(in, end + 1);
+        if (port.n > 0 && !sl_take_char(&port, ':'))
+            return false;
+    } else if (sl_find_char(in, ':') != SL_NPOS) {
+        host = sl_head(in, sl_find_char(in, ':'));
+        port = sl_from(in, host.n + 1);
+    }
+    s->port = (uint16_t)(s->is_lmtp ? LMTP_PORT : s->conf->smtp_tcp_port);
+    if (sl_ieqz(port, "smtp"))
+        s->port = 25;
+    else if (sl_ieqz(port, "submission"))
+        s->port = 587;
+    else if (port.n > 0 && (!sl_to_u32(port, &n) || n == 0 || n > 65535))
+        return false;
+    else if (port.n > 0)
+        s->port = (uint16_t)n;
+    sl_take_iprefix(&host, SL("IPv6:"));
+    if (host.n == 0 || host.n >= sizeof s->name)
+        return false;
+    snprintf(s->name, sizeof s->name, "%.*s", SL_ARG(host));
+    return true;
+}
+
+void
+targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
+             void (*cb)(uint64_t id, struct target *v, size_t n, const struct target_error *err), uint64_t id)
+{
+    struct search *s = MEM_NEW(struct search);
+    struct addr a;
+    bool is_bracketed = false;
+
+    s->id = id_add(s);
+    s->conf = conf_ref(conf);
+    s->is_lmtp = is_lmtp;
+    s->cb = cb;
+    s->cb_id = id;
+    if (!parse_nexthop(s, nexthop, &is_bracketed)) {
+        set_error(s, SMTP_DEFERRED, "4.3.5", "bad next hop \"%.*s\"", SL_ARG(nexthop));
+        loop_defer(finish_later, s);
+    } else if (addr_parse_ip(sl_z(s->name), 0, &a) == 0) {
+        add_target(s, &a, s->name, 0);
+        loop_defer(finish_later, s);
+    } else if (is_bracketed || is_lmtp) {
+        add_host(s, sl_z(s->name), 0);
+        look_up_host(s);
+    } else {
+        dns_mx(relay_dns, sl_z(s->name), on_mx, s->id);
+    }
+}
