@@ -234,7 +234,6 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
     msg = sl_trim(msg);
     if (sl_eqz(verb, "ready")) {
         c->is_ready = c->was_ready = true;
-        c->tries = 0;
         look_at_readiness();
     } else if (sl_eqz(verb, "failed")) {
         log_error("serve.failed", LOG_F(LF_Z("program", name_of(c)), LF_S("why", msg)), "%s cannot start: %.*s",
