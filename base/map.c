@@ -216,8 +216,10 @@ map_next(const struct map *m, size_t *it, struct slice *key, void **value)
 
         if (s->state != SLOT_HELD)
             continue;
-        *key = slot_key(s);
-        *value = s->value;
+        if (key)
+            *key = slot_key(s);
+        if (value)
+            *value = s->value;
         (*it)++;
         return true;
     }
