@@ -77,7 +77,7 @@ static bool
 is_beyond(struct session *s, struct smtp_client *c)
 {
     uint64_t limit = smtp_client_size_limit(c);
-    char text[400];
+    char text[512];
 
     if (limit > 0 && s->tx.size > limit) {
         snprintf(text, sizeof text, "message size %llu exceeds size limit %llu of server %s", (unsigned long long)s->tx.size,
