@@ -3,6 +3,8 @@
 
 #include "core/daemon.h"
 
+#include <stdio.h>
+
 static struct login_setup setup;
 
 /* One certificate for IMAP and POP3; each has its own context, for ALPN. */
