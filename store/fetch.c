@@ -17,6 +17,9 @@
 
 enum {
     FETCH_BLOCK_OCTETS = 64 * 1024,
+    FETCH_AHEAD = 64,
+    FETCH_AHEAD_MAX_OCTETS = 256 * 1024,
+    FETCH_TEXTS = STORE_GET_ENVELOPE | STORE_GET_BODYSTRUCTURE | STORE_GET_BODY,
     FETCH_CACHE_MAX_OCTETS = 64 * 1024 /* a longer ENVELOPE or structure is computed each time */
 };
 
@@ -283,33 +286,168 @@ compute(struct store_view *v, struct msg_row *m, struct fresh **out, struct err 
 
 /* ---- FETCH ---- */
 
-struct want { /* offsets into out->mem: it may move while it grows */
+static const unsigned text_bits[3] = { STORE_GET_ENVELOPE, STORE_GET_BODYSTRUCTURE, STORE_GET_BODY };
+
+struct texts { /* places in a buf, which may move while it grows */
     size_t at[3], n[3];
+    bool has[3];
 };
 
 static void
-keep(struct store_msg *out, struct want *w, int i, struct slice s)
+keep(struct buf *mem, struct texts *t, int i, struct slice s)
 {
-    w->at[i] = out->mem.n;
-    w->n[i] = s.n;
-    buf_adds(&out->mem, s);
+    t->at[i] = mem->n;
+    t->n[i] = s.n;
+    t->has[i] = true;
+    buf_adds(mem, s);
 }
+
+static bool
+has_all(const struct texts *t, unsigned want)
+{
+    for (int i = 0; i < 3; i++)
+        if ((want & text_bits[i]) && !t->has[i])
+            return false;
+    return true;
+}
+
+static void
+fill_msg(struct store_msg *out, const struct msg_row *m)
+{
+    out->uid = m->uid;
+    out->size_octets = m->crlf < 0 ? 0 : (uint64_t)m->crlf;
+    out->internaldate_unix_s = m->date_s;
+    out->tz_minutes = m->tz_minutes == TZ_LOCAL ? mime_local_tz_minutes(m->date_s) : (int16_t)m->tz_minutes;
+    out->savedate_unix_s = m->savedate_s;
+    snprintf(out->email_id, sizeof(out->email_id), "M%016llx", (unsigned long long)m->email);
+    snprintf(out->thread_id, sizeof(out->thread_id), "T%016llx", (unsigned long long)m->thread);
+}
+
+static void
+fill_texts(struct store_msg *out, const struct texts *t)
+{
+    const char *p = buf_slice(&out->mem).p;
+
+    out->envelope = sl_n(p == NULL ? "" : p + t->at[0], t->n[0]);
+    out->bodystructure = sl_n(p == NULL ? "" : p + t->at[1], t->n[1]);
+    out->body = sl_n(p == NULL ? "" : p + t->at[2], t->n[2]);
+}
+
+/* ---- rows read ahead: what does not change in a message's life ---- */
+
+struct ahead {
+    unsigned want; /* texts that were read */
+    size_t n;
+    struct {
+        struct msg_row row; /* uid, crlf, dates, ids */
+        struct texts texts;
+    } v[FETCH_AHEAD];
+    struct buf mem;
+};
+
+void
+view_drop_ahead(struct store_view *v)
+{
+    if (v->ahead == NULL)
+        return;
+    buf_free(&v->ahead->mem);
+    free(v->ahead);
+    v->ahead = NULL;
+}
+
+static int
+read_ahead(struct store_view *v, uint32_t uid, unsigned want, struct err *e)
+{
+    struct db_stmt *s;
+    struct ahead *a;
+    int rc;
+
+    if (db_prepare(v->u->db,
+                   want & FETCH_TEXTS
+                       ? "SELECT m.uid, m.crlf, m.date, m.tz, m.savedate, m.email, m.thread, c.envelope, c.bodystructure,"
+                         " c.body FROM messages m LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid"
+                         " WHERE m.mailbox = ? AND m.uid >= ? ORDER BY m.uid LIMIT 64"
+                       : "SELECT uid, crlf, date, tz, savedate, email, thread FROM messages"
+                         " WHERE mailbox = ? AND uid >= ? ORDER BY uid LIMIT 64",
+                   &s, e))
+        return -1;
+    if (v->ahead == NULL)
+        v->ahead = MEM_NEW(struct ahead);
+    a = v->ahead;
+    a->want = want & FETCH_TEXTS;
+    a->n = 0;
+    buf_reset(&a->mem);
+    db_bind_int(s, 1, v->mailbox);
+    db_bind_int(s, 2, uid);
+    while ((rc = db_step(s, e)) == 1) {
+        struct msg_row *m = &a->v[a->n].row;
+
+        memset(&a->v[a->n], 0, sizeof(a->v[0]));
+        m->uid = (uint32_t)db_int(s, 0);
+        m->crlf = db_int(s, 1);
+        m->date_s = db_int(s, 2);
+        m->tz_minutes = (int)db_int(s, 3);
+        m->savedate_s = db_int(s, 4);
+        m->email = db_int(s, 5);
+        m->thread = db_int(s, 6);
+        for (int i = 0; i < 3; i++)
+            if ((want & text_bits[i]) && !db_is_null(s, 7 + i))
+                keep(&a->mem, &a->v[a->n].texts, i, db_text(s, 7 + i));
+        if (++a->n == FETCH_AHEAD || a->mem.n > FETCH_AHEAD_MAX_OCTETS) {
+            db_reset(s);
+            return 0;
+        }
+    }
+    return rc;
+}
+
+/* Was it read already, whether or not everything was there? */
+static bool
+ahead_covers(const struct ahead *a, uint32_t uid, unsigned want)
+{
+    return a != NULL && a->n > 0 && uid >= a->v[0].row.uid && uid <= a->v[a->n - 1].row.uid &&
+           (want & FETCH_TEXTS & ~a->want) == 0;
+}
+
+static bool
+from_ahead(const struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out)
+{
+    const struct ahead *a = v->ahead;
+    struct texts t = { { 0 }, { 0 }, { false } };
+    size_t lo = 0, hi = a == NULL ? 0 : a->n;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+
+        *(a->v[mid].row.uid < uid ? &lo : &hi) = a->v[mid].row.uid < uid ? mid + 1 : mid;
+    }
+    if (a == NULL || lo == a->n || a->v[lo].row.uid != uid || !has_all(&a->v[lo].texts, want) ||
+        ((want & STORE_GET_SIZE) && a->v[lo].row.crlf < 0))
+        return false;
+    for (int i = 0; i < 3; i++)
+        if (want & text_bits[i])
+            keep(&out->mem, &t, i, sl_n(a->mem.p + a->mem.off + a->v[lo].texts.at[i], a->v[lo].texts.n[i]));
+    fill_msg(out, &a->v[lo].row);
+    fill_texts(out, &t);
+    return true;
+}
+
+/* ---- one message ---- */
 
 /* From the cache into out. 1: all that is wanted was there. */
 static int
-from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out, struct want *w, struct err *e)
+from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out, struct texts *t, struct err *e)
 {
-    static const unsigned bits[3] = { STORE_GET_ENVELOPE, STORE_GET_BODYSTRUCTURE, STORE_GET_BODY };
     const struct fresh *f = fresh_of(v, uid);
     struct db_stmt *s;
     int rc;
 
-    if (f != NULL) {
+    if (f != NULL && f->envelope.n > 0) {
         const struct buf *texts[3] = { &f->envelope, &f->bodystructure, &f->body };
 
         for (int i = 0; i < 3; i++)
-            if (want & bits[i])
-                keep(out, w, i, buf_slice(texts[i]));
+            if (want & text_bits[i])
+                keep(&out->mem, t, i, buf_slice(texts[i]));
         return 1;
     }
     if (db_prepare(v->u->db, "SELECT envelope, bodystructure, body FROM cache WHERE mailbox = ? AND uid = ?", &s, e))
@@ -317,51 +455,46 @@ from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *
     db_bind_int(s, 1, v->mailbox);
     db_bind_int(s, 2, uid);
     rc = db_step(s, e);
-    for (int i = 0; rc == 1 && i < 3; i++) {
-        if (!(want & bits[i]))
-            continue;
-        if (db_is_null(s, i))
-            rc = 0;
-        else
-            keep(out, w, i, db_text(s, i));
-    }
+    for (int i = 0; rc == 1 && i < 3; i++)
+        if ((want & text_bits[i]) && !db_is_null(s, i))
+            keep(&out->mem, t, i, db_text(s, i));
     db_reset(s);
-    return rc;
+    return rc < 0 ? -1 : rc == 1 && has_all(t, want);
 }
 
 static int
 fetch_locked(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out, struct err *e)
 {
-    const unsigned texts = STORE_GET_ENVELOPE | STORE_GET_BODYSTRUCTURE | STORE_GET_BODY;
-    struct want w = { { 0 }, { 0 } };
+    struct texts t = { { 0 }, { 0 }, { false } };
     struct fresh *f = NULL;
     struct msg_row m;
     int rc = 1;
 
+    if (seq == v->last_fetched + 1 && seq <= v->n && !ahead_covers(v->ahead, v->rows[seq - 1].uid, want)) {
+        /* the mailbox is being gone through */
+        if (read_ahead(v, v->rows[seq - 1].uid, want, e))
+            return -1;
+        if (from_ahead(v, v->rows[seq - 1].uid, want, out))
+            return 0;
+    }
     if (load_row(v, seq, &m, e))
         return -1;
-    if (want & texts)
-        rc = from_cache(v, m.uid, want, out, &w, e);
-    if (rc == 0 || (rc == 1 && (want & STORE_GET_SIZE) && m.crlf < 0 && (f = fresh_of(v, m.uid)) == NULL)) {
+    if (want & FETCH_TEXTS)
+        rc = from_cache(v, m.uid, want, out, &t, e);
+    if (rc == 1 && (want & STORE_GET_SIZE) && m.crlf < 0 && (f = fresh_of(v, m.uid)) == NULL)
+        rc = 0;
+    if (rc == 0) {
         buf_reset(&out->mem);
         if (compute(v, &m, &f, e))
             return -1;
-        rc = want & texts ? from_cache(v, m.uid, want, out, &w, e) : 1;
+        rc = want & FETCH_TEXTS ? from_cache(v, m.uid, want, out, &t, e) : 1;
     }
     if (rc < 0)
         return -1;
     if (f != NULL && f->crlf >= 0)
         m.crlf = f->crlf;
-    out->uid = m.uid;
-    out->size_octets = m.crlf < 0 ? 0 : (uint64_t)m.crlf;
-    out->internaldate_unix_s = m.date_s;
-    out->tz_minutes = m.tz_minutes == TZ_LOCAL ? mime_local_tz_minutes(m.date_s) : (int16_t)m.tz_minutes;
-    out->savedate_unix_s = m.savedate_s;
-    snprintf(out->email_id, sizeof(out->email_id), "M%016llx", (unsigned long long)m.email);
-    snprintf(out->thread_id, sizeof(out->thread_id), "T%016llx", (unsigned long long)m.thread);
-    out->envelope = sl_n(buf_slice(&out->mem).p + w.at[0], w.n[0]);
-    out->bodystructure = sl_n(buf_slice(&out->mem).p + w.at[1], w.n[1]);
-    out->body = sl_n(buf_slice(&out->mem).p + w.at[2], w.n[2]);
+    fill_msg(out, &m);
+    fill_texts(out, &t);
     return 0;
 }
 
@@ -371,10 +504,15 @@ store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg 
     int rc;
 
     memset(out, 0, sizeof(*out));
+    if (seq > 0 && seq <= v->n && !(v->rows[seq - 1].sys & VROW_GONE) && from_ahead(v, v->rows[seq - 1].uid, want, out)) {
+        v->last_fetched = seq;
+        return 0;
+    }
     if (user_lock(v->u, e))
         return -1;
     rc = fetch_locked(v, seq, want, out, e);
     user_unlock(v->u);
+    v->last_fetched = seq;
     if (rc)
         store_msg_free(out);
     return rc;

@@ -39,7 +39,6 @@ static const char schema[] =
     " PRIMARY KEY (mailbox, at)) WITHOUT ROWID;"
     "CREATE TABLE expunges (mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL, first INTEGER NOT NULL,"
     " last INTEGER NOT NULL, PRIMARY KEY (mailbox, modseq, first)) WITHOUT ROWID;"
-    "CREATE TABLE snapshots (mailbox INTEGER PRIMARY KEY, modseq INTEGER NOT NULL, n INTEGER NOT NULL, rows BLOB NOT NULL);"
     "CREATE TABLE pending (id INTEGER PRIMARY KEY, op INTEGER NOT NULL, mailbox INTEGER NOT NULL, name TEXT NOT NULL,"
     " tmp TEXT NOT NULL, file TEXT NOT NULL, src TEXT NOT NULL, src_file TEXT NOT NULL);";
 
@@ -104,8 +103,7 @@ skip_blocks(struct store_user *u, struct err *e)
              " WHERE uid_reserved > uidnext;"
              "UPDATE mailboxes SET modseq = modseq_reserved + 1, floor = modseq_reserved + 1,"
              " modseq_reserved = modseq_reserved + 1 + %d, uidnext = max(uidnext, uid_reserved),"
-             " new_mtime = 0, cur_mtime = 0;"
-             "DELETE FROM snapshots;",
+             " new_mtime = 0, cur_mtime = 0;",
              INDEX_MODSEQ_BLOCK);
     return db_exec(u->db, text, e);
 }

@@ -196,8 +196,7 @@ mbox_forget(struct store_user *u, int64_t id, struct err *e)
     static const char *const tables[] = {
         "DELETE FROM mailboxes WHERE id = ?",      "DELETE FROM messages WHERE mailbox = ?",
         "DELETE FROM cache WHERE mailbox = ?",     "DELETE FROM keywords WHERE mailbox = ?",
-        "DELETE FROM expunges WHERE mailbox = ?",  "DELETE FROM snapshots WHERE mailbox = ?",
-        "DELETE FROM pending WHERE mailbox = ?",
+        "DELETE FROM expunges WHERE mailbox = ?",  "DELETE FROM pending WHERE mailbox = ?",
     };
 
     for (size_t i = 0; i < COUNT_OF(tables); i++) {

@@ -234,6 +234,7 @@ struct fresh { /* computed, not yet in the index's cache */
     struct buf envelope, bodystructure, body;
 };
 enum { VIEW_FRESH_MAX = 50 };
+struct ahead; /* rows read ahead for a FETCH that goes through the mailbox (fetch.c) */
 struct watch;
 struct store_view {
     struct store_user *u;
@@ -250,11 +251,14 @@ struct store_view {
     char mailbox_id[40];
     struct fresh *fresh;   /* VIEW_FRESH_MAX, or NULL */
     size_t n_fresh;
+    struct ahead *ahead;
+    uint32_t last_fetched; /* sequence number */
     struct watch *watch;   /* loop only */
     atomic_bool is_told;   /* the watch has called; until the next sync */
 };
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
+void view_drop_ahead(struct store_view *v);
 size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
 
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */

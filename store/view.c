@@ -156,7 +156,7 @@ static int
 take_rows(struct store_view *v, const struct mbox *mb, struct delta *d, struct err *e)
 {
     struct db_stmt *s;
-    bool is_all = mb->floor > v->modseq;
+    bool is_all = v->n == 0 || mb->floor > v->modseq;
     int rc;
 
     if (db_prepare(v->u->db,
@@ -309,6 +309,7 @@ store_unselect(struct store_view **vp)
         view_save_fresh(v);
         user_unlock(v->u);
     }
+    view_drop_ahead(v);
     for (size_t i = 0; i < v->n_fresh; i++) {
         buf_free(&v->fresh[i].envelope);
         buf_free(&v->fresh[i].bodystructure);
@@ -426,6 +427,7 @@ sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out,
     int rc;
 
     view_save_fresh(v);
+    view_drop_ahead(v);
     if (record_recover(v->u, e))
         return -1;
     rc = is_still_there(v, &mb, out, e);
