@@ -179,7 +179,7 @@ table_set_poll(struct table_set *s)
         if (x->is_open && x->type->poll && x->type->poll(x))
             is_changed = true;
     }
-    if (s->users && users_poll(s->users) != USERS_SAME)
+    if (s->users && users_is_changed(s->users))
         is_changed = true;
     if (is_changed) {
         s->has_failed = false;

@@ -14,15 +14,13 @@ struct users {
     struct db *db;
     char *path;
     int64_t version;
-    dev_t dev;
-    ino_t ino;
+    struct stat st; /* when opened */
 };
 
 int
 users_open(const char *path, bool make, struct users **out, struct err *e)
 {
     struct users *u = MEM_NEW(struct users);
-    struct stat st;
 
     /* Rollback journal, not WAL: the file is small, changed by hand, copied and replaced by operators. */
     if (db_open(path, (make ? DB_CREATE : 0) | DB_SYNC_FULL, USERS_CACHE_KIB, &u->db, e) < 0 ||
@@ -32,10 +30,8 @@ users_open(const char *path, bool make, struct users **out, struct err *e)
         return -1;
     }
     u->path = mem_dupz(path);
-    if (stat(path, &st) == 0) {
-        u->dev = st.st_dev;
-        u->ino = st.st_ino;
-    }
+    if (stat(path, &u->st) < 0)
+        memset(&u->st, 0, sizeof u->st);
     u->version = db_data_version(u->db);
     *out = u;
     return 0;
@@ -95,19 +91,15 @@ users_make_tables(struct users *u, struct err *e)
     return rc;
 }
 
-enum users_change
-users_poll(struct users *u)
+/* The version tells of commits, the times of another file under the same name (its number may be the old one's). */
+bool
+users_is_changed(struct users *u)
 {
     struct stat st;
-    int64_t v;
 
-    if (stat(u->path, &st) < 0 || st.st_dev != u->dev || st.st_ino != u->ino)
-        return USERS_REPLACED;
-    v = db_data_version(u->db);
-    if (v == u->version)
-        return USERS_SAME;
-    u->version = v;
-    return USERS_CHANGED;
+    return stat(u->path, &st) < 0 || st.st_dev != u->st.st_dev || st.st_ino != u->st.st_ino ||
+           st.st_mtim.tv_sec != u->st.st_mtim.tv_sec || st.st_mtim.tv_nsec != u->st.st_mtim.tv_nsec ||
+           db_data_version(u->db) != u->version;
 }
 
 static int

@@ -16,8 +16,8 @@ struct db *users_db(struct users *u);
 /* The guide's tables, where they are absent. */
 int users_make_tables(struct users *u, struct err *e);
 
-enum users_change { USERS_SAME, USERS_CHANGED, USERS_REPLACED /* another file stands there: close and open again */ };
-enum users_change users_poll(struct users *u);
+/* Somebody changed the database, or put another file in its place: close and open again. */
+bool users_is_changed(struct users *u);
 
 /* 1: there is such a user: name as stored, password as stored. 0: none; password is then somebody's (or empty), for
  * spending the same time. -1: e. The bufs are reset first. */
