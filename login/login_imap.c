@@ -120,7 +120,7 @@ run_logout(struct sess *s, struct slice args)
         return false;
     conn_writes(s->conn, SL("* BYE Logging out\r\n"));
     reply(s, "OK Logout completed.");
-    login_end(s, "Aborted login by logging out", NULL);
+    login_end(s, "Disconnected: Aborted login by logging out", NULL);
     return true;
 }
 

@@ -131,7 +131,7 @@ run_quit(struct sess *s, struct slice args)
 {
     (void)args;
     conn_writes(s->conn, SL("+OK Logging out\r\n"));
-    login_end(s, "Aborted login by logging out", NULL);
+    login_end(s, "Disconnected: Aborted login by logging out", NULL);
 }
 
 static const struct {

@@ -658,7 +658,7 @@ TEST(log_lines)
     CHECK(client_talk(&k, "a LOGIN \"x>, rip=1.2.3.4\" no\r\n", "a NO"));
     CHECK(client_talk(&k, "b LOGOUT\r\n", NULL));
     client_close(&k);
-    CHECK(log_has("imap-login: Aborted login by logging out (auth failed, 1 attempts in 0 secs): user=<x?, rip=1.2.3.4>, "
+    CHECK(log_has("imap-login: Disconnected: Aborted login by logging out (auth failed, 1 attempts in 0 secs): user=<x?, rip=1.2.3.4>, "
                   "method=PLAIN, rip=127.0.0.1, lip=unknown, secured, session=<"));
     client_open(&k, "pop3", "192.0.2.1");
     CHECK(client_talk(&k, "USER u\r\n", "-ERR"));
