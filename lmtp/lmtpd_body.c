@@ -23,14 +23,6 @@ lmtpd_body(struct smtp_sess *smtp, struct slice octets)
     deliver_msg_write(tx->msg, octets);
 }
 
-size_t
-lmtpd_backlog(struct smtp_sess *smtp)
-{
-    const struct lmtpd_tx *tx = lmtpd_of(smtp)->tx;
-
-    return tx && tx->msg ? deliver_msg_backlog(tx->msg) : 0;
-}
-
 static void
 on_ready(uint64_t id)
 {
@@ -40,11 +32,21 @@ on_ready(uint64_t id)
         smtp_sess_backlog_fell(smtp);
 }
 
+size_t
+lmtpd_backlog(struct smtp_sess *smtp)
+{
+    const struct lmtpd_tx *tx = lmtpd_of(smtp)->tx;
+    size_t n = tx && tx->msg ? deliver_msg_backlog(tx->msg) : 0;
+
+    if (n >= SMTP_BACKLOG_OCTETS) /* the client is about to be held up: wake it again, this time */
+        deliver_msg_on_ready(tx->msg, on_ready, smtp->id);
+    return n;
+}
+
 static void
 start_content(struct lmtpd_sess *s)
 {
     s->tx->msg = deliver_msg_new(lmtpd_env.deliverer);
-    deliver_msg_on_ready(s->tx->msg, on_ready, s->smtp.id);
     smtp_sess_start_message(&s->smtp, false);
 }
 

@@ -180,6 +180,8 @@ spool_done(struct work_job *j)
     buf_free(&s->chunk);
     if (s->err.kind != ERR_NONE && p->err.kind == ERR_NONE)
         p->err = s->err;
+    if (p->err.kind != ERR_NONE)
+        buf_free(&p->body); /* it is lost: do not hold up who writes */
     if (p->on_ready && queue_put_backlog(p) < BACKLOG_LOW) {
         void (*fn)(uint64_t) = p->on_ready;
 

@@ -52,7 +52,9 @@ struct smtp_server_def {
     void (*body)(struct smtp_sess *s, struct slice octets);
     void (*body_end)(struct smtp_sess *s);
     void (*chunk_end)(struct smtp_sess *s);
-    size_t (*backlog)(struct smtp_sess *s); /* octets of content not yet put away */
+    /* Octets of content not yet put away; at SMTP_BACKLOG_OCTETS and more the client is held up, and the daemon calls
+     * smtp_sess_backlog_fell() when it is less. */
+    size_t (*backlog)(struct smtp_sess *s);
     void (*secured)(struct smtp_sess *s);   /* TLS is there; the daemon greets (wrapper) or waits (STARTTLS) */
     /* The connection is gone: free the session. where: the command under way or the last one, for the log. */
     void (*closed)(struct smtp_sess *s, enum conn_end end, const struct err *why);

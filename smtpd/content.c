@@ -356,12 +356,6 @@ content_has_looped(const struct content *c)
     return c->hops >= (unsigned)c->s->cfg->conf->hopcount_limit;
 }
 
-size_t
-content_backlog(const struct content *c)
-{
-    return queue_put_backlog(c->put);
-}
-
 static void
 on_ready(uint64_t id)
 {
@@ -369,6 +363,16 @@ on_ready(uint64_t id)
 
     if (s)
         smtp_sess_backlog_fell(s);
+}
+
+size_t
+content_backlog(struct content *c)
+{
+    size_t n = queue_put_backlog(c->put);
+
+    if (n >= SMTP_BACKLOG_OCTETS) /* the client is about to be held up: wake it again, this time */
+        queue_put_on_ready(c->put, on_ready, c->s->smtp.id);
+    return n;
 }
 
 struct content *
@@ -380,7 +384,6 @@ content_new(struct smtpd_sess *s)
     c->put = queue_put_new(smtpd_env.queue);
     c->is_first = true;
     c->hops = 1; /* our own */
-    queue_put_on_ready(c->put, on_ready, s->smtp.id);
     put_received(c);
     return c;
 }
