@@ -123,11 +123,21 @@ start(const char *more)
 }
 
 static void
+on_later(void *arg)
+{
+    (void)arg;
+    loop_stop();
+}
+
+static void
 stop(void)
 {
     struct conf *c = (struct conf *)(uintptr_t)service.conf;
+    struct timer later = { 0 };
     struct err e;
 
+    timer_start(&later, 20, on_later, NULL); /* the servers hear that their peers are gone */
+    loop_run();
     timer_stop(&guard);
     for (int i = 0; i < 4; i++)
         listener_free(&listeners[i]);
@@ -321,13 +331,6 @@ on_cancelled(uint64_t id, const struct auth_result *r)
     (void)id;
     (void)r;
     cancelled_calls++;
-}
-
-static void
-on_later(void *arg)
-{
-    (void)arg;
-    loop_stop();
 }
 
 TEST(a_cancelled_request_is_silent)
