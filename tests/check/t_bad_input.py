@@ -31,8 +31,10 @@ def serve(s, timeout_s=30):
 
 
 def configured(name, *lines):
-    s = Stack(tmp(name), extra_conf=lines)
-    s.configure()
+    s = Stack(tmp(name))
+    s.configure()  # good so far: `postern sql` reads it
+    with open(s.main_cf, "a") as f:
+        f.write("".join(line + "\n" for line in lines))
     return s
 
 
@@ -338,11 +340,10 @@ def a_full_queue_disk_is_452_and_passes():
     try:
         equal(smtp_dialogue(*MESSAGE)[-2][:3], "250", "with room")
         filler = os.path.join(s.queue_dir, "filler")
-        with open(filler, "wb") as f:
+        with open(filler, "wb", buffering=0) as f:
             try:
                 while True:
                     f.write(b"z" * 4096)
-                    f.flush()
             except OSError:
                 pass
         replies = smtp_dialogue(*MESSAGE)
