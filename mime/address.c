@@ -164,11 +164,14 @@ take_angle(struct reader *r, struct slice name)
     r->in = sl_from(r->in, 1);
     skip_cfws(r);
     if (sl_starts(r->in, '@')) {
-        size_t colon = sl_find_char(r->in, ':'), close = sl_find_char(r->in, '>');
+        size_t n = 0;
 
-        if (colon != SL_NPOS && colon < close) {
-            a.route = arena_dup(r->mem, sl_head(r->in, colon));
-            r->in = sl_from(r->in, colon + 1);
+        /* A route ends where it cannot go on, or each of many '<' would look through all of the rest. */
+        while (n < r->in.n && strchr(":<>", r->in.p[n]) == NULL)
+            n++;
+        if (n < r->in.n && r->in.p[n] == ':') {
+            a.route = arena_dup(r->mem, sl_head(r->in, n));
+            r->in = sl_from(r->in, n + 1);
         }
     }
     take_words(r, true);

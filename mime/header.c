@@ -103,8 +103,11 @@ take_encoded_word(struct slice *in, struct buf *out)
     if (!sl_take_prefix(&at, SL("=?")) || !sl_take_until(&at, '?', &charset) ||
         !sl_take_until(&at, '?', &how) || how.n != 1)
         return false;
-    end = sl_find(at, SL("?="));
-    if (end == SL_NPOS)
+    /* Not any later "?=": each of a flood of beginnings would look for it in all of the rest. */
+    end = sl_find_char(at, '?');
+    while (end != SL_NPOS && end + 1 < at.n && at.p[end + 1] == '?')
+        end++; /* "=?utf-8?Q?really??=" is written */
+    if (end == SL_NPOS || end + 1 >= at.n || at.p[end + 1] != '=')
         return false;
     text = sl_head(at, end);
     if (memchr(text.p, ' ', text.n) != NULL && !sl_ieqz(how, "Q"))

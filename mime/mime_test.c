@@ -3,6 +3,8 @@
 
 #include "base/test.h"
 
+#include <time.h>
+
 static void
 check_buf(struct buf *b, const char *want)
 {
@@ -28,6 +30,11 @@ TEST(decodes_words)
         { "=?utf-8*de?Q?a?=", "a" },
         { "raw \xff octet", "raw \xef\xbf\xbd octet" },
         { "=?utf-8?Q?unfinished", "=?utf-8?Q?unfinished" },
+        { "=?utf-8?Q?un?finished?=", "=?utf-8?Q?un?finished?=" },
+        { "=?utf-8?Q?really?"
+          "?= =?utf-8?Q?"
+          "?=x",
+          "really?x" },
     };
 
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
@@ -258,6 +265,56 @@ TEST(survives_hostile_mail)
     CHECK(memchr(buf_slice(&out).p, '\0', buf_slice(&out).n) == NULL);
     buf_free(&out);
     arena_free(&mem);
+}
+
+enum { FLOOD_OCTETS = 10 * 1024 * 1024, FLOOD_CPU_S = 2 };
+
+/* A message of this size may not keep a processor for long, whatever it is made of. */
+TEST(floods_take_little_time)
+{
+    static const struct {
+        const char *name, *head, *piece;
+        int n_heads;
+        size_t octets;
+    } t[] = {
+        { "routes", "From: ", "<@,", 1, FLOOD_OCTETS },
+        { "encoded words", "Subject: ", "=?a?Q?x", 1, FLOOD_OCTETS / 10 },
+        { "encoded words of no charset", "Subject: ", "=?a?Q?x?=", 1, FLOOD_OCTETS / 10 },
+        { "lines below many parts", "Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n", "\n",
+          MIME_DEPTH_MAX, FLOOD_OCTETS / 10 },
+        { "messages in messages", "Content-Type: message/rfc822\n\n", "\n", MIME_DEPTH_MAX,
+          FLOOD_OCTETS / 10 },
+        { "parameters", "Content-Type: a/b", ";a*0*=\"b", 1, FLOOD_OCTETS },
+        { "comments", "From: ", "(\\", 1, FLOOD_OCTETS },
+    };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct arena mem = { 0 };
+        struct buf m = { 0 }, out = { 0 };
+        clock_t began;
+
+        TEST_ROW("%s", t[i].name);
+        for (int k = 0; k < t[i].n_heads; k++) {
+            struct slice in = sl_z(t[i].head), part;
+
+            while (sl_take_until(&in, '%', &part)) {
+                buf_adds(&m, part);
+                buf_addf(&m, "%d", k);
+                in = sl_from(in, 1);
+            }
+            buf_adds(&m, in);
+        }
+        while (m.n < t[i].octets)
+            buf_addz(&m, t[i].piece);
+        began = clock();
+        mime_bodystructure(mime_parse(buf_slice(&m), &mem), true, &out);
+        mime_envelope(mime_header_of(buf_slice(&m)), &out);
+        mime_decode_words(mime_get_field(buf_slice(&m), "subject"), &out);
+        CHECK(clock() - began < (clock_t)FLOOD_CPU_S * CLOCKS_PER_SEC);
+        buf_free(&m);
+        buf_free(&out);
+        arena_free(&mem);
+    }
 }
 
 TEST_MAIN()
