@@ -90,7 +90,8 @@ add_user(struct buf *out, const struct sess *s)
     struct slice u = sl_z(s->user);
 
     buf_addz(out, "user=<");
-    for (size_t i = 0; i < u.n; i++) /* nobody shall end the name early and write fields of his own */
+    for (size_t i = 0; i < u.n;
+         i++) /* nobody shall end the name early and write fields of his own */
         buf_addc(out, u.p[i] == '<' || u.p[i] == '>' || u.p[i] == '"' ? '?' : u.p[i]);
     buf_addc(out, '>');
 }
@@ -116,8 +117,9 @@ login_log(const struct sess *s, const char *event, const char *what, int worker_
         buf_addz(&b, ", secured");
     buf_addf(&b, ", session=<%s>", s->sid);
     log_info(event,
-             LOG_F(LF_Z("service", s->proto->service), LF_Z("user", s->user), LF_Z("method", s->mech),
-                   LF_Z("rip", rip), LF_Z("lip", lip), LF_Z("sid", s->sid), LF_Z("what", what)),
+             LOG_F(LF_Z("service", s->proto->service), LF_Z("user", s->user),
+                   LF_Z("method", s->mech), LF_Z("rip", rip), LF_Z("lip", lip), LF_Z("sid", s->sid),
+                   LF_Z("what", what)),
              "%s-login: %s: %s", s->proto->service, what, buf_z(&b));
     buf_free(&b);
 }
@@ -130,11 +132,13 @@ log_end(const struct sess *s, const char *why)
 
     buf_addz(&b, why);
     if (s->attempts > 0)
-        buf_addf(&b, " (auth failed, %u attempts in %llu secs)", s->attempts, (unsigned long long)secs);
+        buf_addf(&b, " (auth failed, %u attempts in %llu secs)", s->attempts,
+                 (unsigned long long)secs);
     else if (s->is_plaintext_refused)
         buf_addz(&b, " (tried to use disallowed plaintext auth)");
     else if (s->auth_req || s->state == LOGIN_SASL)
-        buf_addf(&b, " (client didn't finish SASL auth, waited %llu secs)", (unsigned long long)secs);
+        buf_addf(&b, " (client didn't finish SASL auth, waited %llu secs)",
+                 (unsigned long long)secs);
     else
         buf_addf(&b, " (no auth attempts in %llu secs)", (unsigned long long)secs);
     login_log(s, "login.end", buf_z(&b), 0);
@@ -291,7 +295,8 @@ login_start_tls(struct sess *s)
 static void
 make_room(void)
 {
-    LIST_EACH (it, nxt, &sessions) {
+    LIST_EACH(it, nxt, &sessions)
+    {
         struct sess *s = CONTAINER_OF(it, struct sess, link);
 
         if (s->conn && s->state != LOGIN_BUSY && s->state != LOGIN_ENDING) {
@@ -352,7 +357,8 @@ login_accept(struct slice service, int fd, const struct addr *peer)
 void
 login_drain(void)
 {
-    LIST_EACH (it, nxt, &sessions) {
+    LIST_EACH(it, nxt, &sessions)
+    {
         struct sess *s = CONTAINER_OF(it, struct sess, link);
 
         if (s->conn && s->state != LOGIN_BUSY)

@@ -175,8 +175,8 @@ hand_over(struct sess *s, const struct auth_result *r)
     int fd;
 
     if (r->cookie.n == 0) {
-        log_error("login.cookie", LOG_NONE, "%s-login: authd gave no cookie for %.*s", s->proto->service,
-                  SL_ARG(r->user));
+        log_error("login.cookie", LOG_NONE, "%s-login: authd gave no cookie for %.*s",
+                  s->proto->service, SL_ARG(r->user));
         give_up(s, LOGIN_UNAVAILABLE, (struct slice){ 0 });
         return;
     }
@@ -189,7 +189,8 @@ hand_over(struct sess *s, const struct auth_result *r)
     fd = part_descriptor(s);
     if (fd >= 0) {
         h.input = buf_slice(&s->unread);
-        handoff_send(daemon_socket_path(s->conf, worker, path, sizeof path), &h, fd, on_handed, s->id);
+        handoff_send(daemon_socket_path(s->conf, worker, path, sizeof path), &h, fd, on_handed,
+                     s->id);
     } else if (s->conn) {
         give_up(s, LOGIN_UNAVAILABLE, (struct slice){ 0 });
     }
@@ -336,7 +337,8 @@ login_sasl_step(struct sess *s)
     s->state = LOGIN_COMMAND;
     if (sl_eqz(line, "*") || enc_b64_decode(&response, line) != 0) {
         login_auth_cancel(s);
-        s->proto->refuse(s, sl_eqz(line, "*") ? LOGIN_ABORTED : LOGIN_BAD_BASE64, (struct slice){ 0 });
+        s->proto->refuse(s, sl_eqz(line, "*") ? LOGIN_ABORTED : LOGIN_BAD_BASE64,
+                         (struct slice){ 0 });
         return true;
     }
     note_user(s, buf_slice(&response));

@@ -15,7 +15,9 @@ add_capabilities(struct buf *b, const struct sess *s)
 {
     char mech[LOGIN_MECH_OCTETS];
 
-    buf_addz(b, "IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+"); /* IDLE already here: Outlook looks only now */
+    buf_addz(
+        b,
+        "IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+"); /* IDLE already here: Outlook looks only now */
     if (login_offers_starttls(s))
         buf_addz(b, " STARTTLS");
     if (!login_may_send_password(s))
@@ -63,8 +65,8 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
         [LOGIN_EXPIRED] = "NO [EXPIRED] Password expired.",
         [LOGIN_LIMIT] = "NO [LIMIT] Too many sessions.",
         [LOGIN_UNAVAILABLE] = "NO [UNAVAILABLE] Temporary authentication failure, try again later.",
-        [LOGIN_PLAINTEXT] =
-            "NO [PRIVACYREQUIRED] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.",
+        [LOGIN_PLAINTEXT] = "NO [PRIVACYREQUIRED] Plaintext authentication disallowed on "
+                            "non-secure (SSL/TLS) connections.",
         [LOGIN_NO_MECH] = "NO Unsupported authentication mechanism.",
         [LOGIN_ABORTED] = "BAD Authentication aborted by client.",
         [LOGIN_BAD_BASE64] = "BAD Invalid base64 data in response.",
@@ -72,10 +74,13 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
     const char *text = replies[why];
 
     if (why == LOGIN_PLAINTEXT)
-        conn_writes(s->conn, SL("* BAD [ALERT] Plaintext authentication not allowed without SSL/TLS, but your client "
-                                "did it anyway. If anyone was listening, the password was exposed.\r\n"));
+        conn_writes(s->conn,
+                    SL("* BAD [ALERT] Plaintext authentication not allowed without SSL/TLS, but "
+                       "your client "
+                       "did it anyway. If anyone was listening, the password was exposed.\r\n"));
     if (reason.n > 0 && why <= LOGIN_LIMIT) /* the code stays, the words are authd's */
-        conn_printf(s->conn, "%s %.*s %.*s\r\n", s->tag, (int)(strchr(text, ']') + 1 - text), text, SL_ARG(reason));
+        conn_printf(s->conn, "%s %.*s %.*s\r\n", s->tag, (int)(strchr(text, ']') + 1 - text), text,
+                    SL_ARG(reason));
     else
         reply(s, text);
 }
@@ -217,8 +222,9 @@ static const struct {
     const char *name;
     bool (*run)(struct sess *s, struct slice args); /* false: the arguments are wrong */
 } commands[] = {
-    { "CAPABILITY", run_capability }, { "NOOP", run_noop },   { "LOGOUT", run_logout },
-    { "ID", run_id },                 { "LOGIN", run_login }, { "AUTHENTICATE", run_authenticate },
+    { "CAPABILITY", run_capability }, { "NOOP", run_noop },
+    { "LOGOUT", run_logout },         { "ID", run_id },
+    { "LOGIN", run_login },           { "AUTHENTICATE", run_authenticate },
     { "STARTTLS", run_starttls },
 };
 

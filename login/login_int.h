@@ -10,15 +10,15 @@
 #include "core/loop.h"
 
 enum {
-    LOGIN_LINE_MAX = 8 * 1024,       /* of a command, and of a SASL response in base64 */
-    LOGIN_COMMAND_MAX = 12 * 1024,   /* with its literals */
-    LOGIN_IN_MAX = 12 * 1024,        /* at most HANDOFF_INPUT_MAX */
-    LOGIN_CLIENT_ID_MAX = 4 * 1024,  /* of IMAP's ID */
+    LOGIN_LINE_MAX = 8 * 1024,      /* of a command, and of a SASL response in base64 */
+    LOGIN_COMMAND_MAX = 12 * 1024,  /* with its literals */
+    LOGIN_IN_MAX = 12 * 1024,       /* at most HANDOFF_INPUT_MAX */
+    LOGIN_CLIENT_ID_MAX = 4 * 1024, /* of IMAP's ID */
     LOGIN_MECH_OCTETS = 32,
-    LOGIN_USER_MAX = 512,            /* kept for the log */
-    LOGIN_BAD_MAX = 3,               /* commands that are none, then goodbye; as Dovecot */
+    LOGIN_USER_MAX = 512, /* kept for the log */
+    LOGIN_BAD_MAX = 3,    /* commands that are none, then goodbye; as Dovecot */
     LOGIN_TIMEOUT_MS = 3 * 60 * 1000,
-    LOGIN_SESSIONS_MAX = 1000        /* not authenticated, in one process: then the oldest has to go */
+    LOGIN_SESSIONS_MAX = 1000 /* not authenticated, in one process: then the oldest has to go */
 };
 
 enum login_state {
@@ -29,14 +29,14 @@ enum login_state {
 };
 
 enum login_refusal {
-    LOGIN_WRONG,       /* user or password */
-    LOGIN_DISABLED,    /* this user may not log in */
-    LOGIN_EXPIRED,     /* the password */
+    LOGIN_WRONG,    /* user or password */
+    LOGIN_DISABLED, /* this user may not log in */
+    LOGIN_EXPIRED,  /* the password */
     LOGIN_LIMIT,
     LOGIN_UNAVAILABLE, /* authd or the worker: try again */
     LOGIN_PLAINTEXT,   /* a password on a line that can be overheard */
     LOGIN_NO_MECH,
-    LOGIN_ABORTED,     /* by the client: "*" */
+    LOGIN_ABORTED, /* by the client: "*" */
     LOGIN_BAD_BASE64
 };
 
@@ -70,8 +70,8 @@ struct sess {
     uint32_t auth_req; /* 0: none under way */
     unsigned sasl_steps;
     char mech[LOGIN_MECH_OCTETS];
-    char *user;        /* as the client said it or authd corrected it; for the log */
-    int spare_fd;      /* hand-over: the plain client's descriptor, or login's end of the pair; -1 */
+    char *user;   /* as the client said it or authd corrected it; for the log */
+    int spare_fd; /* hand-over: the plain client's descriptor, or login's end of the pair; -1 */
     struct buf unread; /* what goes to a plain client's worker */
 
     /* commands */
@@ -94,7 +94,7 @@ bool login_count_bad(struct sess *s);
 /* Log "Disconnected: why" and close; with a farewell unless it is NULL. */
 void login_end(struct sess *s, const char *why, const char *farewell);
 void login_log(const struct sess *s, const char *event, const char *what, int worker_pid);
-void login_free(struct sess *s); /* no log line, nothing is sent */
+void login_free(struct sess *s);               /* no log line, nothing is sent */
 void login_adopt_conn(struct sess *s, int fd); /* a descriptor that came back */
 void login_go_on(struct sess *s);              /* after LOGIN_BUSY */
 

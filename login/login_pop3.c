@@ -33,7 +33,8 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
         [LOGIN_EXPIRED] = "[AUTH] Password expired.",
         [LOGIN_LIMIT] = "[IN-USE] Too many sessions.",
         [LOGIN_UNAVAILABLE] = "[SYS/TEMP] Temporary authentication failure, try again later.",
-        [LOGIN_PLAINTEXT] = "[AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.",
+        [LOGIN_PLAINTEXT] =
+            "[AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.",
         [LOGIN_NO_MECH] = "Unsupported authentication mechanism.",
         [LOGIN_ABORTED] = "Authentication aborted by client.",
         [LOGIN_BAD_BASE64] = "Invalid base64 data in response.",
@@ -41,7 +42,8 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
     const char *text = replies[why];
 
     if (reason.n > 0 && why <= LOGIN_LIMIT) /* the code stays, the words are authd's */
-        conn_printf(s->conn, "-ERR %.*s %.*s\r\n", (int)(strchr(text, ']') + 1 - text), text, SL_ARG(reason));
+        conn_printf(s->conn, "-ERR %.*s %.*s\r\n", (int)(strchr(text, ']') + 1 - text), text,
+                    SL_ARG(reason));
     else
         conn_printf(s->conn, "-ERR %s\r\n", text);
 }
@@ -52,7 +54,8 @@ run_capa(struct sess *s, struct slice args)
     char mech[LOGIN_MECH_OCTETS];
 
     (void)args;
-    conn_writes(s->conn, SL("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n"));
+    conn_writes(s->conn,
+                SL("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n"));
     if (login_offers_starttls(s))
         conn_writes(s->conn, SL("STLS\r\n"));
     if (login_may_send_password(s))

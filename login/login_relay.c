@@ -156,7 +156,8 @@ relay_start(struct conn *client, int worker_fd)
     r->client = client;
     r->worker = conn_new(worker_fd, &worker_ops, r);
     set_limits(r->worker);
-    conn_set_write_timeout(r->worker, 0); /* a long SEARCH may keep it from reading; it is one of ours */
+    conn_set_write_timeout(r->worker,
+                           0); /* a long SEARCH may keep it from reading; it is one of ours */
     set_limits(client);
     conn_set_deadline(client, 0);
     conn_set_ops(client, &client_ops, r);

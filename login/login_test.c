@@ -105,7 +105,9 @@ on_auth_line(struct conn *c, struct slice line)
         else
             conn_printf(c, "CONT\t%.*s\tVXNlcm5hbWU6\n", SL_ARG(id));
     }
-    if (sl_eqz(verb, "CONT")) { /* LOGIN's name is "u": ask for the password; all else is PLAIN's or the password */
+    if (sl_eqz(
+            verb,
+            "CONT")) { /* LOGIN's name is "u": ask for the password; all else is PLAIN's or the password */
         tab_take(&line, &resp);
         if (sl_eqz(resp, "dQ=="))
             conn_printf(c, "CONT\t%.*s\tUGFzc3dvcmQ6\n", SL_ARG(id));
@@ -149,8 +151,9 @@ on_auth_accept(struct listener *l, void *arg, int fd, const struct addr *peer)
     (void)l;
     (void)arg;
     (void)peer;
-    conn_printf(c, "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nSPID\t1\nCUID\t1\n"
-                   "COOKIE\t0123456789abcdef0123456789abcdef\nDONE\n");
+    conn_printf(c,
+                "VERSION\t1\t2\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\nSPID\t1\nCUID\t1\n"
+                "COOKIE\t0123456789abcdef0123456789abcdef\nDONE\n");
 }
 
 /* ---- the worker ---- */
@@ -295,8 +298,8 @@ client_talk(struct client *k, const char *line, const char *want)
     k->want = want;
     if (run_until(has_got, k))
         return true;
-    test_fail(__FILE__, __LINE__, "after \"%s\": got \"%.*s\", want \"%s\"", line, SL_ARG(buf_slice(&k->got)),
-              want ? want : "(end)");
+    test_fail(__FILE__, __LINE__, "after \"%s\": got \"%.*s\", want \"%s\"", line,
+              SL_ARG(buf_slice(&k->got)), want ? want : "(end)");
     return false;
 }
 
@@ -321,6 +324,7 @@ client_close(struct client *k)
 
 /* ---- cases ---- */
 
+/* clang-format off */
 static const struct dialogue {
     const char *name, *service, *from;
     const char *steps[9]; /* sent, wanted, ...; NULL wanted: the end */
@@ -378,6 +382,7 @@ static const struct dialogue {
       { "AUTH\r\n", "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n", "AUTH PLAIN\r\n", "+ \r\n", "AHUAcA==\r\n", "-ERR [AUTH]",
         "AUTH NTLM\r\n", "-ERR Unsupported" } },
 };
+/* clang-format on */
 
 TEST(dialogues)
 {
@@ -423,8 +428,9 @@ TEST(plain_session_is_handed_over)
     static const struct {
         const char *service, *send, *tag, *input, *id;
     } rows[] = {
-        { "imap", "t1 id (\"name\" \"x\")\r\nt2 LOGIN \"u@example.com\" pass\r\nt3 SELECT inbox\r\nt4", "t2",
-          "t3 SELECT inbox\r\nt4", "(\"name\" \"x\")" },
+        { "imap",
+          "t1 id (\"name\" \"x\")\r\nt2 LOGIN \"u@example.com\" pass\r\nt3 SELECT inbox\r\nt4",
+          "t2", "t3 SELECT inbox\r\nt4", "(\"name\" \"x\")" },
         { "imap", "t AUTHENTICATE PLAIN AHVAZXhhbXBsZS5jb20AcGFzcw==\r\n", "t", "", "" },
         { "pop3", "USER u@example.com\r\nPASS pass\r\nSTAT\r\n", "", "STAT\r\n", "" },
         { "pop3", "AUTH PLAIN AHVAZXhhbXBsZS5jb20AcGFzcw==\r\n", "", "", "" },
@@ -463,9 +469,13 @@ TEST(nobody_adopts_and_the_session_goes_on)
         worker.must_refuse = true;
         client_open(&k, i ? "pop3" : "imap", "127.0.0.1");
         if (i)
-            CHECK(client_talk(&k, "USER u@example.com\r\nPASS pass\r\nQUIT\r\n", "-ERR [SYS/TEMP] Temporary authentication failure, try again later.\r\n+OK Logging out\r\n"));
+            CHECK(client_talk(&k, "USER u@example.com\r\nPASS pass\r\nQUIT\r\n",
+                              "-ERR [SYS/TEMP] Temporary authentication failure, try again "
+                              "later.\r\n+OK Logging out\r\n"));
         else
-            CHECK(client_talk(&k, "a LOGIN u@example.com pass\r\nb NOOP\r\n", "a NO [UNAVAILABLE] Temporary authentication failure, try again later.\r\nb OK NOOP"));
+            CHECK(client_talk(&k, "a LOGIN u@example.com pass\r\nb NOOP\r\n",
+                              "a NO [UNAVAILABLE] Temporary authentication failure, try again "
+                              "later.\r\nb OK NOOP"));
         CHECK_EQ_INT(worker.offers, 1);
         client_close(&k);
     }
@@ -508,9 +518,11 @@ TEST(starttls_takes_nothing_from_before)
     static const struct {
         const char *service, *start, *reply, *then, *want;
     } rows[] = {
-        { "imap", "a STARTTLS\r\nb LOGIN u@example.com pass\r\n", "a OK Begin TLS negotiation now.\r\n",
-          "c CAPABILITY\r\n", "* CAPABILITY IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN\r\nc OK" },
-        { "pop3", "STLS\r\nUSER u@example.com\r\nPASS pass\r\n", "+OK Begin TLS negotiation now.\r\n", "CAPA\r\n",
+        { "imap", "a STARTTLS\r\nb LOGIN u@example.com pass\r\n",
+          "a OK Begin TLS negotiation now.\r\n", "c CAPABILITY\r\n",
+          "* CAPABILITY IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN\r\nc OK" },
+        { "pop3", "STLS\r\nUSER u@example.com\r\nPASS pass\r\n",
+          "+OK Begin TLS negotiation now.\r\n", "CAPA\r\n",
           "AUTH-RESP-CODE\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" },
     };
 
@@ -658,12 +670,14 @@ TEST(log_lines)
     CHECK(client_talk(&k, "a LOGIN \"x>, rip=1.2.3.4\" no\r\n", "a NO"));
     CHECK(client_talk(&k, "b LOGOUT\r\n", NULL));
     client_close(&k);
-    CHECK(log_has("imap-login: Disconnected: Aborted login by logging out (auth failed, 1 attempts in 0 secs): user=<x?, rip=1.2.3.4>, "
+    CHECK(log_has("imap-login: Disconnected: Aborted login by logging out (auth failed, 1 attempts "
+                  "in 0 secs): user=<x?, rip=1.2.3.4>, "
                   "method=PLAIN, rip=127.0.0.1, lip=unknown, secured, session=<"));
     client_open(&k, "pop3", "192.0.2.1");
     CHECK(client_talk(&k, "USER u\r\n", "-ERR"));
     client_close(&k);
-    CHECK(log_has("pop3-login: Disconnected: Connection closed (tried to use disallowed plaintext auth): user=<>, "
+    CHECK(log_has("pop3-login: Disconnected: Connection closed (tried to use disallowed plaintext "
+                  "auth): user=<>, "
                   "rip=192.0.2.1, lip=unknown, session=<"));
     memset(&worker, 0, sizeof worker);
     worker.fd = -1;
@@ -671,8 +685,10 @@ TEST(log_lines)
     client_send(&k, SL("a LOGIN u@example.com pass\r\n"));
     CHECK(run_until(has_session, NULL));
     CHECK(run_until(is_gone, NULL));
-    snprintf(want, sizeof want, "imap-login: Login: user=<u@example.com>, method=PLAIN, rip=127.0.0.1, lip=unknown, "
-                                "mpid=%d, secured, session=<", (int)getpid());
+    snprintf(want, sizeof want,
+             "imap-login: Login: user=<u@example.com>, method=PLAIN, rip=127.0.0.1, lip=unknown, "
+             "mpid=%d, secured, session=<",
+             (int)getpid());
     CHECK(log_has(want));
     CHECK(!log_has("pass,"));
     close(worker.fd);
@@ -682,7 +698,8 @@ TEST(log_lines)
 /* ---- set-up ---- */
 
 static struct listener *
-listen_at(const char *name, int type, void (*on)(struct listener *, void *, int, const struct addr *))
+listen_at(const char *name, int type,
+          void (*on)(struct listener *, void *, int, const struct addr *))
 {
     char path[128];
     struct addr a;

@@ -35,7 +35,8 @@ count_userip(struct slice user, const char *ip)
 {
     size_t n = 0;
 
-    LIST_EACH (it, nxt, &pop3d.sessions) {
+    LIST_EACH(it, nxt, &pop3d.sessions)
+    {
         const struct pop3_sess *s = CONTAINER_OF(it, struct pop3_sess, link);
 
         n += sl_eqz(user, s->user) && strcmp(ip, s->ip) == 0;
@@ -60,8 +61,9 @@ on_user(uint64_t id, const struct auth_user *u)
     if (!c)
         return;
     if (u->found != 1)
-        log_error("pop3.cookie", LOG_F(LF_Z("sid", c->sid)), "pop3: session <%s> from %s is not taken over: %s", c->sid,
-                  c->ip, u->found == 0 ? "authd does not know the cookie" : "authd did not answer");
+        log_error("pop3.cookie", LOG_F(LF_Z("sid", c->sid)),
+                  "pop3: session <%s> from %s is not taken over: %s", c->sid, c->ip,
+                  u->found == 0 ? "authd does not know the cookie" : "authd did not answer");
     if (!handoff_adopted(c->key, u->found == 1)) {
         candidate_free(c);
         return;
@@ -70,10 +72,11 @@ on_user(uint64_t id, const struct auth_user *u)
         char text[200];
 
         snprintf(text, sizeof text,
-                 "-ERR [IN-USE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%lld)",
+                 "-ERR [IN-USE] Maximum number of connections from user+IP exceeded "
+                 "(mail_max_userip_connections=%lld)",
                  (long long)most);
-        log_info("pop3.userip", LOG_NONE, "pop3(%.*s)<%ld><%s>: %s", SL_ARG(u->user), (long)getpid(), c->sid,
-                 text + 14);
+        log_info("pop3.userip", LOG_NONE, "pop3(%.*s)<%ld><%s>: %s", SL_ARG(u->user),
+                 (long)getpid(), c->sid, text + 14);
         snprintf(text + strlen(text), sizeof text - strlen(text), "\r\n");
         send_away(c->fd, text);
     } else {

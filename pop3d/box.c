@@ -18,8 +18,8 @@ sess_of(struct work_job *j)
 static void
 log_err(const struct pop3_sess *s, const char *what)
 {
-    log_error("pop3.store", LOG_F(LF_Z("user", s->user), LF_Z("sid", s->sid)), "pop3(%s)<%ld><%s>: %s: %s", s->user,
-              (long)getpid(), s->sid, what, s->err.msg);
+    log_error("pop3.store", LOG_F(LF_Z("user", s->user), LF_Z("sid", s->sid)),
+              "pop3(%s)<%ld><%s>: %s: %s", s->user, (long)getpid(), s->sid, what, s->err.msg);
 }
 
 static void
@@ -116,7 +116,8 @@ done_open(struct work_job *j)
     if (!is_client_there(s))
         return;
     if (s->err.kind != ERR_NONE) {
-        conn_writes(s->conn, SL("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n"));
+        conn_writes(s->conn,
+                    SL("-ERR [SYS/TEMP] The mailbox cannot be opened now, try again later.\r\n"));
         pop3_end(s, "Mailbox could not be opened");
         return;
     }
@@ -218,7 +219,8 @@ done_send(struct work_job *j)
     if (s->err.kind == ERR_NOTFOUND)
         conn_writes(s->conn, SL("-ERR Message no longer exists.\r\n"));
     else if (!s->is_whole)
-        conn_writes(s->conn, SL("-ERR [SYS/TEMP] The message cannot be read now, try again later.\r\n"));
+        conn_writes(s->conn,
+                    SL("-ERR [SYS/TEMP] The message cannot be read now, try again later.\r\n"));
     pop3_go_on(s);
 }
 
@@ -257,7 +259,8 @@ run_update(struct work_job *j)
         else if (m->is_seen && !m->was_seen)
             store_uids_add(&seen, m->uid, m->uid);
     }
-    if (gone.n > 0 && set_flag(s, &gone, STORE_DELETED) == 0 && store_expunge(s->view, &gone, &s->err) == 0)
+    if (gone.n > 0 && set_flag(s, &gone, STORE_DELETED) == 0 &&
+        store_expunge(s->view, &gone, &s->err) == 0)
         s->deleted = store_uids_count(&gone);
     if (s->err.kind == ERR_NONE)
         set_flag(s, &seen, STORE_SEEN);
@@ -276,7 +279,8 @@ done_update(struct work_job *j)
     if (!is_client_there(s))
         return;
     if (s->err.kind != ERR_NONE)
-        conn_writes(s->conn, SL("-ERR [SYS/TEMP] The mailbox could not be updated, try again later.\r\n"));
+        conn_writes(s->conn,
+                    SL("-ERR [SYS/TEMP] The mailbox could not be updated, try again later.\r\n"));
     else if (s->deleted > 0)
         conn_writes(s->conn, SL("+OK Logging out, messages deleted.\r\n"));
     else

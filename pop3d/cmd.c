@@ -105,7 +105,8 @@ run_stat(struct pop3_sess *s, const struct pop3_command *c)
 
     (void)c;
     totals(s, &count, &octets);
-    conn_printf(s->conn, "+OK %llu %llu\r\n", (unsigned long long)count, (unsigned long long)octets);
+    conn_printf(s->conn, "+OK %llu %llu\r\n", (unsigned long long)count,
+                (unsigned long long)octets);
 }
 
 static void
@@ -179,7 +180,9 @@ static void
 run_capa(struct pop3_sess *s, const struct pop3_command *c)
 {
     (void)c;
-    conn_writes(s->conn, SL("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n.\r\n"));
+    conn_writes(
+        s->conn,
+        SL("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n.\r\n"));
 }
 
 static void

@@ -77,7 +77,7 @@ struct pop3_sess {
     /* SENDING */
     size_t msg; /* index */
     bool is_top;
-    bool is_whole; /* the reply ended as it should */
+    bool is_whole;   /* the reply ended as it should */
     bool is_waiting; /* parked until the client has read */
     uint64_t top_lines;
     struct store_file *file;
@@ -104,8 +104,8 @@ extern struct pop3d pop3d;
 void pop3_adopt(uint64_t key, const struct handoff *h, int fd);
 
 /* session.c. pop3_new: user, mail, sid are copied; fd is taken over. */
-void pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const char *ip, struct slice input,
-              const struct conf *conf);
+void pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const char *ip,
+              struct slice input, const struct conf *conf);
 void pop3_end(struct pop3_sess *s, const char *why); /* what is written still goes out */
 void pop3_go_on(struct pop3_sess *s);                /* the command is answered: take the next */
 void pop3_free(struct pop3_sess *s);

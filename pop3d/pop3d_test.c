@@ -214,7 +214,8 @@ TEST(a_session)
         { "LIST 4\r\n", "-ERR There's no message 4.\r\n" },
         { "LIST 0\r\n", "-ERR Invalid message number: 0\r\n" },
         { "LIST x\r\n", "-ERR Invalid message number: x\r\n" },
-        { "LIST 99999999999999999999\r\n", "-ERR Invalid message number: 99999999999999999999\r\n" },
+        { "LIST 99999999999999999999\r\n",
+          "-ERR Invalid message number: 99999999999999999999\r\n" },
         { "RETR 1\r\n", "+OK 28 octets\r\nSubject: one\r\n\r\n..dot\r\nline\r\n.\r\n" },
         { "RETR 2\r\n", "+OK 24 octets\r\nSubject: two\r\n\r\nx\r\n...\r\ny\r\n.\r\n" },
         { "TOP 1 0\r\n", "+OK\r\nSubject: one\r\n\r\n.\r\n" },
@@ -231,9 +232,11 @@ TEST(a_session)
         { "LAST\r\n", "-ERR Unknown command: LAST\r\n" },
         { "\r\n", "-ERR Unknown command.\r\n" },
         { "NOOP\r\n", "+OK\r\n" },
-        { "CAPA\r\n", "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n.\r\n" },
+        { "CAPA\r\n",
+          "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n.\r\n" },
         { "RETR 3\r\nDELE 1\r\nDELE 3\r\nNOOP\r\n",
-          "+OK 18 octets\r\nSubject: three\r\n\r\n.\r\n+OK Marked to be deleted.\r\n+OK Marked to be deleted.\r\n+OK\r\n" },
+          "+OK 18 octets\r\nSubject: three\r\n\r\n.\r\n+OK Marked to be deleted.\r\n+OK Marked to "
+          "be deleted.\r\n+OK\r\n" },
     };
     unsigned u = user_with_three();
     struct client k;
@@ -268,7 +271,8 @@ TEST(uidl_is_unique_and_lasts)
     snprintf(first, sizeof first, "%s", buf_z(&k.got));
     /* "1 " UID and UIDVALIDITY, eight hexadecimal digits each */
     CHECK_EQ_INT(strlen(first), strlen("+OK Logged in.\r\n+OK\r\n.\r\n") + 3 * (2 + 16 + 2));
-    CHECK(strstr(first, "\r\n1 00000001") && strstr(first, "\r\n2 00000002") && strstr(first, "\r\n3 00000003"));
+    CHECK(strstr(first, "\r\n1 00000001") && strstr(first, "\r\n2 00000002") &&
+          strstr(first, "\r\n3 00000003"));
     CHECK(client_talk(&k, "UIDL 3\r\n", "\r\n"));
     CHECK(sl_has_prefix(buf_slice(&k.got), SL("+OK 3 00000003")));
     CHECK(client_talk(&k, "DELE 1\r\nQUIT\r\n", NULL));
@@ -285,7 +289,8 @@ TEST(without_quit_nothing_is_deleted)
     struct client k;
 
     client_open(&k, u, "");
-    CHECK(client_talk(&k, "RETR 2\r\nDELE 1\r\nDELE 2\r\nDELE 3\r\n", "deleted.\r\n+OK Marked to be deleted.\r\n+OK Marked to be deleted.\r\n"));
+    CHECK(client_talk(&k, "RETR 2\r\nDELE 1\r\nDELE 2\r\nDELE 3\r\n",
+                      "deleted.\r\n+OK Marked to be deleted.\r\n+OK Marked to be deleted.\r\n"));
     client_close(&k);
     CHECK_EQ_INT(count_files(u, NULL), 3);
     CHECK_EQ_INT(count_files(u, "S"), 1);
@@ -301,11 +306,13 @@ TEST(a_large_message_to_a_slow_reader)
 
     buf_addz(&text, "Subject: large\r\n\r\n");
     for (unsigned i = 0; i < 60000; i++)
-        buf_addf(&text, "%sline %u of a long message with some more words in it\r\n", i % 7 ? "" : ".", i);
+        buf_addf(&text, "%sline %u of a long message with some more words in it\r\n",
+                 i % 7 ? "" : ".", i);
     add_mail(u, 1, buf_slice(&text));
     buf_addf(&want, "+OK Logged in.\r\n+OK %zu octets\r\nSubject: large\r\n\r\n", text.n);
     for (unsigned i = 0; i < 60000; i++)
-        buf_addf(&want, "%sline %u of a long message with some more words in it\r\n", i % 7 ? "" : "..", i);
+        buf_addf(&want, "%sline %u of a long message with some more words in it\r\n",
+                 i % 7 ? "" : "..", i);
     buf_addf(&want, ".\r\n+OK 1 %zu\r\n", text.n);
     client_open(&k, u, "RETR 1\r\nSTAT\r\n");
     k.is_slow = true; /* 3,000 octets a millisecond at most */
@@ -441,7 +448,9 @@ main(int argc, char **argv)
     snprintf(log_path, sizeof log_path, "%s/log", dir);
     log_set_program("pop3d", "dovecot", NULL);
     log_set_output(LOG_TO_FILE, log_path, LOG_FMT_TEXT, LOG_LV_INFO);
-    buf_addf(&text, "queue_directory = %s\ndata_directory = %s\nmail_location = maildir:%s/%%d/%%n\n", dir, dir, dir);
+    buf_addf(&text,
+             "queue_directory = %s\ndata_directory = %s\nmail_location = maildir:%s/%%d/%%n\n", dir,
+             dir, dir);
     conf = conf_parse(buf_slice(&text), "main.cf", &ps);
     BUG_ON(!conf);
     list_init(&pop3d.sessions);

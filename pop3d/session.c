@@ -17,11 +17,14 @@ struct pop3d pop3d;
 static void
 log_end(const struct pop3_sess *s)
 {
-    log_info("pop3.end", LOG_F(LF_Z("user", s->user), LF_Z("sid", s->sid), LF_N("retr", s->retr_n),
-                               LF_N("retr_octets", s->retr_octets), LF_N("del", s->deleted)),
-             "pop3(%s)<%ld><%s>: Disconnected: %s top=%llu/%llu, retr=%llu/%llu, del=%llu/%zu, size=%llu", s->user,
-             (long)getpid(), s->sid, s->end_why ? s->end_why : "Connection closed", (unsigned long long)s->top_n,
-             (unsigned long long)s->top_octets, (unsigned long long)s->retr_n, (unsigned long long)s->retr_octets,
+    log_info("pop3.end",
+             LOG_F(LF_Z("user", s->user), LF_Z("sid", s->sid), LF_N("retr", s->retr_n),
+                   LF_N("retr_octets", s->retr_octets), LF_N("del", s->deleted)),
+             "pop3(%s)<%ld><%s>: Disconnected: %s top=%llu/%llu, retr=%llu/%llu, del=%llu/%zu, "
+             "size=%llu",
+             s->user, (long)getpid(), s->sid, s->end_why ? s->end_why : "Connection closed",
+             (unsigned long long)s->top_n, (unsigned long long)s->top_octets,
+             (unsigned long long)s->retr_n, (unsigned long long)s->retr_octets,
              (unsigned long long)s->deleted, s->n, (unsigned long long)s->size_octets);
 }
 
@@ -127,7 +130,8 @@ on_deadline(struct conn *c, void *arg)
 {
     struct pop3_sess *s = arg;
 
-    if (s->state != POP3_TRANSACTION) { /* a job or the client's reading takes its time; writing has its own limit */
+    if (s->state !=
+        POP3_TRANSACTION) { /* a job or the client's reading takes its time; writing has its own limit */
         conn_set_deadline(c, POP3D_IDLE_MS);
         return;
     }
@@ -150,8 +154,8 @@ pop3_go_on(struct pop3_sess *s)
 /* ---- the beginning ---- */
 
 void
-pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const char *ip, struct slice input,
-         const struct conf *conf)
+pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const char *ip,
+         struct slice input, const struct conf *conf)
 {
     static const struct conn_ops ops = {
         .on_input = on_input, .on_drain = on_drain, .on_deadline = on_deadline, .on_close = on_close
@@ -177,7 +181,8 @@ pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const c
 void
 pop3_drain(void)
 {
-    LIST_EACH (it, nxt, &pop3d.sessions) {
+    LIST_EACH(it, nxt, &pop3d.sessions)
+    {
         struct pop3_sess *s = CONTAINER_OF(it, struct pop3_sess, link);
 
         if (s->state != POP3_TRANSACTION || !s->conn)

@@ -29,7 +29,8 @@ TEST(command_lines)
         CHECK_EQ_INT(pop3_parse(sl_z(rows[i].line), &c), rows[i].want);
         if (!rows[i].want)
             continue;
-        CHECK(sl_eqz(c.name, rows[i].name) && sl_eqz(c.args[0], rows[i].a) && sl_eqz(c.args[1], rows[i].b));
+        CHECK(sl_eqz(c.name, rows[i].name) && sl_eqz(c.args[0], rows[i].a) &&
+              sl_eqz(c.args[1], rows[i].b));
         CHECK_EQ_INT(c.n_args, rows[i].n_args);
     }
 }

@@ -126,7 +126,8 @@ worker_for(const char *path)
 {
     struct worker *k;
 
-    LIST_EACH (it, nxt, &workers) {
+    LIST_EACH(it, nxt, &workers)
+    {
         k = CONTAINER_OF(it, struct worker, link);
         if (strcmp(k->path, path) == 0)
             return k;
@@ -282,7 +283,8 @@ take_addr(struct slice *in, size_t len, struct addr *out)
 static bool
 read_offer(struct slice in, struct offer_head *head, struct handoff *h)
 {
-    struct slice *f[N_FIELDS] = { &h->cookie, &h->user, &h->tag, &h->input, &h->session, &h->client_id };
+    struct slice *f[N_FIELDS] = { &h->cookie, &h->user,    &h->tag,
+                                  &h->input,  &h->session, &h->client_id };
     struct slice s;
 
     if (!take(&in, sizeof *head, &s))

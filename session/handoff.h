@@ -12,21 +12,22 @@
 enum { HANDOFF_INPUT_MAX = 16 * 1024, HANDOFF_ADOPT_MS = 5000, HANDOFF_MARGIN_MS = 500 };
 
 struct handoff {
-    struct slice cookie;   /* authd's one-time cookie */
-    struct slice user;     /* for worker choice and logs only; the receiver must not trust it */
-    struct slice tag;      /* IMAP tag of LOGIN/AUTHENTICATE: the receiver writes "tag OK [CAPABILITY ...] Logged in" */
-    struct slice input;    /* octets the client sent after that command */
-    struct slice session;  /* log id */
-    struct slice client_id;/* IMAP ID the client gave, wire form, or empty */
+    struct slice cookie; /* authd's one-time cookie */
+    struct slice user;   /* for worker choice and logs only; the receiver must not trust it */
+    struct slice
+        tag; /* IMAP tag of LOGIN/AUTHENTICATE: the receiver writes "tag OK [CAPABILITY ...] Logged in" */
+    struct slice input;     /* octets the client sent after that command */
+    struct slice session;   /* log id */
+    struct slice client_id; /* IMAP ID the client gave, wire form, or empty */
     struct addr remote, local;
-    bool is_tls;           /* the descriptor is a socketpair with login relaying */
+    bool is_tls; /* the descriptor is a socketpair with login relaying */
 };
 
 /* Sender. cb, once and never from inside the call: result is the adopter's process id; or -1: the worker refused, did not
  * adopt in time or is away. Then the caller still owns its own end and answers NO [UNAVAILABLE]. fd is moved (dup first
  * when it must survive a failure). Fields together at most HANDOFF_INPUT_MAX + 12 KiB; more is -1 too. */
-void handoff_send(const char *socket_path, const struct handoff *h, int fd, void (*cb)(uint64_t id, int result),
-                  uint64_t id);
+void handoff_send(const char *socket_path, const struct handoff *h, int fd,
+                  void (*cb)(uint64_t id, int result), uint64_t id);
 
 /* Receiver: for each accepted connection of the "imapd-N"/"pop3d" listener. on_session: *h is valid during the call, fd
  * is the callee's; the callee calls handoff_adopted(key, ok) once it knows (cookie redeemed or not), before it writes

@@ -89,7 +89,8 @@ add_kids(struct state *s, struct plan *p, const struct search_node *n)
         struct plan *kid = make_plan(s, n->kids[i]);
         size_t at = p->n_kids++;
 
-        for (; at > 0 && p->kids[at - 1]->cost > kid->cost; at--) /* stable: ties in the client's order */
+        for (; at > 0 && p->kids[at - 1]->cost > kid->cost;
+             at--) /* stable: ties in the client's order */
             p->kids[at] = p->kids[at - 1];
         p->kids[at] = kid;
         if (kid->cost > p->cost)
@@ -178,7 +179,8 @@ has_text(struct state *s, struct slice utf8, struct slice needle)
         return true;
     buf_reset(&s->folded);
     fold_text(&s->folded, utf8);
-    return s->folded.n >= needle.n && memmem(s->folded.p + s->folded.off, s->folded.n, needle.p, needle.n) != NULL;
+    return s->folded.n >= needle.n &&
+           memmem(s->folded.p + s->folded.off, s->folded.n, needle.p, needle.n) != NULL;
 }
 
 static bool
@@ -272,7 +274,8 @@ is_sent(struct state *s, const struct search_node *n)
     int64_t unix_s;
     int16_t tz;
 
-    return raw.p && mime_parse_date(raw, &unix_s, &tz) && is_day(n->kind, mime_day_of_time(unix_s, tz), n->day);
+    return raw.p && mime_parse_date(raw, &unix_s, &tz) &&
+           is_day(n->kind, mime_day_of_time(unix_s, tz), n->day);
 }
 
 /* ---- matching: 1 yes, 0 no, -1 e ---- */
@@ -320,7 +323,8 @@ match_index(struct state *s, const struct search_node *n)
     case SEARCH_YOUNGER:
         return s->now_unix_s - s->msg.internaldate_unix_s <= (int64_t)n->number;
     default:
-        return is_day(n->kind, mime_day_of_time(s->msg.internaldate_unix_s, s->msg.tz_minutes), n->day);
+        return is_day(n->kind, mime_day_of_time(s->msg.internaldate_unix_s, s->msg.tz_minutes),
+                      n->day);
     }
 }
 
@@ -390,8 +394,8 @@ add_seq(uint32_t **seqs, size_t *n, uint32_t seq)
 }
 
 static int
-search(struct state *s, const struct plan *plan, uint32_t **seqs, size_t *n, uint32_t *at, bool (*yield)(void *),
-       void *arg)
+search(struct state *s, const struct plan *plan, uint32_t **seqs, size_t *n, uint32_t *at,
+       bool (*yield)(void *), void *arg)
 {
     unsigned since = 0;
     int rc;
@@ -415,8 +419,8 @@ search(struct state *s, const struct plan *plan, uint32_t **seqs, size_t *n, uin
 }
 
 int
-store_search(struct store_view *v, const struct search_node *program, uint32_t **seqs, size_t *n, uint32_t *at,
-             bool (*yield)(void *), void *arg, struct err *e)
+store_search(struct store_view *v, const struct search_node *program, uint32_t **seqs, size_t *n,
+             uint32_t *at, bool (*yield)(void *), void *arg, struct err *e)
 {
     struct err own = { 0 };
     struct state s = { .view = v, .now_unix_s = clock_unix_s(), .e = e ? e : &own };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 /* Sequence numbers follow the names. */
+/* clang-format off */
 static const struct {
     const char *flags, *date, *text;
 } mails[] = {
@@ -33,17 +34,34 @@ static const struct {
     { "DR", "14-Jan-2020 12:00:00 +0000",
       "From: dave@example.com\r\nSubject: =?KOI8-R?Q?=F0=D2=C9=D7=C5=D4?=\r\nDate: 14 Jan 2020 12:00:00 +0000\r\n\r\nshort\r\n" },
 };
+/* clang-format on */
 
 static char dir[] = "/tmp/search-XXXXXX";
 static struct store_view *view;
 
 /* A program written as an array: nodes point at later ones. */
-#define TEXT(k, t)     { .kind = (k), .text = SL_INIT(t) }
-#define HEAD(f, t)     { .kind = SEARCH_HEADER, .field = SL_INIT(f), .text = SL_INIT(t) }
-#define NUM(k, n_)     { .kind = (k), .number = (n_) }
-#define SYS(k, b)      { .kind = (k), .sys = (b) }
-#define DAY(k, y, m, d) { .kind = (k), .day = (y) * 10000 + (m) * 100 + (d) } /* made a day below */
+#define TEXT(k, t)                                                                                 \
+    {                                                                                              \
+        .kind = (k), .text = SL_INIT(t)                                                            \
+    }
+#define HEAD(f, t)                                                                                 \
+    {                                                                                              \
+        .kind = SEARCH_HEADER, .field = SL_INIT(f), .text = SL_INIT(t)                             \
+    }
+#define NUM(k, n_)                                                                                 \
+    {                                                                                              \
+        .kind = (k), .number = (n_)                                                                \
+    }
+#define SYS(k, b)                                                                                  \
+    {                                                                                              \
+        .kind = (k), .sys = (b)                                                                    \
+    }
+#define DAY(k, y, m, d)                                                                            \
+    {                                                                                              \
+        .kind = (k), .day = (y)*10000 + (m)*100 + (d)                                              \
+    } /* made a day below */
 
+/* clang-format off */
 static struct row {
     const char *name;
     struct search_node n;
@@ -93,6 +111,7 @@ static struct row {
     { "MODSEQ", NUM(SEARCH_MODSEQ, 1), "1 2 3 4 5" },
     { "MODSEQ far", NUM(SEARCH_MODSEQ, UINT64_MAX / 4), "" },
 };
+/* clang-format on */
 
 static struct store_uids
 set_of(uint32_t a, uint32_t b)
@@ -139,7 +158,9 @@ TEST(leaves)
         struct search_node n = rows[i].n;
 
         TEST_ROW("%s", rows[i].name);
-        n.day = n.day ? mime_day_of((int)(n.day / 10000), (int)(n.day / 100 % 100), (int)(n.day % 100)) : 0;
+        n.day =
+            n.day ? mime_day_of((int)(n.day / 10000), (int)(n.day / 100 % 100), (int)(n.day % 100))
+                  : 0;
         expect(&n, rows[i].want, NULL);
         expect(&n, rows[i].want, always); /* stopped wherever it may be */
     }
@@ -163,16 +184,17 @@ TEST(trees)
 {
     struct search_node fox = TEXT(SEARCH_BODY, "fox"), seen = SYS(SEARCH_FLAG, STORE_SEEN);
     struct search_node flagged = SYS(SEARCH_FLAG, STORE_FLAGGED), dave = HEAD("From", "dave");
-    struct search_node *two[] = { &fox, &seen }, *either[] = { &dave, &flagged }, *none[] = { &fox };
+    struct search_node *two[] = { &fox, &seen }, *either[] = { &dave, &flagged },
+                       *none[] = { &fox };
     struct search_node and = { .kind = SEARCH_AND, .kids = two, .n_kids = 2 };
     struct search_node or = { .kind = SEARCH_OR, .kids = either, .n_kids = 2 };
-    struct search_node not= { .kind = SEARCH_NOT, .kids = none, .n_kids = 1 };
-    struct search_node *all[] = { &not, &or };
+    struct search_node not = { .kind = SEARCH_NOT, .kids = none, .n_kids = 1 };
+    struct search_node *all[] = { &not, & or };
     struct search_node top = { .kind = SEARCH_AND, .kids = all, .n_kids = 2 };
     struct search_node empty = { .kind = SEARCH_AND };
 
     expect(&and, "1", NULL);
-    expect(&or, "2 5", NULL);
+    expect(& or, "2 5", NULL);
     expect(&not, "2 3 4 5", NULL);
     expect(&top, "2 5", NULL);
     expect(&empty, "1 2 3 4 5", NULL);
@@ -181,7 +203,8 @@ TEST(trees)
 /* Run while the files are away: what the rows decide alone must not open any. */
 TEST(no_file_is_opened_in_vain)
 {
-    struct search_node seqs = { .kind = SEARCH_SEQS, .set = set_of(9, 9) }, fox = TEXT(SEARCH_BODY, "fox");
+    struct search_node seqs = { .kind = SEARCH_SEQS, .set = set_of(9, 9) },
+                       fox = TEXT(SEARCH_BODY, "fox");
     struct search_node *two[] = { &fox, &seqs }, *alt[] = { &fox, &seqs };
     struct search_node and = { .kind = SEARCH_AND, .kids = two, .n_kids = 2 };
     struct search_node all = { .kind = SEARCH_ALL };
@@ -190,7 +213,7 @@ TEST(no_file_is_opened_in_vain)
     alt[1] = &all;
     asked = 0;
     expect(&and, "", always);
-    expect(&or, "1 2 3 4 5", always);
+    expect(& or, "1 2 3 4 5", always);
     CHECK_EQ_INT(asked, 0); /* it is asked after each opened file, or 256 messages */
     expect(&fox, "1", always);
     CHECK_EQ_INT(asked, 5);
@@ -202,8 +225,9 @@ write_mails(void)
 {
     char path[256];
 
-    snprintf(path, sizeof path, "mkdir -p %s/example.com/u/new %s/example.com/u/cur %s/example.com/u/tmp %s/q", dir, dir,
-             dir, dir);
+    snprintf(path, sizeof path,
+             "mkdir -p %s/example.com/u/new %s/example.com/u/cur %s/example.com/u/tmp %s/q", dir,
+             dir, dir, dir);
     BUG_ON(system(path) != 0);
     for (size_t i = 0; i < COUNT_OF(mails); i++) {
         struct timespec t[2] = { 0 };
@@ -211,7 +235,8 @@ write_mails(void)
         int16_t tz;
         FILE *f;
 
-        snprintf(path, sizeof path, "%s/example.com/u/cur/15786%05zu.M%zuP1.host:2,%s", dir, i, i, mails[i].flags);
+        snprintf(path, sizeof path, "%s/example.com/u/cur/15786%05zu.M%zuP1.host:2,%s", dir, i, i,
+                 mails[i].flags);
         f = fopen(path, "w");
         BUG_ON(!f || fputs(mails[i].text, f) < 0 || fclose(f) != 0);
         BUG_ON(!mime_parse_imap_date(sl_z(mails[i].date), &unix_s, &tz));
@@ -243,10 +268,13 @@ main(int argc, char **argv)
     loop_init(); /* the store tells other views through it */
     BUG_ON(!mkdtemp(dir));
     write_mails();
-    buf_addf(&text, "queue_directory = %s/q\ndata_directory = %s/q\nmail_location = maildir:%s/%%d/%%n\n", dir, dir, dir);
+    buf_addf(&text,
+             "queue_directory = %s/q\ndata_directory = %s/q\nmail_location = maildir:%s/%%d/%%n\n",
+             dir, dir, dir);
     conf = conf_parse(buf_slice(&text), "main.cf", &ps);
     BUG_ON(!conf);
-    if (store_new(conf, &store, &e) != 0 || store_user_open(store, SL("u@example.com"), SL(""), &user, &e) != 0 ||
+    if (store_new(conf, &store, &e) != 0 ||
+        store_user_open(store, SL("u@example.com"), SL(""), &user, &e) != 0 ||
         store_select(user, SL("INBOX"), false, &view, &e) != 0) {
         printf("cannot open the mailbox: %s\n", e.msg);
         return 1;
