@@ -25,10 +25,10 @@ extern struct lmtpd_env lmtpd_env;
 struct lmtpd_rcpt {
     struct lmtpd_rcpt *next;
     struct lmtpd_sess *s;
-    uint64_t id;         /* of the delivery under way */
-    struct slice given;  /* internal, as RCPT had it */
-    struct slice user;   /* canonical */
-    struct slice mail;   /* userdb's mail location or empty */
+    uint64_t id;        /* of the delivery under way */
+    struct slice given; /* internal, as RCPT had it */
+    struct slice user;  /* canonical */
+    struct slice mail;  /* userdb's mail location or empty */
     char reply[SMTP_REPLY_OCTETS + 1];
     bool is_saved;
 };
@@ -57,7 +57,7 @@ struct lmtpd_sess {
     bool skip_chunk;
     char ident[LMTPD_IDENT_OCTETS]; /* XFORWARD IDENT for the next message */
     bool may_be_repeat;
-    char id[LMTPD_ID_OCTETS];       /* session id, in logs and Received */
+    char id[LMTPD_ID_OCTETS]; /* session id, in logs and Received */
     unsigned n_messages;
 };
 

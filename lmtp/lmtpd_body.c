@@ -56,7 +56,8 @@ start_content(struct lmtpd_sess *s)
 static void
 trace_lines(const struct lmtpd_sess *s, const struct lmtpd_rcpt *r, struct buf *b)
 {
-    struct slice sender = smtp_addr_quote(s->tx->sender, &s->tx->mem), to = smtp_addr_quote(r->given, &s->tx->mem);
+    struct slice sender = smtp_addr_quote(s->tx->sender, &s->tx->mem),
+                 to = smtp_addr_quote(r->given, &s->tx->mem);
     char date[64], ip[ADDR_TEXT_OCTETS] = "";
     time_t t = (time_t)clock_unix_s();
     struct tm tm;
@@ -67,8 +68,11 @@ trace_lines(const struct lmtpd_sess *s, const struct lmtpd_rcpt *r, struct buf *
     if (!s->is_local)
         addr_ip_text(&s->peer, ip);
     buf_addf(b, "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\n", SL_ARG(sender), SL_ARG(r->user));
-    buf_addf(b, "Received: from %s%s%s%s\r\n\tby %s with LMTP\r\n\tid %s.%u\r\n\t(envelope-from <%.*s>)\r\n", s->helo,
-             ip[0] ? " ([" : "", ip, ip[0] ? "])" : "", s->limits.myhostname, s->id, s->n_messages, SL_ARG(sender));
+    buf_addf(b,
+             "Received: from %s%s%s%s\r\n\tby %s with LMTP\r\n\tid %s.%u\r\n\t(envelope-from "
+             "<%.*s>)\r\n",
+             s->helo, ip[0] ? " ([" : "", ip, ip[0] ? "])" : "", s->limits.myhostname, s->id,
+             s->n_messages, SL_ARG(sender));
     buf_addf(b, "\tfor <%.*s>; %s\r\n", SL_ARG(to), date);
 }
 
@@ -96,17 +100,22 @@ on_delivered(uint64_t id, int rc, const struct err *e)
     r->is_saved = rc == 0;
     if (rc == 0) {
         snprintf(r->reply, sizeof(r->reply), "250 2.0.0 <%.*s> %s Saved", SL_ARG(r->given), s->id);
-        log_info("lmtp.saved", LOG_F(LF_S("user", r->user), LF_Z("ident", s->ident), LF_N("size", s->tx->size_octets)),
-                 "lmtp(%.*s)<%d><%s>: saved mail to INBOX", SL_ARG(r->user), (int)getpid(), s->id);
+        log_info(
+            "lmtp.saved",
+            LOG_F(LF_S("user", r->user), LF_Z("ident", s->ident), LF_N("size", s->tx->size_octets)),
+            "lmtp(%.*s)<%d><%s>: saved mail to INBOX", SL_ARG(r->user), (int)getpid(), s->id);
     } else {
-        const char *code = err_is_full(e) ? "452 4.3.1" : e->kind == ERR_LIMIT ? "452 4.2.2" : "451 4.3.0";
-        const char *text = err_is_full(e)        ? "Out of disk space"
+        const char *code = err_is_full(e)         ? "452 4.3.1"
+                           : e->kind == ERR_LIMIT ? "452 4.2.2"
+                                                  : "451 4.3.0";
+        const char *text = err_is_full(e)         ? "Out of disk space"
                            : e->kind == ERR_LIMIT ? "Quota exceeded"
                                                   : "Temporary internal error";
 
         snprintf(r->reply, sizeof(r->reply), "%s <%.*s> %s", code, SL_ARG(r->given), text);
         log_error("lmtp.failed", LOG_F(LF_S("user", r->user), LF_Z("why", e->msg)),
-                  "lmtp(%.*s)<%d><%s>: save failed to INBOX: %s", SL_ARG(r->user), (int)getpid(), s->id, e->msg);
+                  "lmtp(%.*s)<%d><%s>: save failed to INBOX: %s", SL_ARG(r->user), (int)getpid(),
+                  s->id, e->msg);
     }
     if (--s->tx->n_open == 0)
         answer_all(s);
@@ -133,7 +142,10 @@ deliver_all(struct lmtpd_sess *s)
     s->tx->n_open = s->tx->n_rcpts;
     for (struct lmtpd_rcpt *r = s->tx->first, *next; r; r = next) {
         struct buf trace = { 0 };
-        struct deliver_rcpt to = { .user = r->user, .mail = r->mail, .mailbox = SL("INBOX"), .ident = ident_of(s, i++),
+        struct deliver_rcpt to = { .user = r->user,
+                                   .mail = r->mail,
+                                   .mailbox = SL("INBOX"),
+                                   .ident = ident_of(s, i++),
                                    .may_be_repeat = s->may_be_repeat };
 
         next = r->next;

@@ -29,7 +29,8 @@ static void
 cmd_lhlo(struct smtp_sess *smtp, const struct smtp_words *w)
 {
     struct lmtpd_sess *s = lmtpd_of(smtp);
-    static const char *const words[] = { "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING" };
+    static const char *const words[] = { "PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME",
+                                         "SMTPUTF8", "CHUNKING" };
 
     if (w->n != 2) {
         lmtpd_refuse(s, "501 5.5.4 Missing or bad host name");
@@ -108,8 +109,8 @@ cmd_mail(struct smtp_sess *smtp, const struct smtp_words *w)
     } else if (w->n < 3 || !sl_ieq(w->w[1].s, SL("from:")) || w->w[2].is_open ||
                smtp_path_parse(w->w[2].s, false, &smtp->cmd, &sender, NULL) != PARSE_OK) {
         lmtpd_refuse(s, "501 5.5.4 Invalid FROM");
-    } else if ((why = smtp_mail_params(w, 3, SMTP_OFFER_UTF8 | SMTP_OFFER_DSN | SMTP_OFFER_AUTH, &smtp->cmd,
-                                       &params)) != NULL) {
+    } else if ((why = smtp_mail_params(w, 3, SMTP_OFFER_UTF8 | SMTP_OFFER_DSN | SMTP_OFFER_AUTH,
+                                       &smtp->cmd, &params)) != NULL) {
         lmtpd_refuse(s, why);
     } else {
         s->tx = MEM_NEW(struct lmtpd_tx);
@@ -140,7 +141,8 @@ on_user(uint64_t id, const struct auth_user *u)
         return;
     }
     if (u->found == 0) {
-        smtp_reply(smtp, "550 5.1.1 <%.*s> User doesn't exist: %.*s", SL_ARG(r->given), SL_ARG(r->user));
+        smtp_reply(smtp, "550 5.1.1 <%.*s> User doesn't exist: %.*s", SL_ARG(r->given),
+                   SL_ARG(r->user));
         smtp_sess_done(smtp, true);
         return;
     }
@@ -270,7 +272,8 @@ static const struct smtp_verb verbs[] = {
 /* clang-format on */
 
 static bool
-gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_words *w, struct slice line)
+gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_words *w,
+     struct slice line)
 {
     (void)w;
     (void)line;

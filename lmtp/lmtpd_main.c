@@ -10,7 +10,8 @@ init(struct err *e)
     char path[256];
 
     lmtpd_env.conf = conf_ref(c);
-    lmtpd_env.auth = auth_master_new(daemon_socket_path(c, "private/auth-master", path, sizeof(path)));
+    lmtpd_env.auth =
+        auth_master_new(daemon_socket_path(c, "private/auth-master", path, sizeof(path)));
     return deliverer_new(c, &lmtpd_env.deliverer, e);
 }
 

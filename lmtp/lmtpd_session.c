@@ -87,5 +87,5 @@ void
 lmtpd_drain_all(void)
 {
     LIST_EACH(it, nxt, &sessions)
-        smtp_sess_drain(&CONTAINER_OF(it, struct lmtpd_sess, link)->smtp);
+    smtp_sess_drain(&CONTAINER_OF(it, struct lmtpd_sess, link)->smtp);
 }

@@ -79,7 +79,8 @@ hex_span(struct slice s)
 {
     size_t n = 0;
 
-    while (n < s.n && (is_digit(s.p[n]) || (s.p[n] >= 'a' && s.p[n] <= 'f') || (s.p[n] >= 'A' && s.p[n] <= 'F')))
+    while (n < s.n && (is_digit(s.p[n]) || (s.p[n] >= 'a' && s.p[n] <= 'f') ||
+                       (s.p[n] >= 'A' && s.p[n] <= 'F')))
         n++;
     return n;
 }

@@ -100,7 +100,8 @@ scan_atom(struct slice *in, char *to)
             }
             i++;
         }
-        if (in->p[i] == ' ' || (unsigned char)in->p[i] < ' ' || in->p[i] == 127 || is_operator(in->p[i]))
+        if (in->p[i] == ' ' || (unsigned char)in->p[i] < ' ' || in->p[i] == 127 ||
+            is_operator(in->p[i]))
             type = T_QUOTED;
         to[n++] = in->p[i++];
     }
@@ -225,7 +226,8 @@ find_addresses(const struct toks *t, struct found *f)
                 open--;
             found_group(f, open, right);
             at = open > 0 ? open - 1 : 0;
-            while (at > 0 && strchr(">;,:", t->v[at - 1].type > 255 ? 'x' : t->v[at - 1].type) == NULL) {
+            while (at > 0 &&
+                   strchr(">;,:", t->v[at - 1].type > 255 ? 'x' : t->v[at - 1].type) == NULL) {
                 f->others++;
                 at--;
             }
@@ -264,7 +266,8 @@ drop_comments(struct toks *t)
 }
 
 enum parse_rc
-smtp_path_parse(struct slice word, bool is_strict, struct arena *a, struct slice *internal, struct err *e)
+smtp_path_parse(struct slice word, bool is_strict, struct arena *a, struct slice *internal,
+                struct err *e)
 {
     bool has_brackets = word.n >= 2 && sl_starts(word, '<') && sl_ends(word, '>');
     struct slice text = has_brackets ? sl_n(word.p + 1, word.n - 2) : word;
@@ -375,7 +378,8 @@ append_domain(struct toks *t, struct slice domain)
 static void
 strip_final_dot(struct toks *t)
 {
-    if (t->n - t->from >= 2 && t->v[t->n - 1].type == '.' && t->v[t->n - 2].type != '.' && t->v[t->n - 2].type != '@')
+    if (t->n - t->from >= 2 && t->v[t->n - 1].type == '.' && t->v[t->n - 2].type != '.' &&
+        t->v[t->n - 2].type != '@')
         t->n--;
 }
 
@@ -408,7 +412,8 @@ rewrite(const struct smtp_addr_rules *r, struct toks *t)
         t->v[t->from] = (struct tok){ T_QUOTED, SL("") };
         return true;
     }
-    if (t->v[t->from].type == '@' && (colon = find_first(t, t->from, ':')) != SL_NPOS && colon + 1 < t->n)
+    if (t->v[t->from].type == '@' && (colon = find_first(t, t->from, ':')) != SL_NPOS &&
+        colon + 1 < t->n)
         t->from = colon + 1;
     if (find_last(t, '@') == SL_NPOS) {
         if (r->swap_bangpath && (bang = find_first(t, t->from, '!')) != SL_NPOS) {
@@ -438,7 +443,8 @@ start_toks(const struct smtp_addr_rules *r, struct slice internal, struct arena 
 
     if (ext.n > 2 * SMTP_ADDR_OCTETS_MAX + 8)
         return false;
-    return toks_init(t, ext.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, a) && scan(t, ext);
+    return toks_init(t, ext.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, a) &&
+           scan(t, ext);
 }
 
 struct slice
@@ -477,7 +483,8 @@ crack_quoted(const struct smtp_addr_rules *r, struct toks *t)
     inner = sl_n(copy, s.n);
     if (copy[oper] == '@')
         inner = smtp_addr_quote(inner, t->a);
-    if (!toks_init(t, inner.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, t->a) || !scan(t, inner))
+    if (!toks_init(t, inner.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, t->a) ||
+        !scan(t, inner))
         return -1;
     return rewrite(r, t) ? 1 : -1;
 }
@@ -503,7 +510,8 @@ is_good_domain(struct slice domain, struct slice addr)
 
 /* The tokens are final: text, checks, what it is. */
 static enum smtp_resolve_rc
-finish(const struct smtp_addr_rules *r, struct toks *t, bool is_local, struct arena *a, struct smtp_resolved *out)
+finish(const struct smtp_addr_rules *r, struct toks *t, bool is_local, struct arena *a,
+       struct smtp_resolved *out)
 {
     struct slice addr = to_lower(toks_text(t, t->from, t->n), a), local;
     size_t first = 0;
@@ -511,7 +519,8 @@ finish(const struct smtp_addr_rules *r, struct toks *t, bool is_local, struct ar
     if (!smtp_addr_split(addr, &local, &out->domain))
         return SMTP_RESOLVE_BAD;
     if (!is_good_domain(out->domain, addr)) {
-        if (!r->resolve_numeric_domain || !(hostname_is_ipv4(out->domain) || hostname_is_ipv6(out->domain)))
+        if (!r->resolve_numeric_domain ||
+            !(hostname_is_ipv4(out->domain) || hostname_is_ipv6(out->domain)))
             return SMTP_RESOLVE_BAD;
         addr = sl_z(arena_printf(a, "%.*s@[%.*s]", SL_ARG(local), SL_ARG(out->domain)));
         smtp_addr_split(addr, &local, &out->domain);
@@ -532,7 +541,8 @@ finish(const struct smtp_addr_rules *r, struct toks *t, bool is_local, struct ar
 }
 
 enum smtp_resolve_rc
-smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct arena *a, struct smtp_resolved *out)
+smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct arena *a,
+                  struct smtp_resolved *out)
 {
     const struct tok *saved = NULL;
     size_t n_saved = 0, left = internal.n + 100;

@@ -15,8 +15,8 @@ enum { SMTP_ADDR_TOKENS_MAX = 2200, SMTP_ADDR_OCTETS_MAX = 2048 };
 /* The address in a path word ("<u@d>", or without brackets where not strict). strict: brackets are required and
  * nothing but one address may be there: no comment, no phrase, no second address, no empty local part. *internal is ""
  * for "<>". PARSE_BAD fills e with words for the log. */
-enum parse_rc smtp_path_parse(struct slice word, bool is_strict, struct arena *a, struct slice *internal,
-                              struct err *e);
+enum parse_rc smtp_path_parse(struct slice word, bool is_strict, struct arena *a,
+                              struct slice *internal, struct err *e);
 
 /* The external form of an internal one. */
 struct slice smtp_addr_quote(struct slice internal, struct arena *a);
@@ -27,8 +27,8 @@ bool smtp_addr_split(struct slice internal, struct slice *local, struct slice *d
 /* How addresses are completed, from main.cf. */
 struct smtp_addr_rules {
     struct slice myorigin, mydomain, myhostname;
-    bool append_at_myorigin, append_dot_mydomain, swap_bangpath, allow_percent_hack, resolve_dequoted_address,
-        resolve_null_domain, resolve_numeric_domain;
+    bool append_at_myorigin, append_dot_mydomain, swap_bangpath, allow_percent_hack,
+        resolve_dequoted_address, resolve_null_domain, resolve_numeric_domain;
     /* Is mail for this domain (or "[literal]") delivered here: 1 yes, 0 no, -1 not known yet: the resolver gives up
      * with SMTP_RESOLVE_ASK, the caller finds out and resolves again. */
     int (*is_local)(void *arg, struct slice domain);
@@ -36,19 +36,20 @@ struct smtp_addr_rules {
 };
 
 /* Complete form: source route off, "u" becomes "u@myorigin", one final dot off. Internal to internal. */
-struct slice smtp_addr_rewrite(const struct smtp_addr_rules *r, struct slice internal, struct arena *a);
+struct slice smtp_addr_rewrite(const struct smtp_addr_rules *r, struct slice internal,
+                               struct arena *a);
 
 enum smtp_resolve_rc { SMTP_RESOLVE_OK, SMTP_RESOLVE_BAD, SMTP_RESOLVE_ASK };
 struct smtp_resolved {
     struct slice addr;   /* internal, domain and local part in lower case (ASCII) */
     struct slice domain; /* of addr */
     bool is_local;       /* the domain is one that is_local said yes to */
-    bool is_routed;      /* the local part has another route inside (@ ! %): nobody's who only relays */
-    struct slice ask;    /* SMTP_RESOLVE_ASK: the domain in question */
+    bool is_routed; /* the local part has another route inside (@ ! %): nobody's who only relays */
+    struct slice ask; /* SMTP_RESOLVE_ASK: the domain in question */
 };
 /* Rewrite, then take local domains off the right end and follow what is left ("u%d@here" where the hack is allowed,
  * "@here:u@d") until a domain is found that is not here. BAD: the domain is no host name and no address literal. */
-enum smtp_resolve_rc smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct arena *a,
-                                       struct smtp_resolved *out);
+enum smtp_resolve_rc smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal,
+                                       struct arena *a, struct smtp_resolved *out);
 
 #endif

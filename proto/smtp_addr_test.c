@@ -68,8 +68,13 @@ is_local(void *arg, struct slice domain)
 }
 
 static const struct smtp_addr_rules rules = {
-    .myorigin = SL_INIT("example.com"), .mydomain = SL_INIT("example.com"), .myhostname = SL_INIT("example.com"),
-    .append_at_myorigin = true, .swap_bangpath = true, .allow_percent_hack = true, .resolve_dequoted_address = true,
+    .myorigin = SL_INIT("example.com"),
+    .mydomain = SL_INIT("example.com"),
+    .myhostname = SL_INIT("example.com"),
+    .append_at_myorigin = true,
+    .swap_bangpath = true,
+    .allow_percent_hack = true,
+    .resolve_dequoted_address = true,
     .is_local = is_local,
 };
 
@@ -131,8 +136,13 @@ TEST(unknown_domains_are_asked_for)
 
 static const struct {
     const char *in, *want;
-} quotes[] = { { "u@d", "u@d" }, { "u 3@d", "\"u 3\"@d" }, { "a@b@d", "\"a@b\"@d" }, { "a\"b", "\"a\\\"b\"" },
-               { ".u@d", "\".u\"@d" }, { "a..b@d", "\"a..b\"@d" }, { "", "" } };
+} quotes[] = { { "u@d", "u@d" },
+               { "u 3@d", "\"u 3\"@d" },
+               { "a@b@d", "\"a@b\"@d" },
+               { "a\"b", "\"a\\\"b\"" },
+               { ".u@d", "\".u\"@d" },
+               { "a..b@d", "\"a..b\"@d" },
+               { "", "" } };
 
 TEST(quoting)
 {
@@ -150,14 +160,29 @@ static const struct {
     const char *name;
     bool is_name, is_literal;
 } hosts[] = {
-    { "a.test", true, false },        { "a_b.test", true, false },     { "-a.test", false, false },
-    { "a-.test", false, false },      { "a..test", false, false },     { ".a", false, false },
-    { "a.", false, false },           { "", false, false },            { "12345", false, false },
-    { "1.2.3.4", false, true },       { "1.a", true, false },          { "a%b", false, false },
-    { "IPv6:2001:db8::1", false, true }, { "2001:db8::1", false, false }, { "IPv6:::", false, true },
-    { "IPv6:1:2:3:4:5:6:7:8", false, true }, { "IPv6:1:2:3:4:5:6:7", false, false },
-    { "IPv6:::1.2.3.4", false, true }, { "IPv6:1::2::3", false, false }, { "IPv6:1:", false, false },
-    { "999.1.1.1", false, false },    { "192.0.2", false, false },     { "0.0.0.0", false, true },
+    { "a.test", true, false },
+    { "a_b.test", true, false },
+    { "-a.test", false, false },
+    { "a-.test", false, false },
+    { "a..test", false, false },
+    { ".a", false, false },
+    { "a.", false, false },
+    { "", false, false },
+    { "12345", false, false },
+    { "1.2.3.4", false, true },
+    { "1.a", true, false },
+    { "a%b", false, false },
+    { "IPv6:2001:db8::1", false, true },
+    { "2001:db8::1", false, false },
+    { "IPv6:::", false, true },
+    { "IPv6:1:2:3:4:5:6:7:8", false, true },
+    { "IPv6:1:2:3:4:5:6:7", false, false },
+    { "IPv6:::1.2.3.4", false, true },
+    { "IPv6:1::2::3", false, false },
+    { "IPv6:1:", false, false },
+    { "999.1.1.1", false, false },
+    { "192.0.2", false, false },
+    { "0.0.0.0", false, true },
     { "0.0.0.1", false, false },
 };
 
@@ -191,8 +216,8 @@ TEST(lines_are_cut_into_words)
         TEST_ROW("%s", lines[i].line);
         smtp_words_split(sl_z(lines[i].line), &w);
         for (size_t k = 0; k < w.n; k++)
-            snprintf(got + strlen(got), sizeof got - strlen(got), "%s%.*s%s", k ? "|" : "", SL_ARG(w.w[k].s),
-                     w.w[k].is_open ? "!" : "");
+            snprintf(got + strlen(got), sizeof got - strlen(got), "%s%.*s%s", k ? "|" : "",
+                     SL_ARG(w.w[k].s), w.w[k].is_open ? "!" : "");
         CHECK_EQ_STR(got, lines[i].want);
     }
 }
@@ -206,7 +231,8 @@ static const struct {
     { "SIZE", false, "555 5.5.4 Unsupported option: SIZE" },
     { "SIZE=", false, "501 5.5.4 Bad message size syntax" },
     { "SIZE=10k", false, "501 5.5.4 Bad message size syntax" },
-    { "SIZE=99999999999999999999", false, "552 5.3.4 Message size exceeds file system imposed limit" },
+    { "SIZE=99999999999999999999", false,
+      "552 5.3.4 Message size exceeds file system imposed limit" },
     { "RET=FULL RET=HDRS", false, "501 5.5.4 Bad RET parameter syntax" },
     { "ENVID=a+2Bb", false, NULL },
     { "ENVID=a+ZZb", false, "501 5.5.4 Bad ENVID parameter syntax" },
@@ -239,7 +265,8 @@ TEST(parameters)
 
         TEST_ROW("%s", params[i].line);
         smtp_words_split(sl_z(params[i].line), &w);
-        got = params[i].is_rcpt ? smtp_rcpt_params(&w, 0, offers, &a, &r) : smtp_mail_params(&w, 0, offers, &a, &m);
+        got = params[i].is_rcpt ? smtp_rcpt_params(&w, 0, offers, &a, &r)
+                                : smtp_mail_params(&w, 0, offers, &a, &m);
         CHECK_EQ_STR(got, params[i].want);
         arena_free(&a);
     }

@@ -11,10 +11,11 @@
 #include "base/slice.h"
 
 struct smtp_data {
-    bool lf_ends;      /* set by the caller: LF.LF ends the message as well (old clients that are trusted) */
-    bool has_bare_lf;  /* seen one, for the caller who refuses such messages */
-    uint8_t at;        /* where in a line */
-    bool was_bare;     /* the line before ended with LF alone */
+    bool
+        lf_ends; /* set by the caller: LF.LF ends the message as well (old clients that are trusted) */
+    bool has_bare_lf; /* seen one, for the caller who refuses such messages */
+    uint8_t at;       /* where in a line */
+    bool was_bare;    /* the line before ended with LF alone */
 };
 
 /* Canonical octets on their way out; pieces of any size. */

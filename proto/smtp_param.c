@@ -129,7 +129,8 @@ smtp_unitext_decode(struct buf *out, struct slice in)
             if (!sl_take_until(&in, '}', &hex) || hex.n < 2 || hex.n > 6)
                 goto bad;
             for (size_t i = 0; i < hex.n; i++) {
-                const char *digits = "0123456789ABCDEF", *at = memchr(digits, hex.p[i] & ~(hex.p[i] >= 'a' ? 32 : 0), 16);
+                const char *digits = "0123456789ABCDEF",
+                           *at = memchr(digits, hex.p[i] & ~(hex.p[i] >= 'a' ? 32 : 0), 16);
 
                 if (at == NULL)
                     goto bad;
@@ -137,7 +138,8 @@ smtp_unitext_decode(struct buf *out, struct slice in)
             }
             if (cp == 0 || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff) || utf8_add(out, cp))
                 goto bad;
-        } else if (in.p[0] == '+' || in.p[0] == '=' || in.p[0] == '\\' || (in.p[0] >= 0 && in.p[0] <= ' ') || in.p[0] == 127) {
+        } else if (in.p[0] == '+' || in.p[0] == '=' || in.p[0] == '\\' ||
+                   (in.p[0] >= 0 && in.p[0] <= ' ') || in.p[0] == 127) {
             goto bad;
         } else {
             if (buf_addc(out, in.p[0]))

@@ -10,8 +10,8 @@
 enum { SMTP_WORDS_MAX = 64 };
 
 struct smtp_word {
-    struct slice s;  /* borrowed from the line, with its brackets, quotes and backslashes */
-    bool is_open;    /* a bracket or quote was not closed */
+    struct slice s; /* borrowed from the line, with its brackets, quotes and backslashes */
+    bool is_open;   /* a bracket or quote was not closed */
 };
 struct smtp_words {
     struct smtp_word w[SMTP_WORDS_MAX];

@@ -79,7 +79,8 @@ on_auth(uint64_t id, const struct auth_result *r)
     if (s == NULL || s->line_arg == NULL)
         return;
     x = s->line_arg;
-    snprintf(reason, sizeof(reason), "%.*s", SL_ARG(r->reason.n ? r->reason : SL("(reason unavailable)")));
+    snprintf(reason, sizeof(reason), "%.*s",
+             SL_ARG(r->reason.n ? r->reason : SL("(reason unavailable)")));
     switch (r->rc) {
     case AUTH_CONTINUE:
         send_challenge(s, r->challenge);
@@ -108,9 +109,12 @@ on_response(struct smtp_sess *s, struct slice line, bool is_too_long)
 
     if (is_too_long || sl_eq(line, SL("*"))) {
         auth_client_cancel(x->client, x->request);
-        smtp_reply(s, "%s", is_too_long ? "500 5.5.6 SASL response limit exceeded" : "501 5.7.0 Authentication aborted");
+        smtp_reply(s, "%s",
+                   is_too_long ? "500 5.5.6 SASL response limit exceeded"
+                               : "501 5.7.0 Authentication aborted");
         finish(s, &(struct smtp_sasl_result){ .rc = SMTP_SASL_ABORTED,
-                                              .reason = is_too_long ? "response too long" : "aborted" });
+                                              .reason =
+                                                  is_too_long ? "response too long" : "aborted" });
         return;
     }
     if (enc_b64_decode(&b, line))
@@ -124,7 +128,8 @@ on_response(struct smtp_sess *s, struct slice line, bool is_too_long)
 }
 
 void
-smtp_sasl_start(struct smtp_sess *s, struct auth_client *a, const struct auth_ask *ask, struct slice initial,
+smtp_sasl_start(struct smtp_sess *s, struct auth_client *a, const struct auth_ask *ask,
+                struct slice initial,
                 void (*done)(struct smtp_sess *s, const struct smtp_sasl_result *r))
 {
     struct exchange *x = MEM_NEW(struct exchange);

@@ -138,11 +138,13 @@ finish_command(struct smtp_sess *s, bool good)
     count(s, good);
     if (s->end == SMTP_END_NONE && s->errors >= s->lim->hard_errors) {
         smtp_sess_end(s, SMTP_END_ERRORS);
-        smtp_reply(s, "%s%s%s", s->def->too_many_errors[0], s->lim->myhostname, s->def->too_many_errors[1]);
+        smtp_reply(s, "%s%s%s", s->def->too_many_errors[0], s->lim->myhostname,
+                   s->def->too_many_errors[1]);
     }
     if (s->is_draining && s->end == SMTP_END_NONE) {
         smtp_sess_end(s, SMTP_END_DRAIN);
-        smtp_reply(s, "%s%s%s", s->def->shutting_down[0], s->lim->myhostname, s->def->shutting_down[1]);
+        smtp_reply(s, "%s%s%s", s->def->shutting_down[0], s->lim->myhostname,
+                   s->def->shutting_down[1]);
     }
     if (s->end != SMTP_END_NONE) {
         close_now(s);
@@ -222,8 +224,8 @@ take_long_line(struct smtp_sess *s)
 {
     struct slice head = arena_dup(&s->cmd, sl_head(conn_input(s->conn), s->lim->line_octets));
 
-    log_warn("smtp.long_line", LOG_F(LF_N("limit", s->lim->line_octets)), "request longer than %zu: %.*s...",
-             s->lim->line_octets, SL_ARG(sl_head(head, 30)));
+    log_warn("smtp.long_line", LOG_F(LF_N("limit", s->lim->line_octets)),
+             "request longer than %zu: %.*s...", s->lim->line_octets, SL_ARG(sl_head(head, 30)));
     conn_consume(s->conn, head.n);
     s->long_line = head;
     s->left_octets = SMTP_SKIP_LINE_OCTETS;
@@ -562,7 +564,8 @@ static const struct conn_ops sess_conn_ops = {
 };
 
 void
-smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def, const struct smtp_server_limits *lim, int fd)
+smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def,
+               const struct smtp_server_limits *lim, int fd)
 {
     BUG_ON(def->n_verbs >= SMTP_VERBS_MAX);
     s->def = def;

@@ -20,8 +20,9 @@ enum {
     SMTP_VERBS_MAX = 20,
     SMTP_REPLY_OCTETS = 510,             /* of a reply line, without CRLF (RFC 5321 §4.5.3.1.5) */
     SMTP_CMD_ARENA_OCTETS = 1024 * 1024, /* what one command may use */
-    SMTP_BACKLOG_OCTETS = 1024 * 1024,   /* content that the daemon has not put away: above, the client waits */
-    SMTP_SKIP_LINE_OCTETS = 1024 * 1024  /* of an endless line are skipped before the session ends */
+    SMTP_BACKLOG_OCTETS =
+        1024 * 1024, /* content that the daemon has not put away: above, the client waits */
+    SMTP_SKIP_LINE_OCTETS = 1024 * 1024 /* of an endless line are skipped before the session ends */
 };
 
 struct smtp_sess;
@@ -47,7 +48,8 @@ struct smtp_server_def {
     size_t n_verbs; /* at most SMTP_VERBS_MAX */
     /* Before a known verb is run; v is NULL for a word that is none. False: it has been answered (with
      * smtp_sess_done()). line is the whole command. */
-    bool (*gate)(struct smtp_sess *s, const struct smtp_verb *v, const struct smtp_words *w, struct slice line);
+    bool (*gate)(struct smtp_sess *s, const struct smtp_verb *v, const struct smtp_words *w,
+                 struct slice line);
     /* Canonical content; then either end. chunk_end: a BDAT chunk was read (LAST or not). */
     void (*body)(struct smtp_sess *s, struct slice octets);
     void (*body_end)(struct smtp_sess *s);
@@ -55,12 +57,13 @@ struct smtp_server_def {
     /* Octets of content not yet put away; at SMTP_BACKLOG_OCTETS and more the client is held up, and the daemon calls
      * smtp_sess_backlog_fell() when it is less. */
     size_t (*backlog)(struct smtp_sess *s);
-    void (*secured)(struct smtp_sess *s);   /* TLS is there; the daemon greets (wrapper) or waits (STARTTLS) */
+    void (*secured)(
+        struct smtp_sess *s); /* TLS is there; the daemon greets (wrapper) or waits (STARTTLS) */
     /* The connection is gone: free the session. where: the command under way or the last one, for the log. */
     void (*closed)(struct smtp_sess *s, enum conn_end end, const struct err *why);
     /* Replies of the engine itself. */
     const char *bad_utf8, *bad_syntax; /* whole lines; bad_utf8 NULL: octets are not looked at */
-    const char *timeout[2]; /* "421 4.4.2 ", host name, " Error: timeout exceeded" */
+    const char *timeout[2];            /* "421 4.4.2 ", host name, " Error: timeout exceeded" */
     const char *too_many_errors[2];
     const char *shutting_down[2];
 };
@@ -74,22 +77,22 @@ struct smtp_server_limits {
 };
 
 enum smtp_sess_end { /* why it is ending, when it is the server's doing */
-    SMTP_END_NONE,
-    SMTP_END_QUIT,
-    SMTP_END_TIMEOUT,
-    SMTP_END_ERRORS,
-    SMTP_END_FORBIDDEN, /* refused for good: 421, 521 and other closing replies */
-    SMTP_END_DRAIN
+                     SMTP_END_NONE,
+                     SMTP_END_QUIT,
+                     SMTP_END_TIMEOUT,
+                     SMTP_END_ERRORS,
+                     SMTP_END_FORBIDDEN, /* refused for good: 421, 521 and other closing replies */
+                     SMTP_END_DRAIN
 };
 
 struct smtp_sess {
     const struct smtp_server_def *def;
     const struct smtp_server_limits *lim;
     struct conn *conn;
-    uint64_t id;           /* id_add(): for questions that go out */
-    const char *where;     /* verb under way or the last one; "CONNECT", "DATA content", ... */
-    struct arena cmd;      /* this command's memory */
-    struct buf held;       /* a reply that is being delayed */
+    uint64_t id;       /* id_add(): for questions that go out */
+    const char *where; /* verb under way or the last one; "CONNECT", "DATA content", ... */
+    struct arena cmd;  /* this command's memory */
+    struct buf held;   /* a reply that is being delayed */
     struct timer tarpit;
     struct smtp_data data; /* framer of the message being read */
     uint64_t left_octets;  /* of a chunk, or of a line to skip */
@@ -105,15 +108,15 @@ struct smtp_sess {
         uint16_t all, good;
     } seen[SMTP_VERBS_MAX + 1]; /* by row; the last for unknown words */
     uint8_t mode;
-    uint8_t verb;          /* row under way, SMTP_VERBS_MAX for none */
-    uint8_t end;           /* enum smtp_sess_end */
+    uint8_t verb; /* row under way, SMTP_VERBS_MAX for none */
+    uint8_t end;  /* enum smtp_sess_end */
     bool in_pump, is_done, is_good, is_closing, is_draining;
     bool is_paused; /* until the backlog fell */
 };
 
 /* Take over fd. Nothing is read before the daemon's first smtp_sess_done() (the greeting). */
-void smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def, const struct smtp_server_limits *lim,
-                    int fd);
+void smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def,
+                    const struct smtp_server_limits *lim, int fd);
 /* Inside def->closed: give the engine's memory back. */
 void smtp_sess_free(struct smtp_sess *s);
 

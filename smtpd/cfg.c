@@ -38,11 +38,16 @@ discard_bits(struct conf_list l)
     static const struct {
         const char *name;
         unsigned bit;
-    } names[] = { { "pipelining", DISCARD_PIPELINING },   { "size", DISCARD_SIZE },
-                  { "vrfy", DISCARD_VRFY },               { "etrn", DISCARD_ETRN },
-                  { "starttls", DISCARD_STARTTLS },       { "auth", DISCARD_AUTH },
-                  { "enhancedstatuscodes", DISCARD_ENHANCED }, { "8bitmime", DISCARD_8BITMIME },
-                  { "dsn", DISCARD_DSN },                 { "smtputf8", DISCARD_UTF8 },
+    } names[] = { { "pipelining", DISCARD_PIPELINING },
+                  { "size", DISCARD_SIZE },
+                  { "vrfy", DISCARD_VRFY },
+                  { "etrn", DISCARD_ETRN },
+                  { "starttls", DISCARD_STARTTLS },
+                  { "auth", DISCARD_AUTH },
+                  { "enhancedstatuscodes", DISCARD_ENHANCED },
+                  { "8bitmime", DISCARD_8BITMIME },
+                  { "dsn", DISCARD_DSN },
+                  { "smtputf8", DISCARD_UTF8 },
                   { "chunking", DISCARD_CHUNKING } };
     unsigned bits = 0;
 
@@ -58,10 +63,15 @@ set_rules(struct smtpd_cfg *g)
     const struct conf *c = g->conf;
 
     g->rules = (struct smtp_addr_rules){
-        .myorigin = sl_z(c->myorigin), .mydomain = sl_z(c->mydomain), .myhostname = sl_z(c->myhostname),
-        .append_at_myorigin = c->append_at_myorigin, .append_dot_mydomain = c->append_dot_mydomain,
-        .swap_bangpath = c->swap_bangpath, .allow_percent_hack = c->allow_percent_hack,
-        .resolve_dequoted_address = c->resolve_dequoted_address, .resolve_null_domain = c->resolve_null_domain,
+        .myorigin = sl_z(c->myorigin),
+        .mydomain = sl_z(c->mydomain),
+        .myhostname = sl_z(c->myhostname),
+        .append_at_myorigin = c->append_at_myorigin,
+        .append_dot_mydomain = c->append_dot_mydomain,
+        .swap_bangpath = c->swap_bangpath,
+        .allow_percent_hack = c->allow_percent_hack,
+        .resolve_dequoted_address = c->resolve_dequoted_address,
+        .resolve_null_domain = c->resolve_null_domain,
         .resolve_numeric_domain = c->resolve_numeric_domain,
     };
     domlist_init(&g->mydestination, "mydestination", c->mydestination, false);
@@ -100,7 +110,8 @@ ident(const struct conf *c, const char *service, const char *program)
 }
 
 int
-smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out, struct err *e)
+smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out,
+              struct err *e)
 {
     struct smtpd_cfg *g = MEM_NEW(struct smtpd_cfg);
     const struct conf_list *local;

@@ -12,16 +12,11 @@
 
 enum { NAME_MAX_OCTETS = 1000, MESSAGE_ID_MAX_OCTETS = 998, DATE_OCTETS = 64 };
 
-enum {
-    SEEN_DATE = 1,
-    SEEN_FROM = 2,
-    SEEN_MESSAGE_ID = 4,
-    SEEN_RESENT = 8
-};
+enum { SEEN_DATE = 1, SEEN_FROM = 2, SEEN_MESSAGE_ID = 4, SEEN_RESENT = 8 };
 enum state {
-    AT_LINE,   /* the start of a header line is in `held` */
-    IN_FIELD,  /* the rest of a line goes out */
-    IN_DROPPED,/* the rest of a line is dropped */
+    AT_LINE,    /* the start of a header line is in `held` */
+    IN_FIELD,   /* the rest of a line goes out */
+    IN_DROPPED, /* the rest of a line is dropped */
     IN_BODY
 };
 
@@ -33,8 +28,8 @@ struct content {
     enum state state;
     unsigned seen;
     unsigned hops;
-    bool is_first;        /* no line of the client's has come yet */
-    bool drops;           /* the field that is going on is dropped */
+    bool is_first; /* no line of the client's has come yet */
+    bool drops;    /* the field that is going on is dropped */
     bool takes_id;
 };
 
@@ -57,8 +52,7 @@ put(struct content *c, struct slice s)
         queue_put_write(c->put, s);
 }
 
-static void
-putf(struct content *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void putf(struct content *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void
 putf(struct content *c, const char *fmt, ...)
 {
@@ -114,7 +108,8 @@ put_received(struct content *c)
     put_tls(c);
     if (conf->smtpd_sasl_authenticated_header && s->sasl_user)
         putf(c, "\t(Authenticated sender: %s)\r\n", s->sasl_user);
-    putf(c, "\tby %s (%s) with %s id %s", s->cfg->limits.myhostname, conf->mail_name, protocol_text(s), s->tx->id);
+    putf(c, "\tby %s (%s) with %s id %s", s->cfg->limits.myhostname, conf->mail_name,
+         protocol_text(s), s->tx->id);
     if (s->tx->n_rcpts == 1) {
         struct slice to = smtp_addr_quote(s->tx->first->addr, &s->smtp.cmd);
 
@@ -135,15 +130,16 @@ adds_missing(const struct smtpd_sess *s)
     if (cfg->conf->always_add_missing_headers || (cfg->add_headers_auth && s->sasl_user) ||
         (cfg->add_headers_mynetworks && netlist_match(&cfg->mynetworks, &s->peer)))
         return true;
-    return cfg->add_headers_local && addr_of_self(conn_fd(s->smtp.conn), &self) == 0 && addr_same_ip(&self, &s->peer);
+    return cfg->add_headers_local && addr_of_self(conn_fd(s->smtp.conn), &self) == 0 &&
+           addr_same_ip(&self, &s->peer);
 }
 
 static void
 log_message_id(struct content *c, struct slice id)
 {
     log_event(LOG_LV_INFO, c->s->cfg->cleanup_ident, "msg.id",
-              LOG_F(LF_Z("qid", c->s->tx->id), LF_S("message_id", id)), "%s: %smessage-id=%.*s", c->s->tx->id,
-              (c->seen & SEEN_RESENT) ? "resent-" : "", SL_ARG(id));
+              LOG_F(LF_Z("qid", c->s->tx->id), LF_S("message_id", id)), "%s: %smessage-id=%.*s",
+              c->s->tx->id, (c->seen & SEEN_RESENT) ? "resent-" : "", SL_ARG(id));
 }
 
 static void
@@ -172,8 +168,10 @@ add_missing(struct content *c)
         putf(c, "%sDate: %s\r\n", resent, date);
     }
     if (!(c->seen & SEEN_FROM)) {
-        from = tx->sender.given.n ? smtp_addr_quote(smtp_addr_rewrite(&c->s->cfg->rules, tx->sender.given, &tx->mem), &tx->mem)
-                                  : SL("MAILER-DAEMON");
+        from = tx->sender.given.n
+                   ? smtp_addr_quote(
+                         smtp_addr_rewrite(&c->s->cfg->rules, tx->sender.given, &tx->mem), &tx->mem)
+                   : SL("MAILER-DAEMON");
         putf(c, "%sFrom: %.*s\r\n", resent, SL_ARG(from));
     }
 }
@@ -201,9 +199,11 @@ know_field(struct content *c, struct slice name)
     struct slice plain = name;
     bool is_resent = sl_take_iprefix(&plain, SL("Resent-"));
 
-    c->drops = sl_ieq(name, SL("Return-Path")) || sl_ieq(name, SL("Content-Length")) || sl_ieq(plain, SL("Bcc"));
+    c->drops = sl_ieq(name, SL("Return-Path")) || sl_ieq(name, SL("Content-Length")) ||
+               sl_ieq(plain, SL("Bcc"));
     c->takes_id = false;
-    if (is_resent && !(c->seen & SEEN_RESENT)) /* from here on the resent block is the one that must be whole */
+    if (is_resent &&
+        !(c->seen & SEEN_RESENT)) /* from here on the resent block is the one that must be whole */
         c->seen = SEEN_RESENT;
     else if ((c->seen & SEEN_RESENT) && !is_resent)
         plain = SL("");
@@ -286,7 +286,8 @@ start_of_line(struct content *c)
         if (known == 0)
             return;
         if (known < 0) { /* an mbox line needs six octets to be known */
-            if (held.n < 6 && c->is_first && !sl_ends(held, '\n') && sl_has_prefix(SL("From "), held))
+            if (held.n < 6 && c->is_first && !sl_ends(held, '\n') &&
+                sl_has_prefix(SL("From "), held))
                 return;
             not_a_field(c);
             c->is_first = false;
@@ -343,7 +344,8 @@ content_end(struct content *c)
 {
     if (c->state == IN_BODY)
         return;
-    if (c->held.n) { /* an unfinished name: canonical content ends in CRLF, so this is a line of it */
+    if (c->held
+            .n) { /* an unfinished name: canonical content ends in CRLF, so this is a line of it */
         not_a_field(c);
         return;
     }

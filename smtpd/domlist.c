@@ -105,7 +105,8 @@ netlist_init(struct netlist *l, const char *param, struct conf_list items, struc
     for (size_t i = 0; i < items.n; i++)
         if (parse_net(sl_z(items.v[i]), &l->v[l->n++])) {
             netlist_free(l);
-            return err_set(e, ERR_CONFIG, "%s: \"%s\" is no network (192.0.2.0/24, [2001:db8::]/32)", param,
+            return err_set(e, ERR_CONFIG,
+                           "%s: \"%s\" is no network (192.0.2.0/24, [2001:db8::]/32)", param,
                            items.v[i]);
         }
     return 0;

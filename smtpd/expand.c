@@ -22,9 +22,9 @@ struct item {
 struct expansion {
     struct smtpd_rcpt *rcpt; /* being worked on */
     struct item *first, **end, *at;
-    size_t n_of_rcpt;        /* results of this recipient */
-    struct addr_info info;   /* of `at` */
-    struct map *seen;        /* final addresses, lower case */
+    size_t n_of_rcpt;      /* results of this recipient */
+    struct addr_info info; /* of `at` */
+    struct map *seen;      /* final addresses, lower case */
     struct queue_rcpt *out;
     size_t n_out, cap_out;
     void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n);
@@ -65,9 +65,10 @@ expand_free(struct expansion **x)
 static void
 give_up(struct smtpd_sess *s, struct expansion *x, enum expand_rc rc, const char *why)
 {
-    log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.error", LOG_F(LF_Z("qid", s->tx->id)),
-              "%s: unreasonable alias expansion (%s) for %.*s -- message not accepted, try again later", s->tx->id, why,
-              SL_ARG(x->rcpt->addr));
+    log_event(
+        LOG_LV_WARN, s->cfg->cleanup_ident, "alias.error", LOG_F(LF_Z("qid", s->tx->id)),
+        "%s: unreasonable alias expansion (%s) for %.*s -- message not accepted, try again later",
+        s->tx->id, why, SL_ARG(x->rcpt->addr));
     finish(s, x, rc);
 }
 
@@ -110,7 +111,8 @@ emit(struct smtpd_sess *s, struct expansion *x, struct slice addr)
 }
 
 static bool
-add_item(struct smtpd_sess *s, struct expansion *x, const struct item *from, struct slice addr, bool is_name)
+add_item(struct smtpd_sess *s, struct expansion *x, const struct item *from, struct slice addr,
+         bool is_name)
 {
     struct item *i = ARENA_NEW(&s->tx->mem, struct item);
 
@@ -249,7 +251,8 @@ on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, str
         emit(s, x, addr);
         return;
     }
-    addr = smtp_addr_rewrite(&s->cfg->rules, from->addr, &s->tx->mem); /* no user here: the origin's */
+    addr =
+        smtp_addr_rewrite(&s->cfg->rules, from->addr, &s->tx->mem); /* no user here: the origin's */
     if (!add_item(s, x, from, addr, false))
         give_up(s, x, EXPAND_LOOP, "size");
     else
@@ -264,9 +267,11 @@ add_alias_item(struct smtpd_sess *s, struct expansion *x, struct slice text)
     struct err e;
     bool as_is = sl_take_char(&text, '\\');
 
-    if (sl_starts(text, '|') || sl_starts(text, '/') || sl_has_prefix(text, SL("\"|")) || sl_has_prefix(text, SL(":"))) {
+    if (sl_starts(text, '|') || sl_starts(text, '/') || sl_has_prefix(text, SL("\"|")) ||
+        sl_has_prefix(text, SL(":"))) {
         log_error("alias.unsupported", LOG_F(LF_S("target", text)),
-                  "alias target %.*s: commands, files and :include: are not supported", SL_ARG(text));
+                  "alias target %.*s: commands, files and :include: are not supported",
+                  SL_ARG(text));
         return false;
     }
     if (smtp_path_parse(text, false, &s->tx->mem, &addr, &e) != PARSE_OK || addr.n == 0)
@@ -379,7 +384,8 @@ take_item(struct smtpd_sess *s, struct expansion *x)
             return false;
         x->end = &x->first;
         x->n_of_rcpt = 0;
-        if (!add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->tx->mem), false))
+        if (!add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->tx->mem),
+                      false))
             return false;
     }
     x->at = x->first;
@@ -409,8 +415,8 @@ run(struct smtpd_sess *s, struct expansion *x)
 }
 
 void
-expand_recipients(struct smtpd_sess *s,
-                  void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n))
+expand_recipients(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, enum expand_rc rc,
+                                                     const struct queue_rcpt *rcpts, size_t n))
 {
     struct expansion *x = MEM_NEW(struct expansion);
 

@@ -5,13 +5,17 @@
 
 #include "smtpd/find.h"
 
-enum expand_rc { EXPAND_OK, EXPAND_LOOP /* limits exceeded, or an alias nobody can follow */, EXPAND_TEMP };
+enum expand_rc {
+    EXPAND_OK,
+    EXPAND_LOOP /* limits exceeded, or an alias nobody can follow */,
+    EXPAND_TEMP
+};
 
 /* For all recipients of s->tx. done once, here or later; rcpts live until the transaction ends, in order, each final
  * address once. */
 void expand_recipients(struct smtpd_sess *s,
-                       void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n));
-
+                       void (*done)(struct smtpd_sess *s, enum expand_rc rc,
+                                    const struct queue_rcpt *rcpts, size_t n));
 
 struct expansion; /* hangs on the transaction, which frees it */
 void expand_free(struct expansion **x);

@@ -30,7 +30,10 @@ on_key(uint64_t id, enum lookup_rc rc, struct slice value)
     id_del(id);
     s = id_get(k->sess);
     if (s)
-        k->cb(smtpd_of(s), k->arg, rc == LOOKUP_FOUND ? FOUND_YES : rc == LOOKUP_NOTFOUND ? FOUND_NO : FOUND_TEMP,
+        k->cb(smtpd_of(s), k->arg,
+              rc == LOOKUP_FOUND      ? FOUND_YES
+              : rc == LOOKUP_NOTFOUND ? FOUND_NO
+                                      : FOUND_TEMP,
               value, nothing);
     free(k);
 }
@@ -71,7 +74,8 @@ on_domain_table(struct smtpd_sess *s, void *arg, enum found f, struct slice valu
 }
 
 void
-find_domain(struct smtpd_sess *s, const struct domlist *l, struct slice domain, find_fn *cb, void *arg)
+find_domain(struct smtpd_sess *s, const struct domlist *l, struct slice domain, find_fn *cb,
+            void *arg)
 {
     enum domlist_rc rc = domlist_match(l, domain);
     struct domain_ask *d;
@@ -116,7 +120,8 @@ find_extension(const struct smtpd_cfg *c, struct slice local)
 {
     const char *delims = c->conf->recipient_delimiter;
 
-    if (sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) || sl_ieq(local, SL("double-bounce")))
+    if (sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) ||
+        sl_ieq(local, SL("double-bounce")))
         return nothing;
     for (size_t i = 1; i < local.n; i++)
         if (local.p[i] != '\0' && strchr(delims, local.p[i]) != NULL)
@@ -128,7 +133,8 @@ static void
 add_key(struct addr_ask *a, struct slice left, struct slice right, bool is_bare)
 {
     struct addr_key *k = &a->keys[a->n++];
-    char *p = a->mem + (a->n > 1 ? (size_t)(a->keys[a->n - 2].key.p + a->keys[a->n - 2].key.n - a->mem) : 0);
+    char *p = a->mem +
+              (a->n > 1 ? (size_t)(a->keys[a->n - 2].key.p + a->keys[a->n - 2].key.n - a->mem) : 0);
 
     memcpy(p, left.p, left.n);
     memcpy(p + left.n, right.p, right.n);
@@ -166,7 +172,8 @@ on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     }
     if (--a->n_open > 0)
         return;
-    if (k == &a->keys[0] && f == FOUND_NO && a->n > 1) { /* most addresses are found at once; the rest side by side */
+    if (k == &a->keys[0] && f == FOUND_NO &&
+        a->n > 1) { /* most addresses are found at once; the rest side by side */
         a->n_open = a->n - 1;
         for (size_t i = 1; i < a->n; i++)
             find_key(s, a->param, a->keys[i].key, on_addr_key, &a->keys[i]);
@@ -176,7 +183,8 @@ on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
 }
 
 void
-find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool is_local, find_fn *cb, void *arg)
+find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool is_local, find_fn *cb,
+          void *arg)
 {
     struct addr_ask *a = ARENA_NEW(&s->smtp.cmd, struct addr_ask);
     char *mem = arena_alloc(&s->smtp.cmd, KEYS_MAX * addr.n + 1);
@@ -234,10 +242,12 @@ is_own_literal(const struct smtpd_cfg *c, struct slice domain)
     if (addr_is_loopback(&a))
         return sl_eq(ip, SL("127.0.0.1")) || sl_eq(ip, SL("::1"));
     for (size_t i = 0; i < c->conf->inet_interfaces.n; i++)
-        if (addr_parse_ip(sl_z(c->conf->inet_interfaces.v[i]), 0, &own) == 0 && addr_same_ip(&a, &own))
+        if (addr_parse_ip(sl_z(c->conf->inet_interfaces.v[i]), 0, &own) == 0 &&
+            addr_same_ip(&a, &own))
             return true;
     for (size_t i = 0; i < c->conf->proxy_interfaces.n; i++)
-        if (addr_parse_ip(sl_z(c->conf->proxy_interfaces.v[i]), 0, &own) == 0 && addr_same_ip(&a, &own))
+        if (addr_parse_ip(sl_z(c->conf->proxy_interfaces.v[i]), 0, &own) == 0 &&
+            addr_same_ip(&a, &own))
             return true;
     return false;
 }
@@ -365,7 +375,8 @@ on_alias_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice valu
 }
 
 static void
-on_mailbox_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+on_mailbox_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value,
+                  struct slice ext)
 {
     struct class_ask *k = arg;
 

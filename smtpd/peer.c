@@ -41,7 +41,8 @@ on_forward(uint64_t id, const struct dns_answer *a)
             return;
         }
     log_event(LOG_LV_WARN, s->cfg->ident, "peer.mismatch", LOG_F(LF_Z("name", s->reverse_name)),
-              "hostname %s does not resolve to address %s", s->reverse_name, addr_ip_text(&s->peer, ip));
+              "hostname %s does not resolve to address %s", s->reverse_name,
+              addr_ip_text(&s->peer, ip));
     finish(s, "unknown");
 }
 
@@ -59,7 +60,8 @@ on_reverse(uint64_t id, const struct dns_answer *a)
         return;
     }
     s->reverse_name = sl_dupz(a->rrs[0].text);
-    dns_addr(smtpd_env.dns, sl_z(s->reverse_name), DNS_WANT_A | DNS_WANT_AAAA | DNS_WANT_HOSTS, on_forward, id);
+    dns_addr(smtpd_env.dns, sl_z(s->reverse_name), DNS_WANT_A | DNS_WANT_AAAA | DNS_WANT_HOSTS,
+             on_forward, id);
 }
 
 void

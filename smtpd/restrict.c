@@ -25,7 +25,8 @@ find_verb(const char *name)
 }
 
 int
-restrict_compile(const struct conf *c, enum restrict_list_id id, struct restrict_list *out, struct err *e)
+restrict_compile(const struct conf *c, enum restrict_list_id id, struct restrict_list *out,
+                 struct err *e)
 {
     struct conf_list l = restrict_conf_list(c, id);
 
@@ -35,7 +36,8 @@ restrict_compile(const struct conf *c, enum restrict_list_id id, struct restrict
 
         if (v == NULL) {
             restrict_list_free(out);
-            return err_set(e, ERR_CONFIG, "%s: unknown restriction \"%s\"", restrict_list_name(id), l.v[i]);
+            return err_set(e, ERR_CONFIG, "%s: unknown restriction \"%s\"", restrict_list_name(id),
+                           l.v[i]);
         }
         out->v[out->n++] = (struct restrict_step){ .verb = v };
     }
@@ -131,12 +133,13 @@ stage_is_over(struct check *c)
     if (c->is_refused || c->tail_done)
         return true;
     c->tail_done = true;
-    if (c->stage == STAGE_RCPT && c->s->cfg->conf->smtpd_reject_unlisted_recipient && !c->rcpt_listed) {
+    if (c->stage == STAGE_RCPT && c->s->cfg->conf->smtpd_reject_unlisted_recipient &&
+        !c->rcpt_listed) {
         check_unlisted_recipient(c);
         return false;
     }
-    if (c->stage == STAGE_MAIL && c->s->cfg->conf->smtpd_reject_unlisted_sender && !c->sender_listed &&
-        c->about.sender.n) {
+    if (c->stage == STAGE_MAIL && c->s->cfg->conf->smtpd_reject_unlisted_sender &&
+        !c->sender_listed && c->about.sender.n) {
         check_unlisted_sender(c);
         return false;
     }
@@ -146,7 +149,8 @@ stage_is_over(struct check *c)
 static bool
 has_subject(const struct check *c, unsigned needs)
 {
-    return !((needs & NEEDS_HELO) && c->about.helo == NULL) && !((needs & NEEDS_SENDER) && c->about.sender.n == 0) &&
+    return !((needs & NEEDS_HELO) && c->about.helo == NULL) &&
+           !((needs & NEEDS_SENDER) && c->about.sender.n == 0) &&
            !((needs & NEEDS_RCPT) && c->about.recipient.p == NULL);
 }
 
@@ -190,7 +194,8 @@ run(struct check *c)
             finish(c);
             return;
         }
-        if (c->verdict == VERDICT_PERMIT && !c->tail_done) { /* the rest of this list has nothing to say */
+        if (c->verdict == VERDICT_PERMIT &&
+            !c->tail_done) { /* the rest of this list has nothing to say */
             c->at_phase++;
             c->at_step = 0;
         }

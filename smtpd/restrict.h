@@ -38,21 +38,31 @@ struct conf_list restrict_conf_list(const struct conf *c, enum restrict_list_id 
 const char *restrict_list_name(enum restrict_list_id id);
 
 /* ERR_CONFIG as restrict_check_conf() would tell. */
-int restrict_compile(const struct conf *c, enum restrict_list_id id, struct restrict_list *out, struct err *e);
+int restrict_compile(const struct conf *c, enum restrict_list_id id, struct restrict_list *out,
+                     struct err *e);
 void restrict_list_free(struct restrict_list *l);
 
 /* ---- evaluation ---- */
 
 struct smtpd_sess;
 /* At these moments of a session the lists are evaluated; which ones smtpd_delay_reject says. */
-enum restrict_stage { STAGE_CLIENT, STAGE_HELO, STAGE_MAIL, STAGE_RCPT, STAGE_DATA, STAGE_END_OF_DATA, STAGE_ETRN };
+enum restrict_stage {
+    STAGE_CLIENT,
+    STAGE_HELO,
+    STAGE_MAIL,
+    STAGE_RCPT,
+    STAGE_DATA,
+    STAGE_END_OF_DATA,
+    STAGE_ETRN
+};
 
 struct restrict_subject { /* what it is about; p NULL: not there (yet) */
     const char *helo;
     struct slice sender, recipient, etrn;
 };
 /* done once, from here or later: reply NULL: go on; else the refusal, logged already, valid during the call. */
-void restrict_run(struct smtpd_sess *s, enum restrict_stage stage, const struct restrict_subject *about,
+void restrict_run(struct smtpd_sess *s, enum restrict_stage stage,
+                  const struct restrict_subject *about,
                   void (*done)(struct smtpd_sess *s, const char *reply));
 
 #endif

@@ -44,8 +44,8 @@ restrict_conf_list(const struct conf *c, enum restrict_list_id id)
 
     /* At compatibility level 0 the default is empty, as it was before there were relay restrictions - but a file that
      * has neither list must not make an open relay. */
-    if (id == RESTRICT_RELAY && c->compatibility_level < 1 && conf_line_of(c, lists[id].param) == 0 &&
-        c->smtpd_recipient_restrictions.n > 0)
+    if (id == RESTRICT_RELAY && c->compatibility_level < 1 &&
+        conf_line_of(c, lists[id].param) == 0 && c->smtpd_recipient_restrictions.n > 0)
         return (struct conf_list){ 0 };
     return *(const struct conf_list *)(const void *)at;
 }
@@ -62,7 +62,8 @@ needs_of(const char *name)
 static bool
 stops_relaying(const char *name)
 {
-    static const char *const stops[] = { "reject_unauth_destination", "defer_unauth_destination", "reject", "defer" };
+    static const char *const stops[] = { "reject_unauth_destination", "defer_unauth_destination",
+                                         "reject", "defer" };
 
     for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++)
         if (sl_ieq(sl_z(stops[i]), sl_z(name)))
@@ -84,17 +85,20 @@ restrict_check_conf(const struct conf *c, const char *service, struct conf_probl
             const unsigned *needs = needs_of(l.v[i]);
 
             if (needs == NULL)
-                conf_problem_add(ps, true, file, line, "%s%s%s: unknown restriction \"%s\"", lists[id].param,
-                                 service ? " of " : "", service ? service : "", l.v[i]);
+                conf_problem_add(ps, true, file, line, "%s%s%s: unknown restriction \"%s\"",
+                                 lists[id].param, service ? " of " : "", service ? service : "",
+                                 l.v[i]);
             else if ((*needs & NEEDS_ARG) && ++i == l.n)
-                conf_problem_add(ps, true, file, line, "%s: \"%s\" needs an argument", lists[id].param, l.v[i - 1]);
+                conf_problem_add(ps, true, file, line, "%s: \"%s\" needs an argument",
+                                 lists[id].param, l.v[i - 1]);
             else if ((id == RESTRICT_RELAY || id == RESTRICT_RECIPIENT) && stops_relaying(l.v[i]))
                 is_safe = true;
         }
     }
     if (!is_safe)
         conf_problem_add(ps, true, file, conf_line_of(c, "smtpd_recipient_restrictions"),
-                         "neither smtpd_relay_restrictions nor smtpd_recipient_restrictions%s%s stops strangers from "
+                         "neither smtpd_relay_restrictions nor smtpd_recipient_restrictions%s%s "
+                         "stops strangers from "
                          "relaying: add reject_unauth_destination",
                          service ? " of " : "", service ? service : "");
 }

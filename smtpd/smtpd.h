@@ -43,12 +43,13 @@ struct smtpd_cfg {
     bool relay_first;
     bool has_tls, must_tls, is_wrapper, sasl_enable;
     bool add_headers_auth, add_headers_local, add_headers_mynetworks;
-    unsigned discard; /* DISCARD_* */
+    unsigned discard;  /* DISCARD_* */
     const char *ident; /* log: "postfix/smtpd", "postfix/submission/smtpd" */
     char *ident_mem, *cleanup_ident;
 };
 /* ERR_CONFIG with the parameter's name. */
-int smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out, struct err *e);
+int smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out,
+                  struct err *e);
 struct smtpd_cfg *smtpd_cfg_ref(struct smtpd_cfg *c);
 void smtpd_cfg_unref(struct smtpd_cfg **c);
 
@@ -61,9 +62,16 @@ struct smtpd_rcpt {
 };
 
 /* What is known about an address of the transaction; computed once, on need. */
-enum addr_class { CLASS_UNKNOWN, CLASS_LOCAL, CLASS_ALIAS, CLASS_VIRTUAL, CLASS_RELAY, CLASS_OTHER };
+enum addr_class {
+    CLASS_UNKNOWN,
+    CLASS_LOCAL,
+    CLASS_ALIAS,
+    CLASS_VIRTUAL,
+    CLASS_RELAY,
+    CLASS_OTHER
+};
 struct addr_info {
-    struct slice given;  /* internal, as given */
+    struct slice given; /* internal, as given */
     struct smtp_resolved to;
     enum addr_class cls;
 };
@@ -82,8 +90,8 @@ struct smtpd_tx {
     int64_t began_unix_s;
     char id[QUEUE_ID_OCTETS]; /* "" until the first recipient */
     struct expansion *expansion;
-    struct content *content;  /* once DATA or BDAT has begun */
-    uint64_t size_octets;     /* of content, as lines */
+    struct content *content; /* once DATA or BDAT has begun */
+    uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
     char *deferral; /* of the sender stage where restrictions are not delayed */
 };
@@ -93,10 +101,10 @@ struct smtpd_sess {
     struct smtpd_cfg *cfg;
     struct addr peer;
     uint16_t port;
-    char *name;   /* verified host name, "unknown" */
+    char *name; /* verified host name, "unknown" */
     char *reverse_name;
-    char *namaddr; /* "name[addr]" */
-    char *helo;   /* NULL before */
+    char *namaddr;  /* "name[addr]" */
+    char *helo;     /* NULL before */
     char *new_helo; /* being checked */
     char *sasl_user, *sasl_method;
     char sasl_try[24]; /* mechanism of the exchange under way */
@@ -108,8 +116,8 @@ struct smtpd_sess {
     struct list link; /* all sessions */
     struct slice vrfy_text;
     bool is_esmtp, is_greeted;
-    bool bdat_failed; /* chunks are skipped until the last one or RSET (RFC 3030 §2) */
-    bool skip_last;   /* the chunk being skipped is the last one */
+    bool bdat_failed;       /* chunks are skipped until the last one or RSET (RFC 3030 §2) */
+    bool skip_last;         /* the chunk being skipped is the last one */
     const char *skip_reply; /* set while a chunk is skipped; "": the one that counts octets */
     uint64_t chunk_octets;  /* of the chunk under way */
 };
@@ -148,7 +156,8 @@ int smtpd_set_tls(struct slice chain, struct slice key, struct err *e);
 struct tls_ctx *smtpd_tls_ctx(const struct smtpd_sess *s);
 void smtpd_tx_free(struct smtpd_sess *s);
 /* "reject: RCPT from name[addr]: TEXT; from=<> to=<> proto=ESMTP helo=<>". rcpt p NULL: none. */
-void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender, struct slice rcpt);
+void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender,
+                      struct slice rcpt);
 void smtpd_clear_helo(struct smtpd_sess *s);
 void smtpd_secured(struct smtp_sess *s);
 void smtpd_closed(struct smtp_sess *s, enum conn_end end, const struct err *why);

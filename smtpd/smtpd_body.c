@@ -42,7 +42,8 @@ smtpd_body(struct smtp_sess *smtp, struct slice octets)
     tx->size_octets += octets.n;
     if (tx->too_big)
         return;
-    if (s->cfg->conf->message_size_limit && tx->size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
+    if (s->cfg->conf->message_size_limit &&
+        tx->size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
         tx->too_big = true;
         log_event(LOG_LV_WARN, s->cfg->ident, "msg.too_big", LOG_F(LF_Z("qid", tx->id)),
                   "%s: queue file size limit exceeded", tx->id);
@@ -72,7 +73,8 @@ on_commit(uint64_t id, int rc, const struct err *e)
         return; /* the client is gone; the message is the queue's */
     s = smtpd_of(smtp);
     if (rc) {
-        log_event(LOG_LV_WARN, s->cfg->ident, "queue.refused", LOG_F(LF_Z("qid", s->tx->id), LF_Z("why", e->msg)),
+        log_event(LOG_LV_WARN, s->cfg->ident, "queue.refused",
+                  LOG_F(LF_Z("qid", s->tx->id), LF_Z("why", e->msg)),
                   "%s: queue file write error: %s", s->tx->id, e->msg);
         fail_message(s, err_is_full(e) ? "452 4.3.1 Insufficient system storage"
                                        : "451 4.3.0 Error: queue file write error");
@@ -80,7 +82,8 @@ on_commit(uint64_t id, int rc, const struct err *e)
     }
     smtp_sess_forgive(smtp);
     if (s->tx->in_bdat)
-        smtp_reply(smtp, "250 2.0.0 Ok: %llu bytes queued as %s", (unsigned long long)s->tx->size_octets, s->tx->id);
+        smtp_reply(smtp, "250 2.0.0 Ok: %llu bytes queued as %s",
+                   (unsigned long long)s->tx->size_octets, s->tx->id);
     else
         smtp_reply(smtp, "250 2.0.0 Ok: queued as %s", s->tx->id);
     end_message(s, true);
@@ -95,7 +98,9 @@ commit(struct smtpd_sess *s, const struct queue_rcpt *rcpts, size_t n)
 
     memcpy(env.id, tx->id, sizeof(env.id));
     env.sender = smtp_addr_rewrite(&s->cfg->rules, tx->sender.given, &tx->mem);
-    env.ret = tx->params.ret == SMTP_RET_FULL ? RET_FULL : tx->params.ret == SMTP_RET_HDRS ? RET_HDRS : RET_NONE;
+    env.ret = tx->params.ret == SMTP_RET_FULL   ? RET_FULL
+              : tx->params.ret == SMTP_RET_HDRS ? RET_HDRS
+                                                : RET_NONE;
     env.envid = tx->params.envid;
     env.is_8bit = tx->params.body == SMTP_BODY_8BITMIME;
     env.is_utf8 = tx->params.is_utf8;
@@ -132,7 +137,9 @@ static void
 end_of_data(struct smtpd_sess *s)
 {
     struct smtpd_tx *tx = s->tx;
-    struct restrict_subject about = { .helo = s->helo, .sender = tx->sender.given, .recipient = sl_n(NULL, 0) };
+    struct restrict_subject about = { .helo = s->helo,
+                                      .sender = tx->sender.given,
+                                      .recipient = sl_n(NULL, 0) };
     const struct conf *conf = s->cfg->conf;
 
     s->smtp.where = "END-OF-MESSAGE";
@@ -142,8 +149,8 @@ end_of_data(struct smtpd_sess *s)
     }
     if (s->smtp.data.has_bare_lf && !strcmp(conf->smtpd_forbid_bare_newline, "reject") &&
         !netlist_match(&s->cfg->lf_exclusions, &s->peer)) {
-        smtp_reply(&s->smtp, "%d 5.5.2 %s Error: bare <LF> received", (int)conf->smtpd_forbid_bare_newline_reject_code,
-                   conf->myhostname);
+        smtp_reply(&s->smtp, "%d 5.5.2 %s Error: bare <LF> received",
+                   (int)conf->smtpd_forbid_bare_newline_reject_code, conf->myhostname);
         end_message(s, false);
         return;
     }
@@ -197,7 +204,9 @@ data_restricted(struct smtpd_sess *s, const char *reply)
 static void
 check_data(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, const char *reply))
 {
-    struct restrict_subject about = { .helo = s->helo, .sender = s->tx->sender.given, .recipient = sl_n(NULL, 0) };
+    struct restrict_subject about = { .helo = s->helo,
+                                      .sender = s->tx->sender.given,
+                                      .recipient = sl_n(NULL, 0) };
 
     if (s->tx->n_rcpts == 1)
         about.recipient = s->tx->first->addr;
@@ -252,7 +261,8 @@ chunk_skipped(struct smtpd_sess *s)
     if (reply[0])
         smtp_reply(&s->smtp, "%s", reply);
     else
-        smtp_reply(&s->smtp, "551 5.0.0 Discarded %llu bytes after earlier error", (unsigned long long)s->chunk_octets);
+        smtp_reply(&s->smtp, "551 5.0.0 Discarded %llu bytes after earlier error",
+                   (unsigned long long)s->chunk_octets);
     s->bdat_failed = !s->skip_last;
     if (s->skip_last)
         smtpd_tx_free(s);
@@ -286,8 +296,10 @@ read_chunk(struct smtpd_sess *s)
 
     if (limit && (s->chunk_octets > limit || s->tx->size_octets > limit - s->chunk_octets)) {
         log_event(LOG_LV_WARN, s->cfg->ident, "msg.too_big", LOG_F(LF_Z("qid", s->tx->id)),
-                  "%s: BDAT request from %s exceeds message size limit", smtpd_queue_id(s), s->namaddr);
-        skip_chunk(s, s->chunk_octets, s->tx->bdat_last, "552 5.3.4 Chunk exceeds message size limit");
+                  "%s: BDAT request from %s exceeds message size limit", smtpd_queue_id(s),
+                  s->namaddr);
+        skip_chunk(s, s->chunk_octets, s->tx->bdat_last,
+                   "552 5.3.4 Chunk exceeds message size limit");
         return;
     }
     if (!s->tx->in_bdat) {
@@ -303,7 +315,8 @@ bdat_restricted(struct smtpd_sess *s, const char *reply)
 {
     if (reply) { /* it must outlive the evaluation */
         reply = arena_dupz(&s->tx->mem, sl_z(reply));
-        skip_chunk(s, s->chunk_octets, s->tx->bdat_last, reply ? reply : "451 4.3.0 Error: out of room");
+        skip_chunk(s, s->chunk_octets, s->tx->bdat_last,
+                   reply ? reply : "451 4.3.0 Error: out of room");
     } else {
         read_chunk(s);
     }
@@ -329,8 +342,8 @@ smtpd_cmd_bdat(struct smtp_sess *smtp, const struct smtp_words *w)
 
     if (w->n < 2 || w->n > 3 || !sl_to_u64(w->w[1].s, &n) || n > INT64_MAX ||
         (is_last && !sl_ieq(w->w[2].s, SL("LAST")))) {
-        log_event(LOG_LV_WARN, s->cfg->ident, "bdat.bad", LOG_NONE, "%s: malformed BDAT command syntax from %s",
-                  smtpd_queue_id(s), s->namaddr);
+        log_event(LOG_LV_WARN, s->cfg->ident, "bdat.bad", LOG_NONE,
+                  "%s: malformed BDAT command syntax from %s", smtpd_queue_id(s), s->namaddr);
         refuse(s, "521 5.5.4 Syntax: BDAT count [LAST]"); /* what follows is content: hang up */
         return;
     }

@@ -162,7 +162,8 @@ smtpd_cmd_ehlo(struct smtp_sess *s, const struct smtp_words *w)
 bool
 smtpd_sasl_is_active(const struct smtpd_sess *s)
 {
-    return s->cfg->sasl_enable && (smtp_sess_is_tls(&s->smtp) || !s->cfg->conf->smtpd_tls_auth_only);
+    return s->cfg->sasl_enable &&
+           (smtp_sess_is_tls(&s->smtp) || !s->cfg->conf->smtpd_tls_auth_only);
 }
 
 static bool
@@ -178,9 +179,11 @@ has_option(struct conf_list l, const char *name)
 static bool
 is_mech_allowed(const struct smtpd_sess *s, struct slice mech, unsigned flags)
 {
-    struct conf_list opts = smtp_sess_is_tls(&s->smtp) ? s->cfg->conf->smtpd_sasl_tls_security_options
-                                                       : s->cfg->conf->smtpd_sasl_security_options;
-    bool is_plain = (flags & AUTH_MECH_PLAINTEXT) || sl_ieq(mech, SL("PLAIN")) || sl_ieq(mech, SL("LOGIN"));
+    struct conf_list opts = smtp_sess_is_tls(&s->smtp)
+                                ? s->cfg->conf->smtpd_sasl_tls_security_options
+                                : s->cfg->conf->smtpd_sasl_security_options;
+    bool is_plain =
+        (flags & AUTH_MECH_PLAINTEXT) || sl_ieq(mech, SL("PLAIN")) || sl_ieq(mech, SL("LOGIN"));
     bool is_anon = (flags & AUTH_MECH_ANONYMOUS) || sl_ieq(mech, SL("ANONYMOUS"));
 
     if (is_plain && has_option(opts, "noplaintext"))
@@ -198,8 +201,8 @@ mech_at(const struct smtpd_sess *s, size_t i, struct slice *name, unsigned *flag
 
     *flags = 0;
     *name = sl_z(auth_client_is_ready(smtpd_env.auth) ? auth_client_mech(smtpd_env.auth, i, flags)
-                 : i < l->n                            ? l->v[i]
-                                                       : NULL);
+                 : i < l->n                           ? l->v[i]
+                                                      : NULL);
     return name->n > 0;
 }
 
@@ -215,7 +218,8 @@ smtpd_sasl_mechs(const struct smtpd_sess *s, struct buf *out)
         if (out->n)
             buf_addc(out, ' ');
         for (size_t k = 0; k < name.n; k++)
-            buf_addc(out, name.p[k] >= 'a' && name.p[k] <= 'z' ? (char)(name.p[k] - 32) : name.p[k]);
+            buf_addc(out,
+                     name.p[k] >= 'a' && name.p[k] <= 'z' ? (char)(name.p[k] - 32) : name.p[k]);
     }
 }
 
@@ -234,8 +238,10 @@ is_mech_offered(const struct smtpd_sess *s, struct slice mech)
 static void
 log_auth_failure(const struct smtpd_sess *s, const char *what, const char *reason)
 {
-    log_event(LOG_LV_WARN, s->cfg->ident, "auth.fail", LOG_F(LF_Z("client", s->namaddr), LF_Z("why", reason)),
-              "%s: SASL %.100s authentication %s%s%s", s->namaddr, s->sasl_try, what, reason[0] ? ": " : "", reason);
+    log_event(LOG_LV_WARN, s->cfg->ident, "auth.fail",
+              LOG_F(LF_Z("client", s->namaddr), LF_Z("why", reason)),
+              "%s: SASL %.100s authentication %s%s%s", s->namaddr, s->sasl_try, what,
+              reason[0] ? ": " : "", reason);
 }
 
 static void
@@ -261,7 +267,9 @@ void
 smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
 {
     struct smtpd_sess *s = smtpd_of(smtp);
-    struct auth_ask ask = { .service = "smtp", .is_secured = smtp_sess_is_tls(smtp), .remote = s->peer };
+    struct auth_ask ask = { .service = "smtp",
+                            .is_secured = smtp_sess_is_tls(smtp),
+                            .remote = s->peer };
     size_t n;
 
     if (s->cfg->conf->smtpd_helo_required && s->helo == NULL) {
@@ -284,12 +292,14 @@ smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
         s->sasl_try[n] = '\0';
         if (!is_mech_offered(s, w->w[1].s)) {
             log_auth_failure(s, "failed", "Invalid authentication mechanism");
-            refuse(smtp, "535 5.7.8 Error: authentication failed: Invalid authentication mechanism");
+            refuse(smtp,
+                   "535 5.7.8 Error: authentication failed: Invalid authentication mechanism");
             return;
         }
         ask.mech = s->sasl_try;
         (void)addr_of_self(conn_fd(smtp->conn), &ask.local);
-        smtp_sasl_start(smtp, smtpd_env.auth, &ask, w->n == 3 ? w->w[2].s : sl_n(NULL, 0), auth_over);
+        smtp_sasl_start(smtp, smtpd_env.auth, &ask, w->n == 3 ? w->w[2].s : sl_n(NULL, 0),
+                        auth_over);
     }
 }
 
@@ -421,7 +431,8 @@ is_forbidden(const struct smtpd_sess *s, struct slice word)
 }
 
 static bool
-gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_words *w, struct slice line)
+gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_words *w,
+     struct slice line)
 {
     struct smtpd_sess *s = smtpd_of(smtp);
 
@@ -443,7 +454,8 @@ gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_words 
         return false;
     }
     if (s->cfg->must_tls && !smtp_sess_is_tls(smtp) && !(v->flags & SMTP_V_PRE_TLS)) {
-        if (v->run == smtpd_cmd_bdat && smtpd_skip_bdat(s, w, "530 5.7.0 Must issue a STARTTLS command first"))
+        if (v->run == smtpd_cmd_bdat &&
+            smtpd_skip_bdat(s, w, "530 5.7.0 Must issue a STARTTLS command first"))
             return false; /* its octets must not be taken for commands */
         refuse(smtp, "530 5.7.0 Must issue a STARTTLS command first");
         return false;

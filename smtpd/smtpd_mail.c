@@ -41,17 +41,19 @@ has_utf8_param(const struct smtp_words *w, unsigned offered)
 
 /* The path of the third word; false was answered. */
 static bool
-take_path(struct smtpd_sess *s, const struct smtp_words *w, struct arena *a, bool may_be_empty, struct slice *out,
-          const char *reply)
+take_path(struct smtpd_sess *s, const struct smtp_words *w, struct arena *a, bool may_be_empty,
+          struct slice *out, const char *reply)
 {
     struct err e = { 0 };
-    bool ok = !w->w[2].is_open &&
-              smtp_path_parse(w->w[2].s, s->cfg->conf->strict_rfc821_envelopes, a, out, &e) == PARSE_OK &&
-              (may_be_empty || out->n);
+    bool ok =
+        !w->w[2].is_open &&
+        smtp_path_parse(w->w[2].s, s->cfg->conf->strict_rfc821_envelopes, a, out, &e) == PARSE_OK &&
+        (may_be_empty || out->n);
 
     if (ok)
         return true;
-    log_event(LOG_LV_WARN, s->cfg->ident, "path.bad", LOG_F(LF_S("path", w->w[2].s), LF_Z("why", e.msg)),
+    log_event(LOG_LV_WARN, s->cfg->ident, "path.bad",
+              LOG_F(LF_S("path", w->w[2].s), LF_Z("why", e.msg)),
               "Illegal address syntax from %s in %s command: %.*s", s->namaddr, s->smtp.where,
               SL_ARG(sl_head(w->w[2].s, 200)));
     refuse(s, reply);
@@ -106,11 +108,13 @@ mail_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     }
     why = smtp_mail_params(w, 3, offers(s), &tx->mem, &tx->params);
     tx->params.auth = SL(""); /* it was the words'; nothing asks for it */
-    if (!why && s->cfg->conf->message_size_limit && tx->params.size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
+    if (!why && s->cfg->conf->message_size_limit &&
+        tx->params.size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
         why = "552 5.3.4 Message size exceeds fixed limit";
         smtpd_log_reject(s, why, tx->sender.given, sl_n(NULL, 0));
     }
-    if (!why && s->cfg->conf->strict_smtputf8 && !tx->params.is_utf8 && !utf8_is_ascii(tx->sender.given))
+    if (!why && s->cfg->conf->strict_smtputf8 && !tx->params.is_utf8 &&
+        !utf8_is_ascii(tx->sender.given))
         why = "553 5.6.7 Must declare SMTPUTF8 to send unicode address";
     if (why) {
         refuse(s, why); /* the words may be in the transaction's memory */
@@ -179,9 +183,11 @@ begin_message(struct smtpd_sess *s)
         return false;
     }
     if (s->sasl_user)
-        snprintf(sasl, sizeof(sasl), ", sasl_method=%s, sasl_username=%s", s->sasl_method, s->sasl_user);
-    log_event(LOG_LV_INFO, s->cfg->ident, "msg.begin", LOG_F(LF_Z("qid", s->tx->id), LF_Z("client", s->namaddr)),
-              "%s: client=%s%s", s->tx->id, s->namaddr, sasl);
+        snprintf(sasl, sizeof(sasl), ", sasl_method=%s, sasl_username=%s", s->sasl_method,
+                 s->sasl_user);
+    log_event(LOG_LV_INFO, s->cfg->ident, "msg.begin",
+              LOG_F(LF_Z("qid", s->tx->id), LF_Z("client", s->namaddr)), "%s: client=%s%s",
+              s->tx->id, s->namaddr, sasl);
     return true;
 }
 
@@ -231,11 +237,12 @@ rcpt_restricted(struct smtpd_sess *s, const char *reply)
 }
 
 static void
-check_rcpt(struct smtpd_sess *s, struct slice rcpt, void (*done)(struct smtpd_sess *s, const char *reply))
+check_rcpt(struct smtpd_sess *s, struct slice rcpt,
+           void (*done)(struct smtpd_sess *s, const char *reply))
 {
-    struct restrict_subject about = {
-        .helo = s->helo, .sender = s->tx ? s->tx->sender.given : sl_n(NULL, 0), .recipient = rcpt
-    };
+    struct restrict_subject about = { .helo = s->helo,
+                                      .sender = s->tx ? s->tx->sender.given : sl_n(NULL, 0),
+                                      .recipient = rcpt };
 
     if (sl_ieq(rcpt, SL("postmaster"))) /* RFC 5321 §4.5.1 */
         done(s, NULL);
@@ -266,7 +273,8 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     }
     if (s->tx->n_rcpts >= (size_t)s->cfg->conf->smtpd_recipient_limit) {
         smtp_reply(&s->smtp, "452 4.5.3 Error: too many recipients");
-        smtp_sess_done(&s->smtp, s->tx->overshoot++ < (unsigned)s->cfg->conf->smtpd_recipient_overshoot_limit);
+        smtp_sess_done(&s->smtp, s->tx->overshoot++ <
+                                     (unsigned)s->cfg->conf->smtpd_recipient_overshoot_limit);
         return;
     }
     if (s->cfg->conf->strict_smtputf8 && !s->tx->params.is_utf8 && !utf8_is_ascii(r->addr.given)) {
@@ -301,7 +309,8 @@ smtpd_cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
         return;
     }
     r->w = w;
-    if (take_path(s, w, &smtp->cmd, false, &r->addr.given, "501 5.1.3 Bad recipient address syntax"))
+    if (take_path(s, w, &smtp->cmd, false, &r->addr.given,
+                  "501 5.1.3 Bad recipient address syntax"))
         find_route(s, &r->addr, &smtp->cmd, rcpt_routed, r);
 }
 
@@ -333,7 +342,8 @@ smtpd_cmd_vrfy(struct smtp_sess *smtp, const struct smtp_words *w)
         return;
     }
     s->vrfy_text = w->w[1].s;
-    if (w->w[1].is_open || smtp_path_parse(w->w[1].s, false, &smtp->cmd, &addr, NULL) != PARSE_OK || addr.n == 0)
+    if (w->w[1].is_open || smtp_path_parse(w->w[1].s, false, &smtp->cmd, &addr, NULL) != PARSE_OK ||
+        addr.n == 0)
         refuse(s, "501 5.1.3 Bad recipient address syntax");
     else
         check_rcpt(s, addr, vrfy_restricted);

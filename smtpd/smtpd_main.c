@@ -11,9 +11,11 @@ init(struct err *e)
     char path[256], incoming[256];
 
     smtpd_env.auth = auth_client_new(daemon_socket_path(c, c->smtpd_sasl_path, path, sizeof(path)));
-    smtpd_env.lookup = lookup_client_new(daemon_socket_path(c, "private/lookup", path, sizeof(path)));
-    smtpd_env.queue = queue_client_new(daemon_socket_path(c, "private/queue", path, sizeof(path)),
-                                       daemon_socket_path(c, "incoming", incoming, sizeof(incoming)));
+    smtpd_env.lookup =
+        lookup_client_new(daemon_socket_path(c, "private/lookup", path, sizeof(path)));
+    smtpd_env.queue =
+        queue_client_new(daemon_socket_path(c, "private/queue", path, sizeof(path)),
+                         daemon_socket_path(c, "incoming", incoming, sizeof(incoming)));
     if (dns_new(&c->dns_resolvers, &smtpd_env.dns, e))
         return -1;
     if (c->smtpd_sasl_auth_enable)
@@ -39,7 +41,8 @@ reload(void)
     struct err e = { 0 };
 
     if (smtpd_set_conf(daemon_conf(), &e))
-        log_error("conf.refused", LOG_F(LF_Z("why", e.msg)), "new configuration is not used: %s", e.msg);
+        log_error("conf.refused", LOG_F(LF_Z("why", e.msg)), "new configuration is not used: %s",
+                  e.msg);
 }
 
 static int

@@ -120,8 +120,8 @@ smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender, st
     if (s->sasl_user)
         buf_addf(&b, " sasl_username=<%s>", s->sasl_user);
     log_event(LOG_LV_INFO, s->cfg->ident, "reject",
-              LOG_F(LF_Z("qid", smtpd_queue_id(s)), LF_Z("client", s->namaddr), LF_S("from", sender), LF_S("to", rcpt),
-                    LF_Z("reply", text)),
+              LOG_F(LF_Z("qid", smtpd_queue_id(s)), LF_Z("client", s->namaddr),
+                    LF_S("from", sender), LF_S("to", rcpt), LF_Z("reply", text)),
               "%s", buf_z(&b));
     buf_free(&b);
 }
@@ -157,8 +157,9 @@ greet(struct smtpd_sess *s)
 static void
 peer_known(struct smtpd_sess *s)
 {
-    log_event(LOG_LV_INFO, s->cfg->ident, "conn.open", LOG_F(LF_Z("client", s->namaddr), LF_N("port", s->port)),
-              "connect from %s", s->namaddr);
+    log_event(LOG_LV_INFO, s->cfg->ident, "conn.open",
+              LOG_F(LF_Z("client", s->namaddr), LF_N("port", s->port)), "connect from %s",
+              s->namaddr);
     if (!s->cfg->is_wrapper) {
         greet(s);
     } else if (smtpd_tls_ctx(s) == NULL) {
@@ -178,8 +179,8 @@ smtpd_secured(struct smtp_sess *smtp)
 
     if (s->cfg->conf->smtpd_tls_loglevel > 0 && tls_info_of(smtp->conn, &t))
         log_event(LOG_LV_INFO, s->cfg->ident, "tls.up", LOG_F(LF_Z("client", s->namaddr)),
-                  "Anonymous TLS connection established from %s: %s with cipher %s (%d/%d bits)", s->namaddr,
-                  t.protocol, t.cipher, t.bits, t.algbits);
+                  "Anonymous TLS connection established from %s: %s with cipher %s (%d/%d bits)",
+                  s->namaddr, t.protocol, t.cipher, t.bits, t.algbits);
     if (s->is_greeted)
         smtp_sess_done(smtp, true); /* STARTTLS */
     else
@@ -216,14 +217,16 @@ log_end(struct smtpd_sess *s, enum conn_end end, const struct err *why)
     else if (end != CONN_END_OWN)
         what = "lost connection";
     if (why && why->msg[0] && smtp_sess_is_tls(&s->smtp) && end == CONN_END_ERROR)
-        log_event(LOG_LV_INFO, ident, "tls.fail", LOG_F(LF_Z("client", s->namaddr), LF_Z("why", why->msg)),
+        log_event(LOG_LV_INFO, ident, "tls.fail",
+                  LOG_F(LF_Z("client", s->namaddr), LF_Z("why", why->msg)),
                   "SSL_accept error from %s: %s", s->namaddr, why->msg);
     if (what)
-        log_event(LOG_LV_INFO, ident, "conn.lost", LOG_F(LF_Z("client", s->namaddr), LF_Z("where", s->smtp.where)),
+        log_event(LOG_LV_INFO, ident, "conn.lost",
+                  LOG_F(LF_Z("client", s->namaddr), LF_Z("where", s->smtp.where)),
                   "%s after %s from %s", what, s->smtp.where, s->namaddr);
     smtp_sess_stats(&s->smtp, &stats);
-    log_event(LOG_LV_INFO, ident, "conn.close", LOG_F(LF_Z("client", s->namaddr)), "disconnect from %s %s", s->namaddr,
-              buf_z(&stats));
+    log_event(LOG_LV_INFO, ident, "conn.close", LOG_F(LF_Z("client", s->namaddr)),
+              "disconnect from %s %s", s->namaddr, buf_z(&stats));
     buf_free(&stats);
 }
 
@@ -262,5 +265,5 @@ void
 smtpd_drain_all(void)
 {
     LIST_EACH(it, nxt, &sessions)
-        smtp_sess_drain(&CONTAINER_OF(it, struct smtpd_sess, link)->smtp);
+    smtp_sess_drain(&CONTAINER_OF(it, struct smtpd_sess, link)->smtp);
 }

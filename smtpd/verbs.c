@@ -51,7 +51,8 @@ verb_defer(struct check *c)
 void
 verb_permit_mynetworks(struct check *c)
 {
-    check_done(c, netlist_match(&c->s->cfg->mynetworks, &c->s->peer) ? VERDICT_PERMIT : VERDICT_DUNNO);
+    check_done(c,
+               netlist_match(&c->s->cfg->mynetworks, &c->s->peer) ? VERDICT_PERMIT : VERDICT_DUNNO);
 }
 
 void
@@ -66,7 +67,8 @@ void
 verb_permit_inet_interfaces(struct check *c)
 {
     struct addr self;
-    bool is_ours = addr_of_self(conn_fd(c->s->smtp.conn), &self) == 0 && addr_same_ip(&self, &c->s->peer);
+    bool is_ours =
+        addr_of_self(conn_fd(c->s->smtp.conn), &self) == 0 && addr_same_ip(&self, &c->s->peer);
 
     check_done(c, is_ours ? VERDICT_PERMIT : VERDICT_DUNNO);
 }
@@ -87,7 +89,8 @@ verb_reject_unknown_client_hostname(struct check *c)
         check_done(c, VERDICT_DUNNO);
     else
         check_refuse(c, c->s->cfg->conf->unknown_client_reject_code, "4.7.1",
-                     "Client host rejected: cannot find your hostname, %s", c->s->namaddr + sizeof("unknown") - 1);
+                     "Client host rejected: cannot find your hostname, %s",
+                     c->s->namaddr + sizeof("unknown") - 1);
 }
 
 void
@@ -107,8 +110,8 @@ verb_reject_multi_recipient_bounce(struct check *c)
     bool is_bounce = c->about.sender.p && c->about.sender.n == 0;
 
     if (is_bounce && c->s->tx && c->s->tx->n_rcpts > (c->stage == STAGE_RCPT ? 0u : 1u))
-        check_refuse(c, 550, "5.5.3", "<%.*s>: %s rejected: Multi-recipient bounce", SL_ARG(check_reply_name(c)),
-                     c->reply_class);
+        check_refuse(c, 550, "5.5.3", "<%.*s>: %s rejected: Multi-recipient bounce",
+                     SL_ARG(check_reply_name(c)), c->reply_class);
     else
         check_done(c, VERDICT_DUNNO);
 }
@@ -128,8 +131,8 @@ refuse_bad_literal(struct check *c)
     if (hostname_is_literal_addr(ip))
         check_done(c, VERDICT_DUNNO);
     else
-        check_refuse(c, c->s->cfg->conf->invalid_hostname_reject_code, "5.5.2", "<%s>: %s rejected: invalid ip address",
-                     c->about.helo, CLASS_TEXT_HELO);
+        check_refuse(c, c->s->cfg->conf->invalid_hostname_reject_code, "5.5.2",
+                     "<%s>: %s rejected: invalid ip address", c->about.helo, CLASS_TEXT_HELO);
     return true;
 }
 
@@ -143,8 +146,8 @@ verb_reject_invalid_helo_hostname(struct check *c)
     if (hostname_is_valid(name) || hostname_is_ipv4(name) || hostname_is_ipv6(name))
         check_done(c, VERDICT_DUNNO);
     else
-        check_refuse(c, c->s->cfg->conf->invalid_hostname_reject_code, "5.5.2", "<%s>: %s rejected: Invalid name",
-                     c->about.helo, CLASS_TEXT_HELO);
+        check_refuse(c, c->s->cfg->conf->invalid_hostname_reject_code, "5.5.2",
+                     "<%s>: %s rejected: Invalid name", c->about.helo, CLASS_TEXT_HELO);
 }
 
 static bool
@@ -166,7 +169,8 @@ verb_reject_non_fqdn_helo_hostname(struct check *c)
         check_done(c, VERDICT_DUNNO);
     else
         check_refuse(c, c->s->cfg->conf->non_fqdn_reject_code, "5.5.2",
-                     "<%s>: %s rejected: need fully-qualified hostname", c->about.helo, CLASS_TEXT_HELO);
+                     "<%s>: %s rejected: need fully-qualified hostname", c->about.helo,
+                     CLASS_TEXT_HELO);
 }
 
 /* ---- addresses as they were given ---- */
@@ -181,7 +185,8 @@ non_fqdn_address(struct check *c, struct slice addr, const char *reply_class)
         check_done(c, VERDICT_DUNNO);
     else
         check_refuse(c, c->s->cfg->conf->non_fqdn_reject_code, "4.5.2",
-                     "<%.*s>: %s rejected: need fully-qualified address", SL_ARG(addr), reply_class);
+                     "<%.*s>: %s rejected: need fully-qualified address", SL_ARG(addr),
+                     reply_class);
 }
 
 void

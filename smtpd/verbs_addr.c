@@ -68,8 +68,8 @@ is_auth_destination(const struct check *c)
 {
     if (c->addr->to.is_routed)
         return false;
-    return c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS || c->addr->cls == CLASS_VIRTUAL ||
-           c->addr->cls == CLASS_RELAY;
+    return c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS ||
+           c->addr->cls == CLASS_VIRTUAL || c->addr->cls == CLASS_RELAY;
 }
 
 static void
@@ -123,8 +123,9 @@ unknown_domain(struct check *c)
 static void
 domain_tempfail(struct check *c)
 {
-    check_defer_if_permit(c, 450, c->is_sender ? "4.1.8" : "4.1.2", "<%.*s>: %s rejected: Domain not found",
-                          SL_ARG(c->addr->given), class_text(c));
+    check_defer_if_permit(c, 450, c->is_sender ? "4.1.8" : "4.1.2",
+                          "<%.*s>: %s rejected: Domain not found", SL_ARG(c->addr->given),
+                          class_text(c));
 }
 
 static struct check *
@@ -159,8 +160,8 @@ on_mx(uint64_t id, const struct dns_answer *a)
         return;
     if (a->rc == DNS_OK && a->n == 1 && a->rrs[0].text.n == 0) /* RFC 7505 */
         check_refuse(c, c->is_sender ? 550 : 556, c->is_sender ? "4.7.27" : "4.1.10",
-                     "<%.*s>: %s rejected: Domain %.*s does not accept mail (nullMX)", SL_ARG(c->addr->given),
-                     class_text(c), SL_ARG(c->addr->to.domain));
+                     "<%.*s>: %s rejected: Domain %.*s does not accept mail (nullMX)",
+                     SL_ARG(c->addr->given), class_text(c), SL_ARG(c->addr->to.domain));
     else if (a->rc == DNS_OK)
         check_done(c, VERDICT_DUNNO);
     else if (a->rc == DNS_TEMP)
@@ -172,7 +173,8 @@ on_mx(uint64_t id, const struct dns_answer *a)
 static void
 unknown_address(struct check *c)
 {
-    bool is_final = c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS || c->addr->cls == CLASS_VIRTUAL;
+    bool is_final =
+        c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS || c->addr->cls == CLASS_VIRTUAL;
 
     if (is_final || sl_starts(c->addr->to.domain, '['))
         check_done(c, VERDICT_DUNNO);
@@ -201,7 +203,8 @@ user_unknown(struct check *c, int64_t code, const char *table)
     bool with_table = c->s->cfg->conf->show_user_unknown_table_name;
 
     check_refuse(c, code, c->is_sender ? "5.1.0" : "5.1.1", "<%.*s>: %s rejected: User unknown%s%s",
-                 SL_ARG(c->addr->given), class_text(c), with_table ? " in " : "", with_table ? table : "");
+                 SL_ARG(c->addr->given), class_text(c), with_table ? " in " : "",
+                 with_table ? table : "");
 }
 
 static void
@@ -229,7 +232,8 @@ on_users(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 static bool
 is_system_name(struct slice local)
 {
-    return sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) || sl_ieq(local, SL("double-bounce"));
+    return sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) ||
+           sl_ieq(local, SL("double-bounce"));
 }
 
 static void
@@ -267,7 +271,8 @@ static void
 unlisted(struct check *c)
 {
     if (c->s->cfg->conf->virtual_alias_maps.n)
-        find_addr(c->s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias, NULL);
+        find_addr(c->s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias,
+                  NULL);
     else
         on_alias(c->s, NULL, FOUND_NO, SL(""), SL(""));
 }
