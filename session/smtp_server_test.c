@@ -1,0 +1,323 @@
+/* session/smtp_server_test.c - the engine over a socketpair, with a toy server on it. */
+#include "session/smtp_server.h"
+
+#include "base/mem.h"
+#include "base/test.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- the toy ---- */
+
+struct toy {
+    struct smtp_sess smtp; /* first */
+    struct buf body;
+    bool is_last;
+};
+static bool is_gone;
+static enum conn_end gone_how;
+
+static void
+later(void *arg)
+{
+    struct smtp_sess *s = id_get((uint64_t)(uintptr_t)arg);
+
+    if (s == NULL)
+        return;
+    smtp_reply(s, "250 waited");
+    smtp_sess_done(s, true);
+}
+
+static void
+run_ping(struct smtp_sess *s, const struct smtp_words *w)
+{
+    smtp_reply(s, "250 pong %.*s", SL_ARG(smtp_words_rest(w, 1)));
+    smtp_sess_done(s, true);
+}
+
+static void
+run_wait(struct smtp_sess *s, const struct smtp_words *w)
+{
+    (void)w;
+    loop_defer(later, (void *)(uintptr_t)s->id);
+}
+
+static void
+run_fail(struct smtp_sess *s, const struct smtp_words *w)
+{
+    (void)w;
+    smtp_reply(s, "500 no");
+    smtp_sess_done(s, false);
+}
+
+static void
+run_bye(struct smtp_sess *s, const struct smtp_words *w)
+{
+    (void)w;
+    smtp_reply(s, "421 bye\r\nfor now");
+    smtp_sess_done(s, true);
+}
+
+static void
+run_data(struct smtp_sess *s, const struct smtp_words *w)
+{
+    (void)w;
+    smtp_reply(s, "354 go");
+    smtp_sess_start_message(s, false);
+    smtp_sess_read_data(s);
+}
+
+static void
+run_bdat(struct smtp_sess *s, const struct smtp_words *w)
+{
+    struct toy *t = (struct toy *)s;
+    uint64_t n = 0;
+
+    sl_to_u64(w->w[1].s, &n);
+    t->is_last = w->n > 2;
+    smtp_sess_read_chunk(s, n);
+}
+
+static void
+on_line(struct smtp_sess *s, struct slice line, bool is_too_long)
+{
+    smtp_reply(s, "250 line%s %.*s", is_too_long ? " too long" : "", SL_ARG(line));
+    smtp_sess_done(s, true);
+}
+
+static void
+run_line(struct smtp_sess *s, const struct smtp_words *w)
+{
+    (void)w;
+    smtp_reply(s, "334 say");
+    smtp_sess_read_line(s, 10, on_line);
+}
+
+static const struct smtp_verb verbs[] = {
+    { "PING", 0, run_ping }, { "WAIT", 0, run_wait },           { "FAIL", 0, run_fail },
+    { "BYE", 0, run_bye },   { "DATA", 0, run_data },           { "BDAT", 0, run_bdat },
+    { "LINE", 0, run_line }, { "JUNK", SMTP_V_JUNK, run_ping },
+};
+
+static bool
+gate(struct smtp_sess *s, const struct smtp_verb *v, const struct smtp_words *w, struct slice line)
+{
+    (void)w;
+    (void)line;
+    if (v == NULL)
+        run_fail(s, NULL);
+    return v != NULL;
+}
+
+static void
+on_body(struct smtp_sess *s, struct slice octets)
+{
+    buf_adds(&((struct toy *)s)->body, octets);
+}
+
+static void
+on_body_end(struct smtp_sess *s)
+{
+    struct toy *t = (struct toy *)s;
+
+    smtp_reply(s, "250 got %.*s", SL_ARG(buf_slice(&t->body)));
+    buf_free(&t->body);
+    smtp_sess_forgive(s);
+    smtp_sess_done(s, true);
+}
+
+static void
+on_chunk_end(struct smtp_sess *s)
+{
+    if (((struct toy *)s)->is_last) {
+        smtp_sess_finish_chunks(s);
+        on_body_end(s);
+        s->data = (struct smtp_data){ 0 };
+    } else {
+        smtp_reply(s, "250 more");
+        smtp_sess_done(s, true);
+    }
+}
+
+static size_t
+backlog(struct smtp_sess *s)
+{
+    (void)s;
+    return 0;
+}
+
+static void
+on_closed(struct smtp_sess *s, enum conn_end end, const struct err *why)
+{
+    (void)why;
+    is_gone = true;
+    gone_how = end;
+    buf_free(&((struct toy *)s)->body);
+    smtp_sess_free(s);
+    free(s);
+}
+
+static const struct smtp_server_def def = {
+    .verbs = verbs,
+    .n_verbs = COUNT_OF(verbs),
+    .gate = gate,
+    .body = on_body,
+    .body_end = on_body_end,
+    .chunk_end = on_chunk_end,
+    .backlog = backlog,
+    .secured = on_body_end,
+    .closed = on_closed,
+    .bad_utf8 = "500 utf8",
+    .bad_syntax = "500 syntax",
+    .timeout = { "421 ", " timeout" },
+    .too_many_errors = { "421 ", " errors" },
+    .shutting_down = { "421 ", " down" },
+};
+
+/* ---- the other end ---- */
+
+struct client {
+    int fd;
+    struct slice left;
+    size_t piece;
+    struct buf got;
+    struct timer timer;
+    bool keeps_open;
+    bool is_over;
+};
+
+static void
+client_turn(void *arg)
+{
+    struct client *c = arg;
+    struct slice now = sl_head(c->left, c->piece);
+    char mem[4096];
+    ssize_t n;
+
+    if (now.n) {
+        n = send(c->fd, now.p, now.n, MSG_NOSIGNAL);
+        c->left = sl_from(c->left, n < 0 ? c->left.n : (size_t)n);
+        if (c->left.n == 0 && !c->keeps_open)
+            shutdown(c->fd, SHUT_WR);
+    }
+    while ((n = read(c->fd, mem, sizeof(mem))) > 0)
+        buf_add(&c->got, mem, (size_t)n);
+    if (n == 0)
+        c->is_over = true;
+    if (c->is_over && is_gone)
+        loop_stop();
+    else
+        timer_start(&c->timer, 1, client_turn, c);
+}
+
+static const struct smtp_server_limits limits = { .myhostname = "host",
+                                                  .line_octets = 40,
+                                                  .soft_errors = 3,
+                                                  .hard_errors = 5,
+                                                  .junk_commands = 4,
+                                                  .error_sleep_ms = 5,
+                                                  .timeout_ms = 60,
+                                                  .starttls_timeout_ms = 60 };
+
+/* What the server says to `input`, sent in pieces; CRLF shown as '|'. */
+static char *
+talk(const char *input, size_t piece, bool keeps_open)
+{
+    struct client c = { .left = sl_z(input), .piece = piece, .keeps_open = keeps_open };
+    struct toy *t = MEM_NEW(struct toy);
+    char *out;
+    size_t n = 0;
+    int fds[2];
+
+    is_gone = false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+        abort();
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    c.fd = fds[0];
+    smtp_sess_open(&t->smtp, &def, &limits, fds[1]);
+    smtp_reply(&t->smtp, "220 hi");
+    smtp_sess_done(&t->smtp, true);
+    timer_start(&c.timer, 0, client_turn, &c);
+    loop_run();
+    close(fds[0]);
+    out = mem_zalloc(c.got.n + 1);
+    for (size_t i = 0; i < c.got.n; i++)
+        if (buf_slice(&c.got).p[i] != '\r')
+            out[n++] = buf_slice(&c.got).p[i] == '\n' ? '|' : buf_slice(&c.got).p[i];
+    buf_free(&c.got);
+    return out;
+}
+
+static const struct {
+    const char *name, *in, *want;
+} rows[] = {
+    { "one after another", "PING a\r\nping b c\r\n", "220 hi|250 pong a|250 pong b c|" },
+    { "LF ends a command too", "PING a\nPING b\n", "220 hi|250 pong a|250 pong b|" },
+    { "waiting keeps the order", "WAIT\r\nPING a\r\nWAIT\r\nPING b\r\n",
+      "220 hi|250 waited|250 pong a|250 waited|250 pong b|" },
+    { "an empty line", "\r\nPING a\r\n", "220 hi|500 syntax|250 pong a|" },
+    { "no UTF-8", "PING \xff\r\nPING a\r\n", "220 hi|500 utf8|250 pong a|" },
+    { "errors end it", "X\r\nX\r\nX\r\nX\r\nX\r\nPING a\r\n",
+      "220 hi|500 no|500 no|500 no|500 no|500 no|421 host errors|" },
+    { "a message forgives", "X\r\nX\r\nX\r\nDATA\r\n.\r\nX\r\nX\r\nPING a\r\n",
+      "220 hi|500 no|500 no|500 no|354 go|250 got |500 no|500 no|250 pong a|" },
+    { "junk",
+      "JUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nJUNK\r\nPING\r\n",
+      "220 hi|250 pong |250 pong |250 pong |250 pong |250 pong |250 pong |250 pong |250 pong |250 "
+      "pong |250 pong |421 host errors|" },
+    { "an over-long line is cut", "PING 0123456789012345678901234567890123456789\r\nPING a\r\n",
+      "220 hi|250 pong 01234567890123456789012345678901234|250 pong a|" },
+    { "data", "DATA\r\na\r\n..b\r\n.\r\nPING a\r\n", "220 hi|354 go|250 got a  .b  |250 pong a|" },
+    { "chunks", "BDAT 3\r\na\r\nBDAT 0\r\nBDAT 2 LAST\r\n.bPING a\r\n",
+      "220 hi|250 more|250 more|250 got a  .b  |250 pong a|" },
+    { "an empty last chunk", "BDAT 0 LAST\r\nPING a\r\n", "220 hi|250 got |250 pong a|" },
+    { "a line of its own", "LINE\r\nPING a\r\nPING b\r\n",
+      "220 hi|334 say|250 line PING a|250 pong b|" },
+    { "a line too long", "LINE\r\n01234567890123456789\r\nPING b\r\n",
+      "220 hi|334 say|250 line too long |250 pong b|" },
+    { "421 closes, and is one line", "BYE\r\nPING a\r\n", "220 hi|421 bye  for now|" },
+    { "gone in a message", "DATA\r\na\r\n", "220 hi|354 go|" },
+    { "gone in a command", "PING a\r\nPIN", "220 hi|250 pong a|" },
+};
+
+TEST(dialogues_in_any_pieces)
+{
+    static const size_t pieces[] = { 1, 2, 7, 10000 };
+
+    loop_init();
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        for (size_t k = 0; k < COUNT_OF(pieces); k++) {
+            char *got;
+
+            TEST_ROW("%s, pieces of %zu", rows[i].name, pieces[k]);
+            got = talk(rows[i].in, pieces[k], false);
+            CHECK_EQ_STR(got, rows[i].want);
+            free(got);
+        }
+}
+
+TEST(a_silent_client_is_told)
+{
+    char *got = talk("PING a\r\nPI", 100, true);
+
+    CHECK_EQ_STR(got, "220 hi|250 pong a|421 host timeout|");
+    CHECK_EQ_INT(gone_how, CONN_END_OWN);
+    free(got);
+}
+
+TEST(counts_are_written_as_a_disconnect_line_has_them)
+{
+    struct toy t = { .smtp = { .def = &def, .n_commands = 5, .n_good = 3 } };
+    struct buf b = { 0 };
+
+    t.smtp.seen[0].all = t.smtp.seen[0].good = 3;
+    t.smtp.seen[SMTP_VERBS_MAX].all = 2;
+    smtp_sess_stats(&t.smtp, &b);
+    CHECK_EQ_STR(buf_z(&b), "ping=3 unknown=0/2 commands=3/5");
+    buf_free(&b);
+    loop_free();
+}
+
+TEST_MAIN()
