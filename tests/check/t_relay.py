@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+# Mail for other hosts: MX order, what the other side may answer, reports to senders, the operator's `postern queue`.
+# The other side is a server of the test's own on 127.99.0.x, named by tests/lib/dnsd.py.
+# timeout: 300
+import email
+import email.policy
+import glob
+import json
+import os
+import signal
+import smtplib
+import socket
+import socketserver
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from dnsd import Dnsd
+from harness import *
+from stack import Stack
+
+ME = "email1@example.com"
+ZONE = {
+    "two.test": {"MX": [[20, "b.two.test"], [10, "a.two.test"]]},
+    "a.two.test": {"A": ["127.99.0.9"]},  # nobody listens
+    "b.two.test": {"A": ["127.99.0.2"]},
+    "aonly.test": {"A": ["127.99.0.2"]},
+    "null.test": {"MX": [[0, "."]]},
+    "tempfail.test": "SERVFAIL",
+    "gone.test": "NXDOMAIN",
+    "dead.test": {"A": ["127.99.0.9"]},
+    "backup.test": {"MX": [[10, "c.backup.test"], [20, "b.two.test"]]},
+    "c.backup.test": {"A": ["127.99.0.3"]},
+}
+
+
+class Sink(socketserver.ThreadingTCPServer):
+    """An SMTP server that keeps what it gets. Local parts say how a recipient is answered: "ok...", "no...", "later...",
+    "drop...": it hangs up after the end of data of the first such message."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address, greeting="220 sink ESMTP", extensions=("PIPELINING", "SIZE 5000000", "8BITMIME", "DSN")):
+        self.messages, self.greeting, self.extensions = [], greeting, extensions
+        self.later, self.commands, self.dropped = True, [], False
+        super().__init__(address, SinkSession)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class SinkSession(socketserver.StreamRequestHandler):
+    def say(self, text):
+        self.wfile.write(text.encode() + b"\r\n")
+
+    def answer(self, line, state):
+        verb = line.split(" ")[0].upper()
+        if verb == "EHLO":
+            if self.server.extensions is None:
+                return "502 5.5.2 what?"
+            words = ["sink"] + list(self.server.extensions)
+            return "\r\n".join("250%s%s" % ("-" if w != words[-1] else " ", w) for w in words)
+        if verb == "HELO":
+            return "250 sink"
+        if verb == "MAIL":
+            state.clear()
+            state["from"], state["to"] = line, []
+            return "250 2.1.0 Ok"
+        if verb == "RCPT":
+            local = line.split("<")[1].split("@")[0]
+            if local.startswith("no"):
+                return "550 5.1.1 no such user here"
+            if local.startswith("later") and self.server.later:
+                return "450 4.2.1 come back"
+            state["to"].append(line)
+            return "250 2.1.5 Ok"
+        if verb == "DATA":
+            return "354 go on" if state.get("to") else "554 5.5.1 no recipients"
+        if verb == "QUIT":
+            return "221 bye"
+        return "250 Ok" if verb in ("RSET", "NOOP") else "500 what?"
+
+    def handle(self):
+        state = {}
+        self.say(self.server.greeting)
+        for raw in self.rfile:
+            line = raw.decode("latin-1")
+            if not line.endswith("\r\n"):
+                self.server.commands.append("BARE LF: %r" % line)
+            line = line.rstrip("\r\n")
+            self.server.commands.append(line)
+            self.say(self.answer(line, state))
+            if line.upper() == "DATA" and state.get("to"):
+                body = b""
+                while True:
+                    got = self.rfile.readline()
+                    if got == b".\r\n":
+                        break
+                    if not got:
+                        return
+                    body += got[1:] if got.startswith(b".") else got
+                if any("<drop" in t for t in state["to"]) and not self.server.dropped:
+                    self.server.dropped = True
+                    return
+                self.server.messages.append((state["from"], state["to"], body))
+                self.say("250 2.0.0 Ok: queued as %d" % len(self.server.messages))
+            if line.upper() == "QUIT":
+                return
+
+
+class World:
+    """One Postern, one name server, one sink on two addresses' port."""
+
+    def __init__(self, name, extra_conf=(), zone=ZONE, **sink):
+        self.port = free_port()
+        self.sink = Sink(("127.99.0.2", self.port), **sink)
+        self.dns = Dnsd(zone, "127.0.0.1", free_port())
+        self.name, self.extra = name, list(extra_conf)
+
+    def __enter__(self):
+        self.dns.__enter__()
+        self.stack = Stack(tmp(self.name), extra_conf=["smtp_tcp_port = %d" % self.port, "smtp_connect_timeout = 5s",
+                                                       "smtpd_sender_restrictions =", "smtpd_recipient_restrictions =",
+                                                       "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination"] + self.extra,
+                           resolver="127.0.0.1:%d" % self.dns.port)
+        self.stack.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.stack.stop()
+        self.sink.shutdown()
+        self.sink.server_close()
+        self.dns.__exit__(*exc)
+
+    def send(self, to, body="Subject: out\r\n\r\nhello\r\n", sender=ME, **kw):
+        with smtplib.SMTP("127.0.0.1", self.stack.ports["smtp"], local_hostname="client.example.com", timeout=30) as c:
+            return c.sendmail(sender, [to] if isinstance(to, str) else to, body, **kw)
+
+    def got(self, n, timeout_s=20):
+        wait_for(lambda: len(self.sink.messages) >= n, timeout_s, "%d messages at the other host" % n)
+        return self.sink.messages
+
+    def reports(self, n, timeout_s=20):
+        where = os.path.join(self.stack.maildir(ME), "new", "*")
+        wait_for(lambda: len(glob.glob(where)) >= n, timeout_s, "%d reports" % n)
+        out = []
+        for path in sorted(glob.glob(where)):
+            with open(path, "rb") as f:
+                out.append(email.message_from_binary_file(f, policy=email.policy.default))
+        return out
+
+    def queue(self, *argv):
+        return [json.loads(l) for l in self.stack.postern("queue", "list", "--json", *argv).splitlines()]
+
+    def wait_queue(self, n, timeout_s=20):
+        wait_for(lambda: len(self.queue()) == n, timeout_s, "%d messages in the queue" % n)
+        return self.queue()
+
+    def wait_deferred(self, timeout_s=20):
+        wait_for(lambda: [m for m in self.queue() if m["queue_name"] == "deferred"], timeout_s, "a deferred message")
+        return self.queue()[0]
+
+
+def statuses(report):
+    """{recipient: status} of a report, and its notification's text."""
+    parts = list(report.iter_parts())
+    equal(report.get_content_type(), "multipart/report", "report's type")
+    equal(report.get_param("report-type"), "delivery-status", "report-type")
+    equal(parts[1].get_content_type(), "message/delivery-status", "second part")
+    blocks = parts[1].get_payload()
+    check(blocks[0]["Reporting-MTA"], "no Reporting-MTA")
+    return {b["Final-Recipient"].split(";")[1].strip(): b["Status"] for b in blocks[1:]}, parts[0].get_content(), parts
+
+
+@case
+def ways_out():
+    with World("w") as w:
+        # dead first MX, living second
+        w.send("ok@two.test")
+        frm, to, body = w.got(1)[0]
+        check(frm.startswith("MAIL FROM:<%s>" % ME), frm)
+        check(to[0].startswith("RCPT TO:<ok@two.test>"), to[0])
+        # no MX: the address
+        w.send("ok@aonly.test")
+        w.got(2)
+        # several recipients of one destination: one transaction
+        w.send(["ok1@two.test", "ok2@two.test", "ok3@two.test"])
+        equal(len(w.got(3)[2][1]), 3, "recipients of one delivery")
+        # content arrives as it was sent, dots and 8-bit and all; longer than what is kept in memory
+        lines = ["..", ".", "x" * 70, "", ".end"] + ["%06d %s" % (i, "y" * 60) for i in range(20000)]
+        text = "Subject: big\r\n\r\n" + "\r\n".join(lines) + "\r\n"
+        w.send("ok@aonly.test", text)
+        body = w.got(4)[3][2]
+        equal(body[body.index(b"\r\n\r\n"):], text[text.index("\r\n\r\n"):].encode(), "content of a long message")
+        # lost after the end of data: sent again
+        w.send("drop@aonly.test")
+        w.stack.postern("queue", "flush")
+        wait_for(lambda: w.sink.dropped, 20, "the drop")
+        wait_for(lambda: w.stack.postern("queue", "flush") and len(w.sink.messages) >= 5, 30, "second try")
+        w.wait_queue(0)
+        check(not [c for c in w.sink.commands if c.startswith("BARE")], "bare LF on the wire")
+        log_text = w.stack.log()
+        check("relay=b.two.test[127.99.0.2]:%d" % w.port in log_text, "no relay= in the log")
+        check("status=sent (250 2.0.0 Ok: queued as 1)" in log_text, "no status=sent in the log")
+
+
+@case
+def failures_are_reported():
+    with World("f") as w:
+        w.send(["ok@two.test", "nobody@two.test"], "Subject: half\r\nX-Mark: 1\r\n\r\n8-bit \u00e4\r\n".encode(), mail_options=["BODY=8BITMIME"])
+        w.got(1)
+        r = w.reports(1)[0]
+        status, text, parts = statuses(r)
+        equal(status, {"nobody@two.test": "5.1.1"}, "who failed")
+        check("no such user here" in text.replace("\n", " "), "the host's words are not in the report: %r" % text)
+        equal(parts[2].get_content_type(), "message/rfc822", "third part")
+        equal(parts[2].get_payload()[0]["X-Mark"], "1", "the original")
+        check("Remote-MTA" in str(parts[1]), "no Remote-MTA")
+        equal(r["Auto-Submitted"], "auto-replied", "Auto-Submitted")
+        # what DNS says for good
+        for n, (to, code) in enumerate([("x@null.test", "5.1.10"), ("x@gone.test", "5.4.4")], 2):
+            w.send(to)
+            equal(statuses(w.reports(n)[-1])[0], {to: code}, "report for " + to)
+        # no report: null sender, NOTIFY=NEVER
+        w.send("nobody@two.test", sender="")
+        w.send("nobody@two.test", rcpt_options=["NOTIFY=NEVER"])
+        # header only
+        w.send("nobody@two.test", "Subject: hdrs\r\n\r\nsecret body\r\n", mail_options=["RET=HDRS"])
+        parts = statuses(w.reports(4)[-1])[2]
+        equal(parts[2].get_content_type(), "text/rfc822-headers", "third part for RET=HDRS")
+        check("secret body" not in str(parts[2]), "the body in a report of headers")
+        w.wait_queue(0)
+        time.sleep(0.5)
+        equal(len(w.reports(4)), 4, "reports")
+
+
+@case
+def put_off_and_tried_again():
+    with World("d", ["minimal_backoff_time = 2s", "maximal_backoff_time = 2s", "queue_run_delay = 1s"]) as w:
+        w.send("later@two.test")
+        m = w.wait_deferred()
+        check("450 4.2.1 come back" in m["recipients"][0]["delay_reason"], m)
+        equal(m["recipients"][0]["status"], "4.2.1", "status")
+        w.sink.later = False
+        w.got(1)
+        w.wait_queue(0)
+        # name server trouble never bounces
+        w.send("x@tempfail.test")
+        equal(w.wait_deferred()["recipients"][0]["status"], "4.4.3", "status of a DNS failure")
+        w.dns.update("tempfail.test", {"A": ["127.99.0.2"]})
+        w.got(2)
+        w.wait_queue(0)
+
+
+@case
+def expired_mail_is_returned():
+    with World("e", ["minimal_backoff_time = 1s", "maximal_backoff_time = 1s", "queue_run_delay = 1s",
+                     "maximal_queue_lifetime = 3s"]) as w:
+        w.send("later@two.test")
+        status = statuses(w.reports(1)[0])[0]
+        equal(list(status), ["later@two.test"], "who expired")
+        check("status=expired, returned to sender" in w.stack.log(), "no status=expired in the log")
+        w.wait_queue(0)
+
+
+@case
+def survives_kill_of_qmgr():
+    with World("k", ["minimal_backoff_time = 600s", "maximal_backoff_time = 600s"]) as w:
+        w.send(["later@two.test", "ok@two.test"])
+        w.got(1)
+        m = w.wait_deferred()
+        for pid in w.stack.pids_of("qmgr"):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: w.stack.postern("queue", "list", "--json", ok=False).returncode == 0, 20, "qmgr again")
+        equal([q["queue_id"] for q in w.wait_queue(1)], [m["queue_id"]], "the queue after a kill")
+        equal([r["address"] for r in w.queue()[0]["recipients"]], ["later@two.test"], "who is left")
+        w.sink.later = False
+        w.stack.postern("queue", "flush")
+        w.got(2)
+        w.wait_queue(0)
+
+
+@case
+def the_operators_tools():
+    with World("o", ["minimal_backoff_time = 600s", "maximal_backoff_time = 600s"]) as w:
+        w.send("later1@two.test", "Subject: one\r\n\r\nbody of one\r\n")
+        w.send("later2@two.test", "Subject: two\r\n\r\nbody of two\r\n")
+        wait_for(lambda: len([m for m in w.queue() if m["queue_name"] == "deferred"]) == 2, 20, "two deferred messages")
+        one, two = w.queue()
+        equal(one["recipients"][0]["address"], "later1@two.test", "order of arrival")
+        check("body of one" in w.stack.postern("queue", "show", one["queue_id"]), "content is not shown")
+        w.stack.postern("queue", "hold", one["queue_id"])
+        w.sink.later = False
+        w.stack.postern("queue", "flush")
+        w.got(1)
+        equal([m["queue_name"] for m in w.wait_queue(1)], ["hold"], "what is left")
+        w.stack.postern("queue", "release", one["queue_id"])
+        w.got(2)
+        w.wait_queue(0)
+        w.sink.later = True
+        w.send("later3@two.test")
+        three = w.wait_deferred()["queue_id"]
+        equal(w.stack.postern("queue", "delete", "nonsense", ok=False).returncode, 1, "exit status for no id")
+        w.stack.postern("queue", "delete", three)
+        equal(w.queue(), [], "after delete")
+        check("The queue is empty." in w.stack.postern("queue", "list"), "words for an empty queue")
+        # and while nothing runs
+        w.send("later4@two.test")
+        four = w.wait_deferred()["queue_id"]
+        w.stack.process.stop(timeout_s=30)
+        equal([m["queue_id"] for m in w.queue()], [four], "the queue without qmgr")
+        check(four in w.stack.postern("queue", "show", four), "show without qmgr")
+        w.stack.postern("queue", "delete", four)
+        equal(w.queue(), [], "after delete without qmgr")
+
+
+@case
+def relayhost_and_plain_helo():
+    zone = dict(ZONE)
+    with World("h", extensions=None, zone=zone) as w:
+        w.stack.stop()
+        w.stack.extra_conf.append("relayhost = [127.99.0.2]:%d" % w.port)
+        w.stack.configured = False
+        w.stack.start()
+        w.send(["ok@anywhere.invalid"])
+        w.got(1)
+        check([c for c in w.sink.commands if c.startswith("EHLO")] and [c for c in w.sink.commands if c.startswith("HELO")],
+              "EHLO, then HELO: %r" % w.sink.commands)
+        equal(w.sink.messages[0][0], "MAIL FROM:<%s>" % ME, "no parameters without extensions")
+
+
+main()
