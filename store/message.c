@@ -105,8 +105,11 @@ msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
 {
     struct db_stmt *s;
 
-    if (delete_row(u, "DELETE FROM messages WHERE mailbox = ? AND uid = ?", mb->id, uid, e) ||
-        delete_row(u, "DELETE FROM cache WHERE mailbox = ? AND uid = ?", mb->id, uid, e))
+    if (delete_row(u, "DELETE FROM messages WHERE mailbox = ? AND uid = ?", mb->id, uid, e))
+        return -1;
+    if (db_changes(u->db) == 0)
+        return 0; /* another process was quicker, and logged it */
+    if (delete_row(u, "DELETE FROM cache WHERE mailbox = ? AND uid = ?", mb->id, uid, e))
         return -1;
     if (db_prepare(u->db, "INSERT INTO expunges VALUES (?1, ?2, ?3, ?3)", &s, e))
         return -1;

@@ -449,8 +449,11 @@ TEST(processes_and_kills)
         if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
             FAIL("a worker ended by itself, status %x", status);
         kills++;
-        store_view_sync(old[rand_below(BOXES)], rand_below(2), &c, &e);
+        if (store_view_sync(old[k % BOXES], rand_below(2), &c, &e) || c.is_invalid)
+            FAIL("sync: %s", e.msg);
         store_changes_free(&c);
+        if (rand_below(2))
+            store_view_sleep(old[k % BOXES]);
         pids[k] = start(work);
     }
     for (int i = 0; i <= WORKERS; i++) {

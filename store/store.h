@@ -116,6 +116,11 @@ void store_changes_free(struct store_changes *c);
 /* Loop: call fn(arg) on the loop when the mailbox may have changed (this process, another one, a foreign program);
  * at most once until the next store_view_sync(). fn NULL: stop. Must be stopped before store_unselect(). */
 void store_view_watch(struct store_view *v, void (*fn)(void *arg), void *arg);
+/* A view that will idle gives its memory back, whatever the mailbox's size. Does not block. Until store_view_wake()
+ * (blocking; nothing to do when awake) or store_view_sync(), which wakes it, only store_view_box(), _name() and _watch()
+ * may be called. ERR_NOTFOUND from waking: the next sync says what became of the mailbox. */
+void store_view_sleep(struct store_view *v);
+int store_view_wake(struct store_view *v, struct err *e);
 /* Loop: another process said that this user's mailbox changed (the notify socket of imapd). */
 void store_notified(struct store *s, struct slice datagram);
 

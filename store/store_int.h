@@ -241,10 +241,12 @@ struct store_view {
     int64_t mailbox;
     char *name, *dir;
     bool is_readonly, is_gone;
-    uint32_t uidvalidity, uidnext, n_recent;
+    bool is_asleep;        /* rows are made again by view_wake(): n, last_uid and modseq say what was told */
+    uint32_t uidvalidity, uidnext, n_recent, last_uid, first_unseen;
     uint64_t modseq;       /* changes up to here are in rows */
     struct vrow *rows;
     size_t n, cap, n_gone;
+    struct store_uids recent; /* asleep: who is \Recent here */
     struct keywords keywords;
     struct silent *silent;
     size_t n_silent, cap_silent;
@@ -259,6 +261,7 @@ struct store_view {
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
+int view_wake(struct store_view *v, struct err *e); /* user.lock held */
 size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
 
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */

@@ -340,6 +340,65 @@ TEST(two_views_hear_each_other)
     teardown();
 }
 
+TEST(a_sleeping_view_wakes_as_it_was)
+{
+    struct store_view *v, *w;
+    struct store_changes c;
+    struct store_box b;
+    struct store_uids u = { 0 };
+
+    setup();
+    open_store();
+    for (int i = 0; i < 5; i++)
+        append("INBOX", "x\r\n", i == 0 ? STORE_SEEN : 0, NULL);
+    v = sel("INBOX");
+    w = sel("INBOX");
+    store_view_sleep(v);
+    store_view_sleep(v);
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.exists, 5);
+    CHECK_EQ_INT(b.first_unseen_seq, 2);
+    CHECK_EQ_INT(store_view_wake(v, &e), 0);
+    CHECK_EQ_INT(exists(v), 5);
+    CHECK_EQ_INT(flags_of(v, 1), STORE_SEEN | STORE_RECENT);
+    store_view_sleep(v);
+    store_flags(w, 2, 3, STORE_ADD, STORE_DELETED, 0, false);
+    store_flags(w, 4, 4, STORE_ADD, STORE_FLAGGED, 0, false);
+    store_uids_add(&u, 2, 2);
+    CHECK_EQ_INT(store_expunge(w, &u, &e), 0);
+    append("INBOX", "y\r\n", 0, NULL);
+    /* awake it is as it was told: five messages */
+    CHECK_EQ_INT(store_view_wake(v, &e), 0);
+    CHECK_EQ_INT(exists(v), 5);
+    CHECK_EQ_INT(store_view_seq(v, 2), 2);
+    store_view_sleep(v);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    NEED(c.n_expunged == 1 && c.n_changed == 2);
+    CHECK_EQ_INT(c.expunged[0], 2);
+    CHECK_EQ_INT(c.changed[0], 2);
+    CHECK_EQ_INT(c.changed[1], 3);
+    CHECK(c.exists_changed);
+    CHECK_EQ_INT(exists(v), 5);
+    CHECK_EQ_INT(flags_of(v, 3), STORE_FLAGGED | STORE_RECENT);
+    store_changes_free(&c);
+    /* deleted meanwhile */
+    store_unselect(&v);
+    store_create(us, SL("gone"), 0, &e);
+    append("gone", "x\r\n", 0, NULL);
+    v = sel("gone");
+    store_view_sleep(v);
+    CHECK_EQ_INT(store_delete(us, SL("gone"), &e), 0);
+    CHECK_EQ_INT(store_view_wake(v, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.is_gone);
+    store_changes_free(&c);
+    store_uids_free(&u);
+    store_unselect(&v);
+    store_unselect(&w);
+    teardown();
+}
+
 TEST(unchangedsince)
 {
     struct store_view *v;

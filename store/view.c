@@ -71,6 +71,15 @@ store_view_keyword(const struct store_view *v, size_t i)
     return i < v->keywords.n ? v->keywords.name[i] : NULL;
 }
 
+static uint32_t
+first_unseen(const struct store_view *v)
+{
+    for (size_t i = 0; i < v->n; i++)
+        if (!(v->rows[i].sys & STORE_SEEN))
+            return (uint32_t)i + 1;
+    return 0;
+}
+
 void
 store_view_box(const struct store_view *v, struct store_box *out)
 {
@@ -83,9 +92,7 @@ store_view_box(const struct store_view *v, struct store_box *out)
     out->is_readonly = v->is_readonly;
     out->keywords_full = v->keywords.n >= STORE_KEYWORDS_MAX;
     memcpy(out->mailbox_id, v->mailbox_id, sizeof(out->mailbox_id));
-    for (size_t i = 0; i < v->n && out->first_unseen_seq == 0; i++)
-        if (!(v->rows[i].sys & STORE_SEEN))
-            out->first_unseen_seq = (uint32_t)i + 1;
+    out->first_unseen_seq = v->is_asleep ? v->first_unseen : first_unseen(v);
 }
 
 /* ---- what changed ---- */
@@ -182,8 +189,12 @@ take_rows(struct store_view *v, const struct mbox *mb, struct delta *d, struct e
 }
 
 static int
-refresh(struct store_view *v, const struct mbox *mb, struct delta *d, struct err *e)
+read_changes(struct store_view *v, struct mbox *mb, struct delta *d, struct err *e)
 {
+    int rc = mbox_load(v->u, v->mailbox, mb, e);
+
+    if (rc < 1)
+        return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
     if (mb->modseq != v->modseq) {
         if (take_expunges(v, e) || take_rows(v, mb, d, e))
             return -1;
@@ -192,6 +203,23 @@ refresh(struct store_view *v, const struct mbox *mb, struct delta *d, struct err
     v->uidnext = mb->uidnext;
     v->n_silent = 0;
     return 0;
+}
+
+/* All of it as of one moment: else a view could hold rows newer than its modseq says. mb is loaded anew. */
+static int
+refresh(struct store_view *v, struct mbox *mb, struct delta *d, struct err *e)
+{
+    struct db_stmt *begin, *end;
+    int rc;
+
+    if (db_prepare(v->u->db, "BEGIN", &begin, e) || db_run(begin, e))
+        return -1;
+    rc = read_changes(v, mb, d, e);
+    if (db_prepare(v->u->db, "COMMIT", &end, rc ? NULL : e) || db_run(end, rc ? NULL : e)) {
+        db_rollback(v->u->db);
+        rc = -1;
+    }
+    return rc;
 }
 
 /* Recent is who first sees it: a read-write view takes what nobody has, a read-only one only looks. */
@@ -317,6 +345,7 @@ store_unselect(struct store_view **vp)
     }
     free(v->fresh);
     keywords_free(&v->keywords);
+    store_uids_free(&v->recent);
     free(v->rows);
     free(v->silent);
     free(v->name);
@@ -420,10 +449,10 @@ is_still_there(struct store_view *v, struct mbox *mb, struct store_changes *out,
 static int
 sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out, struct err *e)
 {
-    size_t n_before = v->n;
     uint32_t n_recent = v->n_recent;
     struct delta d = { 0 };
     struct mbox mb;
+    size_t n_before;
     int rc;
 
     view_save_fresh(v);
@@ -433,6 +462,13 @@ sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out,
     rc = is_still_there(v, &mb, out, e);
     if (rc < 1)
         return rc;
+    if (view_wake(v, e)) {
+        if (e->kind != ERR_NOTFOUND)
+            return -1;
+        out->is_invalid = true;
+        return 0;
+    }
+    n_before = v->n;
     if (mbox_scan(v->u, sl_z(v->name), &mb, !v->is_readonly, false, e))
         return -1;
     if (mb.modseq == v->modseq && (v->n_gone == 0 || !allow_expunge) && mb.recent_from >= mb.uidnext) {
