@@ -75,6 +75,8 @@ set_tagged(struct imap_cmd *c, const char *fmt, va_list ap)
     buf_vaddf(&b, fmt, ap);
     buf_reset(&c->tagged);
     imap_add_text(&c->tagged, buf_slice(&b));
+    if (sl_ends(buf_slice(&c->tagged), '}')) /* a mailbox called "x{3}" must not look like a literal */
+        buf_addc(&c->tagged, '.');
     buf_free(&b);
 }
 
