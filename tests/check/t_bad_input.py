@@ -113,7 +113,7 @@ def no_users_database_stops_the_start():
     os.unlink(s.path("data", "mailserver.db"))
     status, text = serve(s)
     equal(status, CONFIG_ERROR, "exit status:\n" + text)
-    check("mysql_tables" in text and "postern sql" in text, "both ways out are not told:\n" + text)
+    check("postern sql" in text and "or leave mail with the server" in text, "both ways out are not told:\n" + text)
 
 
 @case

@@ -60,12 +60,14 @@ def traced(size):
     need("strace")
     trace = tmp("trace.%d" % size)
     with Stack(tmp("s%d" % size), users=["u0@example.com"], extra_conf=["smtpd_sender_restrictions ="],
-               wrapper=["strace", "-f", "-ttt", "-y", "-s", "6000", "-e", TRACED, "-o", trace]) as s:
+               wrapper=["strace", "-f", "-ttt", "-yy", "-s", "6000", "-e", TRACED, "-o", trace]) as s:
         tokens = ["durable-%s" % os.urandom(6).hex() for _ in range(10)]
         with smtplib.SMTP("127.0.0.1", s.ports["smtp"], local_hostname="client.example.com", timeout=60) as c:
-            for t in tokens:
+            for n, t in enumerate(tokens, 1):
                 c.sendmail("a@example.com", ["u0@example.com"],
                            "Subject: %s\r\n\r\n%s" % (t, ("y" * 70 + "\r\n") * (size // 72)))
+                # One at a time from end to end, so that the first answer after a rename is that message's.
+                wait_for(lambda: s.log().count("status=sent") >= n, 20, "message %d delivered" % n)
         s.wait_delivered(10)
         s.keep = True
         s.stop()
@@ -92,8 +94,8 @@ def smtp_answers_after_the_commit():
 
 def lmtp_answers_after_the_sync(tokens, calls):
     for token in tokens:
-        held = one(calls, "the write into tmp", r"^(pwrite64|write|writev)\(", r"<[^>]*/tmp/[^>]*>", token)
-        path = re.search(r"<([^>]*/tmp/([^>]*))>", held.text)
+        held = one(calls, "the write into tmp", r"^(pwrite64|write|writev)\(", r"<[^>]*/mail/[^>]*/tmp/[^/>]*>", token)
+        path = re.search(r"<([^>]*/mail/[^>]*/tmp/[^/>]*)>", held.text)
         name = os.path.basename(path.group(1)).split(",")[0].split(" ")[0]
         data = one(calls, "the file's sync", r"^(fsync|fdatasync|syncfs)\(", after=held.ended)
         moved = one(calls, "the rename into new", r"^(rename|renameat|renameat2|link|linkat)\(", re.escape(name), r"/new",

@@ -9,9 +9,13 @@ import ssl
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from dnsd import SMTP_CASES_ZONE, Dnsd
 from harness import *
-from refstack import RefStack, fetch
+from refstack import RefStack
 from stack import Stack
+
+
+RESOLVER = "127.53.0.7"
 
 
 def insecure():
@@ -48,12 +52,12 @@ def open_to_others(s):
 
 @case
 def postfix_with_our_lmtpd_authd_and_lookup():
-    fetch("postfix")
     with Stack(tmp("s"), users=["u0@example.com"]) as s:
         open_to_others(s)
         private = os.path.join(s.queue_dir, "private")
         lookup = "socketmap:unix:%s/lookup:" % private
-        with RefStack(tmp("r", "x")[:-2] + "w", parts=("postfix",), share=[private],
+        with Dnsd(SMTP_CASES_ZONE, RESOLVER, 53), RefStack(tmp("r", "x")[:-2] + "w", parts=("postfix",), share=[private],
+                      resolver=RESOLVER,
                       main_cf=["virtual_transport = lmtp:unix:%s/dovecot-lmtp" % private,
                                "smtpd_sasl_path = %s/auth" % private,
                                "virtual_mailbox_domains = %svirtual_mailbox_domains" % lookup,
@@ -79,7 +83,6 @@ def postfix_with_our_lmtpd_authd_and_lookup():
 
 @case
 def our_smtpd_with_dovecots_auth():
-    fetch("dovecot")
     folder = tmp("d", "x")[:-2]
     os.chmod(folder, 0o755)
     sock = os.path.join(folder, "auth")

@@ -192,7 +192,11 @@ class Stack:
     def stop(self):
         status = None
         if self.process is not None:
-            status = self.process.stop(timeout_s=30)
+            if self.wrapper and self.process.alive():  # strace keeps SIGTERM to itself
+                self.postern("stop", ok=False)
+                status = self.process.wait(60)
+            else:
+                status = self.process.stop(timeout_s=30)
             self.process = None
         if self.made and not self.keep:
             shutil.rmtree(self.workdir, ignore_errors=True)
