@@ -259,14 +259,14 @@ unlock_shared(struct store_user *u)
         flock(u->lock_fd, LOCK_UN);
 }
 
-static void
-maybe_checkpoint(struct store_user *u)
+void
+index_checkpoint(struct store_user *u, int64_t longer_than_octets)
 {
     char *wal = path_join(u->root, INDEX_FILE "-wal", NULL);
     struct stat st;
     struct err e = { 0 };
 
-    if (!u->keeps_lock && stat(wal, &st) == 0 && st.st_size > INDEX_WAL_MAX_OCTETS && flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+    if (!u->keeps_lock && stat(wal, &st) == 0 && st.st_size > longer_than_octets && flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
         if (db_checkpoint(u->db, true, &e) && e.kind != ERR_TEMP)
             log_warn("store.checkpoint", LOG_NONE, "user %s: %s", u->name, e.msg);
         flock(u->lock_fd, LOCK_UN);
@@ -311,7 +311,7 @@ index_commit(struct store_user *u, struct err *e)
             *e = why;
         return -1;
     }
-    maybe_checkpoint(u);
+    index_checkpoint(u, INDEX_WAL_MAX_OCTETS);
     return 0;
 }
 

@@ -9,6 +9,8 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "core/loop.h"
+#include "core/work.h"
 #include "db/db.h"
 #include "store/maildir.h"
 #include "store/names.h"
@@ -22,10 +24,12 @@
 enum {
     STORE_OPEN_MAX = 32,          /* index databases open at once in a process */
     STORE_DB_CACHE_KIB = 128,
+    STORE_IDLE_MS = 10 * 1000,    /* a database unused for that long is closed */
     INDEX_SCHEMA = 1,
     INDEX_UID_BLOCK = 512,        /* reserved durably at a time */
     INDEX_MODSEQ_BLOCK = 1024,
-    INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024 /* a longer log is checkpointed */
+    INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024, /* a longer log is checkpointed */
+    INDEX_WAL_IDLE_OCTETS = 256 * 1024      /* that of a database being closed for idling */
 };
 #define INDEX_FILE "postern-index.db"
 #define INDEX_LOCK_FILE "postern-index.lock"
@@ -44,6 +48,11 @@ struct store {
     struct watcher *watcher; /* loop only */
     uint64_t watcher_id;
     atomic_uint n_watches; /* none: nobody to tell */
+    struct work_pool *pool;  /* for the sweep */
+    struct work_job sweep;
+    struct timer sweep_timer;
+    bool is_sweeping;        /* loop only */
+    atomic_bool must_sweep;  /* the timer runs, or is about to */
 };
 
 struct store_user {
@@ -51,6 +60,7 @@ struct store_user {
     unsigned refs;         /* under store.lock */
     char *key, *name, *root;
     struct list open_link; /* in store.open */
+    uint64_t used_ms;      /* under store.lock */
     pthread_mutex_t lock;
     /* under lock */
     struct db *db;
@@ -72,6 +82,8 @@ void user_tell(struct store_user *u, struct slice mailbox, const struct store_vi
 
 /* ---- the index database (index.c); user.lock held ---- */
 int index_open(struct store_user *u, struct err *e);
+/* Checkpoint when the log is longer than that and nobody else is writing. */
+void index_checkpoint(struct store_user *u, int64_t longer_than_octets);
 void index_close(struct store_user *u);
 int index_begin(struct store_user *u, struct err *e);
 /* On failure it is rolled back. After success new blocks are on disk. */
@@ -267,6 +279,7 @@ size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into ro
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */
 struct watcher *watcher_new(struct store *s);
 void watcher_free(struct watcher **w);
+struct store *watcher_store(const struct watcher *w);
 /* From any thread: views of this mailbox (USER TAB MAILBOX) shall look, but not `except`. */
 void watcher_tell(struct store *s, struct slice key, const struct store_view *except);
 

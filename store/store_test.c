@@ -1,5 +1,6 @@
 /* store/store_test.c - mailboxes on a folder of their own: selecting, changing, foreign writers, interruptions. */
 #include "base/test.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "core/loop.h"
@@ -1076,6 +1077,29 @@ TEST(more_users_than_open_databases)
         CHECK_EQ_INT(store_status(many[i], SL("INBOX"), &s, &e), 0);
         store_user_close(&many[i]);
     }
+    teardown();
+}
+
+TEST(an_idle_database_is_closed)
+{
+    struct store_view *v;
+
+    setup();
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(st->n_open, 1);
+    turn(5);
+    NEED(timer_is_running(&st->sweep_timer));
+    clock_fake(clock_mono_ms() + STORE_IDLE_MS + 1, clock_unix_us());
+    st->sweep_timer.fn(st->sweep_timer.arg);
+    timer_stop(&st->sweep_timer);
+    usleep(100 * 1000);
+    clock_fake(0, 0);
+    turn(20);
+    CHECK_EQ_INT(st->n_open, 0);
+    sync_quiet(v); /* and opened again when wanted */
+    CHECK_EQ_INT(st->n_open, 1);
+    store_unselect(&v);
     teardown();
 }
 

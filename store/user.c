@@ -42,6 +42,80 @@ now_realtime_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+/* ---- databases that nobody uses ---- */
+
+/* Close one that has idled. False: none is left. */
+static bool
+close_idle(struct store *s, uint64_t now_ms)
+{
+    struct store_user *found = NULL;
+
+    pthread_mutex_lock(&s->lock);
+    LIST_EACH (at, nxt, &s->open) {
+        struct store_user *u = CONTAINER_OF(at, struct store_user, open_link);
+
+        if (found != NULL || now_ms - u->used_ms < STORE_IDLE_MS)
+            break; /* those behind it were used later */
+        if (pthread_mutex_trylock(&u->lock))
+            continue;
+        found = u;
+        found->refs++;
+        list_remove(&found->open_link);
+        s->n_open--;
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (found == NULL)
+        return false;
+    if (found->db != NULL)
+        index_checkpoint(found, INDEX_WAL_IDLE_OCTETS);
+    index_close(found);
+    pthread_mutex_unlock(&found->lock);
+    store_user_close(&found);
+    return true;
+}
+
+static enum work_rc
+sweep_run(struct work_job *j)
+{
+    struct store *s = CONTAINER_OF(j, struct store, sweep);
+
+    return close_idle(s, clock_mono_ms()) ? WORK_YIELD : WORK_DONE;
+}
+
+static void
+sweep_start(void *arg)
+{
+    struct store *s = arg;
+
+    s->is_sweeping = true;
+    work_submit(s->pool, &s->sweep);
+}
+
+static void
+sweep_done(struct work_job *j)
+{
+    struct store *s = CONTAINER_OF(j, struct store, sweep);
+    bool any;
+
+    s->is_sweeping = false;
+    pthread_mutex_lock(&s->lock);
+    any = s->n_open > 0;
+    atomic_store(&s->must_sweep, any); /* under the lock: an opening after it asks again */
+    pthread_mutex_unlock(&s->lock);
+    if (any)
+        timer_start(&s->sweep_timer, STORE_IDLE_MS, sweep_start, s);
+}
+
+static void
+sweep_ask(void *arg)
+{
+    struct watcher *w = id_get((uint64_t)(uintptr_t)arg);
+    struct store *s = w == NULL ? NULL : watcher_store(w);
+
+    if (s != NULL && !s->is_sweeping && !timer_is_running(&s->sweep_timer))
+        timer_start(&s->sweep_timer, STORE_IDLE_MS, sweep_start, s);
+}
+
 int
 store_new(const struct conf *c, struct store **out, struct err *e)
 {
@@ -59,6 +133,9 @@ store_new(const struct conf *c, struct store **out, struct err *e)
     pthread_mutex_init(&s->lock, NULL);
     s->users = map_new();
     list_init(&s->open);
+    s->pool = work_pool_new("store", 1, 0);
+    s->sweep.run = sweep_run;
+    s->sweep.done = sweep_done;
     s->watcher = watcher_new(s);
     *out = s;
     return 0;
@@ -84,6 +161,8 @@ store_free(struct store **sp)
 
     if (s == NULL)
         return;
+    work_pool_free(&s->pool);
+    timer_stop(&s->sweep_timer);
     BUG_ON(map_count(s->users) != 0);
     watcher_free(&s->watcher);
     map_free(&s->users, NULL);
@@ -214,6 +293,7 @@ int
 user_lock(struct store_user *u, struct err *e)
 {
     struct stat st;
+    bool must_ask;
     int rc = 0;
 
     pthread_mutex_lock(&u->lock);
@@ -243,7 +323,11 @@ user_lock(struct store_user *u, struct err *e)
     else
         u->s->n_open++;
     list_push_back(&u->s->open, &u->open_link);
+    u->used_ms = clock_mono_ms();
+    must_ask = !atomic_exchange(&u->s->must_sweep, true);
     pthread_mutex_unlock(&u->s->lock);
+    if (must_ask)
+        loop_call_from_thread(sweep_ask, (void *)(uintptr_t)u->s->watcher_id);
     return 0;
 }
 

@@ -56,6 +56,12 @@ watcher_new(struct store *s)
     return w;
 }
 
+struct store *
+watcher_store(const struct watcher *w)
+{
+    return w->s;
+}
+
 void
 watcher_free(struct watcher **wp)
 {
