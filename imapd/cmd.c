@@ -12,7 +12,7 @@ enum { ANY = IMAP_ST_AUTH | IMAP_ST_SELECTED, SEL = IMAP_ST_SELECTED };
 static const struct imap_row rows[] = {
     { "CAPABILITY",  "CAPABILITY",                   ANY, IF_LOOP,                         imap_parse_none,    imap_run_capability,  NULL },
     { "NOOP",        "NOOP",                         ANY, IF_SYNC,                         imap_parse_none,    imap_run_noop,        NULL },
-    { "LOGOUT",      "LOGOUT",                       ANY, IF_LOOP,                         imap_parse_none,    imap_run_logout,      imap_done_logout },
+    { "LOGOUT",      "LOGOUT",                       ANY, IF_LOOP,                         imap_parse_none,    imap_run_logout,      NULL },
     { "ID",          "ID NIL|(key value ...)",       ANY, IF_LOOP,                         imap_parse_id,      imap_run_id,          NULL },
     { "ENABLE",      "ENABLE capability ...",        ANY, IF_LOOP,                         imap_parse_enable,  imap_run_enable,      NULL },
     { "NAMESPACE",   "NAMESPACE",                    ANY, IF_LOOP,                         imap_parse_none,    imap_run_namespace,   NULL },
@@ -201,9 +201,13 @@ cmd_over(struct imap_cmd *c)
     if (s->reader.mode == READER_STREAM)
         imap_reader_free(&s->reader); /* refused before "+", or whole */
     s->bad_count = c->is_bad ? s->bad_count + 1 : 0;
-    if (c->must_end)
+    if (c->must_end) {
         s->is_closing = true;
+        s->why = s->why ? s->why : c->why;
+    }
     cmd_free(c);
+    if (s->idle && s->view)
+        store_view_sleep(s->view); /* the next command wakes it */
     imap_sess_continue(s);
 }
 
@@ -212,11 +216,10 @@ job_run(struct work_job *j)
 {
     struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
 
-    switch (c->row->run(c)) {
+    c->rc = c->row->run(c);
+    switch (c->rc) {
     case CMD_FLUSH:
-        return WORK_PARK;
     case CMD_INPUT:
-        c->is_input_wanted = true;
         return WORK_PARK;
     case CMD_YIELD:
         return WORK_YIELD;
@@ -240,6 +243,7 @@ job_parked(struct work_job *j)
     struct imap_sess *s = c->s;
 
     c->is_parked = true;
+    c->is_input_wanted = c->rc == CMD_INPUT;
     flush_output(c);
     if (imap_is_cancelled(c)) {
         imap_cmd_resume(c);

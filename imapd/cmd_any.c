@@ -34,13 +34,8 @@ imap_run_logout(struct imap_cmd *c)
     imap_untagged(c, "BYE Logging out");
     imap_reply(c, "OK Logout completed.");
     c->must_end = true;
+    c->why = "Logged out";
     return CMD_DONE;
-}
-
-void
-imap_done_logout(struct imap_cmd *c)
-{
-    c->s->why = "Logged out";
 }
 
 /* "NIL" or "(" string SP nstring ... ")" */

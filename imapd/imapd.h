@@ -130,7 +130,9 @@ struct imap_cmd {
     struct store_uids told; /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
     bool is_bad;           /* J; counts as a bad command */
     bool must_end;         /* J; end the session after the reply */
-    bool is_parked, is_input_wanted;
+    const char *why;       /* J; with must_end: for the log */
+    enum cmd_rc rc;        /* J; of the last run() */
+    bool is_parked, is_input_wanted; /* is_input_wanted: parked for octets of the stream */
     uint64_t stream_octets; /* IF_STREAM: size of the literal */
     bool is_stream_sync;
     struct buf piece;      /* J; octets of the stream */
@@ -263,7 +265,6 @@ IMAP_CMD(store)
 IMAP_CMD(copy)
 IMAP_RUN(move)
 IMAP_CMD(search)
-void imap_done_logout(struct imap_cmd *c);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);

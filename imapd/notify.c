@@ -117,8 +117,8 @@ imap_sync(struct imap_cmd *c, bool allow_expunge)
         imap_untagged(c, "BYE IMAP session state is inconsistent, please relogin.");
         buf_free(&c->tagged);
         c->must_end = true;
-        c->s->why = ch.is_gone ? "Disconnected: the selected mailbox was deleted"
-                               : "Disconnected: UIDVALIDITY of the selected mailbox changed";
+        c->why = ch.is_gone ? "Disconnected: the selected mailbox was deleted"
+                            : "Disconnected: UIDVALIDITY of the selected mailbox changed";
     } else {
         tell_changes(c, &ch);
     }

@@ -113,7 +113,7 @@ run_open(struct imap_cmd *c)
     if (store_user_open(imapd.store, sl_z(c->s->user), o->mail, &c->s->store, &e) < 0) {
         imap_fail(c, &e, SL("INBOX"), "NONEXISTENT");
         c->must_end = true;
-        c->s->why = "Internal error: the mailboxes could not be opened";
+        c->why = "Internal error: the mailboxes could not be opened";
     } else {
         imap_reply(c, "OK [CAPABILITY " IMAPD_CAPABILITY "] Logged in");
     }
