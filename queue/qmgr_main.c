@@ -11,28 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { FILE_THREADS = 2, IDENTS_MAX = 16 };
-
-struct qmgr qm;
-
-const char *
-qmgr_ident(const char *what)
-{
-    static struct { const char *what; char *ident; } known[IDENTS_MAX];
-    size_t i = 0, n;
-
-    while (i < IDENTS_MAX && known[i].what && strcmp(known[i].what, what) != 0)
-        i++;
-    if (i == IDENTS_MAX)
-        return what;
-    if (known[i].what == NULL) {
-        n = strlen(qm.conf->syslog_name) + strlen(what) + 2;
-        known[i].ident = mem_alloc(n);
-        snprintf(known[i].ident, n, "%s/%s", qm.conf->syslog_name, what);
-        known[i].what = what;
-    }
-    return known[i].ident;
-}
+enum { FILE_THREADS = 2 };
 
 static uint64_t
 minfree(const struct conf *c)

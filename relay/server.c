@@ -261,6 +261,8 @@ read_body(struct session *s)
 {
     struct slice some;
 
+    if (!s->is_small && !s->is_flowing && !s->is_discarding)
+        return false; /* no host wants it yet */
     if (s->body_left == 0 || (s->is_flowing && smtp_client_is_full(s->client))) {
         if (s->is_flowing)
             conn_pause_input(s->conn); /* on_drain goes on */

@@ -191,6 +191,7 @@ def ways_out():
         text = "Subject: big\r\n\r\n" + "\r\n".join(lines) + "\r\n"
         w.send("ok@aonly.test", text)
         body = w.got(4)[3][2]
+        check(b"\r\n\r\n" in body, "no header: %d octets, %r" % (len(body), body[:500]))
         equal(body[body.index(b"\r\n\r\n"):], text[text.index("\r\n\r\n"):].encode(), "content of a long message")
         # lost after the end of data: sent again
         w.send("drop@aonly.test")
