@@ -216,6 +216,8 @@ job_run(struct work_job *j)
 {
     struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
 
+    if (c->s->view)
+        store_view_wake(c->s->view, NULL); /* a failure is told by the sync at the end */
     c->rc = c->row->run(c);
     switch (c->rc) {
     case CMD_FLUSH:

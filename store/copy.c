@@ -150,7 +150,7 @@ collect(struct copy *c, const struct store_uids *uids, struct err *e)
     struct store_view *v = c->v;
 
     for (size_t i = 0; i < uids->n; i++)
-        for (size_t at = view_at_least(v, uids->v[i].first); at < v->n && v->rows[at].uid <= uids->v[i].last; at++) {
+        for (size_t at = view_at_least(v, uids->v[i].first); at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++) {
             int rc = v->rows[at].sys & VROW_GONE ? 0 : add_item(c, v->rows[at].uid, e);
 
             if (rc < 0)

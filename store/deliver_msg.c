@@ -79,6 +79,8 @@ spool_run(struct work_job *j)
     return WORK_DONE;
 }
 
+static void spool_done(struct work_job *j);
+
 static void
 spool_start(struct deliver_msg *m)
 {
@@ -95,6 +97,8 @@ spool_start(struct deliver_msg *m)
     m->mem = was;
     m->is_writing = true;
     m->refs++;
+    m->job.run = spool_run;
+    m->job.done = spool_done;
     work_submit(m->d->pool, &m->job);
 }
 
@@ -126,8 +130,6 @@ deliver_msg_write(struct deliver_msg *m, struct slice s)
     maildir_lf(&m->mem, s, &m->cr, &m->crlf_octets);
     m->lf_octets += m->mem.n - was;
     if (m->lf_octets > DELIVER_INLINE_OCTETS) {
-        m->job.run = spool_run;
-        m->job.done = spool_done;
         spool_start(m);
     }
 }
@@ -155,8 +157,6 @@ deliver_msg_end(struct deliver_msg *m)
         maildir_lf_end(&m->mem, &m->cr, &m->crlf_octets);
         m->lf_octets += m->mem.n - was;
         if (m->lf_octets > DELIVER_INLINE_OCTETS) {
-            m->job.run = spool_run;
-            m->job.done = spool_done;
             spool_start(m);
         }
     }

@@ -125,7 +125,7 @@ load_row(struct store_view *v, uint32_t seq, struct msg_row *m, struct err *e)
 {
     int rc;
 
-    if (seq == 0 || seq > v->n || v->is_gone)
+    if (seq == 0 || seq > v->n || v->is_gone || v->is_asleep)
         return gone(e);
     rc = msg_load(v->u, v->mailbox, v->rows[seq - 1].uid, m, e);
     return rc < 0 ? -1 : rc == 0 ? gone(e) : 0;
@@ -470,7 +470,7 @@ fetch_locked(struct store_view *v, uint32_t seq, unsigned want, struct store_msg
     struct msg_row m;
     int rc = 1;
 
-    if (seq == v->last_fetched + 1 && seq <= v->n && !ahead_covers(v->ahead, v->rows[seq - 1].uid, want)) {
+    if (seq == v->last_fetched + 1 && seq <= v->n && !v->is_asleep && !ahead_covers(v->ahead, v->rows[seq - 1].uid, want)) {
         /* the mailbox is being gone through */
         if (read_ahead(v, v->rows[seq - 1].uid, want, e))
             return -1;
@@ -504,7 +504,7 @@ store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg 
     int rc;
 
     memset(out, 0, sizeof(*out));
-    if (seq > 0 && seq <= v->n && !(v->rows[seq - 1].sys & VROW_GONE) && from_ahead(v, v->rows[seq - 1].uid, want, out)) {
+    if (seq > 0 && seq <= v->n && !v->is_asleep && !(v->rows[seq - 1].sys & VROW_GONE) && from_ahead(v, v->rows[seq - 1].uid, want, out)) {
         v->last_fetched = seq;
         return 0;
     }

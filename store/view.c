@@ -13,7 +13,7 @@
 size_t
 view_at_least(const struct store_view *v, uint32_t uid)
 {
-    size_t lo = 0, hi = v->n;
+    size_t lo = 0, hi = v->is_asleep ? 0 : v->n; /* asleep after a failed waking: nothing is found */
 
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
@@ -36,7 +36,7 @@ store_view_row(const struct store_view *v, uint32_t seq, struct store_row *out)
 {
     const struct vrow *r;
 
-    if (seq == 0 || seq > v->n)
+    if (seq == 0 || seq > v->n || v->is_asleep)
         return false;
     r = &v->rows[seq - 1];
     *out = (struct store_row){ .uid = r->uid,
@@ -50,7 +50,7 @@ store_view_seq(const struct store_view *v, uint32_t uid)
 {
     size_t at = view_at_least(v, uid);
 
-    return at < v->n && v->rows[at].uid == uid ? (uint32_t)at + 1 : 0;
+    return !v->is_asleep && at < v->n && v->rows[at].uid == uid ? (uint32_t)at + 1 : 0;
 }
 
 uint32_t

@@ -99,13 +99,17 @@ view_wake(struct store_view *v, struct err *e)
 int
 store_view_wake(struct store_view *v, struct err *e)
 {
+    struct err why = { 0 };
     int rc;
 
     if (!v->is_asleep)
         return 0;
-    if (user_lock(v->u, e))
-        return -1;
-    rc = view_wake(v, e);
-    user_unlock(v->u);
+    rc = user_lock(v->u, &why);
+    if (rc == 0) {
+        rc = view_wake(v, &why);
+        user_unlock(v->u);
+    }
+    if (rc && e != NULL)
+        *e = why;
     return rc;
 }
