@@ -24,7 +24,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUN = os.path.join(TOP, "run")
 DOMAIN = "example.com"
 USERS = ("alice@example.com", "bob@example.com")
-ALIAS = ("postmaster@example.com", "alice@example.com")
+ALIASES = (("postmaster@example.com", "alice@example.com"), ("root@example.com", "alice@example.com"))
 # (parameter, port to try first, what a person calls it)
 LISTENERS = (("smtp", 2525, "SMTP from other hosts"), ("submission", 2587, "submission, STARTTLS"),
              ("submissions", 2465, "submission, TLS"), ("imap", 2143, "IMAP, STARTTLS"), ("imaps", 2993, "IMAP, TLS"),
@@ -84,7 +84,7 @@ def make_config(ports):
              "mydestination = localhost", "mynetworks = 127.0.0.0/8 [::1]/128", "inet_interfaces = loopback-only",
              "queue_directory = " + at("queue"), "data_directory = " + at("data"), "config_directory = " + RUN,
              "mail_location = maildir:%s/%%d/%%n" % at("mail"), "users_database = $data_directory/mailserver.db",
-             "alias_maps = hash:" + at("aliases"),
+             "alias_maps = hash:" + at("aliases"), "alias_database = $alias_maps",
              "virtual_mailbox_domains = sqlite:" + at("virtual-domains.cf"),
              "virtual_mailbox_maps = sqlite:" + at("virtual-users.cf"),
              "virtual_alias_maps = sqlite:" + at("virtual-aliases.cf"),
@@ -111,7 +111,8 @@ def make_users():
         for user in USERS:
             known[user] = secrets.token_urlsafe(9)
             postern("user", "add", user, "--stdin", give=known[user].encode() + b"\n")
-        postern("alias", "add", *ALIAS)
+        for alias in ALIASES:
+            postern("alias", "add", *alias)
         write(at("passwords"), "".join("%s %s\n" % item for item in known.items()), 0o600)
     return known
 
@@ -194,7 +195,8 @@ def tell(ports, passwords):
     say("Accounts")
     for user in USERS:
         say("    %-20s password %s" % (user, passwords[user]))
-    say("    %-20s goes to  %s" % ALIAS)
+    for alias in ALIASES:
+        say("    %-20s goes to  %s" % alias)
     say("Ports on 127.0.0.1")
     for name, _, what in LISTENERS:
         say("    %5d  %s" % (ports[name], what))
