@@ -67,7 +67,8 @@ find(struct anvil *a, struct slice ident, uint64_t now_ms)
 }
 
 bool
-anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms, struct anvil_counts *out)
+anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms,
+            struct anvil_counts *out)
 {
     struct entry *e = find(a, ident, now_ms);
 

@@ -7,7 +7,14 @@
 #include "base/slice.h"
 
 enum { ANVIL_ENTRIES_MAX = 100000, ANVIL_IDENT_OCTETS = 512 };
-enum anvil_event { ANVIL_EV_CONNECT, ANVIL_EV_MESSAGE, ANVIL_EV_RECIPIENT, ANVIL_EV_NEWTLS, ANVIL_EV_AUTH, ANVIL_EVENTS };
+enum anvil_event {
+    ANVIL_EV_CONNECT,
+    ANVIL_EV_MESSAGE,
+    ANVIL_EV_RECIPIENT,
+    ANVIL_EV_NEWTLS,
+    ANVIL_EV_AUTH,
+    ANVIL_EVENTS
+};
 
 struct anvil;
 struct anvil *anvil_new(uint64_t unit_ms);
@@ -19,7 +26,8 @@ struct anvil_counts {
     uint64_t rates[ANVIL_EVENTS];
 };
 /* Count one event at now_ms; out is what holds then. False: the table is full. */
-bool anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms, struct anvil_counts *out);
+bool anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms,
+                 struct anvil_counts *out);
 /* Without counting; zeroes for an ident that is not known. */
 void anvil_peek(struct anvil *a, struct slice ident, uint64_t now_ms, struct anvil_counts *out);
 void anvil_disconnect(struct anvil *a, struct slice ident);

@@ -12,10 +12,10 @@
 enum { ANVIL_LINE_OCTETS = 1024, ANVIL_ANSWER_MS = 10 * 1000, ANVIL_PENDING_MAX = 65536 };
 
 static const char *const verbs[] = {
-    [ANVIL_CONNECT] = "connect",     [ANVIL_DISCONNECT] = "disconnect",
-    [ANVIL_MESSAGE] = "message",     [ANVIL_RECIPIENT] = "recipient",
-    [ANVIL_NEWTLS] = "newtls",       [ANVIL_NEWTLS_STATUS] = "newtls_status",
-    [ANVIL_AUTH] = "auth",           [ANVIL_LOOKUP] = "lookup",
+    [ANVIL_CONNECT] = "connect", [ANVIL_DISCONNECT] = "disconnect",
+    [ANVIL_MESSAGE] = "message", [ANVIL_RECIPIENT] = "recipient",
+    [ANVIL_NEWTLS] = "newtls",   [ANVIL_NEWTLS_STATUS] = "newtls_status",
+    [ANVIL_AUTH] = "auth",       [ANVIL_LOOKUP] = "lookup",
 };
 
 struct anvil_ask_node {
@@ -49,18 +49,21 @@ fail_all(struct anvil_client *a, struct list *from)
     struct list failed;
 
     list_init(&failed);
-    LIST_EACH (it, nxt, from) {
+    LIST_EACH(it, nxt, from)
+    {
         list_remove(it);
         list_push_back(&failed, it);
     }
     while (!list_is_empty(&failed))
-        answer(a, CONTAINER_OF(failed.next, struct anvil_ask_node, link), &(struct anvil_result){ 0 });
+        answer(a, CONTAINER_OF(failed.next, struct anvil_ask_node, link),
+               &(struct anvil_result){ 0 });
 }
 
 static void
 send_waiting(struct anvil_client *a)
 {
-    LIST_EACH (it, nxt, &a->waiting) {
+    LIST_EACH(it, nxt, &a->waiting)
+    {
         list_remove(it);
         list_push_back(&a->sent, it);
         conn_writes(a->link.conn, CONTAINER_OF(it, struct anvil_ask_node, link)->wire);
@@ -86,7 +89,7 @@ take_attribute(struct anvil_client *a, struct slice line)
         const char *name;
         uint64_t *to;
     } rows[] = {
-        { "count", &a->now.count },   { "rate", &a->now.rate },     { "mail", &a->now.messages },
+        { "count", &a->now.count },     { "rate", &a->now.rate },     { "mail", &a->now.messages },
         { "rcpt", &a->now.recipients }, { "newtls", &a->now.newtls }, { "auth", &a->now.auths },
     };
     struct slice name;
@@ -177,10 +180,10 @@ anvil_client_free(struct anvil_client **ap)
     if (a == NULL)
         return;
     link_free(&a->link);
-    LIST_EACH (it, nxt, &a->waiting)
-        free(CONTAINER_OF(it, struct anvil_ask_node, link));
-    LIST_EACH (it, nxt, &a->sent)
-        free(CONTAINER_OF(it, struct anvil_ask_node, link));
+    LIST_EACH(it, nxt, &a->waiting)
+    free(CONTAINER_OF(it, struct anvil_ask_node, link));
+    LIST_EACH(it, nxt, &a->sent)
+    free(CONTAINER_OF(it, struct anvil_ask_node, link));
     free(a);
     *ap = NULL;
 }

@@ -10,17 +10,17 @@
 #include <stdint.h>
 
 enum anvil_req {
-    ANVIL_CONNECT,    /* count, rate */
-    ANVIL_DISCONNECT, /* nothing */
-    ANVIL_MESSAGE,    /* rate */
-    ANVIL_RECIPIENT,  /* rate */
-    ANVIL_NEWTLS,     /* rate */
+    ANVIL_CONNECT,       /* count, rate */
+    ANVIL_DISCONNECT,    /* nothing */
+    ANVIL_MESSAGE,       /* rate */
+    ANVIL_RECIPIENT,     /* rate */
+    ANVIL_NEWTLS,        /* rate */
     ANVIL_NEWTLS_STATUS, /* rate, counts nothing */
-    ANVIL_AUTH,       /* rate */
-    ANVIL_LOOKUP      /* all, counts nothing */
+    ANVIL_AUTH,          /* rate */
+    ANVIL_LOOKUP         /* all, counts nothing */
 };
 struct anvil_result {
-    bool is_ok;     /* false: authd is away or the table is full: Postfix then lets the client pass */
+    bool is_ok; /* false: authd is away or the table is full: Postfix then lets the client pass */
     uint64_t count; /* connections now, this one included */
     uint64_t rate;  /* of the thing asked for, within anvil_rate_time_unit */
     uint64_t messages, recipients, newtls, auths; /* rates, for ANVIL_LOOKUP */

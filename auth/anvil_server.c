@@ -49,10 +49,12 @@ static void
 reply_lookup(struct conn *c, const struct anvil_counts *n, enum anvil_event ev)
 {
     (void)ev;
-    conn_printf(c, "status=0\ncount=%llu\nrate=%llu\nmail=%llu\nrcpt=%llu\nnewtls=%llu\nauth=%llu\n\n",
-                (unsigned long long)n->connections, (unsigned long long)n->rates[ANVIL_EV_CONNECT],
-                (unsigned long long)n->rates[ANVIL_EV_MESSAGE], (unsigned long long)n->rates[ANVIL_EV_RECIPIENT],
-                (unsigned long long)n->rates[ANVIL_EV_NEWTLS], (unsigned long long)n->rates[ANVIL_EV_AUTH]);
+    conn_printf(
+        c, "status=0\ncount=%llu\nrate=%llu\nmail=%llu\nrcpt=%llu\nnewtls=%llu\nauth=%llu\n\n",
+        (unsigned long long)n->connections, (unsigned long long)n->rates[ANVIL_EV_CONNECT],
+        (unsigned long long)n->rates[ANVIL_EV_MESSAGE],
+        (unsigned long long)n->rates[ANVIL_EV_RECIPIENT],
+        (unsigned long long)n->rates[ANVIL_EV_NEWTLS], (unsigned long long)n->rates[ANVIL_EV_AUTH]);
 }
 
 static const struct verb verbs[] = {

@@ -26,15 +26,17 @@ tell(struct check *k, bool is_error, const char *param, const char *fmt, ...)
     va_start(ap, fmt);
     buf_vaddf(&text, fmt, ap);
     va_end(ap);
-    conf_problem_add(k->ps, is_error, conf_file_of(k->c), conf_line_of(k->c, param), "%s: %s", param, buf_z(&text));
+    conf_problem_add(k->ps, is_error, conf_file_of(k->c), conf_line_of(k->c, param), "%s: %s",
+                     param, buf_z(&text));
     buf_free(&text);
 }
 
 /* ---- mysql: ---- */
 
-static const char ways_out[] =
-    "either bring the users here (mysqldump mailserver | postern sql, or postern sql with the statements that made "
-    "them, or postern domain add and postern user add), or leave mail with the server that has them until they are here";
+static const char ways_out[] = "either bring the users here (mysqldump mailserver | postern sql, "
+                               "or postern sql with the statements that made "
+                               "them, or postern domain add and postern user add), or leave mail "
+                               "with the server that has them until they are here";
 
 static void
 check_users(struct check *k, const char *param)
@@ -47,19 +49,22 @@ check_users(struct check *k, const char *param)
         return;
     k->has_users = true; /* told once */
     if (u == NULL) {
-        tell(k, true, param, "the users' database %s cannot be used: %s: %s", k->c->users_database, e.msg, ways_out);
+        tell(k, true, param, "the users' database %s cannot be used: %s: %s", k->c->users_database,
+             e.msg, ways_out);
         return;
     }
     has = users_has_domains(u, &e);
     if (has < 0)
         tell(k, true, param, "the users' database: %s: %s", e.msg, ways_out);
     else if (has == 0)
-        tell(k, true, param, "the users' database %s has no domain in it, so all mail would be refused: %s",
+        tell(k, true, param,
+             "the users' database %s has no domain in it, so all mail would be refused: %s",
              k->c->users_database, ways_out);
 }
 
 static void
-check_mysql(struct check *k, const char *param, struct slice text, const struct table *half, const struct err *opened)
+check_mysql(struct check *k, const char *param, struct slice text, const struct table *half,
+            const struct err *opened)
 {
     const struct table_cf *cf = half ? table_mysql_cf(half) : NULL;
     size_t errors = k->ps->errors;
@@ -72,12 +77,15 @@ check_mysql(struct check *k, const char *param, struct slice text, const struct 
     }
     if (k->c->mysql_tables[0] == '\0' && !table_cf_is_local(cf, &host))
         tell(k, true, param,
-             "%s names the MySQL server %.*s, but Postern answers mysql: tables from its own database %s: either bring "
-             "the users here (mysqldump -h %.*s mailserver | postern sql) and set mysql_tables = embedded to say so, or "
+             "%s names the MySQL server %.*s, but Postern answers mysql: tables from its own "
+             "database %s: either bring "
+             "the users here (mysqldump -h %.*s mailserver | postern sql) and set mysql_tables = "
+             "embedded to say so, or "
              "use another table type for the users that stay there",
              cf->file.path, SL_ARG(host), k->c->users_database, SL_ARG(host));
     check_users(k, param);
-    if (opened->kind != ERR_NONE && k->ps->errors == errors && table_set_users(k->tables, &(struct err){ 0 }))
+    if (opened->kind != ERR_NONE && k->ps->errors == errors &&
+        table_set_users(k->tables, &(struct err){ 0 }))
         tell(k, true, param, "%.*s: %s", SL_ARG(text), opened->msg);
 }
 
@@ -103,7 +111,8 @@ check_table(struct check *k, const char *param, struct slice text)
     if (type == &table_mysql) {
         check_mysql(k, param, text, half, &e);
     } else if (e.kind == ERR_NOTFOUND) {
-        tell(k, false, param, "%.*s: %s; look-ups answer \"try again\" until it is there", SL_ARG(text), e.msg);
+        tell(k, false, param, "%.*s: %s; look-ups answer \"try again\" until it is there",
+             SL_ARG(text), e.msg);
     } else if (e.kind != ERR_NONE) {
         tell(k, true, param, "%.*s: %s", SL_ARG(text), e.msg);
     }
@@ -177,7 +186,8 @@ reaches(struct check *k, const char *local, struct slice domain)
         rc = any(k, hosted, COUNT_OF(hosted), buf_slice(&at_domain));
     if (rc == 0 && asks(k, "mydestination", domain) != 0)
         rc = asks(k, "local_recipient_maps", sl_z(local));
-    else if (rc == 0 && asks(k, "virtual_mailbox_domains", domain) == 0 && asks(k, "virtual_alias_domains", domain) == 0)
+    else if (rc == 0 && asks(k, "virtual_mailbox_domains", domain) == 0 &&
+             asks(k, "virtual_alias_domains", domain) == 0)
         rc = 1; /* somebody else's domain */
     buf_free(&address);
     buf_free(&at_domain);
@@ -194,8 +204,8 @@ check_people(struct check *k)
     for (size_t i = 0; i < COUNT_OF(people); i++)
         if (reaches(k, people[i], domain) == 0)
             tell(k, false, "myorigin",
-                 "mail to %s@%.*s reaches no mailbox: postern alias add %s@%.*s SOMEBODY@%.*s", people[i],
-                 SL_ARG(domain), people[i], SL_ARG(domain), SL_ARG(domain));
+                 "mail to %s@%.*s reaches no mailbox: postern alias add %s@%.*s SOMEBODY@%.*s",
+                 people[i], SL_ARG(domain), people[i], SL_ARG(domain), SL_ARG(domain));
 }
 
 /* ---- logins ---- */
@@ -211,7 +221,8 @@ check_logins(struct check *k)
         if (sasl_find(sl_z(k->c->auth_mechanisms.v[i])) == NULL)
             tell(k, true, "auth_mechanisms", "%s is not known", k->c->auth_mechanisms.v[i]);
     if (k->c->mysql_tables[0] && strcmp(k->c->mysql_tables, "embedded") != 0)
-        tell(k, true, "mysql_tables", "\"%s\" is not known; \"embedded\" is: mysql: tables are answered by %s",
+        tell(k, true, "mysql_tables",
+             "\"%s\" is not known; \"embedded\" is: mysql: tables are answered by %s",
              k->c->mysql_tables, k->c->users_database);
     if (!k->has_mysql && table_set_users(k->tables, &e) == NULL)
         tell(k, false, "users_database", "%s: nobody can log in", e.msg);

@@ -94,8 +94,8 @@ got_version(struct auth_client *a, struct slice args)
 
     if (tab_take(&args, &major) && sl_eqz(major, "1"))
         return true;
-    log_error("auth.version", LOG_NONE, "%s speaks version %.*s of the protocol, not 1", a->link.path,
-              SL_ARG(major));
+    log_error("auth.version", LOG_NONE, "%s speaks version %.*s of the protocol, not 1",
+              a->link.path, SL_ARG(major));
     return false;
 }
 
@@ -227,7 +227,8 @@ got_end(struct auth_client *a, struct slice args, enum auth_rc rc)
             keep(&text, v, &code);
         else if (rc == AUTH_FAIL && sl_eqz(field, "temp"))
             res.rc = AUTH_TEMPFAIL;
-        else if (rc == AUTH_FAIL && (sl_eqz(field, "user_disabled") || sl_eqz(field, "pass_expired")) && !code.n)
+        else if (rc == AUTH_FAIL &&
+                 (sl_eqz(field, "user_disabled") || sl_eqz(field, "pass_expired")) && !code.n)
             keep(&text, field, &code);
     }
     v = buf_slice(&text);

@@ -14,7 +14,12 @@ void auth_client_free(struct auth_client **a);
 
 /* Mechanisms the server named in its handshake, each with its flags. Known after the first connection; call
  * auth_client_connect() early. has: 1 yes, 0 no, -1 not known (not connected). */
-enum { AUTH_MECH_PLAINTEXT = 1, AUTH_MECH_ANONYMOUS = 2, AUTH_MECH_DICTIONARY = 4, AUTH_MECH_PRIVATE = 8 };
+enum {
+    AUTH_MECH_PLAINTEXT = 1,
+    AUTH_MECH_ANONYMOUS = 2,
+    AUTH_MECH_DICTIONARY = 4,
+    AUTH_MECH_PRIVATE = 8
+};
 void auth_client_connect(struct auth_client *a);
 bool auth_client_is_ready(const struct auth_client *a);
 /* The i-th mechanism's name, or NULL past the end. */
@@ -63,8 +68,8 @@ struct auth_user {
     int64_t uid, gid;  /* -1: not given */
 };
 /* Redeem a cookie (once). */
-void auth_master_request(struct auth_master *m, struct slice cookie, void (*cb)(uint64_t id, const struct auth_user *u),
-                         uint64_t id);
+void auth_master_request(struct auth_master *m, struct slice cookie,
+                         void (*cb)(uint64_t id, const struct auth_user *u), uint64_t id);
 /* userdb look-up by name, for lmtpd. */
 void auth_master_user(struct auth_master *m, struct slice user, const char *service,
                       void (*cb)(uint64_t id, const struct auth_user *u), uint64_t id);

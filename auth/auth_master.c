@@ -18,7 +18,7 @@ struct master_req {
     struct timer refuse;
     uint32_t number;
     unsigned tries;
-    bool is_once;    /* a cookie: asked twice it would seem stolen */
+    bool is_once; /* a cookie: asked twice it would seem stolen */
     bool is_out;
     struct buf wire; /* kept: a look-up may be sent again */
     void (*cb)(uint64_t id, const struct auth_user *u);
@@ -283,8 +283,8 @@ start(struct auth_master *m, struct master_req *r)
 }
 
 void
-auth_master_request(struct auth_master *m, struct slice cookie, void (*cb)(uint64_t id, const struct auth_user *u),
-                    uint64_t id)
+auth_master_request(struct auth_master *m, struct slice cookie,
+                    void (*cb)(uint64_t id, const struct auth_user *u), uint64_t id)
 {
     struct master_req *r = new_request(m, cb, id);
 

@@ -9,6 +9,7 @@
 #include "auth/names.h"
 #include "auth/sasl.h"
 #include "auth/tab.h"
+#include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -98,10 +99,11 @@ fail(struct request *r, const char *why)
     char ip[ADDR_TEXT_OCTETS];
 
     log_info("auth.fail",
-             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)), LF_Z("why", why),
-                   LF_Z("service", r->service), LF_Z("sid", r->session ? r->session : "")),
-             "sql(%.*s,%s%s%s%s): %s", SL_ARG(buf_slice(&r->user)), addr_ip_text(&r->remote, ip), r->session ? ",<" : "",
-             r->session ? r->session : "", r->session ? ">" : "", why);
+             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+                   LF_Z("why", why), LF_Z("service", r->service),
+                   LF_Z("sid", r->session ? r->session : "")),
+             "sql(%.*s,%s%s%s%s): %s", SL_ARG(buf_slice(&r->user)), addr_ip_text(&r->remote, ip),
+             r->session ? ",<" : "", r->session ? r->session : "", r->session ? ">" : "", why);
     sasl_end(&r->sasl);
     r->is_checking = true; /* no CONT any more */
     timer_start(&r->timer, (uint64_t)r->conf->auth_failure_delay, send_late_fail, r);
@@ -113,8 +115,10 @@ fail_temporarily(struct request *r, const char *why)
     char ip[ADDR_TEXT_OCTETS];
 
     log_warn("auth.tempfail",
-             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)), LF_Z("why", why)),
-             "sql(%.*s,%s): temporary failure: %s", SL_ARG(buf_slice(&r->user)), addr_ip_text(&r->remote, ip), why);
+             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+                   LF_Z("why", why)),
+             "sql(%.*s,%s): temporary failure: %s", SL_ARG(buf_slice(&r->user)),
+             addr_ip_text(&r->remote, ip), why);
     send_fail(r, "\ttemp\tcode=temp_fail");
 }
 
@@ -166,9 +170,12 @@ static void
 find_run(struct backend_job *j, struct table_set *tables)
 {
     struct find_job *f = CONTAINER_OF(j, struct find_job, job);
+    uint64_t began = clock_mono_ms();
     struct users *u = table_set_users(tables, &f->e);
 
     f->rc = u ? users_find(u, buf_slice(&f->wanted), &f->name, &f->password, &f->e) : -1;
+    if (f->rc < 0)
+        table_set_note_failure(tables, began, &f->e);
 }
 
 /* Whose turn hashing takes: the client's network. On loopback that would be everybody behind a webmail: the user. */
@@ -401,7 +408,9 @@ run_cont(struct peer *p, struct slice args)
     tab_take(&args, &encoded);
     r = map_get_u64(p->requests, number);
     if (r == NULL)
-        refuse(p, number, "reason=Authentication request timed out"); /* the client sent it before it heard so */
+        refuse(
+            p, number,
+            "reason=Authentication request timed out"); /* the client sent it before it heard so */
     else if (!r->is_checking)
         step_encoded(r, encoded);
     return 0;
@@ -523,6 +532,8 @@ auth_serve(struct auth_service *a, int fd)
     for (size_t i = 0; (m = sasl_at(i)) != NULL; i++)
         if (offers(a->conf, m->name))
             conn_printf(p->conn, "MECH\t%s\t%s\n", m->name, m->flags);
-    rand_hex(cookie, COOKIE_HEX_DIGITS); /* Dovecot's connection cookie; nothing here asks for it again */
-    conn_printf(p->conn, "SPID\t%ld\nCUID\t%u\nCOOKIE\t%s\nDONE\n", (long)getpid(), ++a->last_connection, cookie);
+    rand_hex(cookie,
+             COOKIE_HEX_DIGITS); /* Dovecot's connection cookie; nothing here asks for it again */
+    conn_printf(p->conn, "SPID\t%ld\nCUID\t%u\nCOOKIE\t%s\nDONE\n", (long)getpid(),
+                ++a->last_connection, cookie);
 }

@@ -81,7 +81,8 @@ on_accept(struct slice name, int fd, const struct addr *peer)
             return;
         }
     }
-    log_error("authd.listener", LOG_NONE, "a connection on %.*s, which is not served here", SL_ARG(name));
+    log_error("authd.listener", LOG_NONE, "a connection on %.*s, which is not served here",
+              SL_ARG(name));
     close(fd);
 }
 

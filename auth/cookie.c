@@ -46,8 +46,8 @@ cookie_jar_free(struct cookie_jar **jp)
 
     if (j == NULL)
         return;
-    LIST_EACH (it, nxt, &j->all)
-        drop(j, CONTAINER_OF(it, struct cookie, link));
+    LIST_EACH(it, nxt, &j->all)
+    drop(j, CONTAINER_OF(it, struct cookie, link));
     map_free(&j->by_text, NULL);
     free(j);
     *jp = NULL;
@@ -66,7 +66,8 @@ drop_old(struct cookie_jar *j, uint64_t now_ms)
 }
 
 void
-cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms, char out[COOKIE_HEX_DIGITS + 1])
+cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms,
+            char out[COOKIE_HEX_DIGITS + 1])
 {
     struct cookie *c = MEM_NEW(struct cookie);
 

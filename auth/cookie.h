@@ -11,7 +11,8 @@ struct cookie_jar;
 struct cookie_jar *cookie_jar_new(void);
 void cookie_jar_free(struct cookie_jar **j);
 /* out: COOKIE_HEX_DIGITS and a NUL. When the jar is full the oldest cookie is worth nothing any more. */
-void cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms, char out[COOKIE_HEX_DIGITS + 1]);
+void cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms,
+                 char out[COOKIE_HEX_DIGITS + 1]);
 /* The user (malloc'ed, the caller frees), or NULL: unknown, used, or too old. */
 char *cookie_redeem(struct cookie_jar *j, struct slice cookie, uint64_t now_ms);
 size_t cookie_count(const struct cookie_jar *j);

@@ -41,7 +41,7 @@ struct task {
 struct hash_queue {
     struct work_pool *pool;
     unsigned threads, running;
-    struct list turns;        /* sources with tasks that wait */
+    struct list turns;                   /* sources with tasks that wait */
     struct map *sources, *users, *tasks; /* users: name -> number of tasks, as a pointer */
     size_t waiting;
 };
@@ -124,13 +124,15 @@ done(struct work_job *w)
 
     /* Callbacks may submit: the task is out of the books first. */
     list_init(&waiters);
-    LIST_EACH (it, nxt, &t->waiters) {
+    LIST_EACH(it, nxt, &t->waiters)
+    {
         list_remove(it);
         list_push_back(&waiters, it);
     }
     free_task(t);
     q->running--;
-    LIST_EACH (it, nxt, &waiters) {
+    LIST_EACH(it, nxt, &waiters)
+    {
         struct waiter *x = CONTAINER_OF(it, struct waiter, link);
 
         list_remove(it);
@@ -208,8 +210,8 @@ has_room(struct hash_queue *q, const struct hash_ask *a)
 }
 
 bool
-hash_submit(struct hash_queue *q, const struct hash_ask *a, void (*cb)(uint64_t id, int match, const char *why),
-            uint64_t id)
+hash_submit(struct hash_queue *q, const struct hash_ask *a,
+            void (*cb)(uint64_t id, int match, const char *why), uint64_t id)
 {
     char *key = key_of(a);
     struct task *t = map_get(q->tasks, sl_z(key));
@@ -226,7 +228,9 @@ hash_submit(struct hash_queue *q, const struct hash_ask *a, void (*cb)(uint64_t 
         return false;
     }
     t = MEM_NEW(struct task);
-    *t = (struct task){ .work = { .run = run, .done = done }, .queue = q, .key = key, .is_dummy = a->is_dummy };
+    *t = (struct task){
+        .work = { .run = run, .done = done }, .queue = q, .key = key, .is_dummy = a->is_dummy
+    };
     t->user = sl_dupz(a->user);
     t->stored = sl_dupz(a->stored);
     t->password = sl_dupz(a->password);
@@ -265,8 +269,8 @@ hash_queue_free(struct hash_queue **qp)
 
         if (list_is_empty(&s->tasks))
             list_remove(&s->link);
-        LIST_EACH (it, nxt, &t->waiters)
-            free(CONTAINER_OF(it, struct waiter, link));
+        LIST_EACH(it, nxt, &t->waiters)
+        free(CONTAINER_OF(it, struct waiter, link));
         free_task(t);
     }
     work_pool_free(&q->pool);

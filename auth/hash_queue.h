@@ -16,13 +16,14 @@ void hash_queue_free(struct hash_queue **q);
 struct hash_ask {
     struct slice source, user;     /* whose turn it takes; whose password it is */
     struct slice stored, password; /* copied, and wiped when done */
-    const char *default_scheme;    /* lives as long as the queue's owner sees to it: a literal or conf's, copied */
-    bool is_dummy;                 /* no such user: spend the time, the result is "wrong" */
+    const char *
+        default_scheme; /* lives as long as the queue's owner sees to it: a literal or conf's, copied */
+    bool is_dummy;      /* no such user: spend the time, the result is "wrong" */
 };
 /* 1 right, 0 wrong, -1 the stored text is of no known scheme (why tells). cb from the loop, once. False: refused, try
  * later; cb is not called. */
-bool hash_submit(struct hash_queue *q, const struct hash_ask *ask, void (*cb)(uint64_t id, int match, const char *why),
-                 uint64_t id);
+bool hash_submit(struct hash_queue *q, const struct hash_ask *ask,
+                 void (*cb)(uint64_t id, int match, const char *why), uint64_t id);
 size_t hash_waiting(const struct hash_queue *q);
 
 #endif

@@ -33,7 +33,8 @@ on_deadline(struct conn *c, void *arg)
 {
     struct link *l = arg;
 
-    log_warn("link.timeout", LOG_F(LF_Z("path", l->path)), "no answer from %s, trying again", l->path);
+    log_warn("link.timeout", LOG_F(LF_Z("path", l->path)), "no answer from %s, trying again",
+             l->path);
     conn_abort(c);
 }
 

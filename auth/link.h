@@ -15,7 +15,8 @@ struct link_ops {
     void (*on_input)(struct link *l, void *arg); /* take from l->conn */
     /* It was up and broke: questions that were sent have no answer. Call link_need() for those to be sent again. */
     void (*on_broken)(struct link *l, void *arg);
-    void (*on_down)(struct link *l, void *arg);  /* nobody there for LINK_PATIENCE_MS: fail what waits */
+    void (*on_down)(struct link *l,
+                    void *arg); /* nobody there for LINK_PATIENCE_MS: fail what waits */
 };
 struct link {
     char *path;

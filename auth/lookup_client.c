@@ -48,7 +48,8 @@ fail_list(struct lookup_client *l, struct list *from, unsigned tries)
 
     /* A callback may ask again: those questions belong to the next round. */
     list_init(&failed);
-    LIST_EACH (it, nxt, from) {
+    LIST_EACH(it, nxt, from)
+    {
         if (CONTAINER_OF(it, struct lookup_req, link)->tries >= tries) {
             list_remove(it);
             list_push_back(&failed, it);
@@ -61,7 +62,8 @@ fail_list(struct lookup_client *l, struct list *from, unsigned tries)
 static void
 send_waiting(struct lookup_client *l)
 {
-    LIST_EACH (it, nxt, &l->waiting) {
+    LIST_EACH(it, nxt, &l->waiting)
+    {
         struct lookup_req *r = CONTAINER_OF(it, struct lookup_req, link);
 
         list_remove(&r->link);
@@ -126,7 +128,8 @@ on_input(struct link *link, void *arg)
         else if (sl_has_prefix(v, SL("NOTFOUND ")))
             answer(l, r, LOOKUP_NOTFOUND, sl_n(NULL, 0));
         else
-            answer(l, r, LOOKUP_TEMP, sl_n(NULL, 0)); /* TEMP, TIMEOUT, PERM: never "no such user" */
+            answer(l, r, LOOKUP_TEMP,
+                   sl_n(NULL, 0)); /* TEMP, TIMEOUT, PERM: never "no such user" */
     }
 }
 
@@ -177,10 +180,10 @@ lookup_client_free(struct lookup_client **lp)
     if (l == NULL)
         return;
     link_free(&l->link);
-    LIST_EACH (it, nxt, &l->waiting)
-        free(CONTAINER_OF(it, struct lookup_req, link));
-    LIST_EACH (it, nxt, &l->sent)
-        free(CONTAINER_OF(it, struct lookup_req, link));
+    LIST_EACH(it, nxt, &l->waiting)
+    free(CONTAINER_OF(it, struct lookup_req, link));
+    LIST_EACH(it, nxt, &l->sent)
+    free(CONTAINER_OF(it, struct lookup_req, link));
     buf_free(&l->reply);
     free(l);
     *lp = NULL;

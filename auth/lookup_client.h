@@ -13,7 +13,11 @@ struct lookup_client;
 struct lookup_client *lookup_client_new(const char *socket_path);
 void lookup_client_free(struct lookup_client **l);
 
-enum lookup_rc { LOOKUP_FOUND, LOOKUP_NOTFOUND, LOOKUP_TEMP /* any failure: a 4xx, never "no such user" */ };
+enum lookup_rc {
+    LOOKUP_FOUND,
+    LOOKUP_NOTFOUND,
+    LOOKUP_TEMP /* any failure: a 4xx, never "no such user" */
+};
 /* cb comes from the loop exactly once, never from inside the call; value is valid during it. */
 void lookup_ask(struct lookup_client *l, const char *name, struct slice key,
                 void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id);

@@ -14,7 +14,7 @@
 enum {
     QUERY_OCTETS = 10000,
     QUERY_LENGTH_DIGITS = 5,
-    GATHERED_MAX = 512,  /* questions of one peer; it is not read further until they are answered */
+    GATHERED_MAX = 512, /* questions of one peer; it is not read further until they are answered */
     CACHE_MAX = 20000,
     CACHE_ANSWER_OCTETS = 4096 /* longer ones are not kept */
 };

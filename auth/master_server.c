@@ -5,6 +5,7 @@
 
 #include "auth/names.h"
 #include "auth/tab.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/conn.h"
@@ -69,6 +70,7 @@ user_run(struct backend_job *j, struct table_set *tables)
 {
     struct user_job *f = CONTAINER_OF(j, struct user_job, job);
     struct slice wanted = buf_slice(&f->wanted);
+    uint64_t began = clock_mono_ms();
     struct users *u;
 
     f->rc = find_system_user(tables, wanted, &f->name, &f->e);
@@ -76,6 +78,8 @@ user_run(struct backend_job *j, struct table_set *tables)
         return;
     u = table_set_users(tables, &f->e);
     f->rc = u ? users_find(u, wanted, &f->name, &f->password, &f->e) : -1;
+    if (f->rc < 0)
+        table_set_note_failure(tables, began, &f->e);
 }
 
 static void
@@ -86,7 +90,8 @@ user_done(struct backend_job *j)
     struct buf name = { 0 };
 
     if (f->rc < 0)
-        log_error("auth.userdb", LOG_NONE, "userdb(%.*s): %s", SL_ARG(buf_slice(&f->wanted)), f->e.msg);
+        log_error("auth.userdb", LOG_NONE, "userdb(%.*s): %s", SL_ARG(buf_slice(&f->wanted)),
+                  f->e.msg);
     if (p && f->rc > 0) {
         auth_format_name(f->format, buf_slice(&f->name), &name);
         reply_user(p, f->number, buf_slice(&name));
@@ -139,7 +144,8 @@ run_request(struct peer *p, uint32_t number, struct slice args)
     if (user) {
         reply_user(p, number, sl_z(user));
     } else {
-        log_warn("auth.cookie", LOG_NONE, "a session was offered with a cookie that is unknown, used or too old");
+        log_warn("auth.cookie", LOG_NONE,
+                 "a session was offered with a cookie that is unknown, used or too old");
         conn_printf(p->conn, "NOTFOUND\t%u\n", number);
     }
     free(user);

@@ -170,7 +170,9 @@ verify_crypt(struct slice stored, struct slice password)
 static int
 decode(const struct scheme *s, enum encoding enc, struct slice stored, struct buf *out)
 {
-    bool is_hex = enc == ENC_HEX || (enc == ENC_DEFAULT && (s->is_hex || (!s->is_salted && stored.n == digest_octets(s->digest) * 2)));
+    bool is_hex = enc == ENC_HEX ||
+                  (enc == ENC_DEFAULT &&
+                   (s->is_hex || (!s->is_salted && stored.n == digest_octets(s->digest) * 2)));
 
     if (is_hex)
         return enc_hex_decode(out, stored);
@@ -181,7 +183,8 @@ decode(const struct scheme *s, enum encoding enc, struct slice stored, struct bu
 }
 
 static size_t
-salted_digest(const struct scheme *s, struct slice password, struct slice salt, unsigned char md[DIGEST_MAX_OCTETS])
+salted_digest(const struct scheme *s, struct slice password, struct slice salt,
+              unsigned char md[DIGEST_MAX_OCTETS])
 {
     struct buf text = { 0 };
     size_t n;
@@ -215,7 +218,8 @@ verify_digest(const struct scheme *s, enum encoding enc, struct slice stored, st
 /* ---- the interface ---- */
 
 int
-password_verify(struct slice stored, struct slice password, const char *default_scheme, struct err *e)
+password_verify(struct slice stored, struct slice password, const char *default_scheme,
+                struct err *e)
 {
     enum encoding enc;
     const struct scheme *s = scheme_of(&stored, default_scheme, &enc, e);
@@ -244,7 +248,8 @@ password_spend(struct slice stored, struct slice password, const char *default_s
 }
 
 static int
-make_crypt(const struct scheme *s, struct slice password, char out[PASSWORD_HASH_OCTETS], struct err *e)
+make_crypt(const struct scheme *s, struct slice password, char out[PASSWORD_HASH_OCTETS],
+           struct err *e)
 {
     char setting[CRYPT_GENSALT_OUTPUT_SIZE];
 
@@ -252,15 +257,16 @@ make_crypt(const struct scheme *s, struct slice password, char out[PASSWORD_HASH
     unsigned char seed[64];
 
     rand_octets(seed, sizeof seed);
-    if (crypt_gensalt_rn(s->prefix ? s->prefix : "", s->cost, (char *)seed, sizeof seed, setting, sizeof setting) == NULL ||
+    if (crypt_gensalt_rn(s->prefix ? s->prefix : "", s->cost, (char *)seed, sizeof seed, setting,
+                         sizeof setting) == NULL ||
         password_crypt(password, sl_z(setting), out) < 0)
         return err_set(e, ERR_CONFIG, "password scheme %s cannot be made on this system", s->name);
     return 0;
 }
 
 static int
-make_digest(const struct scheme *s, enum encoding enc, struct slice password, char out[PASSWORD_HASH_OCTETS],
-            struct err *e)
+make_digest(const struct scheme *s, enum encoding enc, struct slice password,
+            char out[PASSWORD_HASH_OCTETS], struct err *e)
 {
     unsigned char md[DIGEST_MAX_OCTETS + SALT_OCTETS];
     struct buf text = { 0 };
@@ -283,7 +289,8 @@ make_digest(const struct scheme *s, enum encoding enc, struct slice password, ch
 }
 
 int
-password_make(struct slice password, const char *scheme, char out[PASSWORD_HASH_OCTETS], struct err *e)
+password_make(struct slice password, const char *scheme, char out[PASSWORD_HASH_OCTETS],
+              struct err *e)
 {
     enum encoding enc;
     const struct scheme *s = find_scheme(sl_z(scheme), &enc);
@@ -293,7 +300,8 @@ password_make(struct slice password, const char *scheme, char out[PASSWORD_HASH_
     if (password.n == 0)
         return err_set(e, ERR_CLIENT, "the password is empty");
     if (!is_password(password))
-        return err_set(e, ERR_CLIENT, "the password is longer than %d octets or has a NUL in it", PASSWORD_MAX_OCTETS - 1);
+        return err_set(e, ERR_CLIENT, "the password is longer than %d octets or has a NUL in it",
+                       PASSWORD_MAX_OCTETS - 1);
     if (s->is_crypt)
         return make_crypt(s, password, out, e);
     if (!s->is_plain)

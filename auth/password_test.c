@@ -9,15 +9,30 @@ TEST(known_hashes)
         const char *name, *stored, *password, *scheme;
         int want;
     } rows[] = {
-        { "sha512-crypt of the specification", "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1", "Hello world!", "SHA512-CRYPT", 1 },
-        { "sha512-crypt with its scheme", "{SHA512-CRYPT}$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1", "Hello world!", "PLAIN", 1 },
-        { "sha512-crypt, wrong", "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1", "Hello World!", "SHA512-CRYPT", 0 },
-        { "sha512-crypt, cut short", "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz", "Hello world!", "SHA512-CRYPT", 0 },
+        { "sha512-crypt of the specification",
+          "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/"
+          "O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+          "Hello world!", "SHA512-CRYPT", 1 },
+        { "sha512-crypt with its scheme",
+          "{SHA512-CRYPT}$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/"
+          "O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+          "Hello world!", "PLAIN", 1 },
+        { "sha512-crypt, wrong",
+          "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/"
+          "O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
+          "Hello World!", "SHA512-CRYPT", 0 },
+        { "sha512-crypt, cut short",
+          "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/"
+          "O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz",
+          "Hello world!", "SHA512-CRYPT", 0 },
         { "sha1", "{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=", "test", "SHA512-CRYPT", 1 },
         { "sha1 wrong", "{SHA}qUqP5cyxm6YcTAhz05Hph5gvu9M=", "Test", "SHA512-CRYPT", 0 },
-        { "sha1 hex", "{SHA.hex}a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "test", "SHA512-CRYPT", 1 },
-        { "sha1 hex by length", "{SHA1}a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "test", "SHA512-CRYPT", 1 },
-        { "sha256", "{SHA256}n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=", "test", "SHA512-CRYPT", 1 },
+        { "sha1 hex", "{SHA.hex}a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "test", "SHA512-CRYPT",
+          1 },
+        { "sha1 hex by length", "{SHA1}a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "test",
+          "SHA512-CRYPT", 1 },
+        { "sha256", "{SHA256}n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=", "test", "SHA512-CRYPT",
+          1 },
         { "plain-md5", "{PLAIN-MD5}098f6bcd4621d373cade4e832627b4f6", "test", "SHA512-CRYPT", 1 },
         { "ldap-md5", "{LDAP-MD5}CY9rzUYh03PK3k6DJie09g==", "test", "SHA512-CRYPT", 1 },
         { "md5-crypt", "{MD5-CRYPT}$1$saltsalt$tTWg0JeO/sYmHvtKmZE8c.", "test", "SHA512-CRYPT", 1 },
@@ -38,14 +53,18 @@ TEST(known_hashes)
         struct err e;
 
         TEST_ROW("%s", rows[i].name);
-        CHECK_EQ_INT(password_verify(sl_z(rows[i].stored), sl_z(rows[i].password), rows[i].scheme, &e), rows[i].want);
+        CHECK_EQ_INT(
+            password_verify(sl_z(rows[i].stored), sl_z(rows[i].password), rows[i].scheme, &e),
+            rows[i].want);
     }
 }
 
 TEST(what_is_made_verifies)
 {
-    static const char *const schemes[] = { "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "MD5-CRYPT", "CRYPT",  "YESCRYPT",
-                                           "PLAIN",        "SHA",          "SSHA",      "SSHA256",   "SSHA512", "SSHA512.hex",
+    static const char *const schemes[] = { "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT",
+                                           "MD5-CRYPT",    "CRYPT",        "YESCRYPT",
+                                           "PLAIN",        "SHA",          "SSHA",
+                                           "SSHA256",      "SSHA512",      "SSHA512.hex",
                                            "SMD5",         "PLAIN-MD5",    "LDAP-MD5" };
     char first[PASSWORD_HASH_OCTETS], second[PASSWORD_HASH_OCTETS];
     struct err e = { 0 };
@@ -57,7 +76,8 @@ TEST(what_is_made_verifies)
         CHECK_EQ_INT(password_verify(sl_z(first), SL("s3cret \xc3\xa9"), "SHA512-CRYPT", &e), 1);
         CHECK_EQ_INT(password_verify(sl_z(first), SL("s3cret e"), "SHA512-CRYPT", &e), 0);
         if (strstr(schemes[i], "CRYPT") || schemes[i][0] == 'S')
-            CHECK((strcmp(first, second) == 0) == (strcmp(schemes[i], "SHA") == 0)); /* salted: never the same twice */
+            CHECK((strcmp(first, second) == 0) ==
+                  (strcmp(schemes[i], "SHA") == 0)); /* salted: never the same twice */
     }
 }
 

@@ -77,14 +77,16 @@ make_users(void)
 {
     static const char sql[] =
         "INSERT INTO virtual_domains VALUES (1, 'example.com');"
-        "INSERT INTO virtual_users VALUES (1, 1, encrypt('password', '$6$abcdefgh'), 'Email1@example.com');"
+        "INSERT INTO virtual_users VALUES (1, 1, encrypt('password', '$6$abcdefgh'), "
+        "'Email1@example.com');"
         "INSERT INTO virtual_users VALUES (2, 1, '{ROT13}x', 'strange@example.com');";
     struct users *u = NULL;
     char path[256];
     struct err e;
 
     snprintf(path, sizeof path, "%s/mailserver.db", dir);
-    if (users_open(path, true, &u, &e) < 0 || users_make_tables(u, &e) < 0 || db_exec(users_db(u), sql, &e) < 0)
+    if (users_open(path, USERS_MAKE, &u, &e) < 0 || users_make_tables(u, &e) < 0 ||
+        db_exec(users_db(u), sql, &e) < 0)
         FAIL("%s", e.msg);
     users_close(&u);
 }
@@ -106,7 +108,8 @@ start(const char *more)
     loop_init();
     if (dir[strlen(dir) - 1] == 'X' && mkdtemp(dir) == NULL)
         FAIL("mkdtemp");
-    buf_addf(&text, "data_directory = %s\nmyhostname = mx.example.com\nauth_failure_delay = 0\n%s", dir, more);
+    buf_addf(&text, "data_directory = %s\nmyhostname = mx.example.com\nauth_failure_delay = 0\n%s",
+             dir, more);
     service.conf = conf_parse(buf_slice(&text), "main.cf", &ps);
     conf_problems_free(&ps);
     buf_free(&text);
@@ -190,7 +193,9 @@ on_login(uint64_t id, const struct auth_result *r)
 static enum auth_rc
 log_in(const char *mech, struct slice initial, const char *svc)
 {
-    struct auth_ask ask = { .service = svc, .mech = mech, .is_secured = true, .initial = initial, .session = "s1" };
+    struct auth_ask ask = {
+        .service = svc, .mech = mech, .is_secured = true, .initial = initial, .session = "s1"
+    };
     struct auth_client *c = login.client;
 
     memset(&login, 0, sizeof login);
@@ -222,15 +227,23 @@ TEST(logins)
         enum auth_rc want;
         const char *user, *code;
     } rows[] = {
-        { "right", "PLAIN", SL_INIT("\0EMAIL1@example.com\0password"), "imap", AUTH_OK, "email1@example.com", "" },
-        { "smtp", "PLAIN", SL_INIT("\0email1@example.com\0password"), "smtp", AUTH_OK, "email1@example.com", "" },
-        { "own authzid", "PLAIN", SL_INIT("email1@example.com\0email1@example.com\0password"), "smtp", AUTH_OK, "email1@example.com", "" },
-        { "wrong password", "PLAIN", SL_INIT("\0email1@example.com\0Password"), "imap", AUTH_FAIL, "email1@example.com", "" },
-        { "no such user", "PLAIN", SL_INIT("\0nobody@example.com\0password"), "imap", AUTH_FAIL, "nobody@example.com", "" },
-        { "other's authzid", "PLAIN", SL_INIT("a@b\0email1@example.com\0password"), "smtp", AUTH_FAIL, "email1@example.com", "" },
-        { "sql in the name", "PLAIN", SL_INIT("\0' OR '1'='1\0password"), "imap", AUTH_FAIL, "' or '1'='1", "" },
+        { "right", "PLAIN", SL_INIT("\0EMAIL1@example.com\0password"), "imap", AUTH_OK,
+          "email1@example.com", "" },
+        { "smtp", "PLAIN", SL_INIT("\0email1@example.com\0password"), "smtp", AUTH_OK,
+          "email1@example.com", "" },
+        { "own authzid", "PLAIN", SL_INIT("email1@example.com\0email1@example.com\0password"),
+          "smtp", AUTH_OK, "email1@example.com", "" },
+        { "wrong password", "PLAIN", SL_INIT("\0email1@example.com\0Password"), "imap", AUTH_FAIL,
+          "email1@example.com", "" },
+        { "no such user", "PLAIN", SL_INIT("\0nobody@example.com\0password"), "imap", AUTH_FAIL,
+          "nobody@example.com", "" },
+        { "other's authzid", "PLAIN", SL_INIT("a@b\0email1@example.com\0password"), "smtp",
+          AUTH_FAIL, "email1@example.com", "" },
+        { "sql in the name", "PLAIN", SL_INIT("\0' OR '1'='1\0password"), "imap", AUTH_FAIL,
+          "' or '1'='1", "" },
         { "malformed", "PLAIN", SL_INIT("password"), "imap", AUTH_FAIL, "", "" },
-        { "unknown scheme", "PLAIN", SL_INIT("\0strange@example.com\0x"), "imap", AUTH_TEMPFAIL, "strange@example.com", "temp_fail" },
+        { "unknown scheme", "PLAIN", SL_INIT("\0strange@example.com\0x"), "imap", AUTH_TEMPFAIL,
+          "strange@example.com", "temp_fail" },
         { "login", "LOGIN", { NULL, 0 }, "pop3", AUTH_OK, "email1@example.com", "" },
         { "no such mechanism", "CRAM-MD5", { NULL, 0 }, "smtp", AUTH_FAIL, "", "" },
     };
@@ -243,7 +256,9 @@ TEST(logins)
         CHECK_EQ_INT(log_in(rows[i].mech, rows[i].initial, rows[i].service), rows[i].want);
         CHECK_EQ_STR(login.user, rows[i].user);
         CHECK_EQ_STR(login.code, rows[i].code);
-        CHECK_EQ_INT(strlen(login.cookie), login.rc == AUTH_OK && strcmp(rows[i].service, "smtp") != 0 ? COOKIE_HEX_DIGITS : 0);
+        CHECK_EQ_INT(strlen(login.cookie),
+                     login.rc == AUTH_OK && strcmp(rows[i].service, "smtp") != 0 ? COOKIE_HEX_DIGITS
+                                                                                 : 0);
     }
     CHECK(auth_client_is_ready(login.client));
     CHECK_EQ_STR(auth_client_mech(login.client, 0, &flags), "PLAIN");
@@ -335,7 +350,9 @@ on_cancelled(uint64_t id, const struct auth_result *r)
 
 TEST(a_cancelled_request_is_silent)
 {
-    struct auth_ask ask = { .service = "imap", .mech = "PLAIN", .initial = SL_INIT("\0email1@example.com\0password") };
+    struct auth_ask ask = { .service = "imap",
+                            .mech = "PLAIN",
+                            .initial = SL_INIT("\0email1@example.com\0password") };
     struct timer later = { 0 };
     uint32_t first, second;
 
@@ -364,10 +381,13 @@ on_lookup(uint64_t id, enum lookup_rc rc, struct slice value)
     static const struct {
         enum lookup_rc rc;
         const char *value;
-    } want[] = { { LOOKUP_FOUND, "one" }, { LOOKUP_NOTFOUND, "" }, { LOOKUP_TEMP, "" }, { LOOKUP_FOUND, "" } };
+    } want[] = {
+        { LOOKUP_FOUND, "one" }, { LOOKUP_NOTFOUND, "" }, { LOOKUP_TEMP, "" }, { LOOKUP_FOUND, "" }
+    };
 
     answers++;
-    if (rc != want[id % 4].rc || (id % 4 < 3 && !sl_eqz(value, want[id % 4].value)) || (id % 4 == 3 && value.n != 50000)) {
+    if (rc != want[id % 4].rc || (id % 4 < 3 && !sl_eqz(value, want[id % 4].value)) ||
+        (id % 4 == 3 && value.n != 50000)) {
         wrong++;
         FAIL("question %u: rc %d, %zu octets", (unsigned)id, rc, value.n);
     }
@@ -377,7 +397,8 @@ on_lookup(uint64_t id, enum lookup_rc rc, struct slice value)
 
 TEST(answers_come_in_order)
 {
-    static const char *const names[] = { "relay_recipient_maps", "relay_recipient_maps", "no_such_parameter", "local_recipient_maps" };
+    static const char *const names[] = { "relay_recipient_maps", "relay_recipient_maps",
+                                         "no_such_parameter", "local_recipient_maps" };
     static const char *const keys[] = { "a", "b", "c", "d" };
     struct lookup_client *l;
     struct buf conf = { 0 };
@@ -464,7 +485,8 @@ TEST(socketmap_octets)
     } rows[] = {
         { "found", SL_INIT("22:relay_recipient_maps a,"), "6:OK one," },
         { "key with a space", SL_INIT("24:relay_recipient_maps b c,"), "6:OK two," },
-        { "two at once", SL_INIT("22:relay_recipient_maps a,22:relay_recipient_maps z,"), "6:OK one,9:NOTFOUND ," },
+        { "two at once", SL_INIT("22:relay_recipient_maps a,22:relay_recipient_maps z,"),
+          "6:OK one,9:NOTFOUND ," },
         { "temporary", SL_INIT("22:local_recipient_maps a,"), "13:TEMP fail:why," },
         { "no such name", SL_INIT("7:nosuch x,"), NULL },
         { "unknown", SL_INIT("8:nosuch x,"), "36:PERM main.cf has no parameter nosuch," },
@@ -475,7 +497,8 @@ TEST(socketmap_octets)
         { "no comma", SL_INIT("1:ab"), NULL },
     };
 
-    start("relay_recipient_maps = inline:{a=one, { b c = two }}\nlocal_recipient_maps = fail:why\n");
+    start(
+        "relay_recipient_maps = inline:{a=one, { b c = two }}\nlocal_recipient_maps = fail:why\n");
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         TEST_ROW("%s", rows[i].name);
         say(2, rows[i].in, rows[i].want, rows[i].in.n);
@@ -487,10 +510,12 @@ TEST(socketmap_octets)
 TEST(anvil_octets)
 {
     start("");
-    say(3, SL("request=connect\nident=smtp:1.2.3.4\n\nrequest=connect\nident=smtp:1.2.3.4\n\n"
-              "request=recipient\nident=smtp:1.2.3.4\n\nrequest=disconnect\nident=smtp:1.2.3.4\n\n"
-              "request=lookup\nident=smtp:1.2.3.4\n\nrequest=dance\nident=x\n\n"),
-        "protocol=anvil\n\nstatus=0\ncount=1\nrate=1\n\nstatus=0\ncount=2\nrate=2\n\nstatus=0\nrate=1\n\nstatus=0\n\n"
+    say(3,
+        SL("request=connect\nident=smtp:1.2.3.4\n\nrequest=connect\nident=smtp:1.2.3.4\n\n"
+           "request=recipient\nident=smtp:1.2.3.4\n\nrequest=disconnect\nident=smtp:1.2.3.4\n\n"
+           "request=lookup\nident=smtp:1.2.3.4\n\nrequest=dance\nident=x\n\n"),
+        "protocol=anvil\n\nstatus=0\ncount=1\nrate=1\n\nstatus=0\ncount=2\nrate=2\n\nstatus="
+        "0\nrate=1\n\nstatus=0\n\n"
         "status=0\ncount=1\nrate=2\nmail=0\nrcpt=1\nnewtls=0\nauth=0\n\nstatus=-1\n\n",
         7);
     /* That peer is gone, and its connection with it. */
@@ -568,7 +593,9 @@ on_hashed(uint64_t id, int match, const char *why)
 
 TEST(a_source_has_its_share)
 {
-    struct hash_ask ask = { .source = SL_INIT("192.0.2.0/24"), .stored = SL_INIT("{PLAIN}x"), .default_scheme = "PLAIN" };
+    struct hash_ask ask = { .source = SL_INIT("192.0.2.0/24"),
+                            .stored = SL_INIT("{PLAIN}x"),
+                            .default_scheme = "PLAIN" };
     unsigned taken = 0, refused = 0;
     char user[32];
 
@@ -585,7 +612,8 @@ TEST(a_source_has_its_share)
     ask.source = SL("198.51.100.0/24"); /* another one is served */
     ask.user = SL("other");
     CHECK(hash_submit(service.hashes, &ask, on_hashed, 99));
-    CHECK(hash_submit(service.hashes, &ask, on_hashed, 100)); /* the same question: hashed once, told twice */
+    CHECK(hash_submit(service.hashes, &ask, on_hashed,
+                      100)); /* the same question: hashed once, told twice */
     CHECK_EQ_INT(hash_waiting(service.hashes), HASH_PER_SOURCE_MAX + 1);
     loop_run();
     CHECK_EQ_INT(hashed, HASH_PER_SOURCE_MAX + 2);

@@ -21,7 +21,7 @@ struct sasl_mech {
 struct sasl {
     const struct sasl_mech *mech;
     unsigned steps;
-    struct slice challenge;                  /* static text */
+    struct slice challenge; /* static text */
     struct buf authzid, authcid, password;
 };
 

@@ -10,7 +10,8 @@ step(struct sasl *s, struct slice response, bool has_response)
         s->challenge = SL("");
         return SASL_CONTINUE;
     }
-    if (s->steps > 1 || !sl_take_until(&response, '\0', &authzid) || !sl_take_until(&response, '\0', &authcid))
+    if (s->steps > 1 || !sl_take_until(&response, '\0', &authzid) ||
+        !sl_take_until(&response, '\0', &authcid))
         return SASL_BAD;
     buf_adds(&s->authzid, authzid);
     buf_adds(&s->authcid, authcid);

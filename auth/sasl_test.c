@@ -5,8 +5,11 @@
 #include "base/mem.h"
 #include "base/test.h"
 
-static const char long_name[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-                                "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+static const char long_name[] =
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+    "xxxxxxxxxxxxxxxxxxxxxxxx"
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 TEST(plain)
 {
@@ -96,9 +99,12 @@ TEST(names)
     static const struct {
         const char *format, *name, *want;
     } rows[] = {
-        { "%Lu", "User@EXAMPLE.com", "user@example.com" }, { "%u", "User@X", "User@X" },
-        { "%Ln@%Ud", "User@Example.com", "user@EXAMPLE.COM" }, { "%n", "user", "user" },
-        { "%d", "user", "" },                              { "100%%", "x", "100%" },
+        { "%Lu", "User@EXAMPLE.com", "user@example.com" },
+        { "%u", "User@X", "User@X" },
+        { "%Ln@%Ud", "User@Example.com", "user@EXAMPLE.COM" },
+        { "%n", "user", "user" },
+        { "%d", "user", "" },
+        { "100%%", "x", "100%" },
     };
     struct buf out = { 0 };
 
@@ -121,13 +127,16 @@ TEST(tab_lines)
     tab_add(&line, raw);
     tab_add_pair(&line, "key", SL("v\t"));
     tab_add(&line, SL(""));
-    CHECK_EQ_STR(buf_z(&line), "VERB\ta\1tb\1nc\1rd\1" "1e\1" "0f\tkey=v\1t\t");
+    CHECK_EQ_STR(buf_z(&line), "VERB\ta\1tb\1nc\1rd\1"
+                               "1e\1"
+                               "0f\tkey=v\1t\t");
     in = buf_slice(&line);
     CHECK(tab_take(&in, &field) && sl_eqz(field, "VERB"));
     NEED(tab_take(&in, &field));
     tab_unescape(&back, field);
     CHECK_EQ_MEM(buf_slice(&back).p, back.n, raw.p, raw.n);
-    CHECK(tab_take(&in, &field) && tab_is_pair(field, "key", &value) && !tab_is_pair(field, "ke", &value));
+    CHECK(tab_take(&in, &field) && tab_is_pair(field, "key", &value) &&
+          !tab_is_pair(field, "ke", &value));
     CHECK(tab_is_pair(field, "key", &value) && value.n == 3);
     CHECK(tab_take(&in, &field) && field.n == 0);
     CHECK(!tab_take(&in, &field));

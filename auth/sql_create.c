@@ -10,11 +10,12 @@ static const struct {
     const char *mysql, *sqlite;
     bool is_text, has_length;
 } types[] = {
-    { "varchar", NULL, true, true },    { "char", NULL, true, true },        { "tinytext", NULL, true, false },
-    { "text", NULL, true, false },      { "mediumtext", NULL, true, false }, { "longtext", NULL, true, false },
-    { "enum", "text", true, false },    { "set", "text", true, false },      { "json", "text", false, false },
-    { "binary", "blob", false, false }, { "varbinary", "blob", false, false },
-    { "serial", "INTEGER", false, false },
+    { "varchar", NULL, true, true },       { "char", NULL, true, true },
+    { "tinytext", NULL, true, false },     { "text", NULL, true, false },
+    { "mediumtext", NULL, true, false },   { "longtext", NULL, true, false },
+    { "enum", "text", true, false },       { "set", "text", true, false },
+    { "json", "text", false, false },      { "binary", "blob", false, false },
+    { "varbinary", "blob", false, false }, { "serial", "INTEGER", false, false },
 };
 
 struct column {
@@ -111,7 +112,8 @@ references(struct sql_x *x)
     if (sqlx_columns(x) < 0)
         return -1;
     while (sqlx_is_word(sqlx_peek(x, 0), "ON")) { /* ON DELETE CASCADE, ON UPDATE SET NULL */
-        static const char *const actions[] = { "CASCADE", "RESTRICT", "SET NULL", "SET DEFAULT", "NO ACTION" };
+        static const char *const actions[] = { "CASCADE", "RESTRICT", "SET NULL", "SET DEFAULT",
+                                               "NO ACTION" };
         const char *action = NULL;
 
         x->at++;
@@ -145,8 +147,8 @@ take_text_option(struct sql_x *x, struct column *c)
 {
     bool is_collate = sqlx_is_word(sqlx_peek(x, 0), "COLLATE");
 
-    if (sqlx_take_words(x, "CHARACTER SET") || sqlx_take_word(x, "CHARSET") || sqlx_take_word(x, "COMMENT") ||
-        sqlx_take_word(x, "COLLATE")) {
+    if (sqlx_take_words(x, "CHARACTER SET") || sqlx_take_word(x, "CHARSET") ||
+        sqlx_take_word(x, "COMMENT") || sqlx_take_word(x, "COLLATE")) {
         sqlx_take_op(x, "=");
         if (is_collate && sl_has_isuffix(sqlx_peek(x, 0)->text, SL("_bin")))
             c->is_binary = true;
@@ -157,8 +159,8 @@ take_text_option(struct sql_x *x, struct column *c)
         c->is_binary = true;
         return true;
     }
-    return sqlx_take_word(x, "UNSIGNED") || sqlx_take_word(x, "ZEROFILL") || sqlx_take_word(x, "SIGNED") ||
-           sqlx_take_word(x, "VISIBLE");
+    return sqlx_take_word(x, "UNSIGNED") || sqlx_take_word(x, "ZEROFILL") ||
+           sqlx_take_word(x, "SIGNED") || sqlx_take_word(x, "VISIBLE");
 }
 
 static int
@@ -223,7 +225,8 @@ sqlx_column(struct sql_x *x)
     x->at++;
     sqlx_add_name(x, c.name);
     if (c.is_auto) {
-        size_t before = x->out->n; /* int(11) would make no row id of it: the type is read, not written */
+        size_t before =
+            x->out->n; /* int(11) would make no row id of it: the type is read, not written */
 
         if (column_type(x, &c) < 0)
             return -1;
@@ -238,7 +241,8 @@ sqlx_column(struct sql_x *x)
     if (c.is_text)
         sqlx_add(x, c.is_binary ? "COLLATE BINARY" : "COLLATE NOCASE");
     if (c.max_chars) {
-        buf_addf(x->out, " CONSTRAINT \"Data too long for column '%.*s'\" CHECK ( length(", SL_ARG(c.name));
+        buf_addf(x->out, " CONSTRAINT \"Data too long for column '%.*s'\" CHECK ( length(",
+                 SL_ARG(c.name));
         sqlx_add_name(x, c.name);
         buf_addf(x->out, " ) <= %llu )", (unsigned long long)c.max_chars);
     }
@@ -264,7 +268,8 @@ is_only_column(const struct sql_x *x, struct slice name)
 static void
 skip_index_options(struct sql_x *x)
 {
-    while (sqlx_take_word(x, "USING") || sqlx_take_word(x, "KEY_BLOCK_SIZE") || sqlx_take_word(x, "COMMENT")) {
+    while (sqlx_take_word(x, "USING") || sqlx_take_word(x, "KEY_BLOCK_SIZE") ||
+           sqlx_take_word(x, "COMMENT")) {
         sqlx_take_op(x, "=");
         x->at += x->at < x->n;
     }
@@ -360,9 +365,9 @@ table_key(struct sql_x *x, struct keys *k, bool *was_written)
 {
     bool is_fulltext;
 
-    if (sqlx_take_word(x, "CONSTRAINT") && sqlx_is_name(sqlx_peek(x, 0)) && !sqlx_is_word(sqlx_peek(x, 0), "FOREIGN") &&
-        !sqlx_is_word(sqlx_peek(x, 0), "PRIMARY") && !sqlx_is_word(sqlx_peek(x, 0), "UNIQUE") &&
-        !sqlx_is_word(sqlx_peek(x, 0), "CHECK"))
+    if (sqlx_take_word(x, "CONSTRAINT") && sqlx_is_name(sqlx_peek(x, 0)) &&
+        !sqlx_is_word(sqlx_peek(x, 0), "FOREIGN") && !sqlx_is_word(sqlx_peek(x, 0), "PRIMARY") &&
+        !sqlx_is_word(sqlx_peek(x, 0), "UNIQUE") && !sqlx_is_word(sqlx_peek(x, 0), "CHECK"))
         x->at++; /* its name */
     if (sqlx_take_words(x, "PRIMARY KEY"))
         return primary_key(x, k, was_written) < 0 ? -1 : 1;
@@ -421,11 +426,13 @@ sqlx_create_table(struct sql_x *x)
         return -1;
     sqlx_add_name(x, k.table);
     if (!sqlx_take_op(x, "("))
-        return err_set(x->e, ERR_CLIENT, "CREATE TABLE %.*s: only a list of columns is known here", SL_ARG(k.table));
+        return err_set(x->e, ERR_CLIENT, "CREATE TABLE %.*s: only a list of columns is known here",
+                       SL_ARG(k.table));
     sqlx_add(x, "(");
     if (table_elements(x, &k) == 0) {
         sqlx_add(x, ")");
-        x->at = x->n; /* ENGINE=, DEFAULT CHARSET=, AUTO_INCREMENT=, COMMENT=, partitions: nothing here */
+        x->at =
+            x->n; /* ENGINE=, DEFAULT CHARSET=, AUTO_INCREMENT=, COMMENT=, partitions: nothing here */
         buf_adds(x->out, buf_slice(&k.indexes));
         rc = 0;
     }

@@ -65,7 +65,8 @@ sqlx_unexpected(struct sql_x *x)
 
     if (t->kind == SQL_T_END)
         return err_set(x->e, ERR_CLIENT, "the statement ends too early");
-    return err_set(x->e, ERR_CLIENT, "syntax error near '%.*s'", (int)(t->text.n < 60 ? t->text.n : 60), t->text.p);
+    return err_set(x->e, ERR_CLIENT, "syntax error near '%.*s'",
+                   (int)(t->text.n < 60 ? t->text.n : 60), t->text.p);
 }
 
 /* ---- writing ---- */
@@ -136,7 +137,8 @@ add_template_string(struct sql_x *x, struct slice s)
     for (size_t i = 0; i < s.n && rc == 0; i++) {
         char next = i + 1 < s.n ? s.p[i + 1] : '\0';
 
-        if (s.p[i] != '%' || next == '\0' || !((next >= '1' && next <= '9') || strchr("suUdDS%", next))) {
+        if (s.p[i] != '%' || next == '\0' ||
+            !((next >= '1' && next <= '9') || strchr("suUdDS%", next))) {
             buf_addc(&lit, s.p[i]);
             continue;
         }
@@ -236,14 +238,25 @@ static const struct {
 };
 
 /* Words that say nothing to SQLite. */
-static const char *const dropped_words[] = { "SQL_NO_CACHE", "SQL_CACHE", "SQL_CALC_FOUND_ROWS", "SQL_SMALL_RESULT",
-                                             "SQL_BIG_RESULT", "HIGH_PRIORITY", "LOW_PRIORITY", "DELAYED", "STRAIGHT_JOIN",
-                                             "_utf8", "_utf8mb4", "_latin1", "_binary" };
+static const char *const dropped_words[] = { "SQL_NO_CACHE",
+                                             "SQL_CACHE",
+                                             "SQL_CALC_FOUND_ROWS",
+                                             "SQL_SMALL_RESULT",
+                                             "SQL_BIG_RESULT",
+                                             "HIGH_PRIORITY",
+                                             "LOW_PRIORITY",
+                                             "DELAYED",
+                                             "STRAIGHT_JOIN",
+                                             "_utf8",
+                                             "_utf8mb4",
+                                             "_latin1",
+                                             "_binary" };
 
 static const struct {
     const char *mysql, *sqlite;
-} words[] = { { "DIV", "/" },      { "MOD", "%" },        { "RLIKE", "REGEXP" }, { "VALUE", "VALUES" },
-              { "DEFAULT", "NULL" }, { "UNSIGNED", "INTEGER" }, { "SIGNED", "INTEGER" } };
+} words[] = { { "DIV", "/" },         { "MOD", "%" },        { "RLIKE", "REGEXP" },
+              { "VALUE", "VALUES" },  { "DEFAULT", "NULL" }, { "UNSIGNED", "INTEGER" },
+              { "SIGNED", "INTEGER" } };
 
 static const struct {
     const char *mysql, *sqlite;
@@ -276,7 +289,8 @@ function(struct sql_x *x)
     struct slice name = sqlx_peek(x, 0)->text;
     char kind = ' ';
 
-    if (x->is_upsert && sl_ieqz(name, "VALUES")) { /* VALUES(col) of the row that could not be inserted */
+    if (x->is_upsert &&
+        sl_ieqz(name, "VALUES")) { /* VALUES(col) of the row that could not be inserted */
         x->at += 2;
         return open_paren(x, 'v');
     }
@@ -298,7 +312,8 @@ collate(struct sql_x *x)
 {
     struct slice name = sqlx_peek(x, 1)->text;
 
-    sqlx_add(x, sl_has_isuffix(name, SL("_bin")) || sl_ieqz(name, "binary") ? "COLLATE BINARY" : "COLLATE NOCASE");
+    sqlx_add(x, sl_has_isuffix(name, SL("_bin")) || sl_ieqz(name, "binary") ? "COLLATE BINARY"
+                                                                            : "COLLATE NOCASE");
     x->at += 2;
     return 0;
 }
@@ -321,11 +336,12 @@ word(struct sql_x *x)
         return 0;
     if (sqlx_is_word(t, "COLLATE") && sqlx_is_name(next))
         return collate(x);
-    if (sqlx_is_op(next, "(") && !sqlx_is_word(t, "VALUE") && !(sqlx_is_word(t, "VALUES") && !x->is_upsert) &&
-        !sqlx_is_word(t, "IN"))
+    if (sqlx_is_op(next, "(") && !sqlx_is_word(t, "VALUE") &&
+        !(sqlx_is_word(t, "VALUES") && !x->is_upsert) && !sqlx_is_word(t, "IN"))
         return function(x);
     x->at++;
-    if (x->depth && x->paren[x->depth - 1] == 's' && (sl_ieqz(t->text, "FROM") || sl_ieqz(t->text, "FOR"))) {
+    if (x->depth && x->paren[x->depth - 1] == 's' &&
+        (sl_ieqz(t->text, "FROM") || sl_ieqz(t->text, "FOR"))) {
         sqlx_add(x, ","); /* SUBSTRING(s FROM 2 FOR 3) */
         return 0;
     }
@@ -349,7 +365,8 @@ static bool
 is_escaping_like(const struct sql_x *x)
 {
     return x->at && sqlx_is_word(&x->t[x->at - 1], "LIKE") &&
-           sl_find_char(sqlx_peek(x, 0)->text, '\\') != SL_NPOS && !sqlx_is_word(sqlx_peek(x, 1), "ESCAPE");
+           sl_find_char(sqlx_peek(x, 0)->text, '\\') != SL_NPOS &&
+           !sqlx_is_word(sqlx_peek(x, 1), "ESCAPE");
 }
 
 static int

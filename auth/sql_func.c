@@ -160,7 +160,8 @@ fn_substring_index(struct db_call *c, void *arg)
     if (n < 0) { /* count them all, then from the front */
         int64_t total = 0;
 
-        for (struct slice rest = s; (at = sl_find(rest, delim)) != SL_NPOS; rest = sl_from(rest, at + delim.n))
+        for (struct slice rest = s; (at = sl_find(rest, delim)) != SL_NPOS;
+             rest = sl_from(rest, at + delim.n))
             total++;
         for (n = total + n + 1; n > 0 && (at = sl_find(s, delim)) != SL_NPOS; n--)
             s = sl_from(s, at + delim.n);
@@ -288,8 +289,8 @@ fn_encrypt(struct db_call *c, void *arg)
     }
     if (has_null(c))
         return;
-    if (db_call_count(c) == 2 ? password_crypt(db_call_text(c, 0), db_call_text(c, 1), out) == 0 :
-                                password_make(db_call_text(c, 0), "SHA512-CRYPT", out, &e) == 0)
+    if (db_call_count(c) == 2 ? password_crypt(db_call_text(c, 0), db_call_text(c, 1), out) == 0
+                              : password_make(db_call_text(c, 0), "SHA512-CRYPT", out, &e) == 0)
         db_result_text(c, sl_z(out));
     mem_wipe(out, sizeof out);
 }
@@ -310,7 +311,8 @@ fn_uuid(struct db_call *c, void *arg)
 
     (void)arg;
     rand_hex(hex, 32);
-    snprintf(out, sizeof out, "%.8s-%.4s-4%.3s-a%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17, hex + 20);
+    snprintf(out, sizeof out, "%.8s-%.4s-4%.3s-a%.3s-%.12s", hex, hex + 8, hex + 13, hex + 17,
+             hex + 20);
     db_result_text(c, sl_z(out));
 }
 
@@ -388,7 +390,8 @@ int
 sql_add_functions(struct db *d, struct err *e)
 {
     for (size_t i = 0; i < COUNT_OF(functions); i++)
-        if (db_add_function(d, functions[i].name, functions[i].n_args, functions[i].is_pure, functions[i].fn, NULL, e) < 0)
+        if (db_add_function(d, functions[i].name, functions[i].n_args, functions[i].is_pure,
+                            functions[i].fn, NULL, e) < 0)
             return -1;
     return 0;
 }

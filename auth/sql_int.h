@@ -11,8 +11,9 @@ struct sql_x {
     struct sql_token *t;
     size_t n, at;
     struct buf *out;
-    unsigned depth;              /* of parentheses */
-    char paren[SQL_DEPTH_MAX];   /* what opened each: 's' SUBSTRING(, 'v' VALUES( after ON DUPLICATE KEY, else ' ' */
+    unsigned depth; /* of parentheses */
+    char paren
+        [SQL_DEPTH_MAX]; /* what opened each: 's' SUBSTRING(, 'v' VALUES( after ON DUPLICATE KEY, else ' ' */
     bool is_upsert;
     struct err *e;
 };
@@ -23,7 +24,8 @@ sqlx_peek(const struct sql_x *x, size_t ahead)
 {
     return &x->t[x->at + ahead < x->n ? x->at + ahead : x->n];
 }
-bool sqlx_is_word(const struct sql_token *t, const char *word); /* without case; never a quoted name */
+bool sqlx_is_word(const struct sql_token *t,
+                  const char *word); /* without case; never a quoted name */
 bool sqlx_is_op(const struct sql_token *t, const char *op);
 bool sqlx_is_name(const struct sql_token *t); /* a word or a quoted name */
 bool sqlx_take_word(struct sql_x *x, const char *word);
@@ -34,7 +36,7 @@ int sqlx_unexpected(struct sql_x *x); /* -1: "... near X" */
 
 /* Writing; each begins with a space. */
 void sqlx_add(struct sql_x *x, const char *text);
-void sqlx_add_name(struct sql_x *x, struct slice name);   /* "name" */
+void sqlx_add_name(struct sql_x *x, struct slice name);    /* "name" */
 void sqlx_add_string(struct sql_x *x, struct slice value); /* 'value' */
 
 /* A table's name, a database before it dropped; not written. */

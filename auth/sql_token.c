@@ -85,7 +85,8 @@ skip_blank(struct sql_lex *l, bool *was_blank, struct err *e)
             skip(l, 1);
         } else if (sl_starts(in, '#')) {
             skip_line(l);
-        } else if (in.n >= 2 && in.p[0] == '-' && in.p[1] == '-' && (in.n == 2 || is_space(in.p[2]))) {
+        } else if (in.n >= 2 && in.p[0] == '-' && in.p[1] == '-' &&
+                   (in.n == 2 || is_space(in.p[2]))) {
             skip_line(l);
         } else if (sl_has_prefix(in, SL("/*"))) {
             if (skip_comment(l, e) < 0)
@@ -197,7 +198,8 @@ take_number(struct sql_lex *l, struct sql_token *t)
     while (i < in.n && (is_digit(in.p[i]) || in.p[i] == '.'))
         i++;
     if (i + 1 < in.n && (in.p[i] == 'e' || in.p[i] == 'E') &&
-        (is_digit(in.p[i + 1]) || ((in.p[i + 1] == '-' || in.p[i + 1] == '+') && i + 2 < in.n && is_digit(in.p[i + 2]))))
+        (is_digit(in.p[i + 1]) ||
+         ((in.p[i + 1] == '-' || in.p[i + 1] == '+') && i + 2 < in.n && is_digit(in.p[i + 2]))))
         for (i += 2; i < in.n && is_digit(in.p[i]); i++)
             ;
     take_run(l, t, SQL_T_NUMBER, 0, i);
@@ -206,8 +208,9 @@ take_number(struct sql_lex *l, struct sql_token *t)
 static void
 take_op(struct sql_lex *l, struct sql_token *t)
 {
-    static const struct slice ops[] = { SL_INIT("<=>"), SL_INIT("<="), SL_INIT(">="), SL_INIT("<>"), SL_INIT("!="),
-                                        SL_INIT(":="),  SL_INIT("||"), SL_INIT("&&"), SL_INIT("<<"), SL_INIT(">>") };
+    static const struct slice ops[] = { SL_INIT("<=>"), SL_INIT("<="), SL_INIT(">="), SL_INIT("<>"),
+                                        SL_INIT("!="),  SL_INIT(":="), SL_INIT("||"), SL_INIT("&&"),
+                                        SL_INIT("<<"),  SL_INIT(">>") };
     size_t n = 1;
 
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {

@@ -12,10 +12,10 @@ enum sql_token_kind {
     SQL_T_NAME,   /* `quoted name`; text is without the quotes */
     SQL_T_STRING, /* text is the value: quotes and escapes are undone, neighbours joined */
     SQL_T_NUMBER,
-    SQL_T_HEX,    /* 0xABCD or x'ABCD'; text is the digits */
-    SQL_T_PARAM,  /* %s and its kin, outside of quotes; text is the letter */
-    SQL_T_VAR,    /* @x, @@x */
-    SQL_T_OP      /* one operator or punctuation mark */
+    SQL_T_HEX,   /* 0xABCD or x'ABCD'; text is the digits */
+    SQL_T_PARAM, /* %s and its kin, outside of quotes; text is the letter */
+    SQL_T_VAR,   /* @x, @@x */
+    SQL_T_OP     /* one operator or punctuation mark */
 };
 struct sql_token {
     enum sql_token_kind kind;
@@ -24,10 +24,11 @@ struct sql_token {
 };
 
 struct sql_lex {
-    struct slice in;     /* what is left */
-    struct arena *mem;   /* for values of strings */
-    bool is_template;    /* Postfix's query: %s and its kin are parameters; in strings they stay as written */
-    unsigned line;       /* of the input's front, from 1 */
+    struct slice in;   /* what is left */
+    struct arena *mem; /* for values of strings */
+    bool
+        is_template; /* Postfix's query: %s and its kin are parameters; in strings they stay as written */
+    unsigned line; /* of the input's front, from 1 */
     bool in_exec_comment;
 };
 

@@ -49,7 +49,8 @@ do_set(struct sql_x *x)
         const struct sql_token *v = sqlx_peek(x, 2);
 
         if (sqlx_is_word(sqlx_peek(x, 0), "FOREIGN_KEY_CHECKS") && sqlx_is_op(sqlx_peek(x, 1), "="))
-            x->st->kind = sl_eqz(v->text, "0") || sl_ieqz(v->text, "OFF") ? SQL_FOREIGN_KEYS_OFF : SQL_FOREIGN_KEYS_ON;
+            x->st->kind = sl_eqz(v->text, "0") || sl_ieqz(v->text, "OFF") ? SQL_FOREIGN_KEYS_OFF
+                                                                          : SQL_FOREIGN_KEYS_ON;
     }
     return 0;
 }
@@ -66,7 +67,8 @@ do_begin(struct sql_x *x)
 static int
 do_start(struct sql_x *x)
 {
-    return sqlx_is_word(sqlx_peek(x, 0), "TRANSACTION") ? do_begin(x) : do_nothing(x); /* START SLAVE */
+    return sqlx_is_word(sqlx_peek(x, 0), "TRANSACTION") ? do_begin(x)
+                                                        : do_nothing(x); /* START SLAVE */
 }
 
 static int
@@ -186,8 +188,8 @@ insert_rest(struct sql_x *x)
 static void
 take_priorities(struct sql_x *x)
 {
-    while (sqlx_take_word(x, "LOW_PRIORITY") || sqlx_take_word(x, "HIGH_PRIORITY") || sqlx_take_word(x, "DELAYED") ||
-           sqlx_take_word(x, "QUICK"))
+    while (sqlx_take_word(x, "LOW_PRIORITY") || sqlx_take_word(x, "HIGH_PRIORITY") ||
+           sqlx_take_word(x, "DELAYED") || sqlx_take_word(x, "QUICK"))
         ;
 }
 
@@ -253,7 +255,8 @@ create_index(struct sql_x *x, bool is_unique)
     x->at += x->at < x->n;
     if (!sqlx_take_word(x, "ON") || sqlx_take_table(x, &table) < 0)
         return sqlx_unexpected(x);
-    buf_addf(x->out, " CREATE %sINDEX \"%.*s_%.*s\" ON", is_unique ? "UNIQUE " : "", SL_ARG(table), SL_ARG(name));
+    buf_addf(x->out, " CREATE %sINDEX \"%.*s_%.*s\" ON", is_unique ? "UNIQUE " : "", SL_ARG(table),
+             SL_ARG(name));
     sqlx_add_name(x, table);
     return sqlx_columns(x);
 }
@@ -276,7 +279,8 @@ do_create(struct sql_x *x)
         sqlx_add(x, "CREATE");
         return sqlx_rest(x);
     }
-    return err_set(x->e, ERR_CLIENT, "CREATE %.*s is not known here", SL_ARG(sqlx_peek(x, 0)->text));
+    return err_set(x->e, ERR_CLIENT, "CREATE %.*s is not known here",
+                   SL_ARG(sqlx_peek(x, 0)->text));
 }
 
 static int
@@ -288,9 +292,12 @@ do_drop(struct sql_x *x)
     if (sqlx_is_word(sqlx_peek(x, 0), "USER") || sqlx_is_word(sqlx_peek(x, 0), "ROLE"))
         return do_nothing(x);
     if (sqlx_is_word(sqlx_peek(x, 0), "DATABASE") || sqlx_is_word(sqlx_peek(x, 0), "SCHEMA"))
-        return err_set(x->e, ERR_CLIENT, "DROP DATABASE is not done here: remove the file of users_database yourself");
+        return err_set(
+            x->e, ERR_CLIENT,
+            "DROP DATABASE is not done here: remove the file of users_database yourself");
     if (!is_view && !sqlx_is_word(sqlx_peek(x, 0), "TABLE"))
-        return err_set(x->e, ERR_CLIENT, "DROP %.*s is not known here", SL_ARG(sqlx_peek(x, 0)->text));
+        return err_set(x->e, ERR_CLIENT, "DROP %.*s is not known here",
+                       SL_ARG(sqlx_peek(x, 0)->text));
     x->at++;
     if_exists = sqlx_take_words(x, "IF EXISTS");
     do {
@@ -298,7 +305,8 @@ do_drop(struct sql_x *x)
 
         if (sqlx_take_table(x, &table) < 0)
             return -1;
-        buf_addf(x->out, "%s DROP %s%s", between, is_view ? "VIEW" : "TABLE", if_exists ? " IF EXISTS" : "");
+        buf_addf(x->out, "%s DROP %s%s", between, is_view ? "VIEW" : "TABLE",
+                 if_exists ? " IF EXISTS" : "");
         sqlx_add_name(x, table);
         between = ";";
     } while (sqlx_take_op(x, ","));
@@ -313,13 +321,15 @@ do_alter(struct sql_x *x)
     struct slice table;
 
     if (!sqlx_take_word(x, "TABLE"))
-        return sqlx_is_word(sqlx_peek(x, 0), "USER") || sqlx_is_word(sqlx_peek(x, 0), "DATABASE") ?
-                   do_nothing(x) :
-                   err_set(x->e, ERR_CLIENT, "ALTER %.*s is not known here", SL_ARG(sqlx_peek(x, 0)->text));
+        return sqlx_is_word(sqlx_peek(x, 0), "USER") || sqlx_is_word(sqlx_peek(x, 0), "DATABASE")
+                   ? do_nothing(x)
+                   : err_set(x->e, ERR_CLIENT, "ALTER %.*s is not known here",
+                             SL_ARG(sqlx_peek(x, 0)->text));
     if (sqlx_take_table(x, &table) < 0)
         return -1;
-    if (sqlx_take_words(x, "DISABLE KEYS") || sqlx_take_words(x, "ENABLE KEYS") || sqlx_is_word(sqlx_peek(x, 0), "ENGINE") ||
-        sqlx_is_word(sqlx_peek(x, 0), "CONVERT") || sqlx_is_word(sqlx_peek(x, 0), "AUTO_INCREMENT"))
+    if (sqlx_take_words(x, "DISABLE KEYS") || sqlx_take_words(x, "ENABLE KEYS") ||
+        sqlx_is_word(sqlx_peek(x, 0), "ENGINE") || sqlx_is_word(sqlx_peek(x, 0), "CONVERT") ||
+        sqlx_is_word(sqlx_peek(x, 0), "AUTO_INCREMENT"))
         return do_nothing(x);
     sqlx_add(x, "ALTER TABLE");
     sqlx_add_name(x, table);
@@ -332,10 +342,11 @@ do_alter(struct sql_x *x)
         return 0;
     }
     if (sqlx_take_words(x, "ADD COLUMN") ||
-        (sqlx_is_word(sqlx_peek(x, 0), "ADD") && sqlx_is_name(sqlx_peek(x, 1)) && sqlx_peek(x, 2)->kind == SQL_T_WORD &&
-         !sqlx_is_word(sqlx_peek(x, 1), "CONSTRAINT") && !sqlx_is_word(sqlx_peek(x, 1), "PRIMARY") &&
-         !sqlx_is_word(sqlx_peek(x, 1), "FOREIGN") && !sqlx_is_word(sqlx_peek(x, 1), "UNIQUE") &&
-         !sqlx_is_word(sqlx_peek(x, 1), "KEY") && !sqlx_is_word(sqlx_peek(x, 1), "INDEX") && sqlx_take_word(x, "ADD"))) {
+        (sqlx_is_word(sqlx_peek(x, 0), "ADD") && sqlx_is_name(sqlx_peek(x, 1)) &&
+         sqlx_peek(x, 2)->kind == SQL_T_WORD && !sqlx_is_word(sqlx_peek(x, 1), "CONSTRAINT") &&
+         !sqlx_is_word(sqlx_peek(x, 1), "PRIMARY") && !sqlx_is_word(sqlx_peek(x, 1), "FOREIGN") &&
+         !sqlx_is_word(sqlx_peek(x, 1), "UNIQUE") && !sqlx_is_word(sqlx_peek(x, 1), "KEY") &&
+         !sqlx_is_word(sqlx_peek(x, 1), "INDEX") && sqlx_take_word(x, "ADD"))) {
         sqlx_add(x, "ADD COLUMN");
         return sqlx_column(x);
     }
@@ -352,12 +363,14 @@ describe(struct sql_x *x)
     if (sqlx_take_table(x, &table) < 0)
         return -1;
     x->st->kind = SQL_QUERY;
-    sqlx_add(x, "SELECT name AS Field, type AS Type, iif(\"notnull\" OR pk, 'NO', 'YES') AS \"Null\","
-                " iif(pk, 'PRI', iif(name IN (SELECT ii.name FROM pragma_index_list(");
+    sqlx_add(x,
+             "SELECT name AS Field, type AS Type, iif(\"notnull\" OR pk, 'NO', 'YES') AS \"Null\","
+             " iif(pk, 'PRI', iif(name IN (SELECT ii.name FROM pragma_index_list(");
     sqlx_add_string(x, table);
-    sqlx_add(x, ") il JOIN pragma_index_info(il.name) ii WHERE il.\"unique\"), 'UNI', '')) AS \"Key\","
-                " dflt_value AS \"Default\", iif(pk AND type = 'INTEGER', 'auto_increment', '') AS Extra"
-                " FROM pragma_table_info(");
+    sqlx_add(
+        x, ") il JOIN pragma_index_info(il.name) ii WHERE il.\"unique\"), 'UNI', '')) AS \"Key\","
+           " dflt_value AS \"Default\", iif(pk AND type = 'INTEGER', 'auto_increment', '') AS Extra"
+           " FROM pragma_table_info(");
     sqlx_add_string(x, table);
     sqlx_add(x, ")");
     x->at = x->n;
@@ -370,8 +383,10 @@ do_show(struct sql_x *x)
     x->st->kind = SQL_QUERY;
     sqlx_take_word(x, "FULL");
     if (sqlx_take_word(x, "TABLES")) {
-        sqlx_add(x, "SELECT name AS \"Tables_in_mailserver\" FROM sqlite_master WHERE type IN ('table', 'view')"
-                    " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'postern\\_%' ESCAPE '\\' ORDER BY name");
+        sqlx_add(x, "SELECT name AS \"Tables_in_mailserver\" FROM sqlite_master WHERE type IN "
+                    "('table', 'view')"
+                    " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'postern\\_%' "
+                    "ESCAPE '\\' ORDER BY name");
         x->at = x->n;
         return 0;
     }
@@ -387,7 +402,8 @@ do_show(struct sql_x *x)
 
         if (sqlx_take_table(x, &table) < 0)
             return -1;
-        sqlx_add(x, "SELECT name AS \"Table\", sql AS \"Create Table\" FROM sqlite_master WHERE name =");
+        sqlx_add(
+            x, "SELECT name AS \"Table\", sql AS \"Create Table\" FROM sqlite_master WHERE name =");
         sqlx_add_string(x, table);
         return 0;
     }
@@ -397,21 +413,26 @@ do_show(struct sql_x *x)
 static int
 do_describe(struct sql_x *x)
 {
-    return sqlx_is_word(sqlx_peek(x, 0), "SELECT") ? err_set(x->e, ERR_CLIENT, "EXPLAIN is not known here") : describe(x);
+    return sqlx_is_word(sqlx_peek(x, 0), "SELECT")
+               ? err_set(x->e, ERR_CLIENT, "EXPLAIN is not known here")
+               : describe(x);
 }
 
 static const struct {
     const char *word;
     int (*run)(struct sql_x *x); /* the word is taken */
 } statements[] = {
-    { "SELECT", do_select },   { "INSERT", do_insert },   { "REPLACE", do_replace },   { "UPDATE", do_update },
-    { "DELETE", do_delete },   { "CREATE", do_create },   { "DROP", do_drop },         { "ALTER", do_alter },
-    { "TRUNCATE", do_truncate }, { "SHOW", do_show },     { "DESCRIBE", do_describe }, { "DESC", do_describe },
-    { "EXPLAIN", do_describe }, { "WITH", do_with },      { "SET", do_set },           { "USE", do_use },
-    { "BEGIN", do_begin },     { "START", do_start },     { "COMMIT", do_commit },     { "ROLLBACK", do_rollback },
-    { "GRANT", do_nothing },   { "REVOKE", do_nothing },  { "FLUSH", do_nothing },     { "LOCK", do_nothing },
-    { "UNLOCK", do_nothing },  { "ANALYZE", do_nothing }, { "OPTIMIZE", do_nothing },  { "REPAIR", do_nothing },
-    { "CHECK", do_nothing },   { "QUIT", do_nothing },    { "EXIT", do_nothing },
+    { "SELECT", do_select },    { "INSERT", do_insert },     { "REPLACE", do_replace },
+    { "UPDATE", do_update },    { "DELETE", do_delete },     { "CREATE", do_create },
+    { "DROP", do_drop },        { "ALTER", do_alter },       { "TRUNCATE", do_truncate },
+    { "SHOW", do_show },        { "DESCRIBE", do_describe }, { "DESC", do_describe },
+    { "EXPLAIN", do_describe }, { "WITH", do_with },         { "SET", do_set },
+    { "USE", do_use },          { "BEGIN", do_begin },       { "START", do_start },
+    { "COMMIT", do_commit },    { "ROLLBACK", do_rollback }, { "GRANT", do_nothing },
+    { "REVOKE", do_nothing },   { "FLUSH", do_nothing },     { "LOCK", do_nothing },
+    { "UNLOCK", do_nothing },   { "ANALYZE", do_nothing },   { "OPTIMIZE", do_nothing },
+    { "REPAIR", do_nothing },   { "CHECK", do_nothing },     { "QUIT", do_nothing },
+    { "EXIT", do_nothing },
 };
 
 /* ---- the input ---- */

@@ -16,18 +16,18 @@ enum {
 };
 
 enum sql_kind {
-    SQL_QUERY,    /* gives rows */
-    SQL_CHANGE,   /* one or more statements, separated by ';', without rows */
-    SQL_NOTHING,  /* nothing to do here */
-    SQL_TX,       /* BEGIN, COMMIT, ROLLBACK: sql is that word */
+    SQL_QUERY,   /* gives rows */
+    SQL_CHANGE,  /* one or more statements, separated by ';', without rows */
+    SQL_NOTHING, /* nothing to do here */
+    SQL_TX,      /* BEGIN, COMMIT, ROLLBACK: sql is that word */
     SQL_FOREIGN_KEYS_OFF,
     SQL_FOREIGN_KEYS_ON
 };
 struct sql_statement {
     enum sql_kind kind;
-    struct slice sql;    /* for SQLite; valid until the next sql_next() */
-    struct slice verb;   /* as written: "INSERT" */
-    unsigned line;       /* where it begins, from 1 */
+    struct slice sql;            /* for SQLite; valid until the next sql_next() */
+    struct slice verb;           /* as written: "INSERT" */
+    unsigned line;               /* where it begins, from 1 */
     char params[SQL_PARAMS_MAX]; /* template: the letter of ?1, ?2, ... */
     size_t n_params;
 };

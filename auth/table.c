@@ -10,21 +10,31 @@
 #include <stdlib.h>
 
 /* Postfix's limit for nested "/file" patterns is its own stack; ours: */
-enum { LIST_DEPTH_MAX = 8, COMPLAIN_MS = 60 * 1000, REOPEN_MS = 1000 };
+enum {
+    LIST_DEPTH_MAX = 8,
+    COMPLAIN_MS = 60 * 1000,
+    REOPEN_MS = 1000,
+    SLOW_FAILURE_MS = 500,
+    REST_MS = 1000
+};
 
 struct table_set {
     const struct conf *conf;
-    struct map *tables;   /* "type:arg" -> struct table */
-    struct map *named;    /* "type:arg" without its white space -> char *, as main.cf has it; once collected */
-    struct map *lists;    /* parameter -> char *, its expanded text */
+    struct map *tables; /* "type:arg" -> struct table */
+    struct map *
+        named; /* "type:arg" without its white space -> char *, as main.cf has it; once collected */
+    struct map *lists; /* parameter -> char *, its expanded text */
     struct users *users;
     uint64_t polled_ms, complained_ms;
-    bool has_failed; /* something could not be opened: worth another try */
+    bool has_failed;         /* something could not be opened: worth another try */
+    uint64_t rests_until_ms; /* the users' database is locked: it is left alone until then */
+    struct err rest_why;
 };
 
 static const struct table_type *const types[] = {
-    &table_mysql, &table_sqlite,  &table_hash, &table_btree,  &table_lmdb,   &table_texthash, &table_cidr,
-    &table_regexp, &table_pcre, &table_inline, &table_static, &table_fail, &table_unix,
+    &table_mysql,    &table_sqlite, &table_hash,   &table_btree, &table_lmdb,
+    &table_texthash, &table_cidr,   &table_regexp, &table_pcre,  &table_inline,
+    &table_static,   &table_fail,   &table_unix,
 };
 
 /* ---- names ---- */
@@ -149,10 +159,33 @@ table_set_free(struct table_set **sp)
     *sp = NULL;
 }
 
+void
+table_set_note_failure(struct table_set *s, uint64_t began_ms, const struct err *e)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (e->kind != ERR_TEMP || now - began_ms < SLOW_FAILURE_MS)
+        return;
+    s->rests_until_ms = now + REST_MS;
+    s->rest_why = *e;
+}
+
+static bool
+is_resting(const struct table_set *s, struct err *e)
+{
+    if (s->rests_until_ms == 0 || clock_mono_ms() >= s->rests_until_ms)
+        return false;
+    *e = s->rest_why;
+    return true;
+}
+
 struct users *
 table_set_users(struct table_set *s, struct err *e)
 {
-    if (s->users == NULL && users_open(s->conf->users_database, false, &s->users, e) < 0) {
+    if (is_resting(s, e))
+        return NULL;
+    if (s->users == NULL &&
+        users_open(s->conf->users_database, USERS_IMPATIENT, &s->users, e) < 0) {
         s->users = NULL;
         s->has_failed = true;
     }
@@ -166,9 +199,10 @@ table_set_poll(struct table_set *s)
     bool is_changed = false;
     size_t it = 0;
     struct slice key;
+    struct err e;
     void *t;
 
-    if (now - s->polled_ms < TABLE_POLL_MS)
+    if (now - s->polled_ms < TABLE_POLL_MS || is_resting(s, &e))
         return false;
     if (s->has_failed && now - s->polled_ms >= REOPEN_MS)
         is_changed = true;
@@ -231,7 +265,8 @@ table_set_open(struct table_set *s, struct slice text, struct table **half, stru
         t->type = type;
         t->arg = sl_dupz(arg);
         t->set = s;
-        t->is_aliases = list_has(&s->conf->alias_maps, text) || list_has(&s->conf->alias_database, text);
+        t->is_aliases =
+            list_has(&s->conf->alias_maps, text) || list_has(&s->conf->alias_database, text);
         map_set(s->tables, text, t);
     }
     if (t->state) /* what is left of an earlier try */
@@ -248,15 +283,25 @@ table_set_open(struct table_set *s, struct slice text, struct table **half, stru
 }
 
 static enum table_rc
-lookup_table(struct table_set *s, struct slice text, struct slice key, struct buf *value, struct err *e)
+lookup_table(struct table_set *s, struct slice text, struct slice key, struct buf *value,
+             struct err *e)
 {
-    struct table *t = table_set_open(s, text, NULL, e);
-    enum table_rc rc;
+    uint64_t began = clock_mono_ms();
+    enum table_rc rc = TABLE_TEMP;
+    struct table *t;
+    struct slice arg;
 
     buf_reset(value);
-    rc = t ? t->type->lookup(t, key, value, e) : TABLE_TEMP;
-    if (rc == TABLE_TEMP)
+    if (table_type_of(text, &arg) == &table_mysql && is_resting(s, e))
+        return TABLE_TEMP;
+    t = table_set_open(s, text, NULL, e);
+    if (t)
+        rc = t->type->lookup(t, key, value, e);
+    if (rc == TABLE_TEMP) {
         complain(s, e);
+        if (table_type_of(text, &arg) == &table_mysql)
+            table_set_note_failure(s, began, e);
+    }
     return rc;
 }
 
@@ -268,9 +313,14 @@ static const struct {
     const char *name;
     bool is_parent;
 } domain_lists[] = {
-    { "mydestination", false },        { "virtual_mailbox_domains", false }, { "virtual_alias_domains", false },
-    { "relay_domains", true },         { "permit_mx_backup_networks", true }, { "fast_flush_domains", true },
-    { "masquerade_domains", false },   { "authorized_verp_clients", false },
+    { "mydestination", false },
+    { "virtual_mailbox_domains", false },
+    { "virtual_alias_domains", false },
+    { "relay_domains", true },
+    { "permit_mx_backup_networks", true },
+    { "fast_flush_domains", true },
+    { "masquerade_domains", false },
+    { "authorized_verp_clients", false },
 };
 
 struct list_ask {
@@ -318,7 +368,8 @@ is_domain_match(const struct list_ask *a, struct slice item)
         return true;
     if (sl_starts(item, '.')) /* ".example.com": subdomains only */
         return !a->is_parent && sl_has_isuffix(a->key, item);
-    return a->is_parent && a->key.n > item.n && sl_has_isuffix(a->key, item) && a->key.p[a->key.n - item.n - 1] == '.';
+    return a->is_parent && a->key.n > item.n && sl_has_isuffix(a->key, item) &&
+           a->key.p[a->key.n - item.n - 1] == '.';
 }
 
 /* In a list of domains a table is also asked for the parents, where the list is one that matches those. */
@@ -343,7 +394,8 @@ static enum table_rc
 item_lookup(struct list_ask *a, struct slice item)
 {
     if (table_is_type_text(item))
-        return a->is_domains ? domain_table_lookup(a, item) : lookup_table(a->set, item, a->key, a->value, a->e);
+        return a->is_domains ? domain_table_lookup(a, item)
+                             : lookup_table(a->set, item, a->key, a->value, a->e);
     if (!a->is_domains)
         return TABLE_NOTFOUND;
     if (sl_starts(item, '/'))
@@ -461,7 +513,8 @@ named_text(struct table_set *s, struct slice text)
 }
 
 enum table_rc
-table_set_lookup(struct table_set *s, struct slice name, struct slice key, struct buf *value, struct err *e)
+table_set_lookup(struct table_set *s, struct slice name, struct slice key, struct buf *value,
+                 struct err *e)
 {
     struct list_ask a = { .set = s, .key = key, .value = value, .e = e };
     const char *text;

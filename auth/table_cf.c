@@ -20,11 +20,16 @@ set_value(struct table_cf *cf, struct legacy *l, struct slice name, struct slice
         const char *name;
         char **to;
     } rows[] = {
-        { "query", &cf->query },       { "result_format", &cf->result_format },
-        { "hosts", &cf->hosts },       { "dbname", &cf->dbname },
-        { "dbpath", &cf->dbpath },     { "domain", &cf->domain },
-        { "table", &l->table },        { "select_field", &l->select_field },
-        { "where_field", &l->where_field }, { "additional_conditions", &l->additional },
+        { "query", &cf->query },
+        { "result_format", &cf->result_format },
+        { "hosts", &cf->hosts },
+        { "dbname", &cf->dbname },
+        { "dbpath", &cf->dbpath },
+        { "domain", &cf->domain },
+        { "table", &l->table },
+        { "select_field", &l->select_field },
+        { "where_field", &l->where_field },
+        { "additional_conditions", &l->additional },
     };
 
     if (sl_eqz(name, "expansion_limit"))
@@ -50,15 +55,16 @@ table_cf_open(struct table_cf *cf, const struct table *t, struct err *e)
         size_t eq = sl_find_char(line, '=');
 
         if (eq == SL_NPOS)
-            rc = err_set(e, ERR_CONFIG, "%s, line %u: expected name = value", cf->file.path, lines.line);
+            rc = err_set(e, ERR_CONFIG, "%s, line %u: expected name = value", cf->file.path,
+                         lines.line);
         else
             set_value(cf, &l, sl_trim(sl_head(line, eq)), sl_trim(sl_from(line, eq + 1)));
     }
     table_lines_free(&lines);
     buf_free(&text);
     if (rc == 0 && cf->query == NULL && l.table && l.select_field && l.where_field)
-        cf->query = arena_printf(&cf->mem, "SELECT %s FROM %s WHERE %s='%%s' %s", l.select_field, l.table, l.where_field,
-                                 l.additional ? l.additional : "");
+        cf->query = arena_printf(&cf->mem, "SELECT %s FROM %s WHERE %s='%%s' %s", l.select_field,
+                                 l.table, l.where_field, l.additional ? l.additional : "");
     if (rc == 0 && (cf->query == NULL || !*cf->query))
         rc = err_set(e, ERR_CONFIG, "%s: no query", cf->file.path);
     return rc;
@@ -74,7 +80,8 @@ table_cf_close(struct table_cf *cf)
 bool
 table_cf_is_local(const struct table_cf *cf, struct slice *which)
 {
-    static const char *const names[] = { "localhost", "127.0.0.1", "::1", "[::1]", "localhost.localdomain" };
+    static const char *const names[] = { "localhost", "127.0.0.1", "::1", "[::1]",
+                                         "localhost.localdomain" };
     struct slice in = sl_z(cf->hosts), host;
 
     while (sl_take_word(&in, ", \t", &host)) {
@@ -215,7 +222,8 @@ table_cf_result(const struct table_cf *cf, struct slice key, struct slice value,
 }
 
 int
-table_cf_bind_text(const char *query, struct buf *out, char params[SQL_PARAMS_MAX], size_t *n_params, struct err *e)
+table_cf_bind_text(const char *query, struct buf *out, char params[SQL_PARAMS_MAX],
+                   size_t *n_params, struct err *e)
 {
     bool in_string = false;
 
@@ -223,7 +231,8 @@ table_cf_bind_text(const char *query, struct buf *out, char params[SQL_PARAMS_MA
     for (const char *p = query; *p; p++) {
         if (*p == '\'')
             in_string = !in_string;
-        if (p[0] != '%' || p[1] == '\0' || !((p[1] >= '1' && p[1] <= '9') || strchr("suUdDS%", p[1]))) {
+        if (p[0] != '%' || p[1] == '\0' ||
+            !((p[1] >= '1' && p[1] <= '9') || strchr("suUdDS%", p[1]))) {
             buf_addc(out, *p);
             continue;
         }

@@ -59,7 +59,8 @@ add_rule(struct cidr_table *x, struct slice line, unsigned number, struct err *e
         if (word.n == 0 && !sl_take_word(&line, " \t", &word))
             word = sl_n("", 0);
         if (!parse_net(word, &r))
-            return err_set(e, ERR_CONFIG, "%s, line %u: bad network \"%.*s\"", x->file.path, number, SL_ARG(word));
+            return err_set(e, ERR_CONFIG, "%s, line %u: bad network \"%.*s\"", x->file.path, number,
+                           SL_ARG(word));
         line = sl_trim(line);
         if (r.op == CIDR_MATCH && line.n == 0)
             return err_set(e, ERR_CONFIG, "%s, line %u: a value is missing", x->file.path, number);

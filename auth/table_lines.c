@@ -32,8 +32,8 @@ table_file_changed(const struct table_file *f)
 
     if (f->path == NULL || stat(f->path, &st) < 0)
         return false; /* gone: what was read stands until another takes its place */
-    return st.st_mtim.tv_sec != f->mtime.tv_sec || st.st_mtim.tv_nsec != f->mtime.tv_nsec || st.st_size != f->size ||
-           st.st_ino != f->ino;
+    return st.st_mtim.tv_sec != f->mtime.tv_sec || st.st_mtim.tv_nsec != f->mtime.tv_nsec ||
+           st.st_size != f->size || st.st_ino != f->ino;
 }
 
 void

@@ -200,7 +200,8 @@ static int
 pcre_open(struct table *t, struct err *e)
 {
     (void)t;
-    return err_set(e, ERR_CONFIG, "pcre: tables are not supported; use regexp: with POSIX patterns");
+    return err_set(e, ERR_CONFIG,
+                   "pcre: tables are not supported; use regexp: with POSIX patterns");
 }
 
 static enum table_rc
@@ -218,5 +219,6 @@ pcre_close(struct table *t)
     (void)t;
 }
 
-const struct table_type table_regexp = { "regexp", regexp_open, regexp_lookup, regexp_poll, regexp_close };
+const struct table_type table_regexp = { "regexp", regexp_open, regexp_lookup, regexp_poll,
+                                         regexp_close };
 const struct table_type table_pcre = { "pcre", pcre_open, pcre_lookup, NULL, pcre_close };

@@ -127,8 +127,8 @@ unix_lookup(struct table *t, struct slice key, struct buf *value, struct err *e)
     name = sl_dupz(key);
     rc = getpwnam_r(name, &pw, row, PASSWD_ROW_OCTETS, &found);
     if (found) /* as passwd(5), the password left out */
-        buf_addf(value, "%s:*:%u:%u:%s:%s:%s", pw.pw_name, (unsigned)pw.pw_uid, (unsigned)pw.pw_gid, pw.pw_gecos,
-                 pw.pw_dir, pw.pw_shell);
+        buf_addf(value, "%s:*:%u:%u:%s:%s:%s", pw.pw_name, (unsigned)pw.pw_uid, (unsigned)pw.pw_gid,
+                 pw.pw_gecos, pw.pw_dir, pw.pw_shell);
     free(row);
     free(name);
     if (found)
@@ -141,6 +141,8 @@ unix_lookup(struct table *t, struct slice key, struct buf *value, struct err *e)
 }
 
 const struct table_type table_inline = { "inline", inline_open, inline_lookup, NULL, inline_close };
-const struct table_type table_static = { "static", nothing_to_open, static_lookup, NULL, nothing_to_close };
-const struct table_type table_fail = { "fail", nothing_to_open, fail_lookup, NULL, nothing_to_close };
+const struct table_type table_static = { "static", nothing_to_open, static_lookup, NULL,
+                                         nothing_to_close };
+const struct table_type table_fail = { "fail", nothing_to_open, fail_lookup, NULL,
+                                       nothing_to_close };
 const struct table_type table_unix = { "unix", unix_open, unix_lookup, NULL, nothing_to_close };

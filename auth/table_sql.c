@@ -12,7 +12,7 @@ enum { SQL_LOOKUP_MEM_OCTETS = 64 * 1024, SQLITE_TABLE_CACHE_KIB = 256 };
 struct sql_table {
     struct table_cf cf;
     bool has_cf;
-    struct db *own;    /* sqlite: only */
+    struct db *own; /* sqlite: only */
     int64_t version;
     struct db_stmt *stmt;
     char params[SQL_PARAMS_MAX];
@@ -102,9 +102,11 @@ read_rows(struct sql_table *x, struct slice key, struct buf *value, struct err *
         for (int i = 0; i < db_columns(x->stmt); i++) {
             if (db_is_null(x->stmt, i) || db_text(x->stmt, i).n == 0)
                 continue;
-            if ((x->cf.expansion_limit && ++n > x->cf.expansion_limit) || value->n > TABLE_VALUE_OCTETS) {
+            if ((x->cf.expansion_limit && ++n > x->cf.expansion_limit) ||
+                value->n > TABLE_VALUE_OCTETS) {
                 db_reset(x->stmt);
-                err_set(e, ERR_TEMP, "%s: expansion limit exceeded for key %.*s", x->cf.file.path, SL_ARG(key));
+                err_set(e, ERR_TEMP, "%s: expansion limit exceeded for key %.*s", x->cf.file.path,
+                        SL_ARG(key));
                 return TABLE_TEMP;
             }
             table_cf_result(&x->cf, key, db_text(x->stmt, i), value);
@@ -187,5 +189,7 @@ sql_close_table(struct table *t)
     free(x);
 }
 
-const struct table_type table_mysql = { "mysql", mysql_open, mysql_lookup, mysql_poll, sql_close_table };
-const struct table_type table_sqlite = { "sqlite", sqlite_open, sql_lookup, sqlite_poll, sql_close_table };
+const struct table_type table_mysql = { "mysql", mysql_open, mysql_lookup, mysql_poll,
+                                        sql_close_table };
+const struct table_type table_sqlite = { "sqlite", sqlite_open, sql_lookup, sqlite_poll,
+                                         sql_close_table };

@@ -34,7 +34,10 @@ conf_of(const char *lines)
     struct buf text = { 0 };
     struct conf *c;
 
-    buf_addf(&text, "config_directory = %s\ndata_directory = %s\nmyhostname = mx.example.com\nmyorigin = example.com\n", dir, dir);
+    buf_addf(&text,
+             "config_directory = %s\ndata_directory = %s\nmyhostname = mx.example.com\nmyorigin = "
+             "example.com\n",
+             dir, dir);
     buf_addf(&text, "alias_maps =\nalias_database =\n");
     for (const char *p = lines; *p; p++) {
         if (p[0] == '$' && p[1] == 'D') {
@@ -111,22 +114,29 @@ TEST(text_files)
     };
 
     put("map", "# comment\none 1\n\n  # another\ntwo   2\n  and 3\none again\nthree\n");
-    put("aliases", "postmaster: root\n\"quoted name\": a,\n  b\nROOT: \"|/bin/x y\", z@example.com\n");
-    check_rows("relay_recipient_maps = hash:map\nalias_maps = hash:$D/aliases\n", rows, COUNT_OF(rows));
+    put("aliases",
+        "postmaster: root\n\"quoted name\": a,\n  b\nROOT: \"|/bin/x y\", z@example.com\n");
+    check_rows("relay_recipient_maps = hash:map\nalias_maps = hash:$D/aliases\n", rows,
+               COUNT_OF(rows));
 }
 
 TEST(small_tables)
 {
     static const struct row rows[] = {
-        { "relay_recipient_maps", "a", "x:" },       { "relay_recipient_maps", "b c", "y z" },
-        { "relay_recipient_maps", "other", "rest" }, { "local_recipient_maps", "a", "temp" },
-        { "local_recipient_maps", "root", NULL }, { "local_recipient_maps", "no-such-person", "-" },
+        { "relay_recipient_maps", "a", "x:" },
+        { "relay_recipient_maps", "b c", "y z" },
+        { "relay_recipient_maps", "other", "rest" },
+        { "local_recipient_maps", "a", "temp" },
+        { "local_recipient_maps", "root", NULL },
+        { "local_recipient_maps", "no-such-person", "-" },
     };
     struct conf *c = conf_of("local_recipient_maps = proxy:unix:passwd.byname\n");
     struct table_set *s = table_set_new(c);
     struct buf out = { 0 };
 
-    check_rows("relay_recipient_maps = inline:{a=x:, { b c = y z }} static:rest\nlocal_recipient_maps = fail:on purpose\n", rows, 4);
+    check_rows("relay_recipient_maps = inline:{a=x:, { b c = y z }} "
+               "static:rest\nlocal_recipient_maps = fail:on purpose\n",
+               rows, 4);
     CHECK(strncmp(ask(s, rows[4].name, rows[4].key, &out), "root:*:0:0:", 11) == 0);
     CHECK_EQ_STR(ask(s, rows[5].name, rows[5].key, &out), rows[5].want);
     buf_free(&out);
@@ -137,42 +147,57 @@ TEST(small_tables)
 TEST(cidr)
 {
     static const struct row rows[] = {
-        { "relay_recipient_maps", "192.0.2.77", "net" }, { "relay_recipient_maps", "192.0.2.1", "one" },
-        { "relay_recipient_maps", "10.1.2.3", "private" }, { "relay_recipient_maps", "10.9.2.3", "rest" },
-        { "relay_recipient_maps", "2001:db8::5", "six" }, { "relay_recipient_maps", "198.51.100.1", "rest" },
-        { "relay_recipient_maps", "2001:db9::5", "-" }, { "relay_recipient_maps", "example.com", "-" },
+        { "relay_recipient_maps", "192.0.2.77", "net" },
+        { "relay_recipient_maps", "192.0.2.1", "one" },
+        { "relay_recipient_maps", "10.1.2.3", "private" },
+        { "relay_recipient_maps", "10.9.2.3", "rest" },
+        { "relay_recipient_maps", "2001:db8::5", "six" },
+        { "relay_recipient_maps", "198.51.100.1", "rest" },
+        { "relay_recipient_maps", "2001:db9::5", "-" },
+        { "relay_recipient_maps", "example.com", "-" },
     };
 
-    put("cidr", "192.0.2.1 one\n192.0.2.0/24 net\nif 10.0.0.0/8\n10.1.0.0/16 private\nendif\n2001:db8::/32 six\n!::/0 rest\n");
+    put("cidr", "192.0.2.1 one\n192.0.2.0/24 net\nif 10.0.0.0/8\n10.1.0.0/16 "
+                "private\nendif\n2001:db8::/32 six\n!::/0 rest\n");
     check_rows("relay_recipient_maps = cidr:$D/cidr\n", rows, COUNT_OF(rows));
 }
 
 TEST(regexp)
 {
     static const struct row rows[] = {
-        { "relay_recipient_maps", "info@a.example", "info-a" }, { "relay_recipient_maps", "INFO@B.example", "info-B" },
-        { "relay_recipient_maps", "x/y", "slash" },             { "relay_recipient_maps", "aabb", "in" },
-        { "relay_recipient_maps", "aacc", "-" },                { "relay_recipient_maps", "CASE", "-" },
-        { "relay_recipient_maps", "case", "$ ok" },             { "relay_recipient_maps", "nothing", "-" },
+        { "relay_recipient_maps", "info@a.example", "info-a" },
+        { "relay_recipient_maps", "INFO@B.example", "info-B" },
+        { "relay_recipient_maps", "x/y", "slash" },
+        { "relay_recipient_maps", "aabb", "in" },
+        { "relay_recipient_maps", "aacc", "-" },
+        { "relay_recipient_maps", "CASE", "-" },
+        { "relay_recipient_maps", "case", "$ ok" },
+        { "relay_recipient_maps", "nothing", "-" },
     };
 
-    put("re", "/^info@(.*)\\.example$/ info-$1\n/x\\/y/ slash\nif /^aa/\n/bb$/ in\nendif\n/^case$/i $$ ok\n");
+    put("re", "/^info@(.*)\\.example$/ info-$1\n/x\\/y/ slash\nif /^aa/\n/bb$/ "
+              "in\nendif\n/^case$/i $$ ok\n");
     check_rows("relay_recipient_maps = regexp:$D/re\n", rows, COUNT_OF(rows));
 }
 
 TEST(lists_of_domains)
 {
     static const struct row rows[] = {
-        { "mydestination", "LOCALHOST", "localhost" }, { "mydestination", "file.example", "file.example" },
-        { "mydestination", "not.example", "-" },       { "mydestination", "sub.localhost", "-" },
+        { "mydestination", "LOCALHOST", "localhost" },
+        { "mydestination", "file.example", "file.example" },
+        { "mydestination", "not.example", "-" },
+        { "mydestination", "sub.localhost", "-" },
         { "mydestination", "a.sub.example", ".sub.example" },
-        { "mydestination", "tab.example", "yes" },     { "relay_domains", "relay.example", "relay.example" },
-        { "relay_domains", "x.relay.example", "relay.example" }, { "relay_domains", "xrelay.example", "-" },
+        { "mydestination", "tab.example", "yes" },
+        { "relay_domains", "relay.example", "relay.example" },
+        { "relay_domains", "x.relay.example", "relay.example" },
+        { "relay_domains", "xrelay.example", "-" },
         { "relay_domains", "a.b.tab.example", "yes" },
     };
 
     put("list", "# words\nfile.example\n");
-    check_rows("mydestination = localhost, !not.example, $D/list, .sub.example, inline:{tab.example=yes,not.example=no}\n"
+    check_rows("mydestination = localhost, !not.example, $D/list, .sub.example, "
+               "inline:{tab.example=yes,not.example=no}\n"
                "relay_domains = relay.example inline:{tab.example=yes}\n",
                rows, COUNT_OF(rows));
 }
@@ -189,7 +214,8 @@ make_users(const char *sql)
     put("mailserver.db", "");
     snprintf(path, sizeof path, "%s/mailserver.db", dir);
     unlink(path);
-    if (users_open(path, true, &u, &e) < 0 || users_make_tables(u, &e) < 0 || db_exec(users_db(u), sql, &e) < 0)
+    if (users_open(path, USERS_MAKE, &u, &e) < 0 || users_make_tables(u, &e) < 0 ||
+        db_exec(users_db(u), sql, &e) < 0)
         FAIL("%s", e.msg);
     users_close(&u);
 }
@@ -206,14 +232,20 @@ put_cfs(void)
 {
 #define HEAD "user = u\npassword = p\nhosts = 127.0.0.1\ndbname = mailserver\n"
     put("domains.cf", HEAD "query = SELECT 1 FROM virtual_domains WHERE name='%s'\n");
-    put("aliases.cf", HEAD "query = SELECT destination FROM virtual_aliases\n  WHERE source='%s'\n");
-    put("email.cf", HEAD "query = SELECT email FROM `mailserver`.`virtual_users` WHERE email=\"%s\"\n");
-    put("parts.cf", HEAD "query = SELECT CONCAT('%u', '/', '%d', '/', '%1')\nresult_format = [%s] %U\n");
-    put("legacy.cf", HEAD "table = virtual_aliases\nselect_field = destination\nwhere_field = source\nadditional_conditions = AND id < 2\n");
-    put("limit.cf", HEAD "expansion_limit = 1\nquery = SELECT destination FROM virtual_aliases WHERE source='%s'\n");
+    put("aliases.cf",
+        HEAD "query = SELECT destination FROM virtual_aliases\n  WHERE source='%s'\n");
+    put("email.cf",
+        HEAD "query = SELECT email FROM `mailserver`.`virtual_users` WHERE email=\"%s\"\n");
+    put("parts.cf",
+        HEAD "query = SELECT CONCAT('%u', '/', '%d', '/', '%1')\nresult_format = [%s] %U\n");
+    put("legacy.cf", HEAD "table = virtual_aliases\nselect_field = destination\nwhere_field = "
+                          "source\nadditional_conditions = AND id < 2\n");
+    put("limit.cf", HEAD
+        "expansion_limit = 1\nquery = SELECT destination FROM virtual_aliases WHERE source='%s'\n");
     put("scoped.cf", HEAD "domain = example.com\nquery = SELECT 'hit'\n");
     put("broken.cf", HEAD "query = SELECT nix FROM nowhere WHERE x='%s'\n");
-    put("far.cf", "hosts = db.example.net\nquery = SELECT 1 FROM virtual_domains WHERE name='%s'\n");
+    put("far.cf",
+        "hosts = db.example.net\nquery = SELECT 1 FROM virtual_domains WHERE name='%s'\n");
 #undef HEAD
 }
 
@@ -243,8 +275,10 @@ TEST(mysql_tables)
 
     make_users(rows_sql);
     put_cfs();
-    check_rows("virtual_mailbox_domains = mysql:domains.cf\nvirtual_alias_maps = mysql:aliases.cf, mysql:email.cf\n"
-               "relay_recipient_maps = mysql:parts.cf mysql:legacy.cf mysql:limit.cf mysql:scoped.cf mysql:broken.cf mysql:absent.cf\n",
+    check_rows("virtual_mailbox_domains = mysql:domains.cf\nvirtual_alias_maps = mysql:aliases.cf, "
+               "mysql:email.cf\n"
+               "relay_recipient_maps = mysql:parts.cf mysql:legacy.cf mysql:limit.cf "
+               "mysql:scoped.cf mysql:broken.cf mysql:absent.cf\n",
                rows, COUNT_OF(rows));
 }
 
@@ -258,11 +292,18 @@ TEST(sqlite_tables)
     char text[512];
 
     make_users(rows_sql);
-    snprintf(text, sizeof text, "dbpath = %s/mailserver.db\nquery = SELECT destination FROM virtual_aliases WHERE source='%%s'\n", dir);
+    snprintf(text, sizeof text,
+             "dbpath = %s/mailserver.db\nquery = SELECT destination FROM virtual_aliases WHERE "
+             "source='%%s'\n",
+             dir);
     put("lite.cf", text);
-    snprintf(text, sizeof text, "dbpath = %s/mailserver.db\nquery = SELECT destination FROM \"virtual_aliases\" WHERE source LIKE '%%u@%%%%'\n", dir);
+    snprintf(text, sizeof text,
+             "dbpath = %s/mailserver.db\nquery = SELECT destination FROM \"virtual_aliases\" WHERE "
+             "source LIKE '%%u@%%%%'\n",
+             dir);
     put("like.cf", text);
-    check_rows("relay_recipient_maps = sqlite:lite.cf\nlocal_recipient_maps = sqlite:like.cf\n", rows, COUNT_OF(rows));
+    check_rows("relay_recipient_maps = sqlite:lite.cf\nlocal_recipient_maps = sqlite:like.cf\n",
+               rows, COUNT_OF(rows));
 }
 
 /* The promise: a table of domains that turns empty is no reason to bounce. */
@@ -295,8 +336,9 @@ TEST(changes_are_seen)
     CHECK_EQ_STR(ask(s, "virtual_mailbox_domains", "new.example", &out), "-");
     CHECK_EQ_STR(ask(s, "relay_recipient_maps", "one", &out), "1");
     snprintf(path, sizeof path, "%s/mailserver.db", dir);
-    NEED(users_open(path, false, &u, &e) == 0);
-    CHECK_EQ_INT(db_exec(users_db(u), "INSERT INTO virtual_domains (name) VALUES ('new.example')", &e), 0);
+    NEED(users_open(path, 0, &u, &e) == 0);
+    CHECK_EQ_INT(
+        db_exec(users_db(u), "INSERT INTO virtual_domains (name) VALUES ('new.example')", &e), 0);
     users_close(&u);
     CHECK(!table_set_poll(s)); /* too early to look */
     clock_fake(now += TABLE_POLL_MS, 0);
@@ -329,7 +371,7 @@ TEST(users)
 
     make_users(rows_sql);
     snprintf(path, sizeof path, "%s/mailserver.db", dir);
-    NEED(users_open(path, false, &u, &e) == 0);
+    NEED(users_open(path, 0, &u, &e) == 0);
     CHECK_EQ_INT(users_find(u, SL("EMAIL1@example.com"), &name, &password, &e), 1);
     CHECK_EQ_STR(buf_z(&name), "email1@example.com");
     CHECK_EQ_STR(buf_z(&password), "x");
@@ -368,7 +410,8 @@ check_says(const char *lines, const char *error, const char *warning)
 
 TEST(check)
 {
-    static const char guide[] = "virtual_mailbox_domains = mysql:domains.cf\nvirtual_alias_maps = mysql:aliases.cf\n";
+    static const char guide[] =
+        "virtual_mailbox_domains = mysql:domains.cf\nvirtual_alias_maps = mysql:aliases.cf\n";
 
     make_users(rows_sql);
     put_cfs();

@@ -56,7 +56,8 @@ add_row(struct text_table *x, struct slice key, struct slice value, const char *
     struct slice *row;
 
     if (map_get(x->rows, key)) {
-        log_warn("table.duplicate", LOG_NONE, "%s, line %u: duplicate entry \"%.*s\" ignored", path, line, SL_ARG(key));
+        log_warn("table.duplicate", LOG_NONE, "%s, line %u: duplicate entry \"%.*s\" ignored", path,
+                 line, SL_ARG(key));
         return;
     }
     row = ARENA_NEW(&x->mem, struct slice);
@@ -83,8 +84,8 @@ text_open(struct table *t, struct err *e)
         if (t->is_aliases ? split_alias(line, &key, &value) : split_map(line, &key, &value))
             add_row(x, key, value, x->file.path, lines.line);
         else
-            log_warn("table.syntax", LOG_NONE, "%s, line %u: expected \"%s\", ignored", x->file.path, lines.line,
-                     t->is_aliases ? "name: value" : "key value");
+            log_warn("table.syntax", LOG_NONE, "%s, line %u: expected \"%s\", ignored",
+                     x->file.path, lines.line, t->is_aliases ? "name: value" : "key value");
     }
     table_lines_free(&lines);
     buf_free(&text);
@@ -126,4 +127,5 @@ text_close(struct table *t)
 const struct table_type table_hash = { "hash", text_open, text_lookup, text_poll, text_close };
 const struct table_type table_btree = { "btree", text_open, text_lookup, text_poll, text_close };
 const struct table_type table_lmdb = { "lmdb", text_open, text_lookup, text_poll, text_close };
-const struct table_type table_texthash = { "texthash", text_open, text_lookup, text_poll, text_close };
+const struct table_type table_texthash = { "texthash", text_open, text_lookup, text_poll,
+                                           text_close };

@@ -18,12 +18,14 @@ struct users {
 };
 
 int
-users_open(const char *path, bool make, struct users **out, struct err *e)
+users_open(const char *path, unsigned flags, struct users **out, struct err *e)
 {
+    unsigned db_flags = DB_SYNC_FULL | (flags & USERS_MAKE ? DB_CREATE : 0) |
+                        (flags & USERS_IMPATIENT ? DB_IMPATIENT : 0);
     struct users *u = MEM_NEW(struct users);
 
     /* Rollback journal, not WAL: the file is small, changed by hand, copied and replaced by operators. */
-    if (db_open(path, (make ? DB_CREATE : 0) | DB_SYNC_FULL, USERS_CACHE_KIB, &u->db, e) < 0 ||
+    if (db_open(path, db_flags, USERS_CACHE_KIB, &u->db, e) < 0 ||
         sql_add_functions(u->db, e) < 0) {
         db_close(&u->db);
         free(u);
@@ -64,12 +66,14 @@ users_make_tables(struct users *u, struct err *e)
         " `id` int(11) NOT NULL auto_increment, `name` varchar(50) NOT NULL, PRIMARY KEY (`id`)"
         ") ENGINE=InnoDB DEFAULT CHARSET=utf8;"
         "CREATE TABLE IF NOT EXISTS `virtual_users` ("
-        " `id` int(11) NOT NULL auto_increment, `domain_id` int(11) NOT NULL, `password` varchar(106) NOT NULL,"
+        " `id` int(11) NOT NULL auto_increment, `domain_id` int(11) NOT NULL, `password` "
+        "varchar(106) NOT NULL,"
         " `email` varchar(100) NOT NULL, PRIMARY KEY (`id`), UNIQUE KEY `email` (`email`),"
         " FOREIGN KEY (domain_id) REFERENCES virtual_domains(id) ON DELETE CASCADE"
         ") ENGINE=InnoDB DEFAULT CHARSET=utf8;"
         "CREATE TABLE IF NOT EXISTS `virtual_aliases` ("
-        " `id` int(11) NOT NULL auto_increment, `domain_id` int(11) NOT NULL, `source` varchar(100) NOT NULL,"
+        " `id` int(11) NOT NULL auto_increment, `domain_id` int(11) NOT NULL, `source` "
+        "varchar(100) NOT NULL,"
         " `destination` varchar(100) NOT NULL, PRIMARY KEY (`id`),"
         " FOREIGN KEY (domain_id) REFERENCES virtual_domains(id) ON DELETE CASCADE"
         ") ENGINE=InnoDB DEFAULT CHARSET=utf8;";
@@ -96,14 +100,17 @@ bool
 users_is_changed(struct users *u)
 {
     struct stat st;
+    int64_t version = db_data_version(u->db);
 
+    /* No version: it is locked just now, which is no change. */
     return stat(u->path, &st) < 0 || st.st_dev != u->st.st_dev || st.st_ino != u->st.st_ino ||
-           st.st_mtim.tv_sec != u->st.st_mtim.tv_sec || st.st_mtim.tv_nsec != u->st.st_mtim.tv_nsec ||
-           db_data_version(u->db) != u->version;
+           st.st_mtim.tv_sec != u->st.st_mtim.tv_sec ||
+           st.st_mtim.tv_nsec != u->st.st_mtim.tv_nsec || (version >= 0 && version != u->version);
 }
 
 static int
-find_row(struct users *u, const char *sql, struct slice email, struct buf *name, struct buf *password, struct err *e)
+find_row(struct users *u, const char *sql, struct slice email, struct buf *name,
+         struct buf *password, struct err *e)
 {
     struct db_stmt *s;
     int rc;
@@ -122,9 +129,11 @@ find_row(struct users *u, const char *sql, struct slice email, struct buf *name,
 }
 
 int
-users_find(struct users *u, struct slice email, struct buf *name, struct buf *password, struct err *e)
+users_find(struct users *u, struct slice email, struct buf *name, struct buf *password,
+           struct err *e)
 {
-    static const char by_email[] = "SELECT email, password FROM virtual_users WHERE email = ?1 COLLATE NOCASE";
+    static const char by_email[] =
+        "SELECT email, password FROM virtual_users WHERE email = ?1 COLLATE NOCASE";
     static const char anybody[] = "SELECT '', password FROM virtual_users LIMIT 1";
     int rc;
 

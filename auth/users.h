@@ -8,9 +8,12 @@
 
 struct users;
 
-/* MySQL's functions are there. make: create the file (mode 0600, and its folder's parents must exist) and nothing in
- * it. -1: ERR_NOTFOUND no such file, else as db_open(). */
-int users_open(const char *path, bool make, struct users **out, struct err *e);
+enum {
+    USERS_MAKE = 1,     /* create the file (mode 0600; its folder must exist) and nothing in it */
+    USERS_IMPATIENT = 2 /* authd: many wait behind one who waits for a lock */
+};
+/* MySQL's functions are there. -1: ERR_NOTFOUND no such file, else as db_open(). */
+int users_open(const char *path, unsigned flags, struct users **out, struct err *e);
 void users_close(struct users **u);
 struct db *users_db(struct users *u);
 /* The guide's tables, where they are absent. */
@@ -21,7 +24,8 @@ bool users_is_changed(struct users *u);
 
 /* 1: there is such a user: name as stored, password as stored. 0: none; password is then somebody's (or empty), for
  * spending the same time. -1: e. The bufs are reset first. */
-int users_find(struct users *u, struct slice email, struct buf *name, struct buf *password, struct err *e);
+int users_find(struct users *u, struct slice email, struct buf *name, struct buf *password,
+               struct err *e);
 /* 1: virtual_domains has a row; 0: it has none; -1: e (no such table: ERR_NOTFOUND). */
 int users_has_domains(struct users *u, struct err *e);
 

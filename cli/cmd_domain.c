@@ -18,7 +18,8 @@ add_one(struct users_cmd *u, const char *text)
     rc = users_domain_id(u->db, buf_slice(&name), &id, &e);
     if (rc > 0)
         rc = users_cmd_fail(u, EXIT_DATA_ERROR, "%s is there already", text);
-    else if (rc < 0 || db_prepare(u->db, "INSERT INTO virtual_domains (name) VALUES (?1)", &s, &e) < 0)
+    else if (rc < 0 ||
+             db_prepare(u->db, "INSERT INTO virtual_domains (name) VALUES (?1)", &s, &e) < 0)
         rc = users_cmd_err(u, &e);
     else {
         db_bind_text(s, 1, buf_slice(&name));
@@ -68,12 +69,15 @@ remove_id(struct users_cmd *u, const char *name, int64_t id)
     int64_t people = 0, aliases = 0;
     struct err e;
 
-    if (count_of(u, "SELECT count(*) FROM virtual_users WHERE domain_id = ?1", id, &people, &e) < 0 ||
-        count_of(u, "SELECT count(*) FROM virtual_aliases WHERE domain_id = ?1", id, &aliases, &e) < 0)
+    if (count_of(u, "SELECT count(*) FROM virtual_users WHERE domain_id = ?1", id, &people, &e) <
+            0 ||
+        count_of(u, "SELECT count(*) FROM virtual_aliases WHERE domain_id = ?1", id, &aliases, &e) <
+            0)
         return users_cmd_err(u, &e);
     if (people + aliases > 0 && !u->is_force)
         return users_cmd_fail(u, EXIT_DATA_ERROR,
-                              "%s still has %lld users and %lld aliases, which would go with it (their mail stays on disk): "
+                              "%s still has %lld users and %lld aliases, which would go with it "
+                              "(their mail stays on disk): "
                               "say so with --force",
                               name, (long long)people, (long long)aliases);
     if (db_prepare(u->db, "DELETE FROM virtual_domains WHERE id = ?1", &s, &e) < 0)
@@ -99,11 +103,13 @@ run_remove(struct users_cmd *u)
 static int
 run_list(struct users_cmd *u)
 {
-    return users_cmd_list(u,
-                          "SELECT name AS domain, (SELECT count(*) FROM virtual_users u WHERE u.domain_id = d.id) AS users,"
-                          " (SELECT count(*) FROM virtual_aliases a WHERE a.domain_id = d.id) AS aliases"
-                          " FROM virtual_domains d ORDER BY name",
-                          sl_n(NULL, 0));
+    return users_cmd_list(
+        u,
+        "SELECT name AS domain, (SELECT count(*) FROM virtual_users u WHERE u.domain_id = d.id) AS "
+        "users,"
+        " (SELECT count(*) FROM virtual_aliases a WHERE a.domain_id = d.id) AS aliases"
+        " FROM virtual_domains d ORDER BY name",
+        sl_n(NULL, 0));
 }
 
 static const struct users_verb verbs[] = {
@@ -125,13 +131,17 @@ const struct cli_command cmd_domain = {
     .help = "DESCRIPTION\n"
             "    The hosted domains: rows of virtual_domains in the users' database.\n\n"
             "    add DOMAIN...             host these; the database is made when it is not there\n"
-            "    remove [--force] DOMAIN   host it no longer. Its users and aliases go with it, so --force must\n"
-            "                              say so when it has any. Mail that was delivered stays on disk\n"
+            "    remove [--force] DOMAIN   host it no longer. Its users and aliases go with it, so "
+            "--force must\n"
+            "                              say so when it has any. Mail that was delivered stays "
+            "on disk\n"
             "    list [--json]             domains, with how many users and aliases each has\n\n"
             "    A change is in force within a tenth of a second; nothing needs to be reloaded.\n\n"
             "EXIT STATUS\n"
-            "    0 done; 64 wrong usage; 65 no domain name, or there already; 67 no such domain; 69 no database\n"
-            "    yet; 73 it cannot be made; 75 it is locked or the disk is full: try again; 77 no right to use\n"
+            "    0 done; 64 wrong usage; 65 no domain name, or there already; 67 no such domain; "
+            "69 no database\n"
+            "    yet; 73 it cannot be made; 75 it is locked or the disk is full: try again; 77 no "
+            "right to use\n"
             "    it; 78 wrong configuration.\n\n"
             "EXAMPLES\n"
             "    postern domain add example.com example.org\n",

@@ -113,7 +113,8 @@ warn_orphans(struct db *d)
     if (db_prepare_once(d, SL("PRAGMA foreign_key_check"), &s, NULL, &e) < 0)
         return;
     if (db_step(s, &e) > 0)
-        fprintf(stderr, "postern sql: warning: table %.*s has rows whose domain does not exist\n", SL_ARG(db_text(s, 0)));
+        fprintf(stderr, "postern sql: warning: table %.*s has rows whose domain does not exist\n",
+                SL_ARG(db_text(s, 0)));
     db_stmt_free(&s);
 }
 
@@ -144,7 +145,8 @@ run_whole(struct run *r, struct slice text)
         return e.kind == ERR_TEMP ? EXIT_TEMPFAIL : EXIT_DATA_ERROR;
     }
     if (!r->is_quiet && r->changed)
-        fprintf(stderr, "postern sql: %zu statements, %zu rows changed\n", r->statements, r->changed);
+        fprintf(stderr, "postern sql: %zu statements, %zu rows changed\n", r->statements,
+                r->changed);
     return EXIT_OK;
 }
 
@@ -223,7 +225,8 @@ read_input(const struct options *o, struct buf *text)
 
     if (o->statement)
         return buf_addz(text, o->statement) == 0 ? EXIT_OK : EXIT_DATA_ERROR;
-    rc = o->file && strcmp(o->file, "-") != 0 ? fs_read_file(o->file, text, &e) : fs_read_fd(STDIN_FILENO, text, &e);
+    rc = o->file && strcmp(o->file, "-") != 0 ? fs_read_file(o->file, text, &e)
+                                              : fs_read_fd(STDIN_FILENO, text, &e);
     if (rc == 0)
         return EXIT_OK;
     fprintf(stderr, "postern sql: %s\n", e.msg);
@@ -263,29 +266,40 @@ const struct cli_command cmd_sql = {
     .name = "sql",
     .usage = "sql [-e STATEMENT | FILE] [--json | --batch] [--quiet]",
     .summary = "run MySQL statements on the users' database",
-    .help = "DESCRIPTION\n"
-            "    Runs statements written for MySQL on Postern's own users' database (the parameter\n"
-            "    users_database), as they are: the statements of the guide, of other guides, or a whole\n"
-            "    mysqldump. They come from FILE, from standard input (also when FILE is -), or from -e. The\n"
-            "    database is made when it is not there.\n\n"
-            "    A file or a pipe is one transaction: when one statement is wrong, its line and the reason are\n"
-            "    told and nothing has changed. At a terminal each statement stands for itself.\n\n"
-            "    CREATE TABLE, DROP TABLE, ALTER TABLE ADD COLUMN, INSERT (several rows, SET, IGNORE, ON\n"
-            "    DUPLICATE KEY UPDATE), REPLACE, UPDATE, DELETE, TRUNCATE, SELECT, SHOW TABLES and DESCRIBE\n"
-            "    are known, and the functions ENCRYPT, CONCAT, CONCAT_WS, SUBSTRING, LEFT, RIGHT, SHA, SHA1,\n"
-            "    SHA2, MD5, RAND, NOW, IF, REGEXP and more. CREATE DATABASE, USE, GRANT, FLUSH, SET and LOCK\n"
-            "    TABLES have no meaning here and are passed over. Text compares without case, as in MySQL.\n\n"
-            "OPTIONS\n"
-            "    -e STATEMENT   the statements to run\n"
-            "    --json         print rows as an array of objects\n"
-            "    -B, --batch    print rows separated by tabs, names first\n"
-            "    -q, --quiet    do not say how many rows were changed\n\n"
-            "EXIT STATUS\n"
-            "    0 done; 64 wrong usage; 65 a statement is wrong; 73 the database cannot be made; 75 it is\n"
-            "    locked or the disk is full: try again; 77 no right to use it; 78 wrong configuration.\n\n"
-            "EXAMPLES\n"
-            "    postern sql mailserver.sql\n"
-            "    mysqldump mailserver | postern sql\n"
-            "    postern sql -e \"SELECT * FROM virtual_users\"\n",
+    .help =
+        "DESCRIPTION\n"
+        "    Runs statements written for MySQL on Postern's own users' database (the parameter\n"
+        "    users_database), as they are: the statements of the guide, of other guides, or a "
+        "whole\n"
+        "    mysqldump. They come from FILE, from standard input (also when FILE is -), or from "
+        "-e. The\n"
+        "    database is made when it is not there.\n\n"
+        "    A file or a pipe is one transaction: when one statement is wrong, its line and the "
+        "reason are\n"
+        "    told and nothing has changed. At a terminal each statement stands for itself.\n\n"
+        "    CREATE TABLE, DROP TABLE, ALTER TABLE ADD COLUMN, INSERT (several rows, SET, IGNORE, "
+        "ON\n"
+        "    DUPLICATE KEY UPDATE), REPLACE, UPDATE, DELETE, TRUNCATE, SELECT, SHOW TABLES and "
+        "DESCRIBE\n"
+        "    are known, and the functions ENCRYPT, CONCAT, CONCAT_WS, SUBSTRING, LEFT, RIGHT, SHA, "
+        "SHA1,\n"
+        "    SHA2, MD5, RAND, NOW, IF, REGEXP and more. CREATE DATABASE, USE, GRANT, FLUSH, SET "
+        "and LOCK\n"
+        "    TABLES have no meaning here and are passed over. Text compares without case, as in "
+        "MySQL.\n\n"
+        "OPTIONS\n"
+        "    -e STATEMENT   the statements to run\n"
+        "    --json         print rows as an array of objects\n"
+        "    -B, --batch    print rows separated by tabs, names first\n"
+        "    -q, --quiet    do not say how many rows were changed\n\n"
+        "EXIT STATUS\n"
+        "    0 done; 64 wrong usage; 65 a statement is wrong; 73 the database cannot be made; 75 "
+        "it is\n"
+        "    locked or the disk is full: try again; 77 no right to use it; 78 wrong "
+        "configuration.\n\n"
+        "EXAMPLES\n"
+        "    postern sql mailserver.sql\n"
+        "    mysqldump mailserver | postern sql\n"
+        "    postern sql -e \"SELECT * FROM virtual_users\"\n",
     .run = run,
 };

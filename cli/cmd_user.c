@@ -42,7 +42,9 @@ insert(struct users_cmd *u, int64_t domain, struct slice address)
 
     if (rc != EXIT_OK)
         return rc;
-    if (db_prepare(u->db, "INSERT INTO virtual_users (domain_id, password, email) VALUES (?1, ?2, ?3)", &s, &e) < 0)
+    if (db_prepare(u->db,
+                   "INSERT INTO virtual_users (domain_id, password, email) VALUES (?1, ?2, ?3)", &s,
+                   &e) < 0)
         return users_cmd_err(u, &e);
     db_bind_int(s, 1, domain);
     db_bind_text(s, 2, sl_z(hash));
@@ -61,7 +63,8 @@ add_address(struct users_cmd *u, struct slice address)
     int rc = users_domain_id(u->db, domain, &id, &e);
 
     if (rc == 0)
-        return users_cmd_fail(u, EXIT_NO_USER, "the domain %.*s is not hosted here: postern domain add %.*s",
+        return users_cmd_fail(u, EXIT_NO_USER,
+                              "the domain %.*s is not hosted here: postern domain add %.*s",
                               SL_ARG(domain), SL_ARG(domain));
     if (rc > 0)
         rc = has_user(u, address, &e);
@@ -81,7 +84,8 @@ run_add(struct users_cmd *u)
     if (users_address(u->words[0], false, &address))
         rc = add_address(u, buf_slice(&address));
     else
-        rc = users_cmd_fail(u, EXIT_DATA_ERROR, "\"%s\" is no address: name@domain is wanted", u->words[0]);
+        rc = users_cmd_fail(u, EXIT_DATA_ERROR, "\"%s\" is no address: name@domain is wanted",
+                            u->words[0]);
     buf_free(&address);
     return rc;
 }
@@ -121,7 +125,8 @@ run_password(struct users_cmd *u)
     rc = new_hash(u, u->words[0], hash);
     if (rc != EXIT_OK)
         return rc;
-    if (db_prepare(u->db, "UPDATE virtual_users SET password = ?1 WHERE email = ?2 COLLATE NOCASE", &s, &e) < 0)
+    if (db_prepare(u->db, "UPDATE virtual_users SET password = ?1 WHERE email = ?2 COLLATE NOCASE",
+                   &s, &e) < 0)
         return users_cmd_err(u, &e);
     db_bind_text(s, 1, sl_z(hash));
     db_bind_text(s, 2, sl_z(u->words[0]));
@@ -134,11 +139,13 @@ static int
 run_list(struct users_cmd *u)
 {
     if (u->n_words == 0)
-        return users_cmd_list(u, "SELECT email AS user FROM virtual_users ORDER BY email", sl_n(NULL, 0));
-    return users_cmd_list(u,
-                          "SELECT u.email AS user FROM virtual_users u JOIN virtual_domains d ON d.id = u.domain_id"
-                          " WHERE d.name = ?1 COLLATE NOCASE ORDER BY u.email",
-                          sl_z(u->words[0]));
+        return users_cmd_list(u, "SELECT email AS user FROM virtual_users ORDER BY email",
+                              sl_n(NULL, 0));
+    return users_cmd_list(
+        u,
+        "SELECT u.email AS user FROM virtual_users u JOIN virtual_domains d ON d.id = u.domain_id"
+        " WHERE d.name = ?1 COLLATE NOCASE ORDER BY u.email",
+        sl_z(u->words[0]));
 }
 
 static const struct users_verb verbs[] = {
@@ -156,21 +163,29 @@ run(const struct cli_args *a)
 
 const struct cli_command cmd_user = {
     .name = "user",
-    .usage = "user add [--stdin] ADDRESS | password [--stdin] ADDRESS | remove ADDRESS | list [--json] [DOMAIN]",
+    .usage = "user add [--stdin] ADDRESS | password [--stdin] ADDRESS | remove ADDRESS | list "
+             "[--json] [DOMAIN]",
     .summary = "people with a mailbox here, and their passwords",
     .help = "DESCRIPTION\n"
-            "    The users: rows of virtual_users in the users' database. A user is an address of a hosted\n"
+            "    The users: rows of virtual_users in the users' database. A user is an address of "
+            "a hosted\n"
             "    domain; it is also the login name, without case.\n\n"
-            "    add [--stdin] ADDRESS        a new user; the domain must be hosted (postern domain add)\n"
+            "    add [--stdin] ADDRESS        a new user; the domain must be hosted (postern "
+            "domain add)\n"
             "    password [--stdin] ADDRESS   a new password; sessions that are open go on\n"
-            "    remove ADDRESS               no login and no mail any more. Mail that was delivered stays on disk\n"
+            "    remove ADDRESS               no login and no mail any more. Mail that was "
+            "delivered stays on disk\n"
             "    list [--json] [DOMAIN]       all users, or those of one domain\n\n"
-            "    The password is asked for twice at the terminal, without echo; with --stdin it is the first line\n"
-            "    of standard input. It is never an argument: every process of the machine can read those. It is\n"
+            "    The password is asked for twice at the terminal, without echo; with --stdin it is "
+            "the first line\n"
+            "    of standard input. It is never an argument: every process of the machine can read "
+            "those. It is\n"
             "    stored as default_pass_scheme says, SHA512-CRYPT unless set.\n\n"
             "EXIT STATUS\n"
-            "    0 done; 64 wrong usage; 65 no address or no password that can be one, or there already; 67 no\n"
-            "    such user or domain; 69 no database yet; 75 it is locked or the disk is full: try again; 77 no\n"
+            "    0 done; 64 wrong usage; 65 no address or no password that can be one, or there "
+            "already; 67 no\n"
+            "    such user or domain; 69 no database yet; 75 it is locked or the disk is full: try "
+            "again; 77 no\n"
             "    right to use it; 78 wrong configuration.\n\n"
             "EXAMPLES\n"
             "    postern user add anna@example.com\n"

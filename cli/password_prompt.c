@@ -79,7 +79,9 @@ password_prompt(const char *whom, bool from_stdin, struct buf *out, struct err *
         return read_line(STDIN_FILENO, out, e);
     tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (tty < 0)
-        return err_set(e, ERR_CLIENT, "there is no terminal to ask for the password; give it on standard input with --stdin");
+        return err_set(
+            e, ERR_CLIENT,
+            "there is no terminal to ask for the password; give it on standard input with --stdin");
     buf_addf(&prompt, "New password of %s: ", whom);
     rc = ask(tty, buf_z(&prompt), out, e);
     if (rc == 0)

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CELL_SHOWN_MAX = 200 }; /* columns of a box are no wider; the cell is printed whole all the same */
+enum {
+    CELL_SHOWN_MAX = 200
+}; /* columns of a box are no wider; the cell is printed whole all the same */
 
 struct grid {
     struct slice *cells; /* n_columns of heads, then rows; p NULL: SQL's NULL */

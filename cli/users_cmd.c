@@ -43,7 +43,8 @@ users_domain(const char *text, struct buf *out)
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
 
-        if (c == '.' ? label == 0 || i + 1 == s.n : !sl_is_alnum_char(c) && c != '-' && c != '_' && !((unsigned char)c & 0x80))
+        if (c == '.' ? label == 0 || i + 1 == s.n
+                     : !sl_is_alnum_char(c) && c != '-' && c != '_' && !((unsigned char)c & 0x80))
             return false;
         label = c == '.' ? 0 : label + 1;
         if (label > LABEL_OCTETS)
@@ -81,7 +82,8 @@ users_domain_of(struct slice address)
 int
 users_domain_id(struct db *d, struct slice domain, int64_t *id, struct err *e)
 {
-    static const char sql[] = "SELECT id FROM virtual_domains WHERE name = ?1 COLLATE NOCASE LIMIT 1";
+    static const char sql[] =
+        "SELECT id FROM virtual_domains WHERE name = ?1 COLLATE NOCASE LIMIT 1";
     struct db_stmt *s;
     int rc;
 
@@ -153,7 +155,8 @@ open_and_run(struct users_cmd *u, const struct users_verb *v)
 }
 
 int
-users_cmd_run(const struct cli_args *a, const struct cli_command *command, const struct users_verb *verbs, size_t n)
+users_cmd_run(const struct cli_args *a, const struct cli_command *command,
+              const struct users_verb *verbs, size_t n)
 {
     struct users_cmd u = { .command = command };
     const struct users_verb *v = NULL;
@@ -170,8 +173,10 @@ users_cmd_run(const struct cli_args *a, const struct cli_command *command, const
     u.words = mem_zalloc(sizeof *u.words * (size_t)a->argc);
     for (int i = 2; i < a->argc && rc == EXIT_OK; i++)
         rc = take_word(&u, v, a->argv[i]);
-    if (rc == EXIT_OK && (u.n_words < v->min_words || (v->max_words >= 0 && u.n_words > v->max_words)))
-        rc = cli_usage_error(command, "%s: %s", v->name, u.n_words < v->min_words ? "a name is missing" : "too many names");
+    if (rc == EXIT_OK &&
+        (u.n_words < v->min_words || (v->max_words >= 0 && u.n_words > v->max_words)))
+        rc = cli_usage_error(command, "%s: %s", v->name,
+                             u.n_words < v->min_words ? "a name is missing" : "too many names");
     if (rc == EXIT_OK) {
         c = cli_load_conf(a, false);
         u.conf = c;

@@ -20,14 +20,16 @@ struct users_verb {
     const char *name;
     int min_words, max_words; /* max -1: any number */
     bool makes_database;
-    const char *options; /* letters of those it takes: j --json, f --force, s --stdin */
+    const char *options;             /* letters of those it takes: j --json, f --force, s --stdin */
     int (*run)(struct users_cmd *u); /* exit code */
 };
 
 /* Parse, load main.cf, open the database, run the verb. */
-int users_cmd_run(const struct cli_args *a, const struct cli_command *command, const struct users_verb *verbs, size_t n);
+int users_cmd_run(const struct cli_args *a, const struct cli_command *command,
+                  const struct users_verb *verbs, size_t n);
 /* "postern COMMAND: words"; returns code. */
-int users_cmd_fail(const struct users_cmd *u, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int users_cmd_fail(const struct users_cmd *u, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 int users_cmd_err(const struct users_cmd *u, const struct err *e);
 
 /* Lower case into out; false: no domain name. */

@@ -44,7 +44,7 @@ users_db_open(const struct conf *c, const char *command, bool make, struct users
     struct err e = { 0 };
     bool is_new = access(c->users_database, F_OK) != 0;
 
-    if (users_open(c->users_database, make, out, &e) == 0) {
+    if (users_open(c->users_database, make ? USERS_MAKE : 0, out, &e) == 0) {
         if (is_new && geteuid() == 0 && give_to_authd(c, &e) < 0) {
             users_close(out);
             return users_db_fail(command, &e);
@@ -52,8 +52,10 @@ users_db_open(const struct conf *c, const char *command, bool make, struct users
         return EXIT_OK;
     }
     if (e.kind == ERR_NOTFOUND) {
-        fprintf(stderr, "postern %s: there is no users' database %s yet; make it with `postern domain add DOMAIN` or "
-                        "`postern sql FILE`\n",
+        fprintf(stderr,
+                "postern %s: there is no users' database %s yet; make it with `postern domain add "
+                "DOMAIN` or "
+                "`postern sql FILE`\n",
                 command, c->users_database);
         return EXIT_UNAVAILABLE;
     }

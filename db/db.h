@@ -16,9 +16,10 @@ enum {
     DB_EXCLUSIVE = 4,   /* locking_mode=EXCLUSIVE: one connection only */
     DB_SYNC_FULL = 8,   /* synchronous=FULL: a commit is on disk; default NORMAL */
     DB_WAL = 16,        /* journal_mode=WAL */
-    DB_NO_AUTOCHECKPOINT = 32
+    DB_NO_AUTOCHECKPOINT = 32,
+    DB_IMPATIENT = 64   /* wait for another's lock only DB_IMPATIENT_MS */
 };
-enum { DB_BUSY_TIMEOUT_MS = 5000 };
+enum { DB_BUSY_TIMEOUT_MS = 5000, DB_IMPATIENT_MS = 1000 };
 
 /* cache_kib: page cache; 0: 256 KiB. foreign_keys are on. Errors: ERR_TEMP (busy, full, I/O; err_is_full() knows
  * SQLITE_FULL), ERR_NOTFOUND (no file and no DB_CREATE), ERR_BUG (SQL misuse). A damaged file: ERR_PERM. */

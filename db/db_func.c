@@ -26,15 +26,16 @@ run(sqlite3_context *ctx, int n, sqlite3_value **args)
 }
 
 int
-db_add_function(struct db *d, const char *name, int n_args, bool is_pure, void (*fn)(struct db_call *c, void *arg),
-                void *arg, struct err *e)
+db_add_function(struct db *d, const char *name, int n_args, bool is_pure,
+                void (*fn)(struct db_call *c, void *arg), void *arg, struct err *e)
 {
     struct func *f = MEM_NEW(struct func);
 
     f->fn = fn;
     f->arg = arg;
     /* SQLite frees f, also when this fails. */
-    if (sqlite3_create_function_v2(d->h, name, n_args, SQLITE_UTF8 | (is_pure ? SQLITE_DETERMINISTIC : 0), f, run, NULL,
+    if (sqlite3_create_function_v2(d->h, name, n_args,
+                                   SQLITE_UTF8 | (is_pure ? SQLITE_DETERMINISTIC : 0), f, run, NULL,
                                    NULL, free) != SQLITE_OK)
         return err_set(e, ERR_BUG, "SQL function %s: %s", name, sqlite3_errmsg(d->h));
     return 0;
