@@ -29,7 +29,8 @@ struct store_append {
 
 /* Everything at once, so that nothing is on disk when the mailbox is not there. */
 int
-store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out, struct err *e)
+store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out,
+                   struct err *e)
 {
     struct store_append *a;
     struct buf normal = { 0 }, dir = { 0 };
@@ -90,7 +91,8 @@ end_message(struct store_append *a, struct err *e)
     snprintf(it->row.file, sizeof(it->row.file), "%s", base); /* letters come with the commit */
     times[0] = times[1] = (struct timespec){ .tv_sec = it->row.date_s };
     rc = flush(a, e);
-    if (rc == 0 && futimens(a->fd, times)) /* the date of a message is its file's: it outlives the index */
+    if (rc == 0 &&
+        futimens(a->fd, times)) /* the date of a message is its file's: it outlives the index */
         rc = err_sys(e, "cannot set the date of a message");
     if (rc == 0)
         rc = fs_sync_fd(a->fd, e);
@@ -100,8 +102,8 @@ end_message(struct store_append *a, struct err *e)
 }
 
 int
-store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords, size_t n_keywords,
-                 int64_t internaldate_unix_s, int16_t tz_minutes, struct err *e)
+store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
+                 size_t n_keywords, int64_t internaldate_unix_s, int16_t tz_minutes, struct err *e)
 {
     struct record_item *it;
     struct mbox mb;
@@ -115,7 +117,8 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     a->items = mem_grow(a->items, &a->cap, a->n + 1, sizeof(a->items[0]));
     it = &a->items[a->n];
     memset(it, 0, sizeof(*it));
-    it->row.flags.sys = sys_flags & (STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT);
+    it->row.flags.sys =
+        sys_flags & (STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT);
     it->row.savedate_s = clock_unix_s();
     it->row.date_s = internaldate_unix_s != 0 ? internaldate_unix_s : it->row.savedate_s;
     it->row.tz_minutes = internaldate_unix_s != 0 ? tz_minutes : TZ_LOCAL;
@@ -149,7 +152,8 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     maildir_base(it->tmp, "", 0, 0);
     path = path_join(a->dir, "tmp", it->tmp);
     a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (a->fd < 0 && errno == ENOENT && maildir_make(a->dir, !name_is_inbox(sl_z(a->mailbox)), e) == 0)
+    if (a->fd < 0 && errno == ENOENT &&
+        maildir_make(a->dir, !name_is_inbox(sl_z(a->mailbox)), e) == 0)
         a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->fd < 0) {
         rc = err_sys(e, "cannot create %s", path);
@@ -221,13 +225,15 @@ give_names(struct store_append *a)
         struct msg_row *m = &a->items[i].row;
         char file[MAILDIR_NAME_MAX];
 
-        BUG_ON(!maildir_compose(file, sl_z(m->file), m->flags.sys, (uint32_t)m->flags.kw & mask, sl_n(NULL, 0)));
+        BUG_ON(!maildir_compose(file, sl_z(m->file), m->flags.sys, (uint32_t)m->flags.kw & mask,
+                                sl_n(NULL, 0)));
         memcpy(m->file, file, sizeof(file));
     }
 }
 
 int
-store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **uids, size_t *n, struct err *e)
+store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **uids, size_t *n,
+                    struct err *e)
 {
     struct store_append *a = *ap;
     struct record r;

@@ -19,7 +19,8 @@ struct copy {
     struct record r;
     struct buf to, to_dir;
     size_t cap;
-    int kw_map[STORE_KEYWORDS_MAX]; /* keyword here -> keyword there; -1 not there, -2 not asked yet */
+    int kw_map
+        [STORE_KEYWORDS_MAX]; /* keyword here -> keyword there; -1 not there, -2 not asked yet */
     bool did_scan;
 };
 
@@ -95,7 +96,8 @@ map_keywords(struct copy *c, uint64_t kw, uint64_t *out, struct err *e)
         if (*at == -2) {
             struct err why = { 0 };
 
-            *at = keywords_take(c->v->u, buf_z(&c->to_dir), c->r.to_id, sl_z(c->v->keywords.name[i]), true, &why);
+            *at = keywords_take(c->v->u, buf_z(&c->to_dir), c->r.to_id,
+                                sl_z(c->v->keywords.name[i]), true, &why);
             if (*at < 0 && why.kind != ERR_LIMIT && why.kind != ERR_CLIENT) {
                 *e = why;
                 return -1;
@@ -150,7 +152,8 @@ collect(struct copy *c, const struct store_uids *uids, struct err *e)
     struct store_view *v = c->v;
 
     for (size_t i = 0; i < uids->n; i++)
-        for (size_t at = view_at_least(v, uids->v[i].first); at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++) {
+        for (size_t at = view_at_least(v, uids->v[i].first);
+             at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++) {
             int rc = v->rows[at].sys & VROW_GONE ? 0 : add_item(c, v->rows[at].uid, e);
 
             if (rc < 0)
@@ -204,7 +207,8 @@ prepare(struct copy *c, const struct store_uids *uids, bool must_scan, struct er
         return -1;
     if (must_scan) {
         rc = mbox_load(c->v->u, c->v->mailbox, &mb, e);
-        rc = rc == 1 ? mbox_scan_in_tx(c->v->u, c->v->dir, &mb, !c->v->is_readonly, true, NULL, e) : -1;
+        rc = rc == 1 ? mbox_scan_in_tx(c->v->u, c->v->dir, &mb, !c->v->is_readonly, true, NULL, e)
+                     : -1;
         if (rc == 0)
             rc = mbox_save(c->v->u, &mb, e);
     }
@@ -228,7 +232,8 @@ has_new(const struct copy *c)
 }
 
 static int
-copy_locked(struct copy *c, const struct store_uids *uids, bool is_move, struct store_copied *out, struct err *e)
+copy_locked(struct copy *c, const struct store_uids *uids, bool is_move, struct store_copied *out,
+            struct err *e)
 {
     int rc;
 
@@ -243,7 +248,8 @@ copy_locked(struct copy *c, const struct store_uids *uids, bool is_move, struct 
         rc = link_all(c, e);
     }
     if (rc < 1)
-        return rc < 0 ? -1 : err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
+        return rc < 0 ? -1
+                      : err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
     c->r.u = c->v->u;
     c->r.to = buf_slice(&c->to);
     c->r.to_dir = buf_z(&c->to_dir);
@@ -264,8 +270,8 @@ copy_locked(struct copy *c, const struct store_uids *uids, bool is_move, struct 
 }
 
 int
-store_copy(struct store_view *v, const struct store_uids *uids, struct slice to, bool is_move, struct store_copied *out,
-           struct err *e)
+store_copy(struct store_view *v, const struct store_uids *uids, struct slice to, bool is_move,
+           struct store_copied *out, struct err *e)
 {
     struct copy c = { .v = v };
     int rc = -1;

@@ -190,8 +190,8 @@ job_claim_ident(struct deliver_job *j, struct err *e)
 }
 
 void
-deliver(struct deliver_msg *m, const struct deliver_rcpt *r, void (*cb)(uint64_t id, int rc, const struct err *e),
-        uint64_t id)
+deliver(struct deliver_msg *m, const struct deliver_rcpt *r,
+        void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id)
 {
     struct deliver_job *j = MEM_NEW(struct deliver_job);
     bool cr = false;

@@ -19,19 +19,22 @@ struct deliver_msg *deliver_msg_new(struct deliverer *d);
 void deliver_msg_write(struct deliver_msg *m, struct slice s);
 size_t deliver_msg_backlog(const struct deliver_msg *m); /* as queue_put_backlog() */
 void deliver_msg_on_ready(struct deliver_msg *m, void (*fn)(uint64_t id), uint64_t id);
-void deliver_msg_free(struct deliver_msg **m); /* after the last recipient's callback, or to give up */
+void
+deliver_msg_free(struct deliver_msg **m); /* after the last recipient's callback, or to give up */
 
 struct deliver_rcpt {
-    struct slice user;     /* canonical "u@d" */
-    struct slice mail;     /* userdb's mail location or empty */
-    struct slice mailbox;  /* "INBOX" or another one, made when absent */
-    struct slice prepend;  /* header lines for this copy: Return-Path, Delivered-To, Received; CRLF-ended */
-    struct slice ident;    /* "queueid.row" from XFORWARD IDENT, or empty: the base name is made from it */
-    bool may_be_repeat;    /* look for that name first: found means delivered already */
+    struct slice user;    /* canonical "u@d" */
+    struct slice mail;    /* userdb's mail location or empty */
+    struct slice mailbox; /* "INBOX" or another one, made when absent */
+    struct slice
+        prepend; /* header lines for this copy: Return-Path, Delivered-To, Received; CRLF-ended */
+    struct slice
+        ident; /* "queueid.row" from XFORWARD IDENT, or empty: the base name is made from it */
+    bool may_be_repeat; /* look for that name first: found means delivered already */
 };
 /* One copy. cb exactly once, from the loop: rc 0: data and name are on disk (or were already); -1: e says why, ERR_TEMP
  * for all that may pass. The slices are copied. */
-void deliver(struct deliver_msg *m, const struct deliver_rcpt *r, void (*cb)(uint64_t id, int rc, const struct err *e),
-             uint64_t id);
+void deliver(struct deliver_msg *m, const struct deliver_rcpt *r,
+             void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id);
 
 #endif

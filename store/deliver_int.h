@@ -18,24 +18,24 @@
 #include <sys/types.h>
 
 enum {
-    DELIVER_ROUND_MAX = 64,      /* messages written in a round */
+    DELIVER_ROUND_MAX = 64, /* messages written in a round */
     DELIVER_ROUND_MAX_LARGE = 4,
-    DELIVER_DEVICES_MAX = 16,    /* file systems with a descriptor for syncfs; beyond: fsync */
+    DELIVER_DEVICES_MAX = 16, /* file systems with a descriptor for syncfs; beyond: fsync */
     DELIVER_SYNC_THREADS = 8
 };
 
 /* ---- content (deliver_msg.c) ---- */
 struct deliver_msg {
     struct deliverer *d;
-    unsigned refs;         /* the owner's and one a job; loop only */
-    struct buf mem;        /* LF lines: all of it, or what is not yet in the file */
-    struct buf flight;     /* being written to the file by `job` */
+    unsigned refs;     /* the owner's and one a job; loop only */
+    struct buf mem;    /* LF lines: all of it, or what is not yet in the file */
+    struct buf flight; /* being written to the file by `job` */
     bool cr, is_ended, is_writing;
     uint64_t lf_octets, crlf_octets;
-    int fd;                /* the file of a large one, or -1 */
-    struct err err;        /* of the file */
+    int fd;         /* the file of a large one, or -1 */
+    struct err err; /* of the file */
     struct work_job job;
-    struct list waiting;   /* jobs, until the file is whole */
+    struct list waiting; /* jobs, until the file is whole */
     void (*on_ready)(uint64_t id);
     uint64_t on_ready_id;
 };
@@ -47,12 +47,12 @@ bool deliver_msg_end(struct deliver_msg *m);
 struct deliver_job {
     struct list link;
     struct deliver_msg *m;
-    char *dir;             /* the Maildir or its folder */
+    char *dir; /* the Maildir or its folder */
     char *user, *mailbox;
-    struct buf prepend;    /* LF lines */
+    struct buf prepend; /* LF lines */
     uint64_t prepend_crlf;
     char ident[MAILDIR_IDENT_MAX];
-    char *flight_key;      /* in deliverer.in_flight, or NULL */
+    char *flight_key; /* in deliverer.in_flight, or NULL */
     bool may_be_repeat, is_subfolder;
     void (*cb)(uint64_t id, int rc, const struct err *e);
     uint64_t id;
@@ -60,25 +60,26 @@ struct deliver_job {
     struct err err;
     /* the lane's */
     int fd;
-    int device;            /* row of lane.devices, or -1 */
+    int device; /* row of lane.devices, or -1 */
     char base[MAILDIR_NAME_MAX];
-    char *found;           /* a repeat: its file */
+    char *found; /* a repeat: its file */
 };
 
 /* ---- which sync (deliver_sync.c) ---- */
 enum sync_how { SYNC_EACH, SYNC_FS };
 struct pace { /* for one class of round sizes */
     enum sync_how how;
-    double us[2];          /* microseconds a message, smoothed; 0: not known */
-    unsigned rounds;       /* since the last trial */
-    unsigned trial_left;   /* rounds of the other way to go */
+    double us[2];        /* microseconds a message, smoothed; 0: not known */
+    unsigned rounds;     /* since the last trial */
+    unsigned trial_left; /* rounds of the other way to go */
     uint64_t next_trial_ms;
 };
 void pace_init(struct pace *p, enum sync_how how);
 enum sync_how pace_choose(struct pace *p, uint64_t now_ms);
 void pace_note(struct pace *p, enum sync_how how, double us_per_message);
 
-struct syncer; /* threads that fsync side by side, so that the file system can commit them together */
+struct
+    syncer; /* threads that fsync side by side, so that the file system can commit them together */
 struct syncer *syncer_new(void);
 void syncer_free(struct syncer **s);
 /* fsync all; -1 with the first error. */
@@ -91,7 +92,7 @@ struct lane {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    struct list queue;     /* under lock */
+    struct list queue; /* under lock */
     bool is_started, must_stop;
     unsigned round_max;
     bool is_large;
@@ -109,7 +110,7 @@ void lane_add(struct lane *l, struct list *jobs); /* loop; takes the whole list 
 void lane_stop(struct lane *l);                   /* finishes what is queued */
 
 struct deliverer {
-    unsigned refs;         /* the owner's, messages' and jobs'; loop only */
+    unsigned refs; /* the owner's, messages' and jobs'; loop only */
     struct conf *conf;
     char *spool_dir;
     struct work_pool *pool;

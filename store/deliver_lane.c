@@ -125,7 +125,8 @@ job_write(struct lane *l, struct deliver_job *j)
             j->fd = open(j->found, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
             if (j->fd >= 0)
                 j->device = device_of(l, j);
-            else if (errno != ENOENT) /* gone: moved or deleted by its owner, so it had been delivered */
+            else if (errno !=
+                     ENOENT) /* gone: moved or deleted by its owner, so it had been delivered */
                 rc = err_sys(&j->err, "cannot open %s", j->found);
         }
         if (rc != 0)
@@ -209,7 +210,8 @@ add_dir(struct fd_set_of_round *set, const struct deliver_job *j, const char *pa
 static bool
 dir_is_known(struct list *jobs, const struct deliver_job *j)
 {
-    LIST_EACH (at, nxt, jobs) {
+    LIST_EACH(at, nxt, jobs)
+    {
         if (job_of(at) == j)
             return false;
         if (job_of(at)->found == NULL && strcmp(job_of(at)->dir, j->dir) == 0)
@@ -219,21 +221,26 @@ dir_is_known(struct list *jobs, const struct deliver_job *j)
 }
 
 static int
-sync_each(struct lane *l, struct list *written, struct list *renamed, bool only_without_device, struct err *e)
+sync_each(struct lane *l, struct list *written, struct list *renamed, bool only_without_device,
+          struct err *e)
 {
     struct fd_set_of_round set = { .n = 0 };
     int rc = 0;
 
-    LIST_EACH (at, nxt, written) {
+    LIST_EACH(at, nxt, written)
+    {
         if (!only_without_device || job_of(at)->device < 0)
             set.v[set.n++] = job_of(at)->fd;
     }
-    LIST_EACH (at2, nxt2, renamed) {
-        if (job_of(at2)->found != NULL && job_of(at2)->fd >= 0 && (!only_without_device || job_of(at2)->device < 0))
+    LIST_EACH(at2, nxt2, renamed)
+    {
+        if (job_of(at2)->found != NULL && job_of(at2)->fd >= 0 &&
+            (!only_without_device || job_of(at2)->device < 0))
             set.v[set.n++] = job_of(at2)->fd;
     }
     set.n_borrowed = set.n;
-    LIST_EACH (at3, nxt3, renamed) {
+    LIST_EACH(at3, nxt3, renamed)
+    {
         struct deliver_job *j = job_of(at3);
 
         if (rc != 0 || (only_without_device && j->device >= 0))
@@ -251,7 +258,8 @@ sync_each(struct lane *l, struct list *written, struct list *renamed, bool only_
 }
 
 static int
-sync_round(struct lane *l, enum sync_how how, struct list *written, struct list *renamed, struct err *e)
+sync_round(struct lane *l, enum sync_how how, struct list *written, struct list *renamed,
+           struct err *e)
 {
     bool used[DELIVER_DEVICES_MAX] = { false };
     struct list *both[2] = { written, renamed };
@@ -259,7 +267,8 @@ sync_round(struct lane *l, enum sync_how how, struct list *written, struct list 
     if (how == SYNC_EACH)
         return sync_each(l, written, renamed, false, e);
     for (int i = 0; i < 2; i++)
-        LIST_EACH (at, nxt, both[i]) {
+        LIST_EACH(at, nxt, both[i])
+        {
             if (job_of(at)->device >= 0)
                 used[job_of(at)->device] = true;
         }
@@ -290,7 +299,8 @@ job_finish(struct lane *l, struct deliver_job *j, struct list *done)
 }
 
 static void
-fail_all(struct lane *l, struct list *jobs, const char *part, const struct err *e, struct list *done)
+fail_all(struct lane *l, struct list *jobs, const char *part, const struct err *e,
+         struct list *done)
 {
     while (!list_is_empty(jobs)) {
         struct deliver_job *j = job_of(jobs->next);
@@ -331,14 +341,16 @@ lane_round(struct lane *l, struct list *now, struct list *prev, struct list *don
     double start_us = now_us();
     struct err e = { 0 };
 
-    LIST_EACH (at, nxt, prev) {
+    LIST_EACH(at, nxt, prev)
+    {
         struct deliver_job *j = job_of(at);
 
         j->rc = job_rename(j);
         if (j->rc)
             job_finish(l, j, done);
     }
-    LIST_EACH (at2, nxt2, now) {
+    LIST_EACH(at2, nxt2, now)
+    {
         struct deliver_job *j = job_of(at2);
 
         j->rc = job_write(l, j);
@@ -436,7 +448,8 @@ lane_start(struct lane *l)
     int rc;
 
     sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &was); /* signals are the loop's; also in the threads this one starts */
+    pthread_sigmask(SIG_BLOCK, &all,
+                    &was); /* signals are the loop's; also in the threads this one starts */
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, LANE_STACK_OCTETS);
     rc = pthread_create(&l->thread, &attr, lane_thread, l);

@@ -60,10 +60,12 @@ spool_open(const struct deliverer *d, struct err *e)
         if (fd < 0 && errno == ENOENT && fs_mkdirs(d->spool_dir, 0700, NULL) == 0)
             fd = open(d->spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     }
-    if (fd < 0 && (d->spool_dir == NULL || errno == EACCES || errno == EOPNOTSUPP || errno == ENOENT))
+    if (fd < 0 &&
+        (d->spool_dir == NULL || errno == EACCES || errno == EOPNOTSUPP || errno == ENOENT))
         fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
-        err_sys(e, "cannot make a file for a large message in %s", d->spool_dir == NULL ? "/var/tmp" : d->spool_dir);
+        err_sys(e, "cannot make a file for a large message in %s",
+                d->spool_dir == NULL ? "/var/tmp" : d->spool_dir);
     return fd;
 }
 

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 enum { PACE_FIRST_TRIAL_ROUNDS = 8, PACE_TRIAL_ROUNDS = 4, PACE_TRIAL_EVERY_MS = 60 * 1000 };
-static const double pace_weight = 0.2, pace_margin = 0.9; /* the other way must be a tenth cheaper */
+static const double pace_weight = 0.2,
+                    pace_margin = 0.9; /* the other way must be a tenth cheaper */
 
 void
 pace_init(struct pace *p, enum sync_how how)
@@ -29,7 +30,7 @@ pace_choose(struct pace *p, uint64_t now_ms)
         p->next_trial_ms = now_ms + PACE_TRIAL_EVERY_MS;
         p->us[!p->how] = 0;
     }
-    return p->trial_left > 0 ? (enum sync_how)!p->how : p->how;
+    return p->trial_left > 0 ? (enum sync_how) !p->how : p->how;
 }
 
 void

@@ -24,9 +24,11 @@ setup(void)
     struct err e;
     char text[200];
 
-    snprintf(root, sizeof root, "%s/deliver-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    snprintf(root, sizeof root, "%s/deliver-XXXXXX",
+             access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     BUG_ON(mkdtemp(root) == NULL);
-    snprintf(text, sizeof text, "mail_location = maildir:%s/%%d/%%n\nqueue_directory = %s\n", root, root);
+    snprintf(text, sizeof text, "mail_location = maildir:%s/%%d/%%n\nqueue_directory = %s\n", root,
+             root);
     conf = conf_parse(sl_z(text), "test", &ps);
     BUG_ON(conf == NULL || deliverer_new(conf, &dl, &e));
     n_ok = n_failed = n_wanted = 0;
@@ -114,7 +116,10 @@ TEST(one_copy_is_whole_and_named_for_its_sizes)
 
     setup();
     m = msg_of("Subject: x\r\n\r\nbody\r\n");
-    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .prepend = SL("Return-Path: <a@b>\r\n"), .mailbox = SL("INBOX") },
+    deliver(m,
+            &(struct deliver_rcpt){ .user = SL("bob@example.org"),
+                                    .prepend = SL("Return-Path: <a@b>\r\n"),
+                                    .mailbox = SL("INBOX") },
             on_done, 1);
     deliver_msg_free(&m);
     wait_for(1);
@@ -136,9 +141,12 @@ TEST(two_recipients_and_a_folder)
 
     setup();
     m = msg_of("Subject: x\r\n\r\nbody\r\n");
-    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") }, on_done, 1);
-    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") }, on_done, 2);
-    deliver(m, &(struct deliver_rcpt){ .user = SL("eve@example.org"), .mailbox = SL("Lists.x") }, on_done, 3);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") },
+            on_done, 1);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") },
+            on_done, 2);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("eve@example.org"), .mailbox = SL("Lists.x") },
+            on_done, 3);
     deliver_msg_free(&m);
     wait_for(3);
     CHECK_EQ_INT(n_ok, 3);
@@ -149,7 +157,9 @@ TEST(two_recipients_and_a_folder)
 
 TEST(a_repeat_is_found_and_a_wreck_is_not)
 {
-    struct deliver_rcpt r = { .user = SL_INIT("bob@example.org"), .mailbox = SL_INIT("INBOX"), .ident = SL_INIT("4aBc.1") };
+    struct deliver_rcpt r = { .user = SL_INIT("bob@example.org"),
+                              .mailbox = SL_INIT("INBOX"),
+                              .ident = SL_INIT("4aBc.1") };
     struct deliver_msg *m;
     char path[600], moved[800];
 
@@ -192,7 +202,9 @@ TEST(a_repeat_is_found_and_a_wreck_is_not)
 
 TEST(the_same_delivery_twice_at_once)
 {
-    struct deliver_rcpt r = { .user = SL_INIT("bob@example.org"), .mailbox = SL_INIT("INBOX"), .ident = SL_INIT("4aBc.1") };
+    struct deliver_rcpt r = { .user = SL_INIT("bob@example.org"),
+                              .mailbox = SL_INIT("INBOX"),
+                              .ident = SL_INIT("4aBc.1") };
     struct deliver_msg *m;
 
     setup();
@@ -219,7 +231,9 @@ TEST(a_large_message_goes_by_a_file)
     m = deliver_msg_new(dl);
     for (int i = 0; i < 40000; i++)
         deliver_msg_write(m, SL("0123456789\r\n"));
-    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .prepend = SL("X: y\r\n"), .mailbox = SL("INBOX") },
+    deliver(m,
+            &(struct deliver_rcpt){
+                .user = SL("bob@example.org"), .prepend = SL("X: y\r\n"), .mailbox = SL("INBOX") },
             on_done, 1);
     deliver_msg_free(&m);
     wait_for(1);
@@ -238,11 +252,13 @@ TEST(bad_names_are_told_by_the_callback)
 
     setup();
     m = msg_of("x\r\n");
-    deliver(m, &(struct deliver_rcpt){ .user = SL("../bob@example.org"), .mailbox = SL("INBOX") }, on_done, 1);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("../bob@example.org"), .mailbox = SL("INBOX") },
+            on_done, 1);
     CHECK_EQ_INT(n_failed, 0);
     wait_for(1);
     CHECK_EQ_INT(last.kind, ERR_PERM);
-    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("a..b") }, on_done, 1);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("a..b") },
+            on_done, 1);
     wait_for(2);
     CHECK_EQ_INT(last.kind, ERR_CLIENT);
     CHECK_EQ_INT(n_failed, 2);
@@ -259,7 +275,8 @@ TEST(a_folder_that_cannot_be_made_is_temporary)
     snprintf(path, sizeof path, "%s/example.org", root);
     CHECK_EQ_INT(fs_replace_file(path, SL("in the way"), 0600, NULL), 0);
     m = msg_of("x\r\n");
-    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") }, on_done, 1);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") },
+            on_done, 1);
     wait_for(1);
     CHECK_EQ_INT(n_failed, 1);
     CHECK_EQ_INT(last.kind, ERR_TEMP);
@@ -279,7 +296,8 @@ TEST(many_at_once)
         char user[40];
 
         snprintf(user, sizeof user, "u%d@example.org", i % 7);
-        deliver(m, &(struct deliver_rcpt){ .user = sl_z(user), .mailbox = SL("INBOX") }, on_done, 1);
+        deliver(m, &(struct deliver_rcpt){ .user = sl_z(user), .mailbox = SL("INBOX") }, on_done,
+                1);
     }
     deliver_msg_free(&m);
     wait_for(MANY);

@@ -100,7 +100,9 @@ look_again(struct store_view *v, uint32_t uid, struct msg_row *m, struct err *e)
     int rc = mbox_load(v->u, v->mailbox, &mb, e);
 
     if (rc == 1)
-        rc = mbox_scan(v->u, sl_z(v->name), &mb, false, true, e) ? -1 : msg_load(v->u, v->mailbox, uid, m, e);
+        rc = mbox_scan(v->u, sl_z(v->name), &mb, false, true, e)
+                 ? -1
+                 : msg_load(v->u, v->mailbox, uid, m, e);
     return rc < 0 ? -1 : rc == 0 ? gone(e) : 0;
 }
 
@@ -190,7 +192,8 @@ save_one(struct store_view *v, const struct fresh *f, struct err *e)
     const struct buf *texts[3] = { &f->envelope, &f->bodystructure, &f->body };
 
     if (f->crlf >= 0) {
-        if (db_prepare(v->u->db, "UPDATE messages SET crlf = ? WHERE mailbox = ? AND uid = ?", &s, e))
+        if (db_prepare(v->u->db, "UPDATE messages SET crlf = ? WHERE mailbox = ? AND uid = ?", &s,
+                       e))
             return -1;
         db_bind_int(s, 1, f->crlf);
         db_bind_int(s, 2, v->mailbox);
@@ -232,8 +235,8 @@ view_save_fresh(struct store_view *v)
             index_commit(v->u, &e);
     }
     if (e.kind != ERR_NONE)
-        log_warn("store.cache", LOG_F(LF_Z("user", v->u->name)), "user %s: cannot keep what was computed: %s", v->u->name,
-                 e.msg);
+        log_warn("store.cache", LOG_F(LF_Z("user", v->u->name)),
+                 "user %s: cannot keep what was computed: %s", v->u->name, e.msg);
     for (size_t i = 0; i < v->n_fresh; i++) {
         buf_free(&v->fresh[i].envelope);
         buf_free(&v->fresh[i].bodystructure);
@@ -286,7 +289,8 @@ compute(struct store_view *v, struct msg_row *m, struct fresh **out, struct err 
 
 /* ---- FETCH ---- */
 
-static const unsigned text_bits[3] = { STORE_GET_ENVELOPE, STORE_GET_BODYSTRUCTURE, STORE_GET_BODY };
+static const unsigned text_bits[3] = { STORE_GET_ENVELOPE, STORE_GET_BODYSTRUCTURE,
+                                       STORE_GET_BODY };
 
 struct texts { /* places in a buf, which may move while it grows */
     size_t at[3], n[3];
@@ -317,7 +321,8 @@ fill_msg(struct store_msg *out, const struct msg_row *m)
     out->uid = m->uid;
     out->size_octets = m->crlf < 0 ? 0 : (uint64_t)m->crlf;
     out->internaldate_unix_s = m->date_s;
-    out->tz_minutes = m->tz_minutes == TZ_LOCAL ? mime_local_tz_minutes(m->date_s) : (int16_t)m->tz_minutes;
+    out->tz_minutes =
+        m->tz_minutes == TZ_LOCAL ? mime_local_tz_minutes(m->date_s) : (int16_t)m->tz_minutes;
     out->savedate_unix_s = m->savedate_s;
     snprintf(out->email_id, sizeof(out->email_id), "M%016llx", (unsigned long long)m->email);
     snprintf(out->thread_id, sizeof(out->thread_id), "T%016llx", (unsigned long long)m->thread);
@@ -364,8 +369,10 @@ read_ahead(struct store_view *v, uint32_t uid, unsigned want, struct err *e)
 
     if (db_prepare(v->u->db,
                    want & FETCH_TEXTS
-                       ? "SELECT m.uid, m.crlf, m.date, m.tz, m.savedate, m.email, m.thread, c.envelope, c.bodystructure,"
-                         " c.body FROM messages m LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid"
+                       ? "SELECT m.uid, m.crlf, m.date, m.tz, m.savedate, m.email, m.thread, "
+                         "c.envelope, c.bodystructure,"
+                         " c.body FROM messages m LEFT JOIN cache c ON c.mailbox = m.mailbox AND "
+                         "c.uid = m.uid"
                          " WHERE m.mailbox = ? AND m.uid >= ? ORDER BY m.uid LIMIT 64"
                        : "SELECT uid, crlf, date, tz, savedate, email, thread FROM messages"
                          " WHERE mailbox = ? AND uid >= ? ORDER BY uid LIMIT 64",
@@ -426,7 +433,8 @@ from_ahead(const struct store_view *v, uint32_t uid, unsigned want, struct store
         return false;
     for (int i = 0; i < 3; i++)
         if (want & text_bits[i])
-            keep(&out->mem, &t, i, sl_n(a->mem.p + a->mem.off + a->v[lo].texts.at[i], a->v[lo].texts.n[i]));
+            keep(&out->mem, &t, i,
+                 sl_n(a->mem.p + a->mem.off + a->v[lo].texts.at[i], a->v[lo].texts.n[i]));
     fill_msg(out, &a->v[lo].row);
     fill_texts(out, &t);
     return true;
@@ -436,7 +444,8 @@ from_ahead(const struct store_view *v, uint32_t uid, unsigned want, struct store
 
 /* From the cache into out. 1: all that is wanted was there. */
 static int
-from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out, struct texts *t, struct err *e)
+from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out,
+           struct texts *t, struct err *e)
 {
     const struct fresh *f = fresh_of(v, uid);
     struct db_stmt *s;
@@ -450,7 +459,9 @@ from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *
                 keep(&out->mem, t, i, buf_slice(texts[i]));
         return 1;
     }
-    if (db_prepare(v->u->db, "SELECT envelope, bodystructure, body FROM cache WHERE mailbox = ? AND uid = ?", &s, e))
+    if (db_prepare(v->u->db,
+                   "SELECT envelope, bodystructure, body FROM cache WHERE mailbox = ? AND uid = ?",
+                   &s, e))
         return -1;
     db_bind_int(s, 1, v->mailbox);
     db_bind_int(s, 2, uid);
@@ -463,14 +474,16 @@ from_cache(struct store_view *v, uint32_t uid, unsigned want, struct store_msg *
 }
 
 static int
-fetch_locked(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out, struct err *e)
+fetch_locked(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out,
+             struct err *e)
 {
     struct texts t = { { 0 }, { 0 }, { false } };
     struct fresh *f = NULL;
     struct msg_row m;
     int rc = 1;
 
-    if (seq == v->last_fetched + 1 && seq <= v->n && !v->is_asleep && !ahead_covers(v->ahead, v->rows[seq - 1].uid, want)) {
+    if (seq == v->last_fetched + 1 && seq <= v->n && !v->is_asleep &&
+        !ahead_covers(v->ahead, v->rows[seq - 1].uid, want)) {
         /* the mailbox is being gone through */
         if (read_ahead(v, v->rows[seq - 1].uid, want, e))
             return -1;
@@ -504,7 +517,8 @@ store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg 
     int rc;
 
     memset(out, 0, sizeof(*out));
-    if (seq > 0 && seq <= v->n && !v->is_asleep && !(v->rows[seq - 1].sys & VROW_GONE) && from_ahead(v, v->rows[seq - 1].uid, want, out)) {
+    if (seq > 0 && seq <= v->n && !v->is_asleep && !(v->rows[seq - 1].sys & VROW_GONE) &&
+        from_ahead(v, v->rows[seq - 1].uid, want, out)) {
         v->last_fetched = seq;
         return 0;
     }

@@ -144,8 +144,8 @@ change_one(struct flag_job *j, uint32_t uid, struct err *e)
 }
 
 int
-store_change_flags(struct store_view *v, const struct store_uids *uids, const struct store_flag_change *ch,
-                   struct store_uids *modified, struct err *e)
+store_change_flags(struct store_view *v, const struct store_uids *uids,
+                   const struct store_flag_change *ch, struct store_uids *modified, struct err *e)
 {
     struct flag_job j = { .v = v, .ch = ch, .modified = modified, .first_silent = v->n_silent };
     int rc = 0;
@@ -158,7 +158,8 @@ store_change_flags(struct store_view *v, const struct store_uids *uids, const st
     }
     j.own = mbox_own_begin(&j.mb, v->dir);
     for (size_t i = 0; rc == 0 && i < uids->n; i++)
-        for (size_t at = view_at_least(v, uids->v[i].first); rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++)
+        for (size_t at = view_at_least(v, uids->v[i].first);
+             rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++)
             if (!(v->rows[at].sys & VROW_GONE))
                 rc = change_one(&j, v->rows[at].uid, e);
     if (j.mb.change != 0)
@@ -219,7 +220,8 @@ expunge_all(struct store_view *v, const struct store_uids *uids, struct err *e)
         return -1;
     j.own = mbox_own_begin(&j.mb, v->dir);
     for (size_t i = 0; rc == 0 && i < n; i++)
-        for (size_t at = view_at_least(v, ranges[i].first); rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= ranges[i].last; at++)
+        for (size_t at = view_at_least(v, ranges[i].first);
+             rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= ranges[i].last; at++)
             if (!(v->rows[at].sys & VROW_GONE))
                 rc = expunge_one(&j, v->rows[at].uid, e);
     if (j.mb.change != 0)

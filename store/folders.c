@@ -60,7 +60,9 @@ folders_make_auto(struct store_user *u, struct err *e)
         if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
             rc = err_prefix(e, "auto_mailboxes");
         else if (stat(buf_z(&dir), &st))
-            rc = maildir_make(buf_z(&dir), true, e) ? -1 : subscriptions_change(u->root, buf_slice(&normal), true, e);
+            rc = maildir_make(buf_z(&dir), true, e)
+                     ? -1
+                     : subscriptions_change(u->root, buf_slice(&normal), true, e);
         buf_free(&normal);
         buf_free(&dir);
     }

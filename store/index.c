@@ -21,11 +21,14 @@ static const char schema[] =
     "CREATE TABLE mailboxes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
     " uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL, uid_reserved INTEGER NOT NULL,"
     " recent_from INTEGER NOT NULL, modseq INTEGER NOT NULL, modseq_reserved INTEGER NOT NULL,"
-    " floor INTEGER NOT NULL DEFAULT 0, new_mtime INTEGER NOT NULL DEFAULT 0, cur_mtime INTEGER NOT NULL DEFAULT 0,"
+    " floor INTEGER NOT NULL DEFAULT 0, new_mtime INTEGER NOT NULL DEFAULT 0, cur_mtime INTEGER "
+    "NOT NULL DEFAULT 0,"
     " suspect_ms INTEGER NOT NULL DEFAULT 0, scan_ms INTEGER NOT NULL DEFAULT 0,"
-    " scan_cost_ms INTEGER NOT NULL DEFAULT 0, special_use INTEGER NOT NULL DEFAULT 0, object_id TEXT NOT NULL,"
+    " scan_cost_ms INTEGER NOT NULL DEFAULT 0, special_use INTEGER NOT NULL DEFAULT 0, object_id "
+    "TEXT NOT NULL,"
     " pruned_modseq INTEGER NOT NULL DEFAULT 0);"
-    "CREATE TABLE messages (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, dir INTEGER NOT NULL, file TEXT NOT NULL,"
+    "CREATE TABLE messages (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, dir INTEGER NOT NULL, "
+    "file TEXT NOT NULL,"
     " flags INTEGER NOT NULL, kw INTEGER NOT NULL, modseq INTEGER NOT NULL, size INTEGER NOT NULL,"
     " crlf INTEGER NOT NULL, date INTEGER NOT NULL, tz INTEGER NOT NULL, savedate INTEGER NOT NULL,"
     " email INTEGER NOT NULL, thread INTEGER NOT NULL, PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
@@ -33,13 +36,16 @@ static const char schema[] =
     "CREATE INDEX messages_new ON messages (mailbox, uid) WHERE dir = 0;"
     "CREATE INDEX messages_unseen ON messages (mailbox, uid) WHERE flags & 1 = 0;"
     "CREATE INDEX messages_deleted ON messages (mailbox, uid) WHERE flags & 8 = 8;"
-    "CREATE TABLE cache (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, envelope TEXT, bodystructure TEXT, body TEXT,"
+    "CREATE TABLE cache (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, envelope TEXT, "
+    "bodystructure TEXT, body TEXT,"
     " PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
     "CREATE TABLE keywords (mailbox INTEGER NOT NULL, at INTEGER NOT NULL, name TEXT NOT NULL,"
     " PRIMARY KEY (mailbox, at)) WITHOUT ROWID;"
-    "CREATE TABLE expunges (mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL, first INTEGER NOT NULL,"
+    "CREATE TABLE expunges (mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL, first INTEGER NOT "
+    "NULL,"
     " last INTEGER NOT NULL, PRIMARY KEY (mailbox, modseq, first)) WITHOUT ROWID;"
-    "CREATE TABLE pending (id INTEGER PRIMARY KEY, op INTEGER NOT NULL, mailbox INTEGER NOT NULL, name TEXT NOT NULL,"
+    "CREATE TABLE pending (id INTEGER PRIMARY KEY, op INTEGER NOT NULL, mailbox INTEGER NOT NULL, "
+    "name TEXT NOT NULL,"
     " tmp TEXT NOT NULL, file TEXT NOT NULL, src TEXT NOT NULL, src_file TEXT NOT NULL);";
 
 static const char *fake_boot;
@@ -99,7 +105,8 @@ skip_blocks(struct store_user *u, struct err *e)
     char text[900];
 
     snprintf(text, sizeof(text),
-             "INSERT OR REPLACE INTO expunges SELECT id, modseq_reserved + 1, uidnext, uid_reserved - 1 FROM mailboxes"
+             "INSERT OR REPLACE INTO expunges SELECT id, modseq_reserved + 1, uidnext, "
+             "uid_reserved - 1 FROM mailboxes"
              " WHERE uid_reserved > uidnext;"
              "UPDATE mailboxes SET modseq = modseq_reserved + 1, floor = modseq_reserved + 1,"
              " modseq_reserved = modseq_reserved + 1 + %d, uidnext = max(uidnext, uid_reserved),"
@@ -147,13 +154,15 @@ make_schema(struct store_user *u, bool *is_new, struct err *e)
     if (db_schema_version(u->db, &version, e))
         return -1;
     if (version > INDEX_SCHEMA)
-        return err_set(e, ERR_TEMP, "%s/" INDEX_FILE " was made by a newer Postern (schema %d)", u->root, version);
+        return err_set(e, ERR_TEMP, "%s/" INDEX_FILE " was made by a newer Postern (schema %d)",
+                       u->root, version);
     if (version == INDEX_SCHEMA)
         return 0;
     if (index_begin(u, e))
         return -1;
     if (db_schema_version(u->db, &version, e) == 0 &&
-        (version == INDEX_SCHEMA || (db_exec(u->db, schema, e) == 0 && db_set_schema_version(u->db, INDEX_SCHEMA, e) == 0))) {
+        (version == INDEX_SCHEMA ||
+         (db_exec(u->db, schema, e) == 0 && db_set_schema_version(u->db, INDEX_SCHEMA, e) == 0))) {
         *is_new = version != INDEX_SCHEMA;
         return index_commit(u, e);
     }
@@ -164,7 +173,8 @@ make_schema(struct store_user *u, bool *is_new, struct err *e)
 static int
 open_once(struct store_user *u, struct err *e)
 {
-    char *path = path_join(u->root, INDEX_FILE, NULL), *lock = path_join(u->root, INDEX_LOCK_FILE, NULL);
+    char *path = path_join(u->root, INDEX_FILE, NULL),
+         *lock = path_join(u->root, INDEX_LOCK_FILE, NULL);
     bool is_new = false;
     struct stat st;
     int rc = -1;
@@ -197,8 +207,8 @@ set_aside(struct store_user *u, const struct err *why, struct err *e)
     static const char *const parts[] = { INDEX_FILE, INDEX_FILE "-wal", INDEX_FILE "-shm" };
     int rc = 0;
 
-    log_error("store.damaged", LOG_F(LF_Z("user", u->name)), "user %s: %s; the index is rebuilt from the Maildir", u->name,
-              why->msg);
+    log_error("store.damaged", LOG_F(LF_Z("user", u->name)),
+              "user %s: %s; the index is rebuilt from the Maildir", u->name, why->msg);
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         struct buf to = { 0 };
         char *from = path_join(u->root, parts[i], NULL);
@@ -266,7 +276,8 @@ index_checkpoint(struct store_user *u, int64_t longer_than_octets)
     struct stat st;
     struct err e = { 0 };
 
-    if (!u->keeps_lock && stat(wal, &st) == 0 && st.st_size > longer_than_octets && flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+    if (!u->keeps_lock && stat(wal, &st) == 0 && st.st_size > longer_than_octets &&
+        flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
         if (db_checkpoint(u->db, true, &e) && e.kind != ERR_TEMP)
             log_warn("store.checkpoint", LOG_NONE, "user %s: %s", u->name, e.msg);
         flock(u->lock_fd, LOCK_UN);
@@ -324,7 +335,9 @@ index_sync(struct store_user *u, struct err *e)
     int fd = open(wal, O_RDONLY | O_CLOEXEC), rc = 0;
 
     if (fd < 0)
-        rc = errno == ENOENT ? 0 : err_sys(e, "cannot open %s", wal); /* absent: all is in the database, synced */
+        rc = errno == ENOENT
+                 ? 0
+                 : err_sys(e, "cannot open %s", wal); /* absent: all is in the database, synced */
     else if (fdatasync(fd))
         rc = err_sys(e, "cannot sync %s", wal);
     if (fd >= 0)

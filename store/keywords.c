@@ -111,8 +111,8 @@ read_file(const char *dir, struct keywords *out, struct err *e)
     }
     s = buf_slice(&text);
     while (rc == 0 && sl_take_until(&s, '\n', &line))
-        if (sl_take_word(&line, " ", &word) && sl_to_u32(word, &at) && at < MAILDIR_KEYWORD_LETTERS &&
-            check_keyword(sl_trim(line), NULL) == 0)
+        if (sl_take_word(&line, " ", &word) && sl_to_u32(word, &at) &&
+            at < MAILDIR_KEYWORD_LETTERS && check_keyword(sl_trim(line), NULL) == 0)
             keywords_put(out, at, sl_trim(line));
     buf_free(&text);
     free(path);
@@ -120,7 +120,8 @@ read_file(const char *dir, struct keywords *out, struct err *e)
 }
 
 int
-keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name, bool create, struct err *e)
+keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name,
+              bool create, struct err *e)
 {
     struct keywords k;
     int at = -1;
@@ -147,7 +148,8 @@ keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct sli
 }
 
 int
-keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use, struct err *e)
+keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use,
+                struct err *e)
 {
     struct keywords file, known;
     size_t want = 0;

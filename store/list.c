@@ -79,7 +79,10 @@ store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
     memset(out, 0, sizeof(*out));
     if (user_lock(u, e))
         goto out;
-    rc = folders_read(u->root, &real, e) || subscriptions_read(u->root, &subs, e) || load_uses(u, uses, e) ? -1 : 0;
+    rc = folders_read(u->root, &real, e) || subscriptions_read(u->root, &subs, e) ||
+                 load_uses(u, uses, e)
+             ? -1
+             : 0;
     user_unlock(u);
     if (rc)
         goto out;
@@ -178,13 +181,15 @@ store_create(struct store_user *u, struct slice name, unsigned use, struct err *
     int64_t id;
     int rc = -1;
 
-    if (name_normalise(without_last_separator(name), &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+    if (name_normalise(without_last_separator(name), &normal, e) ||
+        mbox_dir(u, buf_slice(&normal), &dir, e))
         goto out;
     if (user_lock(u, e))
         goto out;
     if (name_is_inbox(buf_slice(&normal)) || is_folder(buf_z(&dir)))
         err_set(e, ERR_EXISTS, "Mailbox already exists");
-    else if (maildir_make(buf_z(&dir), true, e) == 0 && mbox_find(u, buf_slice(&normal), &id, e) == 0)
+    else if (maildir_make(buf_z(&dir), true, e) == 0 &&
+             mbox_find(u, buf_slice(&normal), &id, e) == 0)
         rc = set_use(u, id, use, e);
     user_unlock(u);
 out:
@@ -457,7 +462,8 @@ count_rows(struct store_user *u, const struct mbox *mb, struct store_status *out
 
     if (db_prepare(u->db,
                    "SELECT count(*), coalesce(sum(uid >= ?2), 0), coalesce(sum(flags & 1 = 0), 0),"
-                   " coalesce(sum(flags & 8 = 8), 0), coalesce(sum(max(crlf, size)), 0) FROM messages WHERE mailbox = ?1",
+                   " coalesce(sum(flags & 8 = 8), 0), coalesce(sum(max(crlf, size)), 0) FROM "
+                   "messages WHERE mailbox = ?1",
                    &s, e))
         return -1;
     db_bind_int(s, 1, mb->id);
@@ -485,7 +491,8 @@ status_locked(struct store_user *u, struct slice normal, struct store_status *ou
         return -1;
     rc = mbox_load(u, id, &mb, e);
     if (rc < 1)
-        return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
+        return rc < 0 ? -1
+                      : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
     if (mbox_scan(u, normal, &mb, false, false, e) || count_rows(u, &mb, out, e))
         return -1;
     out->uidnext = mb.uidnext;

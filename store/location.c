@@ -38,7 +38,8 @@ location_user_is_safe(struct slice user)
     struct slice local, domain;
 
     split_user(user, &local, &domain);
-    return local.n > 0 && component_is_safe(local) && component_is_safe(domain) && component_is_safe(user);
+    return local.n > 0 && component_is_safe(local) && component_is_safe(domain) &&
+           component_is_safe(user);
 }
 
 static void
@@ -57,7 +58,8 @@ add_folded(struct buf *out, struct slice s, char modifier)
 
 /* Expand the variables of text. depth: %h inside mail_home itself stands for nothing. */
 static int
-expand(const struct conf *c, struct slice text, struct slice user, unsigned depth, struct buf *out, struct err *e)
+expand(const struct conf *c, struct slice text, struct slice user, unsigned depth, struct buf *out,
+       struct err *e)
 {
     struct slice local, domain;
 
@@ -93,7 +95,8 @@ expand(const struct conf *c, struct slice text, struct slice user, unsigned dept
             break;
         case 'h':
             if (depth >= HOME_DEPTH_MAX || c->mail_home[0] == '\0')
-                return err_set(e, ERR_CONFIG, "mail_location names the home, and mail_home is not set");
+                return err_set(e, ERR_CONFIG,
+                               "mail_location names the home, and mail_home is not set");
             if (expand(c, sl_z(c->mail_home), user, depth + 1, out, e))
                 return -1;
             break;
@@ -111,20 +114,23 @@ location_path(struct slice location, struct slice *path, struct err *e)
     struct slice rest = sl_trim(location);
 
     if (!sl_take_iprefix(&rest, SL("maildir:")) && !sl_starts(rest, '/') && !sl_starts(rest, '~'))
-        return err_set(e, ERR_CONFIG, "mail_location: only maildir: is supported, not \"%.*s\"", SL_ARG(location));
+        return err_set(e, ERR_CONFIG, "mail_location: only maildir: is supported, not \"%.*s\"",
+                       SL_ARG(location));
     if (!sl_take_until(&rest, ':', path)) {
         *path = rest;
         rest = sl_n(NULL, 0);
     }
     if (rest.n > 0)
-        return err_set(e, ERR_CONFIG, "mail_location: option \"%.*s\" is not supported", SL_ARG(rest));
+        return err_set(e, ERR_CONFIG, "mail_location: option \"%.*s\" is not supported",
+                       SL_ARG(rest));
     if (path->n == 0)
         return err_set(e, ERR_CONFIG, "mail_location: no path");
     return 0;
 }
 
 int
-location_resolve(const struct conf *c, struct slice user, struct slice mail, char **root, struct err *e)
+location_resolve(const struct conf *c, struct slice user, struct slice mail, char **root,
+                 struct err *e)
 {
     struct buf out = { .max = LOCATION_MAX_OCTETS };
     struct slice path, home = SL("%h");
@@ -144,7 +150,8 @@ location_resolve(const struct conf *c, struct slice user, struct slice mail, cha
     while (out.n > 1 && sl_ends(buf_slice(&out), '/'))
         buf_truncate(&out, out.n - 1);
     if (out.n + 1 >= LOCATION_MAX_OCTETS || !sl_starts(buf_slice(&out), '/')) {
-        err_set(e, ERR_CONFIG, "mail_location gives no absolute path: \"%.*s\"", SL_ARG(buf_slice(&out)));
+        err_set(e, ERR_CONFIG, "mail_location gives no absolute path: \"%.*s\"",
+                SL_ARG(buf_slice(&out)));
         goto bad;
     }
     *root = sl_dupz(buf_slice(&out));

@@ -104,8 +104,10 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
 
     memset(out, 0, sizeof(*out));
     if (db_prepare(u->db,
-                   "SELECT uidvalidity, uidnext, uid_reserved, recent_from, modseq, modseq_reserved, floor, new_mtime,"
-                   " cur_mtime, suspect_ms, scan_ms, scan_cost_ms, special_use, object_id FROM mailboxes WHERE id = ?",
+                   "SELECT uidvalidity, uidnext, uid_reserved, recent_from, modseq, "
+                   "modseq_reserved, floor, new_mtime,"
+                   " cur_mtime, suspect_ms, scan_ms, scan_cost_ms, special_use, object_id FROM "
+                   "mailboxes WHERE id = ?",
                    &s, e))
         return -1;
     db_bind_int(s, 1, id);
@@ -136,11 +138,13 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
 {
     struct db_stmt *s;
 
-    if (db_prepare(u->db,
-                   "UPDATE mailboxes SET uidnext = ?, uid_reserved = ?, recent_from = ?, modseq = ?,"
-                   " modseq_reserved = ?, new_mtime = ?, cur_mtime = ?, suspect_ms = ?, scan_ms = ?, scan_cost_ms = ?,"
-                   " special_use = ? WHERE id = ?",
-                   &s, e))
+    if (db_prepare(
+            u->db,
+            "UPDATE mailboxes SET uidnext = ?, uid_reserved = ?, recent_from = ?, modseq = ?,"
+            " modseq_reserved = ?, new_mtime = ?, cur_mtime = ?, suspect_ms = ?, scan_ms = ?, "
+            "scan_cost_ms = ?,"
+            " special_use = ? WHERE id = ?",
+            &s, e))
         return -1;
     db_bind_int(s, 1, mb->uidnext);
     db_bind_int(s, 2, mb->uid_reserved);
@@ -158,8 +162,8 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
 }
 
 int
-mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext, uint64_t modseq,
-            int64_t *id, struct err *e)
+mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext,
+            uint64_t modseq, int64_t *id, struct err *e)
 {
     struct db_stmt *s;
     char object_id[33];
@@ -172,10 +176,11 @@ mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uin
         if (!sl_eq(name, normal))
             use = 0;
     rand_hex(object_id, sizeof(object_id) - 1);
-    if (db_prepare(u->db,
-                   "INSERT INTO mailboxes (name, uidvalidity, uidnext, uid_reserved, recent_from, modseq,"
-                   " modseq_reserved, special_use, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?5, ?6)",
-                   &s, e))
+    if (db_prepare(
+            u->db,
+            "INSERT INTO mailboxes (name, uidvalidity, uidnext, uid_reserved, recent_from, modseq,"
+            " modseq_reserved, special_use, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?5, ?6)",
+            &s, e))
         return -1;
     db_bind_text(s, 1, normal);
     db_bind_int(s, 2, uidvalidity);
@@ -194,9 +199,9 @@ int
 mbox_forget(struct store_user *u, int64_t id, struct err *e)
 {
     static const char *const tables[] = {
-        "DELETE FROM mailboxes WHERE id = ?",      "DELETE FROM messages WHERE mailbox = ?",
-        "DELETE FROM cache WHERE mailbox = ?",     "DELETE FROM keywords WHERE mailbox = ?",
-        "DELETE FROM expunges WHERE mailbox = ?",  "DELETE FROM pending WHERE mailbox = ?",
+        "DELETE FROM mailboxes WHERE id = ?",     "DELETE FROM messages WHERE mailbox = ?",
+        "DELETE FROM cache WHERE mailbox = ?",    "DELETE FROM keywords WHERE mailbox = ?",
+        "DELETE FROM expunges WHERE mailbox = ?", "DELETE FROM pending WHERE mailbox = ?",
     };
 
     for (size_t i = 0; i < COUNT_OF(tables); i++) {
@@ -241,7 +246,8 @@ mbox_next_uid(struct store_user *u, struct mbox *mb)
 struct own_change
 mbox_own_begin(const struct mbox *mb, const char *dir)
 {
-    return (struct own_change){ mb->cur_mtime_ns != 0 && dir_mtime_ns(dir, "cur") == mb->cur_mtime_ns };
+    return (struct own_change){ mb->cur_mtime_ns != 0 &&
+                                dir_mtime_ns(dir, "cur") == mb->cur_mtime_ns };
 }
 
 /* The folder was as the index knows it when we began, so what changed it since was us - unless a foreign program came

@@ -44,16 +44,18 @@ host_init(void)
 }
 
 void
-maildir_base(char out[MAILDIR_NAME_MAX], const char *ident, uint64_t size_octets, uint64_t crlf_octets)
+maildir_base(char out[MAILDIR_NAME_MAX], const char *ident, uint64_t size_octets,
+             uint64_t crlf_octets)
 {
     int64_t us = clock_unix_us();
     uint64_t n = atomic_fetch_add(&counter, 1);
     int len;
 
     pthread_once(&host_once, host_init);
-    len = snprintf(out, MAILDIR_NAME_MAX, "%lld.%s%s%sM%06lldP%ldQ%llu.%s,S=%llu,W=%llu", (long long)(us / 1000000),
-                   ident[0] ? "Q" : "", ident, ident[0] ? "_" : "", (long long)(us % 1000000), (long)getpid(),
-                   (unsigned long long)n, host, (unsigned long long)size_octets, (unsigned long long)crlf_octets);
+    len = snprintf(out, MAILDIR_NAME_MAX, "%lld.%s%s%sM%06lldP%ldQ%llu.%s,S=%llu,W=%llu",
+                   (long long)(us / 1000000), ident[0] ? "Q" : "", ident, ident[0] ? "_" : "",
+                   (long long)(us % 1000000), (long)getpid(), (unsigned long long)n, host,
+                   (unsigned long long)size_octets, (unsigned long long)crlf_octets);
     BUG_ON(len < 0 || len >= MAILDIR_NAME_MAX - 64); /* flags must fit behind it */
 }
 
@@ -87,7 +89,8 @@ maildir_has_ident(const char *name, const char *ident)
     const char *dot = strchr(name, '.');
     size_t n = strlen(ident);
 
-    return dot != NULL && dot[1] == 'Q' && strncmp(dot + 2, ident, n) == 0 && dot[2 + n] == '_' && dot[3 + n] == 'M';
+    return dot != NULL && dot[1] == 'Q' && strncmp(dot + 2, ident, n) == 0 && dot[2 + n] == '_' &&
+           dot[3 + n] == 'M';
 }
 
 static uint64_t
@@ -175,18 +178,15 @@ maildir_parse(const char *name, struct maildir_name *out)
 }
 
 bool
-maildir_compose(char out[MAILDIR_NAME_MAX], struct slice base, uint32_t sys, uint32_t kw, struct slice other)
+maildir_compose(char out[MAILDIR_NAME_MAX], struct slice base, uint32_t sys, uint32_t kw,
+                struct slice other)
 {
     /* Letters in ASCII order, as the Maildir rules have it. */
     static const struct {
         char letter;
         uint32_t bit;
-    } letters[] = { { 'D', STORE_DRAFT },
-                    { 'F', STORE_FLAGGED },
-                    { 'P', 0 },
-                    { 'R', STORE_ANSWERED },
-                    { 'S', STORE_SEEN },
-                    { 'T', STORE_DELETED } };
+    } letters[] = { { 'D', STORE_DRAFT },    { 'F', STORE_FLAGGED }, { 'P', 0 },
+                    { 'R', STORE_ANSWERED }, { 'S', STORE_SEEN },    { 'T', STORE_DELETED } };
     size_t n = base.n;
 
     if (n + 3 + 6 + MAILDIR_KEYWORD_LETTERS + other.n >= MAILDIR_NAME_MAX)
@@ -195,7 +195,8 @@ maildir_compose(char out[MAILDIR_NAME_MAX], struct slice base, uint32_t sys, uin
     memcpy(out + n, ":2,", 3);
     n += 3;
     for (size_t i = 0; i < COUNT_OF(letters); i++)
-        if (letters[i].bit != 0 ? (sys & letters[i].bit) != 0 : sl_find_char(other, letters[i].letter) != SL_NPOS)
+        if (letters[i].bit != 0 ? (sys & letters[i].bit) != 0
+                                : sl_find_char(other, letters[i].letter) != SL_NPOS)
             out[n++] = letters[i].letter;
     for (size_t i = 0; i < other.n; i++)
         if (other.p[i] != 'P')

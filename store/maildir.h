@@ -11,33 +11,35 @@
 #include <stdint.h>
 
 enum {
-    MAILDIR_NAME_MAX = 256,     /* a file name with its NUL */
-    MAILDIR_IDENT_MAX = 96,     /* an encoded delivery ident; longer ones are not looked for */
+    MAILDIR_NAME_MAX = 256, /* a file name with its NUL */
+    MAILDIR_IDENT_MAX = 96, /* an encoded delivery ident; longer ones are not looked for */
     MAILDIR_KEYWORD_LETTERS = 26
 };
 enum { MAILDIR_NEW, MAILDIR_CUR, MAILDIR_TMP };
 
 /* ---- names ---- */
 /* A new unique base name: seconds.[Qident_]MusecPpidQcount.host,S=,W=. ident: of maildir_ident(), or "". */
-void maildir_base(char out[MAILDIR_NAME_MAX], const char *ident, uint64_t size_octets, uint64_t crlf_octets);
+void maildir_base(char out[MAILDIR_NAME_MAX], const char *ident, uint64_t size_octets,
+                  uint64_t crlf_octets);
 /* Encode a delivery's ident for file names; empty when there is none or it is too long. */
 void maildir_ident(struct slice ident, char out[MAILDIR_IDENT_MAX]);
 /* The file was delivered under that encoded ident. */
 bool maildir_has_ident(const char *name, const char *ident);
 
 struct maildir_name {
-    struct slice base;       /* up to ":2," */
-    struct slice info;       /* after ":2,", may be empty */
+    struct slice base; /* up to ":2," */
+    struct slice info; /* after ":2,", may be empty */
     bool has_info;
-    uint32_t sys;            /* STORE_* from the letters D F R S T */
-    uint32_t kw;             /* bit i: letter 'a' + i */
-    uint64_t size, crlf;     /* S= and W=, UINT64_MAX when absent */
-    uint64_t s, us;          /* for the order of arrival: time of the name */
+    uint32_t sys;        /* STORE_* from the letters D F R S T */
+    uint32_t kw;         /* bit i: letter 'a' + i */
+    uint64_t size, crlf; /* S= and W=, UINT64_MAX when absent */
+    uint64_t s, us;      /* for the order of arrival: time of the name */
 };
 /* Slices into name. False: no message (starts with '.', empty). */
 bool maildir_parse(const char *name, struct maildir_name *out);
 /* BASE:2,FLAGS. Letters that are no flag of ours in `other` (P for passed) are kept. False: longer than NAME_MAX. */
-bool maildir_compose(char out[MAILDIR_NAME_MAX], struct slice base, uint32_t sys, uint32_t kw, struct slice other);
+bool maildir_compose(char out[MAILDIR_NAME_MAX], struct slice base, uint32_t sys, uint32_t kw,
+                     struct slice other);
 /* The letters of info that are neither system flags nor keywords, into out[8]. */
 struct slice maildir_other_letters(struct slice info, char out[8]);
 /* Order of arrival: by the time in the name, then by name. */

@@ -17,7 +17,8 @@ msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *ou
     int rc;
 
     if (db_prepare(u->db,
-                   "SELECT dir, file, flags, kw, modseq, size, crlf, date, tz, savedate, email, thread FROM messages"
+                   "SELECT dir, file, flags, kw, modseq, size, crlf, date, tz, savedate, email, "
+                   "thread FROM messages"
                    " WHERE mailbox = ? AND uid = ?",
                    &s, e))
         return -1;
@@ -50,7 +51,8 @@ msg_insert(struct store_user *u, const struct msg_row *m, struct err *e)
 {
     struct db_stmt *s;
 
-    if (db_prepare(u->db, "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", &s, e))
+    if (db_prepare(u->db, "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   &s, e))
         return -1;
     db_bind_int(s, 1, m->mailbox);
     db_bind_int(s, 2, m->uid);
@@ -75,7 +77,8 @@ msg_update(struct store_user *u, const struct msg_row *m, struct err *e)
     struct db_stmt *s;
 
     if (db_prepare(u->db,
-                   "UPDATE messages SET dir = ?, file = ?, flags = ?, kw = ?, modseq = ? WHERE mailbox = ? AND uid = ?",
+                   "UPDATE messages SET dir = ?, file = ?, flags = ?, kw = ?, modseq = ? WHERE "
+                   "mailbox = ? AND uid = ?",
                    &s, e))
         return -1;
     db_bind_int(s, 1, m->dir);
@@ -133,7 +136,8 @@ msg_rename(struct msg_row *m, const char *dir, struct store_flags flags, struct 
     int rc = 1;
 
     maildir_parse(m->file, &name);
-    if (!maildir_compose(file, name.base, flags.sys, (uint32_t)(flags.kw & ((1u << MAILDIR_KEYWORD_LETTERS) - 1)),
+    if (!maildir_compose(file, name.base, flags.sys,
+                         (uint32_t)(flags.kw & ((1u << MAILDIR_KEYWORD_LETTERS) - 1)),
                          maildir_other_letters(name.info, other))) {
         m->flags = flags; /* a foreign name with no room for letters: the index alone knows */
         return 1;

@@ -3,7 +3,9 @@
 
 #include "base/utf8.h"
 
-enum { FOLDER_MAX_OCTETS = 255 - 16 }; /* NAME_MAX, with room for the name of a folder on its way out */
+enum {
+    FOLDER_MAX_OCTETS = 255 - 16
+}; /* NAME_MAX, with room for the name of a folder on its way out */
 
 bool
 name_is_inbox(struct slice normal)
@@ -25,7 +27,8 @@ check_level(struct slice level, struct err *e)
         if (c < 0)
             return err_set(e, ERR_CLIENT, "Invalid mailbox name: not valid UTF-8");
         if (c < ' ' || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029)
-            return err_set(e, ERR_CLIENT, "Invalid mailbox name: control characters are not allowed");
+            return err_set(e, ERR_CLIENT,
+                           "Invalid mailbox name: control characters are not allowed");
         if (c == '/')
             return err_set(e, ERR_CLIENT, "Invalid mailbox name: '/' is not allowed");
     }
@@ -93,10 +96,12 @@ name_from_folder(struct slice folder, struct buf *out)
     if (folder.n < 2 || !sl_take_char(&folder, '.'))
         return false;
     /* It is ours only if the way back leads to the same folder: else two names could mean one folder. */
-    if (utf8_from_mutf7(&utf8, folder) == 0 && name_normalise(buf_slice(&utf8), &again, NULL) == 0 &&
+    if (utf8_from_mutf7(&utf8, folder) == 0 &&
+        name_normalise(buf_slice(&utf8), &again, NULL) == 0 &&
         sl_eq(buf_slice(&utf8), buf_slice(&again)) && !name_is_inbox(buf_slice(&again))) {
         buf_reset(&again);
-        ok = name_to_folder(buf_slice(&utf8), &again, NULL) == 0 && sl_eq(sl_from(buf_slice(&again), 1), folder);
+        ok = name_to_folder(buf_slice(&utf8), &again, NULL) == 0 &&
+             sl_eq(sl_from(buf_slice(&again), 1), folder);
     }
     if (ok)
         buf_adds(out, buf_slice(&utf8));
@@ -126,8 +131,9 @@ name_use(struct slice word)
         const char *word;
         unsigned use;
     } uses[] = {
-        { "Drafts", STORE_MB_USE_DRAFTS },   { "Sent", STORE_MB_USE_SENT }, { "Trash", STORE_MB_USE_TRASH },
-        { "Junk", STORE_MB_USE_JUNK },       { "All", STORE_MB_USE_ALL },   { "Archive", STORE_MB_USE_ARCHIVE },
+        { "Drafts", STORE_MB_USE_DRAFTS },   { "Sent", STORE_MB_USE_SENT },
+        { "Trash", STORE_MB_USE_TRASH },     { "Junk", STORE_MB_USE_JUNK },
+        { "All", STORE_MB_USE_ALL },         { "Archive", STORE_MB_USE_ARCHIVE },
         { "Flagged", STORE_MB_USE_FLAGGED },
     };
 

@@ -14,7 +14,8 @@ enum { LOCATION_MAX_OCTETS = 1024 };
  * absolute path; %u %n %d %h, with modifiers %L and %U, %%, and "~/" for the home. root: malloc'ed, no slash at the end.
  * ERR_PERM: a user name that could lead out of its place ('/', NUL, control octets, "", ".", ".." as %n or %d);
  * ERR_CONFIG: a location that is not understood. */
-int location_resolve(const struct conf *c, struct slice user, struct slice mail, char **root, struct err *e);
+int location_resolve(const struct conf *c, struct slice user, struct slice mail, char **root,
+                     struct err *e);
 /* The part of mail_location that is the same for everybody ("/var/mail/vhosts"), malloc'ed, or NULL when there is
  * none: where the reserve file and files of unfinished large deliveries are. */
 char *location_common(const struct conf *c);

@@ -47,11 +47,13 @@ TEST(location_words_and_variables)
         struct err e = { 0 };
         struct conf *c;
 
-        snprintf(text, sizeof text, "mail_location = %s\nmail_home = /home/%%n\n", rows[i].location);
+        snprintf(text, sizeof text, "mail_location = %s\nmail_home = /home/%%n\n",
+                 rows[i].location);
         c = conf_of(text);
         TEST_ROW("%s %s", rows[i].location, rows[i].user);
         NEED(c != NULL);
-        CHECK_EQ_INT(location_resolve(c, sl_z(rows[i].user), sl_z(rows[i].mail), &root, &e), rows[i].want ? 0 : -1);
+        CHECK_EQ_INT(location_resolve(c, sl_z(rows[i].user), sl_z(rows[i].mail), &root, &e),
+                     rows[i].want ? 0 : -1);
         CHECK_EQ_STR(root, rows[i].want);
         CHECK_EQ_INT(e.kind, rows[i].kind);
         free(root);
@@ -96,7 +98,8 @@ TEST(mailbox_names)
         { "..", NULL, NULL },
         { "a\nb", NULL, NULL },
         { "a\xff", NULL, NULL },
-        { "1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2", "1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2",
+        { "1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2",
+          "1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2",
           ".1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2" },
         { "1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3.4.5.6.7.8.9.0.1.2.3", NULL, NULL },
     };
@@ -126,7 +129,8 @@ TEST(mailbox_names)
 
 TEST(folders_that_are_no_mailboxes)
 {
-    static const char *const rows[] = { ".", "..", "cur", "..x", ".a..b", ".inbox", ".INBOX", ".a&", ".\xc3\xbc", ".inbox.x" };
+    static const char *const rows[] = { ".",      "..",     "cur", "..x",       ".a..b",
+                                        ".inbox", ".INBOX", ".a&", ".\xc3\xbc", ".inbox.x" };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct buf out = { 0 };
@@ -167,7 +171,8 @@ TEST(auto_mailboxes_of_the_guide)
 
 TEST(base_names)
 {
-    char a[MAILDIR_NAME_MAX], b[MAILDIR_NAME_MAX], ident[MAILDIR_IDENT_MAX], other[MAILDIR_IDENT_MAX], letters[8];
+    char a[MAILDIR_NAME_MAX], b[MAILDIR_NAME_MAX], ident[MAILDIR_IDENT_MAX],
+        other[MAILDIR_IDENT_MAX], letters[8];
     struct maildir_name n;
 
     maildir_ident(SL("4dXy1.12"), ident);
@@ -191,7 +196,8 @@ TEST(base_names)
     CHECK_EQ_INT(n.sys, STORE_FLAGGED | STORE_SEEN);
     CHECK_EQ_INT(n.kw, 3);
     CHECK_EQ_INT(n.us, 5);
-    NEED(maildir_compose(a, n.base, STORE_DELETED | STORE_DRAFT, 4, maildir_other_letters(n.info, letters)));
+    NEED(maildir_compose(a, n.base, STORE_DELETED | STORE_DRAFT, 4,
+                         maildir_other_letters(n.info, letters)));
     CHECK_EQ_STR(a, "1700000000.M5P1.host,S=3,W=4:2,DPTc");
     CHECK(!maildir_parse(".nfs0001", &n));
     NEED(maildir_parse("msg.1,S=12x", &n));
@@ -204,8 +210,8 @@ TEST(line_ends)
         const char *in, *out;
         unsigned crlf;
     } rows[] = {
-        { "a\r\nb\r\n", "a\nb\n", 6 }, { "a\nb", "a\nb", 4 },       { "a\r", "a\r", 2 },
-        { "\r\r\n\r", "\r\n\r", 4 },   { "\r\n\r\n", "\n\n", 4 },   { "", "", 0 },
+        { "a\r\nb\r\n", "a\nb\n", 6 }, { "a\nb", "a\nb", 4 },     { "a\r", "a\r", 2 },
+        { "\r\r\n\r", "\r\n\r", 4 },   { "\r\n\r\n", "\n\n", 4 }, { "", "", 0 },
         { "a\rb\r\n", "a\rb\n", 5 },
     };
 

@@ -41,13 +41,15 @@ notifier_new(const struct conf *c)
     rand_hex(n->sender, NOTIFY_SENDER_OCTETS - 1);
     n->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (n->fd < 0)
-        log_warn("store.notify", LOG_NONE, "cannot make a socket to notify imapd by: %s", strerror(errno));
+        log_warn("store.notify", LOG_NONE, "cannot make a socket to notify imapd by: %s",
+                 strerror(errno));
     for (unsigned i = 0; n->fd >= 0 && i < workers; i++) {
         struct sockaddr_un *to = &n->to[n->workers];
         int len;
 
         to->sun_family = AF_UNIX;
-        len = snprintf(to->sun_path, sizeof(to->sun_path), "%s/private/imapd-notify-%u", c->queue_directory, i);
+        len = snprintf(to->sun_path, sizeof(to->sun_path), "%s/private/imapd-notify-%u",
+                       c->queue_directory, i);
         if (len > 0 && (size_t)len < sizeof(to->sun_path))
             n->workers++;
     }
@@ -93,13 +95,15 @@ notifier_send(struct notifier *n, struct buf *datagram)
         struct slice s = buf_slice(datagram);
 
         /* ENOENT, ECONNREFUSED: no such worker now. EAGAIN: it has a queue of these already, and will look. */
-        (void)!sendto(n->fd, s.p, s.n, MSG_NOSIGNAL, (const struct sockaddr *)&n->to[i], sizeof(n->to[i]));
+        (void)!sendto(n->fd, s.p, s.n, MSG_NOSIGNAL, (const struct sockaddr *)&n->to[i],
+                      sizeof(n->to[i]));
     }
     buf_reset(datagram);
 }
 
 bool
-notifier_take(struct slice *datagram, struct slice *sender, struct slice *user, struct slice *mailbox)
+notifier_take(struct slice *datagram, struct slice *sender, struct slice *user,
+              struct slice *mailbox)
 {
     struct slice line;
 

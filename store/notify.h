@@ -12,13 +12,16 @@ enum { NOTIFY_DATAGRAM_MAX = 8 * 1024, NOTIFY_WORKERS_MAX = 256, NOTIFY_SENDER_O
 struct notifier;
 struct notifier *notifier_new(const struct conf *c);
 void notifier_free(struct notifier **n);
-const char *notifier_sender(const struct notifier *n); /* names this process: own datagrams are skipped */
+const char *
+notifier_sender(const struct notifier *n); /* names this process: own datagrams are skipped */
 
 /* Add a line to a datagram in the making (not twice in a row); notifier_send() sends what is there and empties it. */
-void notifier_add(struct notifier *n, struct buf *datagram, struct slice user, struct slice mailbox);
+void notifier_add(struct notifier *n, struct buf *datagram, struct slice user,
+                  struct slice mailbox);
 void notifier_send(struct notifier *n, struct buf *datagram);
 
 /* Take a line; false at the end or on what is none. */
-bool notifier_take(struct slice *datagram, struct slice *sender, struct slice *user, struct slice *mailbox);
+bool notifier_take(struct slice *datagram, struct slice *sender, struct slice *user,
+                   struct slice *mailbox);
 
 #endif

@@ -47,7 +47,8 @@ open_user(struct store **s)
     struct store_user *u = NULL;
     struct err e = { 0 };
 
-    if (store_new(conf, s, &e) || store_user_open(*s, SL("bob@example.org"), sl_n(NULL, 0), &u, &e)) {
+    if (store_new(conf, s, &e) ||
+        store_user_open(*s, SL("bob@example.org"), sl_n(NULL, 0), &u, &e)) {
         fprintf(stderr, "race: open: %s\n", e.msg);
         abort();
     }
@@ -115,7 +116,8 @@ do_append(struct worker *w)
 
         ids[i] = rand_u64() >> 1;
         snprintf(text, sizeof text, "Subject: %llu\r\n\r\nbody\r\n", (unsigned long long)ids[i]);
-        rc = store_append_msg(a, 0, &kw, 1, 0, 0, &e) || store_append_octets(a, sl_z(text), &e) ? -1 : 0;
+        rc = store_append_msg(a, 0, &kw, 1, 0, 0, &e) || store_append_octets(a, sl_z(text), &e) ? -1
+                                                                                                : 0;
     }
     must("append", rc, &e);
     if (rc)
@@ -144,7 +146,8 @@ static void
 do_flags(struct worker *w)
 {
     struct store_uids u = { 0 };
-    struct store_flag_change ch = { .op = (enum store_op)rand_below(3), .is_silent = rand_below(2) };
+    struct store_flag_change ch = { .op = (enum store_op)rand_below(3),
+                                    .is_silent = rand_below(2) };
     struct err e = { 0 };
 
     ch.flags.sys = rand_below(32) & ~(uint32_t)STORE_DELETED;
@@ -183,7 +186,8 @@ do_copy(struct worker *w, bool is_move)
 
     some(w, &u);
     if (!is_move || to != w->box)
-        must(is_move ? "move" : "copy", store_copy(w->v, &u, sl_z(boxes[to]), is_move, &done, &e), &e);
+        must(is_move ? "move" : "copy", store_copy(w->v, &u, sl_z(boxes[to]), is_move, &done, &e),
+             &e);
     if (e.kind == ERR_NONE && (!is_move || to != w->box)) {
         for (size_t i = 1; i < done.n; i++)
             if (done.from[i] <= done.from[i - 1] || done.to[i] <= done.to[i - 1])
@@ -275,7 +279,8 @@ outsider(void)
 
         if (rand_below(4) == 0) {
             snprintf(text, sizeof text, "Subject: %llu\n\nbody\n", (unsigned long long)id);
-            snprintf(name, sizeof name, "%lld.M%06uP%d.outside", (long long)clock_unix_s(), rand_below(1000000), getpid());
+            snprintf(name, sizeof name, "%lld.M%06uP%d.outside", (long long)clock_unix_s(),
+                     rand_below(1000000), getpid());
             snprintf(from, sizeof from, "%s/%stmp/%s", root, dirs[box], name);
             snprintf(to, sizeof to, "%s/%snew/%s", root, dirs[box], name);
             if (fs_replace_file(from, sl_z(text), 0600, NULL) == 0 && rename(from, to) == 0)
@@ -289,7 +294,8 @@ outsider(void)
             if (ent->d_name[0] == '.' || rand_below(20) != 0)
                 continue;
             snprintf(from, sizeof from, "%s/%.180s", dir, ent->d_name);
-            snprintf(to, sizeof to, "%s/%.*s:2,%s", dir, SL_ARG(sl_head(s, sl_find_char(s, ':'))), rand_below(2) ? "S" : "Fa");
+            snprintf(to, sizeof to, "%s/%.*s:2,%s", dir, SL_ARG(sl_head(s, sl_find_char(s, ':'))),
+                     rand_below(2) ? "S" : "Fa");
             (void)!rename(from, to);
         }
         if (d)
@@ -397,11 +403,11 @@ check_box(struct store_user *u, struct store_view *old, uint32_t box, struct map
 
         store_view_row(old, i, &x);
         store_view_row(v, i, &y);
-        if (x.uid != y.uid || ((x.flags.sys ^ y.flags.sys) & ~(uint32_t)STORE_RECENT) || x.flags.kw != y.flags.kw ||
-            x.modseq != y.modseq)
-            FAIL("message %u: by changes %u %x %llx %llu, fresh %u %x %llx %llu", i, x.uid, x.flags.sys,
-                 (unsigned long long)x.flags.kw, (unsigned long long)x.modseq, y.uid, y.flags.sys,
-                 (unsigned long long)y.flags.kw, (unsigned long long)y.modseq);
+        if (x.uid != y.uid || ((x.flags.sys ^ y.flags.sys) & ~(uint32_t)STORE_RECENT) ||
+            x.flags.kw != y.flags.kw || x.modseq != y.modseq)
+            FAIL("message %u: by changes %u %x %llx %llu, fresh %u %x %llx %llu", i, x.uid,
+                 x.flags.sys, (unsigned long long)x.flags.kw, (unsigned long long)x.modseq, y.uid,
+                 y.flags.sys, (unsigned long long)y.flags.kw, (unsigned long long)y.modseq);
         map_set_u64(there, id_of(v, i), u);
     }
     store_unselect(&v);
@@ -420,11 +426,13 @@ TEST(processes_and_kills)
     uint64_t end_ms;
     struct err e = { 0 };
 
-    snprintf(base_dir, sizeof base_dir, "%s/race-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
+    snprintf(base_dir, sizeof base_dir, "%s/race-XXXXXX",
+             access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     BUG_ON(mkdtemp(base_dir) == NULL);
     snprintf(root, sizeof root, "%s/bob", base_dir);
     snprintf(log_path, sizeof log_path, "%s/log", base_dir);
-    snprintf(text, sizeof text, "mail_location = maildir:%s/%%n\nqueue_directory = %s\n", base_dir, base_dir);
+    snprintf(text, sizeof text, "mail_location = maildir:%s/%%n\nqueue_directory = %s\n", base_dir,
+             base_dir);
     conf = conf_parse(sl_z(text), "test", &ps);
     close(open(log_path, O_CREAT | O_WRONLY, 0600));
     /* The views of this process live on changes alone. Children never touch the handles they inherit. */

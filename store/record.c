@@ -57,10 +57,11 @@ copy_cache(struct store_user *u, const struct record_item *it, struct err *e)
 
     if (it->src_mailbox == 0)
         return 0;
-    if (db_prepare(u->db,
-                   "INSERT OR REPLACE INTO cache SELECT ?1, ?2, envelope, bodystructure, body FROM cache"
-                   " WHERE mailbox = ?3 AND uid = ?4",
-                   &s, e))
+    if (db_prepare(
+            u->db,
+            "INSERT OR REPLACE INTO cache SELECT ?1, ?2, envelope, bodystructure, body FROM cache"
+            " WHERE mailbox = ?3 AND uid = ?4",
+            &s, e))
         return -1;
     db_bind_int(s, 1, it->row.mailbox);
     db_bind_int(s, 2, it->row.uid);
@@ -74,7 +75,9 @@ load_to(struct record *r, struct mbox *mb, struct err *e)
 {
     int rc = mbox_load(r->u, r->to_id, mb, e);
 
-    return rc == 1 ? 0 : rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(r->to));
+    return rc == 1  ? 0
+           : rc < 0 ? -1
+                    : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(r->to));
 }
 
 static int
@@ -209,7 +212,8 @@ expunge_sources(struct record *r, struct err *e)
 }
 
 static int
-finish(struct record *r, int64_t op, struct own_change own, int64_t mtime_ns, uint32_t *uidvalidity, struct err *e)
+finish(struct record *r, int64_t op, struct own_change own, int64_t mtime_ns, uint32_t *uidvalidity,
+       struct err *e)
 {
     struct mbox mb;
     int rc = -1;
@@ -218,7 +222,8 @@ finish(struct record *r, int64_t op, struct own_change own, int64_t mtime_ns, ui
         return -1;
     if (load_to(r, &mb, e))
         goto out;
-    own.was_known = own.was_known && mb.cur_mtime_ns == mtime_ns; /* else somebody scanned meanwhile */
+    own.was_known =
+        own.was_known && mb.cur_mtime_ns == mtime_ns; /* else somebody scanned meanwhile */
     mbox_own_end(&mb, r->to_dir, own);
     *uidvalidity = mb.uidvalidity;
     if (insert_items(r, &mb, e) || mbox_save(r->u, &mb, e))
@@ -250,7 +255,8 @@ commit_several(struct record *r, uint32_t *uidvalidity, struct err *e)
     if (move_all(r, &n_moved, e)) {
         /* Undo; should even that fail, the record is carried out later. */
         for (size_t i = 0; i < r->n; i++)
-            drop_file(r->to_dir, i < n_moved ? "cur" : "tmp", i < n_moved ? r->items[i].row.file : r->items[i].tmp);
+            drop_file(r->to_dir, i < n_moved ? "cur" : "tmp",
+                      i < n_moved ? r->items[i].row.file : r->items[i].tmp);
         if (index_begin(r->u, &why) == 0) {
             if (clear_record(r->u, op, &why))
                 index_rollback(r->u);
@@ -311,8 +317,8 @@ has_base(const char *dir, const char *file, struct buf *found)
 }
 
 static int
-recover_one(struct store_user *u, struct slice to, const char *tmp, const char *file, struct slice from,
-            const char *src_file, struct err *e)
+recover_one(struct store_user *u, struct slice to, const char *tmp, const char *file,
+            struct slice from, const char *src_file, struct err *e)
 {
     struct buf to_dir = { 0 }, from_dir = { 0 }, src = { 0 };
     char *path = NULL;
@@ -353,8 +359,9 @@ recover_all(struct store_user *u, struct err *e)
     if (db_prepare(u->db, "SELECT name, tmp, file, src, src_file FROM pending", &s, e))
         return -1;
     while ((rc = db_step(s, e)) == 1) {
-        char *to = sl_dupz(db_text(s, 0)), *tmp = sl_dupz(db_text(s, 1)), *file = sl_dupz(db_text(s, 2)),
-             *from = sl_dupz(db_text(s, 3)), *src_file = sl_dupz(db_text(s, 4));
+        char *to = sl_dupz(db_text(s, 0)), *tmp = sl_dupz(db_text(s, 1)),
+             *file = sl_dupz(db_text(s, 2)), *from = sl_dupz(db_text(s, 3)),
+             *src_file = sl_dupz(db_text(s, 4));
 
         rc = recover_one(u, sl_z(to), tmp, file, sl_z(from), src_file, e);
         free(to);
@@ -370,8 +377,8 @@ recover_all(struct store_user *u, struct err *e)
     }
     if (rc)
         return -1;
-    log_info("store.recover", LOG_F(LF_Z("user", u->name)), "user %s: %zu messages of an interrupted command brought in",
-             u->name, n);
+    log_info("store.recover", LOG_F(LF_Z("user", u->name)),
+             "user %s: %zu messages of an interrupted command brought in", u->name, n);
     return db_exec(u->db, "DELETE FROM pending; UPDATE mailboxes SET cur_mtime = 0", e);
 }
 

@@ -68,7 +68,8 @@ reserve_keep(struct reserve *r)
     r->next_ms = now_ms + RESERVE_AGAIN_MS;
     if (stat(r->path, &st) == 0 && st.st_size >= RESERVE_OCTETS)
         goto out;
-    if (statvfs(r->dir, &vfs) || (uint64_t)vfs.f_bavail * vfs.f_frsize < (uint64_t)RESERVE_OCTETS * RESERVE_ROOM_FACTOR)
+    if (statvfs(r->dir, &vfs) ||
+        (uint64_t)vfs.f_bavail * vfs.f_frsize < (uint64_t)RESERVE_OCTETS * RESERVE_ROOM_FACTOR)
         goto out;
     fd = open(r->path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
@@ -91,9 +92,10 @@ reserve_release(struct reserve *r)
     if (unlink(r->path) == 0) {
         gave = true;
         r->next_ms = clock_mono_ms() + RESERVE_AGAIN_MS;
-        log_error("store.full", LOG_F(LF_Z("dir", r->dir)),
-                  "no space left in %s: the reserve of %d MiB is released so that mail can be deleted", r->dir,
-                  RESERVE_OCTETS / 1024 / 1024);
+        log_error(
+            "store.full", LOG_F(LF_Z("dir", r->dir)),
+            "no space left in %s: the reserve of %d MiB is released so that mail can be deleted",
+            r->dir, RESERVE_OCTETS / 1024 / 1024);
     }
     pthread_mutex_unlock(&r->lock);
     return gave;

@@ -21,7 +21,7 @@ enum {
     SCAN_TRIES = 5,              /* passes over a folder that changes while it is read */
     SCAN_TICK_NS = 20 * 1000000, /* a kernel's clock tick, and then some */
     SCAN_SUSPECT_MS = 5000,
-    SCAN_COST_FACTOR = 100       /* scans on suspicion take at most a hundredth of the time */
+    SCAN_COST_FACTOR = 100 /* scans on suspicion take at most a hundredth of the time */
 };
 
 struct srow { /* a message the index knows */
@@ -72,7 +72,8 @@ load_rows(struct scan *c, bool only_new, struct err *e)
 
     c->n_rows = 0;
     if (db_prepare(c->u->db,
-                   only_new ? "SELECT uid, dir, file, flags, kw FROM messages INDEXED BY messages_new WHERE mailbox = ? AND dir = 0"
+                   only_new ? "SELECT uid, dir, file, flags, kw FROM messages INDEXED BY "
+                              "messages_new WHERE mailbox = ? AND dir = 0"
                             : "SELECT uid, dir, file, flags, kw FROM messages WHERE mailbox = ?",
                    &s, e))
         return -1;
@@ -152,7 +153,8 @@ part_of(int dir)
 static void
 settle_twin(struct scan *c, struct srow *r, const char *file, int dir)
 {
-    char *a = path_join(c->dir, part_of(r->seen_dir), r->seen), *b = path_join(c->dir, part_of(dir), file);
+    char *a = path_join(c->dir, part_of(r->seen_dir), r->seen),
+         *b = path_join(c->dir, part_of(dir), file);
     struct stat sa, sb;
 
     if (lstat(b, &sb)) {
@@ -200,7 +202,8 @@ meet(struct scan *c, const char *file, int dir)
         settle_twin(c, r, file, dir);
     } else {
         r->seen_dir = dir;
-        r->seen = dir == r->dir && strcmp(file, r->file) == 0 ? r->file : arena_dupz(&c->mem, sl_z(file));
+        r->seen =
+            dir == r->dir && strcmp(file, r->file) == 0 ? r->file : arena_dupz(&c->mem, sl_z(file));
         c->n_unseen--;
     }
 }
@@ -250,10 +253,11 @@ update_row(struct scan *c, const struct srow *r, struct err *e)
         flags = r->flags;
     c->letters |= name.kw;
     is_changed = flags.sys != r->flags.sys || flags.kw != r->flags.kw;
-    if (db_prepare(c->u->db,
-                   "UPDATE messages SET dir = ?1, file = ?2, flags = ?3, kw = ?4,"
-                   " modseq = CASE WHEN ?5 > 0 THEN ?5 ELSE modseq END WHERE mailbox = ?6 AND uid = ?7",
-                   &s, e))
+    if (db_prepare(
+            c->u->db,
+            "UPDATE messages SET dir = ?1, file = ?2, flags = ?3, kw = ?4,"
+            " modseq = CASE WHEN ?5 > 0 THEN ?5 ELSE modseq END WHERE mailbox = ?6 AND uid = ?7",
+            &s, e))
         return -1;
     db_bind_int(s, 1, r->seen_dir);
     db_bind_text(s, 2, sl_z(r->seen));
@@ -324,7 +328,8 @@ apply(struct scan *c, bool may_expunge, struct err *e)
         if (insert_cand(c, &c->cands[i], &last_cur_uid, e))
             return -1;
     if (is_first && last_cur_uid >= c->mb->recent_from)
-        c->mb->recent_from = last_cur_uid + 1; /* what lies in cur/ was seen by some program before us */
+        c->mb->recent_from =
+            last_cur_uid + 1; /* what lies in cur/ was seen by some program before us */
     if (c->letters != 0)
         return keywords_import(c->u, c->dir, c->mb->id, c->letters, e);
     return 0;
@@ -380,9 +385,9 @@ suspect_is_due(const struct mbox *mb)
 {
     int64_t now_ms = now_realtime_ns() / 1000000;
 
-    return mb->suspect_ms != 0 &&
-           (mb->suspect_ms > now_ms || (now_ms - mb->suspect_ms > SCAN_SUSPECT_MS &&
-                                        now_ms - mb->scan_ms > mb->scan_cost_ms * SCAN_COST_FACTOR));
+    return mb->suspect_ms != 0 && (mb->suspect_ms > now_ms ||
+                                   (now_ms - mb->suspect_ms > SCAN_SUSPECT_MS &&
+                                    now_ms - mb->scan_ms > mb->scan_cost_ms * SCAN_COST_FACTOR));
 }
 
 static int
@@ -404,8 +409,8 @@ scan_full(struct scan *c, struct err *e)
         cur_ns = dir_mtime_ns(c->dir, "cur");
         if (read_part(c, MAILDIR_NEW, e) || read_part(c, MAILDIR_CUR, e))
             return -1;
-        is_stable = c->n_unseen == 0 ||
-                    (dir_mtime_ns(c->dir, "new") == new_ns && dir_mtime_ns(c->dir, "cur") == cur_ns);
+        is_stable = c->n_unseen == 0 || (dir_mtime_ns(c->dir, "new") == new_ns &&
+                                         dir_mtime_ns(c->dir, "cur") == cur_ns);
     }
     if (apply(c, is_stable, e))
         return -1;
@@ -450,7 +455,8 @@ scan_free(struct scan *c)
 static bool
 cur_is_changed(const struct mbox *mb, const char *dir)
 {
-    return mb->cur_mtime_ns == 0 || dir_mtime_ns(dir, "cur") != mb->cur_mtime_ns || suspect_is_due(mb);
+    return mb->cur_mtime_ns == 0 || dir_mtime_ns(dir, "cur") != mb->cur_mtime_ns ||
+           suspect_is_due(mb);
 }
 
 static bool
@@ -460,8 +466,8 @@ new_is_changed(const struct mbox *mb, const char *dir)
 }
 
 int
-mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool take_new, bool must, struct map *hints,
-                struct err *e)
+mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool take_new, bool must,
+                struct map *hints, struct err *e)
 {
     struct scan c = { .u = u, .dir = dir, .mb = mb, .hints = hints };
     bool is_full = must || cur_is_changed(mb, dir), is_new = is_full || new_is_changed(mb, dir);
@@ -485,7 +491,10 @@ has_new_rows(struct store_user *u, int64_t mailbox, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db, "SELECT 1 FROM messages INDEXED BY messages_new WHERE mailbox = ? AND dir = 0 LIMIT 1", &s, e))
+    if (db_prepare(
+            u->db,
+            "SELECT 1 FROM messages INDEXED BY messages_new WHERE mailbox = ? AND dir = 0 LIMIT 1",
+            &s, e))
         return -1;
     db_bind_int(s, 1, mailbox);
     rc = db_step(s, e);
@@ -494,7 +503,8 @@ has_new_rows(struct store_user *u, int64_t mailbox, struct err *e)
 }
 
 int
-mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must, struct err *e)
+mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must,
+          struct err *e)
 {
     struct buf dir = { 0 };
     uint64_t modseq = mb->modseq;

@@ -12,9 +12,10 @@
 #include "conf/conf.h"
 
 enum {
-    STORE_NAME_MAX_OCTETS = 1000, /* a mailbox name in UTF-8; each level on disk must fit NAME_MAX */
+    STORE_NAME_MAX_OCTETS =
+        1000, /* a mailbox name in UTF-8; each level on disk must fit NAME_MAX */
     STORE_DEPTH_MAX = 32,
-    STORE_KEYWORDS_MAX = 64,      /* per mailbox; the first 26 also as letters in file names */
+    STORE_KEYWORDS_MAX = 64, /* per mailbox; the first 26 also as letters in file names */
     STORE_KEYWORD_MAX_OCTETS = 100
 };
 
@@ -23,14 +24,20 @@ int store_new(const struct conf *c, struct store **out, struct err *e);
 void store_free(struct store **s);
 
 /* ---- a user ---- */
-struct store_user; /* counted; the index database behind it is opened on need and kept in a bounded LRU */
+struct
+    store_user; /* counted; the index database behind it is opened on need and kept in a bounded LRU */
 /* name "u@d". mail: userdb's mail location when set, else empty for mail_location. Makes the Maildir when absent. */
-int store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out, struct err *e);
+int store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out,
+                    struct err *e);
 void store_user_close(struct store_user **u);
 
 /* ---- flags ---- */
 enum {
-    STORE_SEEN = 1, STORE_ANSWERED = 2, STORE_FLAGGED = 4, STORE_DELETED = 8, STORE_DRAFT = 16,
+    STORE_SEEN = 1,
+    STORE_ANSWERED = 2,
+    STORE_FLAGGED = 4,
+    STORE_DELETED = 8,
+    STORE_DRAFT = 16,
     STORE_RECENT = 32 /* this view's alone */
 };
 struct store_flags {
@@ -40,17 +47,27 @@ struct store_flags {
 
 /* ---- mailboxes ---- */
 enum {
-    STORE_MB_NOSELECT = 1, STORE_MB_NONEXISTENT = 2, STORE_MB_HAS_CHILDREN = 4, STORE_MB_SUBSCRIBED = 8,
-    STORE_MB_USE_DRAFTS = 16, STORE_MB_USE_SENT = 32, STORE_MB_USE_TRASH = 64, STORE_MB_USE_JUNK = 128,
-    STORE_MB_USE_ARCHIVE = 256, STORE_MB_USE_ALL = 512, STORE_MB_USE_FLAGGED = 1024,
-    STORE_MB_UNMARKED = 2048, STORE_MB_MARKED = 4096
+    STORE_MB_NOSELECT = 1,
+    STORE_MB_NONEXISTENT = 2,
+    STORE_MB_HAS_CHILDREN = 4,
+    STORE_MB_SUBSCRIBED = 8,
+    STORE_MB_USE_DRAFTS = 16,
+    STORE_MB_USE_SENT = 32,
+    STORE_MB_USE_TRASH = 64,
+    STORE_MB_USE_JUNK = 128,
+    STORE_MB_USE_ARCHIVE = 256,
+    STORE_MB_USE_ALL = 512,
+    STORE_MB_USE_FLAGGED = 1024,
+    STORE_MB_UNMARKED = 2048,
+    STORE_MB_MARKED = 4096
 };
 struct store_mailbox {
-    char *name;      /* UTF-8 */
-    unsigned attrs;  /* STORE_MB_* */
+    char *name;     /* UTF-8 */
+    unsigned attrs; /* STORE_MB_* */
 };
 struct store_mailboxes {
-    struct store_mailbox *v; /* sorted by name, INBOX first; parents that do not exist are there as NONEXISTENT */
+    struct store_mailbox
+        *v; /* sorted by name, INBOX first; parents that do not exist are there as NONEXISTENT */
     size_t n;
 };
 /* All mailboxes; subscribed names that do not exist are included as NONEXISTENT | SUBSCRIBED. */
@@ -59,8 +76,10 @@ void store_mailboxes_free(struct store_mailboxes *m);
 
 /* ERR_CLIENT: the name is not allowed; ERR_EXISTS; ERR_NOTFOUND. use: STORE_MB_USE_* or 0 (RFC 6154). */
 int store_create(struct store_user *u, struct slice name, unsigned use, struct err *e);
-int store_delete(struct store_user *u, struct slice name, struct err *e); /* children stay; then it is NOSELECT */
-int store_rename(struct store_user *u, struct slice from, struct slice to, struct err *e); /* INBOX: moves its mail */
+int store_delete(struct store_user *u, struct slice name,
+                 struct err *e); /* children stay; then it is NOSELECT */
+int store_rename(struct store_user *u, struct slice from, struct slice to,
+                 struct err *e); /* INBOX: moves its mail */
 /* Any valid name may be subscribed, existing or not. */
 int store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e);
 
@@ -73,7 +92,8 @@ int store_status(struct store_user *u, struct slice name, struct store_status *o
 
 /* ---- a selected mailbox: one session's view ---- */
 struct store_view;
-int store_select(struct store_user *u, struct slice name, bool is_readonly, struct store_view **out, struct err *e);
+int store_select(struct store_user *u, struct slice name, bool is_readonly, struct store_view **out,
+                 struct err *e);
 void store_unselect(struct store_view **v);
 
 struct store_box {
@@ -104,13 +124,15 @@ struct store_changes {
     uint32_t *expunged; /* sequence numbers in the order to announce (each as of the ones before) */
     uint32_t *vanished; /* the same messages' UIDs */
     size_t n_expunged;
-    uint32_t *changed;  /* sequence numbers, ascending, after the expunges: flags or modseq differ; own silent ones left out */
+    uint32_t *
+        changed; /* sequence numbers, ascending, after the expunges: flags or modseq differ; own silent ones left out */
     size_t n_changed;
     bool exists_changed, recent_changed, keywords_changed;
-    bool is_gone; /* the mailbox was deleted */
+    bool is_gone;    /* the mailbox was deleted */
     bool is_invalid; /* UIDVALIDITY changed under us: end the session */
 };
-int store_view_sync(struct store_view *v, bool allow_expunge, struct store_changes *out, struct err *e);
+int store_view_sync(struct store_view *v, bool allow_expunge, struct store_changes *out,
+                    struct err *e);
 void store_changes_free(struct store_changes *c);
 
 /* Loop: call fn(arg) on the loop when the mailbox may have changed (this process, another one, a foreign program);
@@ -126,22 +148,29 @@ void store_notified(struct store *s, struct slice datagram);
 
 /* ---- reading messages ---- */
 enum { /* what store_fetch() shall fill */
-    STORE_GET_SIZE = 1, STORE_GET_DATE = 2, STORE_GET_ENVELOPE = 4, STORE_GET_BODYSTRUCTURE = 8, STORE_GET_BODY = 16,
-    STORE_GET_SAVEDATE = 32, STORE_GET_IDS = 64, STORE_GET_HEADERS = 128 /* the usual header fields, see store_msg */
+       STORE_GET_SIZE = 1,
+       STORE_GET_DATE = 2,
+       STORE_GET_ENVELOPE = 4,
+       STORE_GET_BODYSTRUCTURE = 8,
+       STORE_GET_BODY = 16,
+       STORE_GET_SAVEDATE = 32,
+       STORE_GET_IDS = 64,
+       STORE_GET_HEADERS = 128 /* the usual header fields, see store_msg */
 };
 struct store_msg {
     uint32_t uid;
-    uint64_t size_octets;    /* RFC822.SIZE: with CRLF line ends */
+    uint64_t size_octets; /* RFC822.SIZE: with CRLF line ends */
     int64_t internaldate_unix_s;
-    int16_t tz_minutes;      /* to print it in */
+    int16_t tz_minutes; /* to print it in */
     int64_t savedate_unix_s;
-    struct slice envelope;   /* as FETCH ENVELOPE sends it, with the parentheses */
+    struct slice envelope; /* as FETCH ENVELOPE sends it, with the parentheses */
     struct slice bodystructure, body;
     char email_id[40], thread_id[40];
-    struct buf mem;          /* what the slices point into: store_msg_free() */
+    struct buf mem; /* what the slices point into: store_msg_free() */
 };
 /* From the index; what is not cached yet is computed from the file and kept. ERR_NOTFOUND: expunged. */
-int store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out, struct err *e);
+int store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out,
+                struct err *e);
 void store_msg_free(struct store_msg *m);
 
 /* The message's octets with CRLF line ends (the file itself when it has them, converted memory when it has LF). */
@@ -151,7 +180,9 @@ struct slice store_file_octets(const struct store_file *f);
 void store_file_close(struct store_file **f);
 
 /* ---- changing messages ---- */
-struct store_uid_range { uint32_t first, last; }; /* inclusive */
+struct store_uid_range {
+    uint32_t first, last;
+};                  /* inclusive */
 struct store_uids { /* sorted, merged */
     struct store_uid_range *v;
     size_t n, cap;
@@ -168,13 +199,14 @@ enum store_op { STORE_SET, STORE_ADD, STORE_REMOVE };
 struct store_flag_change {
     enum store_op op;
     struct store_flags flags;
-    bool is_silent;            /* do not report these to this view's next sync (FLAGS.SILENT) */
-    bool has_unchangedsince;   /* RFC 7162 */
+    bool is_silent;          /* do not report these to this view's next sync (FLAGS.SILENT) */
+    bool has_unchangedsince; /* RFC 7162 */
     uint64_t unchangedsince;
 };
 /* modified (may be NULL): UIDs left alone because of unchangedsince. */
-int store_change_flags(struct store_view *v, const struct store_uids *uids, const struct store_flag_change *ch,
-                       struct store_uids *modified, struct err *e);
+int store_change_flags(struct store_view *v, const struct store_uids *uids,
+                       const struct store_flag_change *ch, struct store_uids *modified,
+                       struct err *e);
 
 /* Expunge what has \Deleted, of uids only when not NULL. The view hears of it at its next sync. */
 int store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e);
@@ -191,12 +223,16 @@ void store_copied_free(struct store_copied *c);
 
 /* APPEND of several messages, all or nothing: begin, then for each message: start, octets, end; then commit. */
 struct store_append;
-int store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out, struct err *e);
-int store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords, size_t n_keywords,
-                     int64_t internaldate_unix_s /* 0: now */, int16_t tz_minutes, struct err *e);
-int store_append_octets(struct store_append *a, struct slice s, struct err *e); /* CRLF as from the wire */
+int store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out,
+                       struct err *e);
+int store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
+                     size_t n_keywords, int64_t internaldate_unix_s /* 0: now */,
+                     int16_t tz_minutes, struct err *e);
+int store_append_octets(struct store_append *a, struct slice s,
+                        struct err *e); /* CRLF as from the wire */
 /* uids: n of them, malloc'ed. Durable when it returns 0. */
-int store_append_commit(struct store_append **a, uint32_t *uidvalidity, uint32_t **uids, size_t *n, struct err *e);
+int store_append_commit(struct store_append **a, uint32_t *uidvalidity, uint32_t **uids, size_t *n,
+                        struct err *e);
 void store_append_abort(struct store_append **a);
 
 #endif

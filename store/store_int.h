@@ -22,17 +22,17 @@
 #include <stdatomic.h>
 
 enum {
-    STORE_OPEN_MAX = 32,          /* index databases open at once in a process */
+    STORE_OPEN_MAX = 32, /* index databases open at once in a process */
     STORE_DB_CACHE_KIB = 128,
-    STORE_IDLE_MS = 10 * 1000,    /* a database unused for that long is closed */
+    STORE_IDLE_MS = 10 * 1000, /* a database unused for that long is closed */
     INDEX_SCHEMA = 1,
-    INDEX_UID_BLOCK = 512,        /* reserved durably at a time */
+    INDEX_UID_BLOCK = 512, /* reserved durably at a time */
     INDEX_MODSEQ_BLOCK = 1024,
     INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024, /* a longer log is checkpointed */
     INDEX_WAL_IDLE_OCTETS = 256 * 1024      /* that of a database being closed for idling */
 };
-#define INDEX_FILE "postern-index.db"
-#define INDEX_LOCK_FILE "postern-index.lock"
+#define INDEX_FILE       "postern-index.db"
+#define INDEX_LOCK_FILE  "postern-index.lock"
 #define UIDVALIDITY_FILE "postern-uidvalidity"
 
 struct watcher;
@@ -42,33 +42,33 @@ struct store {
     struct notifier *notifier;
     struct reserve *reserve;
     pthread_mutex_t lock;
-    struct map *users;     /* by root TAB name */
-    struct list open;      /* users with a database, least recently used first */
+    struct map *users; /* by root TAB name */
+    struct list open;  /* users with a database, least recently used first */
     unsigned n_open;
     struct watcher *watcher; /* loop only */
     uint64_t watcher_id;
-    atomic_uint n_watches; /* none: nobody to tell */
-    struct work_pool *pool;  /* for the sweep */
+    atomic_uint n_watches;  /* none: nobody to tell */
+    struct work_pool *pool; /* for the sweep */
     struct work_job sweep;
     struct timer sweep_timer;
-    bool is_sweeping;        /* loop only */
-    atomic_bool must_sweep;  /* the timer runs, or is about to */
+    bool is_sweeping;       /* loop only */
+    atomic_bool must_sweep; /* the timer runs, or is about to */
 };
 
 struct store_user {
     struct store *s;
-    unsigned refs;         /* under store.lock */
+    unsigned refs; /* under store.lock */
     char *key, *name, *root;
     struct list open_link; /* in store.open */
     uint64_t used_ms;      /* under store.lock */
     pthread_mutex_t lock;
     /* under lock */
     struct db *db;
-    int lock_fd;           /* with db */
+    int lock_fd; /* with db */
     uint64_t db_inode;
-    bool is_prepared;      /* root and folders were made */
-    bool keeps_lock;       /* a record is being carried out: the flock outlives its transactions */
-    bool must_sync;        /* the transaction took from a new block: on disk before it is told */
+    bool is_prepared; /* root and folders were made */
+    bool keeps_lock;  /* a record is being carried out: the flock outlives its transactions */
+    bool must_sync;   /* the transaction took from a new block: on disk before it is told */
 };
 
 /* ---- users (user.c) ---- */
@@ -105,15 +105,17 @@ int uidvalidity_write(const char *root, const struct uidvalidity *v, struct err 
 int uidvalidity_next(const char *root, uint32_t *out, struct err *e);
 
 /* ---- a mailbox (mailbox.c) ---- */
-struct mbox { /* a row of mailboxes; changed in memory, written by mbox_save() in the same transaction */
+struct
+    mbox { /* a row of mailboxes; changed in memory, written by mbox_save() in the same transaction */
     int64_t id;
     uint32_t uidvalidity, uidnext, uid_reserved, recent_from;
     uint64_t modseq, modseq_reserved, floor;
     int64_t new_mtime_ns, cur_mtime_ns; /* as of the last scan that was conclusive; 0: scan */
-    int64_t suspect_ms;  /* our own change may hide a foreign one of the same moment: scan later; 0: no */
+    int64_t
+        suspect_ms; /* our own change may hide a foreign one of the same moment: scan later; 0: no */
     int64_t scan_ms, scan_cost_ms;
     unsigned use;
-    uint64_t change;     /* the modseq of this transaction, 0: none yet */
+    uint64_t change; /* the modseq of this transaction, 0: none yet */
     char object_id[40];
 };
 /* The folder's path, appended and NUL-terminated. */
@@ -124,8 +126,8 @@ int mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err
 int mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e);
 int mbox_save(struct store_user *u, const struct mbox *mb, struct err *e);
 /* Make a row, in a transaction. uidvalidity 0: the next one. */
-int mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext, uint64_t modseq,
-                int64_t *id, struct err *e);
+int mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext,
+                uint64_t modseq, int64_t *id, struct err *e);
 int mbox_forget(struct store_user *u, int64_t id, struct err *e); /* the rows; in a transaction */
 /* The modseq of this transaction's changes; the next UID. */
 uint64_t mbox_change(struct store_user *u, struct mbox *mb);
@@ -146,13 +148,14 @@ struct msg_row {
     char file[MAILDIR_NAME_MAX];
     struct store_flags flags;
     uint64_t modseq;
-    int64_t size, crlf;          /* octets; crlf -1: not known */
+    int64_t size, crlf; /* octets; crlf -1: not known */
     int64_t date_s, savedate_s;
     int tz_minutes;
     int64_t email, thread;
 };
 enum { TZ_LOCAL = 32767 }; /* tz_minutes of a date from the file: print it as local time */
-int msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *out, struct err *e); /* 1, 0, -1 */
+int msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *out,
+             struct err *e); /* 1, 0, -1 */
 int msg_insert(struct store_user *u, const struct msg_row *m, struct err *e);
 /* dir, file, flags, modseq */
 int msg_update(struct store_user *u, const struct msg_row *m, struct err *e);
@@ -165,10 +168,11 @@ int msg_rename(struct msg_row *m, const char *dir, struct store_flags flags, str
 
 /* ---- index against disk (scan.c) ---- */
 /* Bring the index in line with new/ and cur/ when they changed (always when must). take_new: move new/ to cur/. */
-int mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must, struct err *e);
+int mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must,
+              struct err *e);
 /* The same inside the caller's transaction; hints (may be NULL): UIDs of base names, from an old server. */
-int mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool take_new, bool must,
-                    struct map *hints, struct err *e);
+int mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool take_new,
+                    bool must, struct map *hints, struct err *e);
 
 /* ---- keywords (keywords.c) ---- */
 struct keywords {
@@ -178,9 +182,11 @@ struct keywords {
 int keywords_load(struct store_user *u, int64_t mailbox, struct keywords *out, struct err *e);
 void keywords_free(struct keywords *k);
 /* In a transaction: the place of a keyword, made when absent (file first, then row). -1 e: ERR_LIMIT, ERR_CLIENT. */
-int keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name, bool create, struct err *e);
+int keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name,
+                  bool create, struct err *e);
 /* In a transaction: take over dovecot-keywords; letters in use without a name get one ("unknown-3"). */
-int keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use, struct err *e);
+int keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use,
+                    struct err *e);
 
 /* ---- from an old server (uidlist.c) ---- */
 struct uidlist {
@@ -203,7 +209,7 @@ struct record_item {
 };
 struct record {
     struct store_user *u;
-    struct slice to, from;      /* normal names; from: move only, else empty */
+    struct slice to, from; /* normal names; from: move only, else empty */
     const char *to_dir, *from_dir;
     int64_t to_id, from_id;
     struct record_item *items;
@@ -253,9 +259,10 @@ struct store_view {
     int64_t mailbox;
     char *name, *dir;
     bool is_readonly, is_gone;
-    bool is_asleep;        /* rows are made again by view_wake(): n, last_uid and modseq say what was told */
+    bool
+        is_asleep; /* rows are made again by view_wake(): n, last_uid and modseq say what was told */
     uint32_t uidvalidity, uidnext, n_recent, last_uid, first_unseen;
-    uint64_t modseq;       /* changes up to here are in rows */
+    uint64_t modseq; /* changes up to here are in rows */
     struct vrow *rows;
     size_t n, cap, n_gone;
     struct store_uids recent; /* asleep: who is \Recent here */
@@ -263,7 +270,7 @@ struct store_view {
     struct silent *silent;
     size_t n_silent, cap_silent;
     char mailbox_id[40];
-    struct fresh *fresh;   /* VIEW_FRESH_MAX, or NULL */
+    struct fresh *fresh; /* VIEW_FRESH_MAX, or NULL */
     size_t n_fresh;
     struct ahead *ahead;
     uint32_t last_fetched; /* sequence number */
@@ -273,7 +280,7 @@ struct store_view {
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
-int view_wake(struct store_view *v, struct err *e); /* user.lock held */
+int view_wake(struct store_view *v, struct err *e);             /* user.lock held */
 size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
 
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */
@@ -284,7 +291,8 @@ struct store *watcher_store(const struct watcher *w);
 void watcher_tell(struct store *s, struct slice key, const struct store_view *except);
 
 /* Small things. */
-char *path_join(const char *dir, const char *part, const char *name); /* malloc'ed; name may be NULL */
+char *path_join(const char *dir, const char *part,
+                const char *name);                       /* malloc'ed; name may be NULL */
 int64_t dir_mtime_ns(const char *dir, const char *part); /* 0: cannot tell */
 int64_t now_realtime_ns(void);
 

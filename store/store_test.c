@@ -46,7 +46,8 @@ setup(void)
     snprintf(base, sizeof base, "%s/store-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
     BUG_ON(mkdtemp(base) == NULL);
     snprintf(root, sizeof root, "%s/example.org/bob", base);
-    snprintf(text, sizeof text, "mail_location = maildir:%s/%%d/%%n\nqueue_directory = %s\n", base, base);
+    snprintf(text, sizeof text, "mail_location = maildir:%s/%%d/%%n\nqueue_directory = %s\n", base,
+             base);
     conf = conf_parse(sl_z(text), "test", &ps);
     BUG_ON(conf == NULL);
 }
@@ -148,7 +149,8 @@ append(const char *mailbox, const char *text, uint32_t sys, const char *keyword)
 
     if (store_append_begin(us, sl_z(mailbox), &a, &e))
         return 0;
-    if (store_append_msg(a, sys, &keyword, keyword != NULL, 1700000000, 60, &e) || store_append_octets(a, sl_z(text), &e)) {
+    if (store_append_msg(a, sys, &keyword, keyword != NULL, 1700000000, 60, &e) ||
+        store_append_octets(a, sl_z(text), &e)) {
         store_append_abort(&a);
         return 0;
     }
@@ -188,7 +190,8 @@ sync_quiet(struct store_view *v)
 }
 
 static int
-store_flags(struct store_view *v, uint32_t first, uint32_t last, enum store_op op, uint32_t sys, uint64_t kw, bool silent)
+store_flags(struct store_view *v, uint32_t first, uint32_t last, enum store_op op, uint32_t sys,
+            uint64_t kw, bool silent)
 {
     struct store_uids u = { 0 };
     struct store_flag_change ch = { .op = op, .flags = { sys, kw }, .is_silent = silent };
@@ -246,15 +249,21 @@ TEST(append_and_fetch)
     CHECK_EQ_INT(flags_of(v, 1), STORE_SEEN | STORE_RECENT);
     CHECK_EQ_STR(store_view_keyword(v, 0), "$Label");
     CHECK(store_view_keyword(v, 1) == NULL);
-    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_SIZE | STORE_GET_DATE | STORE_GET_ENVELOPE | STORE_GET_BODYSTRUCTURE, &m, &e), 0);
+    CHECK_EQ_INT(
+        store_fetch(v, 1,
+                    STORE_GET_SIZE | STORE_GET_DATE | STORE_GET_ENVELOPE | STORE_GET_BODYSTRUCTURE,
+                    &m, &e),
+        0);
     CHECK_EQ_INT(m.size_octets, 32);
     CHECK_EQ_INT(m.internaldate_unix_s, 1700000000);
     CHECK_EQ_INT(m.tz_minutes, 60);
     CHECK(sl_find(m.envelope, SL("\"hi\"")) != SL_NPOS);
-    CHECK(sl_find(m.bodystructure, SL("\"text\" \"plain\"")) != SL_NPOS || sl_ifind(m.bodystructure, SL("TEXT")) != SL_NPOS);
+    CHECK(sl_find(m.bodystructure, SL("\"text\" \"plain\"")) != SL_NPOS ||
+          sl_ifind(m.bodystructure, SL("TEXT")) != SL_NPOS);
     store_msg_free(&m);
     CHECK_EQ_INT(store_file_open(v, 1, &f, &e), 0);
-    CHECK_EQ_MEM(store_file_octets(f).p, store_file_octets(f).n, "From: a@b\r\nSubject: hi\r\n\r\nbody\r\n", 32);
+    CHECK_EQ_MEM(store_file_octets(f).p, store_file_octets(f).n,
+                 "From: a@b\r\nSubject: hi\r\n\r\nbody\r\n", 32);
     store_file_close(&f);
     CHECK(strstr(name_with("cur", ",S=28,W=32"), ":2,Sa") != NULL);
     CHECK_EQ_INT(store_fetch(v, 2, STORE_GET_SIZE, &m, &e), -1);
@@ -404,7 +413,9 @@ TEST(unchangedsince)
 {
     struct store_view *v;
     struct store_uids u = { 0 }, modified = { 0 };
-    struct store_flag_change ch = { .op = STORE_ADD, .flags = { STORE_SEEN, 0 }, .has_unchangedsince = true };
+    struct store_flag_change ch = { .op = STORE_ADD,
+                                    .flags = { STORE_SEEN, 0 },
+                                    .has_unchangedsince = true };
     struct store_row r;
 
     setup();
@@ -605,7 +616,8 @@ TEST(an_interrupted_copy_is_carried_out)
             snprintf(from, sizeof from, "%s/.Sent/tmp/%s", root, name);
             CHECK_EQ_INT(fs_replace_file(from, SL("one\n"), 0600, &e), 0);
             snprintf(to, sizeof to, "%s/.Sent/cur/%s:2,S", root, name);
-            snprintf(sql, sizeof sql, "INSERT INTO pending VALUES (NULL, 1, %lld, 'Sent', '%s', '%s:2,S', '', '')",
+            snprintf(sql, sizeof sql,
+                     "INSERT INTO pending VALUES (NULL, 1, %lld, 'Sent', '%s', '%s:2,S', '', '')",
                      (long long)id, name, name);
             CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
             if (i < moved)
@@ -642,7 +654,8 @@ TEST(an_interrupted_move_is_carried_out)
     NEED(user_lock(us, &e) == 0);
     CHECK_EQ_INT(mbox_find(us, SL("Trash"), &id, &e), 0);
     snprintf(sql, sizeof sql,
-             "INSERT INTO pending VALUES (NULL, 1, %lld, 'Trash', '1750.M1P1.x,S=4,W=5', '1750.M1P1.x,S=4,W=5:2,', 'INBOX', '%s')",
+             "INSERT INTO pending VALUES (NULL, 1, %lld, 'Trash', '1750.M1P1.x,S=4,W=5', "
+             "'1750.M1P1.x,S=4,W=5:2,', 'INBOX', '%s')",
              (long long)id, src);
     CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
     user_unlock(us);

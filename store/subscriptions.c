@@ -137,7 +137,8 @@ subscriptions_read(const char *root, struct names *out, struct err *e)
 }
 
 static int
-write_all(const char *path, const struct names *l, bool is_v2, struct slice but, struct slice and, struct err *e)
+write_all(const char *path, const struct names *l, bool is_v2, struct slice but, struct slice and,
+          struct err *e)
 {
     struct buf text = { 0 };
     int rc;
@@ -167,7 +168,8 @@ write_all(const char *path, const struct names *l, bool is_v2, struct slice but,
 int
 subscriptions_change(const char *root, struct slice normal, bool on, struct err *e)
 {
-    char *path = path_join(root, "subscriptions", NULL), *lock = path_join(root, INDEX_LOCK_FILE ".sub", NULL);
+    char *path = path_join(root, "subscriptions", NULL),
+         *lock = path_join(root, INDEX_LOCK_FILE ".sub", NULL);
     struct slice none = { 0 };
     struct names l = { 0 };
     bool is_v2;

@@ -32,7 +32,8 @@ take_header(struct slice line, struct uidlist *out, unsigned *version)
     if (sl_eqz(word, "1")) {
         *version = 1;
         return sl_take_word(&line, " ", &word) && sl_to_u32(word, &out->uidvalidity) &&
-               sl_take_word(&line, " ", &word) && sl_to_u32(word, &out->uidnext) && out->uidvalidity > 0;
+               sl_take_word(&line, " ", &word) && sl_to_u32(word, &out->uidnext) &&
+               out->uidvalidity > 0;
     }
     if (!sl_eqz(word, "3"))
         return false;
@@ -54,7 +55,8 @@ take_message(struct slice line, unsigned version, uint32_t *last, struct uidlist
     uint32_t uid;
     size_t at;
 
-    if (!sl_take_word(&line, " ", &word) || !sl_to_u32(word, &uid) || uid <= *last || uid == UINT32_MAX)
+    if (!sl_take_word(&line, " ", &word) || !sl_to_u32(word, &uid) || uid <= *last ||
+        uid == UINT32_MAX)
         return;
     if (version == 3) {
         at = sl_find(line, SL(" :"));
@@ -92,7 +94,8 @@ uidlist_read(const char *dir, struct uidlist *out, struct err *e)
         goto out;
     }
     out->uids = map_new();
-    while (sl_take_until(&s, '\n', &line)) /* a last line without its end was being written: no message yet */
+    while (sl_take_until(&s, '\n',
+                         &line)) /* a last line without its end was being written: no message yet */
         take_message(line, version, &last, out);
     rc = 0;
 out:
@@ -132,7 +135,9 @@ set_recent(struct store_user *u, struct mbox *mb, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db, "SELECT coalesce(max(uid), 0) + 1 FROM messages WHERE mailbox = ? AND dir = 1", &s, e))
+    if (db_prepare(u->db,
+                   "SELECT coalesce(max(uid), 0) + 1 FROM messages WHERE mailbox = ? AND dir = 1",
+                   &s, e))
         return -1;
     db_bind_int(s, 1, mb->id);
     rc = db_step(s, e);
@@ -160,7 +165,8 @@ import_folder(struct store_user *u, struct slice normal, struct uidvalidity *v, 
     if (uidlist_read(buf_z(&dir), &l, &why)) {
         rc = why.kind == ERR_TEMP ? (*e = why, -1) : 0;
         if (why.kind == ERR_PERM)
-            log_warn("store.import", LOG_F(LF_Z("user", u->name)), "user %s: %s: UIDs are given anew", u->name, why.msg);
+            log_warn("store.import", LOG_F(LF_Z("user", u->name)),
+                     "user %s: %s: UIDs are given anew", u->name, why.msg);
         goto out;
     }
     if (l.uidvalidity > v->highest)
@@ -178,10 +184,12 @@ import_folder(struct store_user *u, struct slice normal, struct uidvalidity *v, 
     if (maildir_make(buf_z(&dir), !name_is_inbox(normal), e) ||
         mbox_insert(u, normal, l.uidvalidity, l.uidnext, (uint64_t)clock_unix_s(), &id, e) ||
         keywords_import(u, buf_z(&dir), id, 0, e) || mbox_load(u, id, &mb, e) != 1 ||
-        mbox_scan_in_tx(u, buf_z(&dir), &mb, false, true, l.uids, e) || set_recent(u, &mb, e) || mbox_save(u, &mb, e))
+        mbox_scan_in_tx(u, buf_z(&dir), &mb, false, true, l.uids, e) || set_recent(u, &mb, e) ||
+        mbox_save(u, &mb, e))
         goto out;
     log_info("store.import", LOG_F(LF_Z("user", u->name), LF_S("mailbox", normal)),
-             "user %s: mailbox %.*s: UIDs and keywords of Dovecot's are taken over", u->name, SL_ARG(normal));
+             "user %s: mailbox %.*s: UIDs and keywords of Dovecot's are taken over", u->name,
+             SL_ARG(normal));
     rc = 0;
 out:
     uidlist_free(&l);

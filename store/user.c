@@ -51,7 +51,8 @@ close_idle(struct store *s, uint64_t now_ms)
     struct store_user *found = NULL;
 
     pthread_mutex_lock(&s->lock);
-    LIST_EACH (at, nxt, &s->open) {
+    LIST_EACH(at, nxt, &s->open)
+    {
         struct store_user *u = CONTAINER_OF(at, struct store_user, open_link);
 
         if (found != NULL || now_ms - u->used_ms < STORE_IDLE_MS)
@@ -247,7 +248,8 @@ prepare(struct store_user *u, struct err *e)
 }
 
 int
-store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out, struct err *e)
+store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out,
+                struct err *e)
 {
     struct store_user *u;
     char *root;
@@ -275,7 +277,8 @@ store_user_open(struct store *s, struct slice name, struct slice mail, struct st
 static void
 make_room(struct store *s)
 {
-    LIST_EACH (at, nxt, &s->open) {
+    LIST_EACH(at, nxt, &s->open)
+    {
         struct store_user *u = CONTAINER_OF(at, struct store_user, open_link);
 
         if (s->n_open < STORE_OPEN_MAX)

@@ -13,7 +13,8 @@
 size_t
 view_at_least(const struct store_view *v, uint32_t uid)
 {
-    size_t lo = 0, hi = v->is_asleep ? 0 : v->n; /* asleep after a failed waking: nothing is found */
+    size_t lo = 0,
+           hi = v->is_asleep ? 0 : v->n; /* asleep after a failed waking: nothing is found */
 
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
@@ -109,14 +110,16 @@ take_expunges(struct store_view *v, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(v->u->db, "SELECT first, last FROM expunges WHERE mailbox = ? AND modseq > ?", &s, e))
+    if (db_prepare(v->u->db, "SELECT first, last FROM expunges WHERE mailbox = ? AND modseq > ?",
+                   &s, e))
         return -1;
     db_bind_int(s, 1, v->mailbox);
     db_bind_int(s, 2, (int64_t)v->modseq);
     while ((rc = db_step(s, e)) == 1) {
         uint32_t last = (uint32_t)db_int(s, 1);
 
-        for (size_t i = view_at_least(v, (uint32_t)db_int(s, 0)); i < v->n && v->rows[i].uid <= last; i++) {
+        for (size_t i = view_at_least(v, (uint32_t)db_int(s, 0));
+             i < v->n && v->rows[i].uid <= last; i++) {
             if (!(v->rows[i].sys & VROW_GONE))
                 v->n_gone++;
             v->rows[i].sys |= VROW_GONE;
@@ -166,11 +169,12 @@ take_rows(struct store_view *v, const struct mbox *mb, struct delta *d, struct e
     bool is_all = v->n == 0 || mb->floor > v->modseq;
     int rc;
 
-    if (db_prepare(v->u->db,
-                   is_all ? "SELECT uid, flags, kw, modseq FROM messages WHERE mailbox = ? ORDER BY uid"
-                          : "SELECT uid, flags, kw, modseq FROM messages INDEXED BY messages_modseq"
-                            " WHERE mailbox = ? AND modseq > ? ORDER BY uid",
-                   &s, e))
+    if (db_prepare(
+            v->u->db,
+            is_all ? "SELECT uid, flags, kw, modseq FROM messages WHERE mailbox = ? ORDER BY uid"
+                   : "SELECT uid, flags, kw, modseq FROM messages INDEXED BY messages_modseq"
+                     " WHERE mailbox = ? AND modseq > ? ORDER BY uid",
+            &s, e))
         return -1;
     db_bind_int(s, 1, v->mailbox);
     if (!is_all)
@@ -294,7 +298,8 @@ load_view(struct store_view *v, struct err *e)
 }
 
 int
-store_select(struct store_user *u, struct slice name, bool is_readonly, struct store_view **out, struct err *e)
+store_select(struct store_user *u, struct slice name, bool is_readonly, struct store_view **out,
+             struct err *e)
 {
     struct store_view *v;
     struct buf normal = { 0 }, dir = { 0 };
@@ -471,7 +476,8 @@ sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out,
     n_before = v->n;
     if (mbox_scan(v->u, sl_z(v->name), &mb, !v->is_readonly, false, e))
         return -1;
-    if (mb.modseq == v->modseq && (v->n_gone == 0 || !allow_expunge) && mb.recent_from >= mb.uidnext) {
+    if (mb.modseq == v->modseq && (v->n_gone == 0 || !allow_expunge) &&
+        mb.recent_from >= mb.uidnext) {
         v->n_silent = 0;
         v->uidnext = mb.uidnext;
         return sync_keywords(v, out, e);

@@ -39,11 +39,12 @@ load(struct store_view *v, struct err *e)
     size_t n = 0;
     int rc;
 
-    if (db_prepare(v->u->db,
-                   "SELECT uid, uid, flags, kw, modseq FROM messages WHERE mailbox = ?1 AND uid <= ?2"
-                   " UNION ALL SELECT first, last, 0, 0, 0 FROM expunges"
-                   " WHERE mailbox = ?1 AND modseq > ?3 AND first <= ?2 ORDER BY 1",
-                   &s, e))
+    if (db_prepare(
+            v->u->db,
+            "SELECT uid, uid, flags, kw, modseq FROM messages WHERE mailbox = ?1 AND uid <= ?2"
+            " UNION ALL SELECT first, last, 0, 0, 0 FROM expunges"
+            " WHERE mailbox = ?1 AND modseq > ?3 AND first <= ?2 ORDER BY 1",
+            &s, e))
         return -1;
     db_bind_int(s, 1, v->mailbox);
     db_bind_int(s, 2, v->last_uid);

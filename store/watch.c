@@ -13,13 +13,14 @@
 
 enum {
     WATCH_POLL_MS = 30 * 1000, /* for folders that inotify has no room for */
-    WATCH_EVENTS = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    WATCH_EVENTS = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF |
+                   IN_MOVE_SELF | IN_ONLYDIR,
     WATCH_READ_OCTETS = 16 * 1024
 };
 
 struct place { /* a mailbox that somebody watches */
-    char *key;   /* USER TAB MAILBOX */
-    int wd[2];   /* new/, cur/; -1: polled */
+    char *key; /* USER TAB MAILBOX */
+    int wd[2]; /* new/, cur/; -1: polled */
     struct list watches;
 };
 
@@ -36,8 +37,8 @@ struct watcher {
     struct store *s;
     int fd; /* inotify, opened with the first watch; -1 */
     struct loop_watch *poll;
-    struct map *places;  /* by key */
-    struct map *wds;     /* by descriptor */
+    struct map *places; /* by key */
+    struct map *wds;    /* by descriptor */
     struct timer timer;
     unsigned n_polled;
     bool did_warn;
@@ -86,7 +87,8 @@ watcher_free(struct watcher **wp)
 
 /* fn may stop this watch, or others; so the next one is looked up anew after each call: told ones are passed over. */
 static void
-tell_place(struct watcher *w, struct slice key, const struct store_view *only, const struct store_view *except)
+tell_place(struct watcher *w, struct slice key, const struct store_view *only,
+           const struct store_view *except)
 {
     for (;;) {
         struct place *p = map_get(w->places, key);
@@ -94,10 +96,12 @@ tell_place(struct watcher *w, struct slice key, const struct store_view *only, c
 
         if (p == NULL)
             return;
-        LIST_EACH (at, nxt, &p->watches) {
+        LIST_EACH(at, nxt, &p->watches)
+        {
             struct watch *x = CONTAINER_OF(at, struct watch, link);
 
-            if (found == NULL && (only == NULL || x->v == only) && x->v != except && !atomic_exchange(&x->v->is_told, true))
+            if (found == NULL && (only == NULL || x->v == only) && x->v != except &&
+                !atomic_exchange(&x->v->is_told, true))
                 found = x;
         }
         if (found == NULL)
@@ -125,7 +129,8 @@ tell_on_loop(void *arg)
 }
 
 static void
-tell_later(struct store *s, struct slice key, const struct store_view *only, const struct store_view *except)
+tell_later(struct store *s, struct slice key, const struct store_view *only,
+           const struct store_view *except)
 {
     struct telling *t;
 
@@ -196,7 +201,8 @@ on_inotify(void *arg)
 
         at += (ssize_t)(sizeof(*ev) + ev->len);
         if (ev->mask & IN_Q_OVERFLOW) {
-            log_warn("store.inotify", LOG_NONE, "inotify queue overflowed: looking at every watched mailbox");
+            log_warn("store.inotify", LOG_NONE,
+                     "inotify queue overflowed: looking at every watched mailbox");
             tell_all(w, false);
             continue;
         }
@@ -249,7 +255,8 @@ add_wd(struct watcher *w, struct place *p, const char *dir, const char *part)
                  path, strerror(errno), WATCH_POLL_MS / 1000);
     }
     free(path);
-    if (wd >= 0 && map_get_u64(w->wds, (uint64_t)wd) != NULL) /* one folder under two users' names: the other has it */
+    if (wd >= 0 && map_get_u64(w->wds, (uint64_t)wd) !=
+                       NULL) /* one folder under two users' names: the other has it */
         return -1;
     if (wd >= 0)
         map_set_u64(w->wds, (uint64_t)wd, p);
