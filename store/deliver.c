@@ -81,10 +81,10 @@ job_free(struct deliver_job *j)
 static void
 answer(void *arg)
 {
-    struct list *batch = arg, *l;
+    struct list *batch = arg;
 
-    while ((l = list_pop_front(batch)) != NULL) {
-        struct deliver_job *j = CONTAINER_OF(l, struct deliver_job, link);
+    LIST_EACH (at, nxt, batch) {
+        struct deliver_job *j = CONTAINER_OF(at, struct deliver_job, link);
 
         j->cb(j->id, j->rc, &j->err);
         job_free(j);

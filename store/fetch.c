@@ -89,7 +89,8 @@ open_row(const struct store_view *v, const struct msg_row *m, int *fd, struct er
 static int
 gone(struct err *e)
 {
-    return err_set(e, ERR_NOTFOUND, "Message was expunged");
+    err_set(e, ERR_NOTFOUND, "Message was expunged");
+    return -1;
 }
 
 /* Scan because a file was not found, and load the row again. */

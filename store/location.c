@@ -133,7 +133,7 @@ location_resolve(const struct conf *c, struct slice user, struct slice mail, cha
                  struct err *e)
 {
     struct buf out = { .max = LOCATION_MAX_OCTETS };
-    struct slice path, home = SL("%h");
+    struct slice path = { 0 }, home = SL("%h");
 
     *root = NULL;
     if (!location_user_is_safe(user))
@@ -165,7 +165,7 @@ bad:
 char *
 location_common(const struct conf *c)
 {
-    struct slice path;
+    struct slice path = { 0 };
     size_t at;
 
     if (location_path(sl_z(c->mail_location), &path, NULL) || !sl_starts(path, '/'))

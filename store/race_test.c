@@ -106,7 +106,7 @@ do_append(struct worker *w)
     struct store_append *a;
     uint32_t uidvalidity, *uids;
     size_t n, want = 1 + rand_below(3);
-    uint64_t ids[3];
+    uint64_t ids[3] = { 0 };
     struct err e = { 0 };
     int rc = store_append_begin(w->u, sl_z(boxes[w->box]), &a, &e);
 
@@ -423,6 +423,7 @@ TEST(processes_and_kills)
     struct map *there = map_new();
     size_t n_there = 0, n_seen = 0, kills = 0;
     pid_t pids[WORKERS + 1];
+    const char *long_run = getenv("RACE_MS");
     uint64_t end_ms;
     struct err e = { 0 };
 
@@ -443,8 +444,8 @@ TEST(processes_and_kills)
     u = open_user(&s);
     for (uint32_t i = 0; i < BOXES; i++)
         NEED(store_select(u, sl_z(boxes[i]), false, &old[i], &e) == 0);
-    if (getenv("RACE_MS"))
-        run_ms = (unsigned)atoi(getenv("RACE_MS"));
+    if (long_run)
+        run_ms = (unsigned)strtoul(long_run, NULL, 10);
     end_ms = clock_mono_ms() + run_ms;
     while (clock_mono_ms() < end_ms) {
         uint32_t k = rand_below(WORKERS);
@@ -477,7 +478,7 @@ TEST(processes_and_kills)
         check_box(u, old[i], i, there);
     TEST_ROW("log");
     check_log(there, &n_there, &n_seen);
-    if (getenv("RACE_MS"))
+    if (long_run)
         printf("%zu messages, %zu looks, %zu kills\n", n_there, n_seen, kills);
     CHECK(n_there > 20 && n_seen > 20 && kills > 5);
     for (uint32_t i = 0; i < BOXES; i++)
