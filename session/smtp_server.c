@@ -150,7 +150,10 @@ finish_command(struct smtp_sess *s, bool good)
         close_now(s);
         return;
     }
-    arena_reset(&s->cmd);
+    if (conn_has_input(s->conn))
+        arena_reset(&s->cmd);
+    else
+        arena_free(&s->cmd); /* idle, perhaps: hold nothing */
     wait_for_client(s, M_COMMAND);
     hold_back(s);
 }
@@ -379,8 +382,6 @@ pump_once(struct smtp_sess *s)
 static void
 pump(struct smtp_sess *s)
 {
-    size_t had = conn_input(s->conn).n;
-
     s->in_pump = true;
     while (!s->is_closing && !timer_is_running(&s->tarpit) && pump_once(s)) {
         if (s->is_done) {
@@ -397,8 +398,6 @@ pump(struct smtp_sess *s)
         return;
     conn_resume_input(s->conn); /* it was paused on the way, and the answer came at once */
     conn_set_deadline(s->conn, s->mode == M_TLS ? s->lim->starttls_timeout_ms : s->lim->timeout_ms);
-    if (s->mode == M_COMMAND && conn_input(s->conn).n == 0 && had)
-        arena_free(&s->cmd); /* idle: hold nothing */
 }
 
 /* ---- what a command may turn into ---- */

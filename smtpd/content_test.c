@@ -1,0 +1,241 @@
+/* smtpd/content_test.c - what becomes of a message's header, with a queue that only collects. */
+#include "smtpd/content.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/test.h"
+
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- the queue's part ---- */
+
+static struct buf collected;
+struct queue_put {
+    int none;
+};
+static struct queue_put the_put;
+
+int
+queue_id_new(struct queue_client *q, char out[QUEUE_ID_OCTETS])
+{
+    (void)q;
+    (void)out;
+    return -1;
+}
+struct queue_put *
+queue_put_new(struct queue_client *q)
+{
+    (void)q;
+    return &the_put;
+}
+void
+queue_put_write(struct queue_put *p, struct slice s)
+{
+    (void)p;
+    buf_adds(&collected, s);
+}
+size_t
+queue_put_backlog(const struct queue_put *p)
+{
+    (void)p;
+    return 0;
+}
+void
+queue_put_on_ready(struct queue_put *p, void (*fn)(uint64_t id), uint64_t id)
+{
+    (void)p;
+    (void)fn;
+    (void)id;
+}
+void
+queue_put_commit(struct queue_put *p, const struct queue_env *env,
+                 void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id)
+{
+    (void)p;
+    (void)env;
+    (void)cb;
+    (void)id;
+}
+void
+queue_put_abort(struct queue_put **p)
+{
+    *p = NULL;
+}
+
+/* ---- a session with one recipient ---- */
+
+static struct smtpd_sess sess;
+static struct smtpd_cfg *cfg;
+static struct smtpd_tx tx;
+static struct smtpd_rcpt rcpt;
+static int fds[2];
+
+static void
+on_input(struct conn *c, void *arg)
+{
+    (void)c;
+    (void)arg;
+}
+static void
+on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
+{
+    (void)c;
+    (void)arg;
+    (void)end;
+    (void)why;
+}
+static const struct conn_ops ops = { .on_input = on_input, .on_close = on_close };
+
+static void
+set_up(const char *extra)
+{
+    struct conf_problems ps = { 0 };
+    struct buf text = { 0 };
+    struct conf *c;
+    struct err e = { 0 };
+
+    setenv("TZ", "UTC", 1);
+    clock_fake(1000, 1767225600LL * 1000000);
+    buf_addf(
+        &text,
+        "myhostname = mx.example.com\nsmtpd_recipient_restrictions = reject_unauth_destination\n"
+        "local_header_rewrite_clients =\n%s\n",
+        extra);
+    c = conf_parse(buf_slice(&text), "main.cf", &ps);
+    buf_free(&text);
+    CHECK(c != NULL && ps.errors == 0);
+    CHECK(c && smtpd_cfg_new(c, SMTPD_MX, &cfg, &e) == 0);
+    conf_problems_free(&ps);
+    conf_unref(&c);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);
+    rcpt = (struct smtpd_rcpt){ .addr = SL("u 3@example.com") };
+    tx =
+        (struct smtpd_tx){ .n_rcpts = 1, .first = &rcpt, .id = "4Qid", .began_unix_s = 1767225600 };
+    tx.sender.given = SL("s@remote.test");
+    sess = (struct smtpd_sess){ .cfg = cfg, .tx = &tx, .name = (char *)(uintptr_t) "unknown" };
+    sess.helo = (char *)(uintptr_t) "client.test";
+    sess.is_esmtp = true;
+    sess.smtp.conn = conn_new(fds[0], &ops, NULL);
+    (void)addr_parse_ip(SL("192.0.2.9"), 0, &sess.peer);
+}
+
+static void
+tear_down(void)
+{
+    conn_abort(sess.smtp.conn);
+    close(fds[1]);
+    arena_free(&tx.mem);
+    arena_free(&sess.smtp.cmd);
+    smtpd_cfg_unref(&cfg);
+    buf_free(&collected);
+}
+
+#define TRACE                                                                                      \
+    "Received: from client.test (unknown [192.0.2.9])\r\n\tby mx.example.com (Postfix) with "      \
+    "ESMTP id 4Qid\r\n"                                                                            \
+    "\tfor <\"u 3\"@example.com>; Thu,  1 Jan 2026 00:00:00 +0000 (UTC)\r\n"
+
+static const struct {
+    const char *name, *in, *want;
+} rows[] = {
+    { "as it is", "Subject: x\r\n\r\nbody\r\n", "Subject: x\r\n\r\nbody\r\n" },
+    { "folded", "X: a\r\n b\r\n\tc\r\n\r\n", "X: a\r\n b\r\n\tc\r\n\r\n" },
+    { "dropped fields",
+      "Return-Path: <f>\r\nBcc: a,\r\n b\r\nA: b\r\nresent-bcc: x\r\n\r\nBcc: c\r\n",
+      "A: b\r\n\r\nBcc: c\r\n" },
+    { "no header", "hello\r\nworld\r\n", "\r\nhello\r\nworld\r\n" },
+    { "a header that ends without an empty line", "A: b\r\nhello there\r\n",
+      "A: b\r\n\r\nhello there\r\n" },
+    { "body only", "\r\nbody\r\n", "\r\nbody\r\n" },
+    { "nothing", "", "" },
+    { "a first line that is a continuation", " a\r\nb: c\r\n", "\r\n a\r\nb: c\r\n" },
+    { "mbox line", "From a@b Thu\r\nA: b\r\n\r\n", "X-Mailbox-Line: From a@b Thu\r\nA: b\r\n\r\n" },
+    { "quoted mbox line", ">From a@b\r\nA: b\r\n\r\n",
+      "X-Mailbox-Line: >From a@b\r\nA: b\r\n\r\n" },
+    { "From in the header's place only once", "A: b\r\nFrom x\r\n", "A: b\r\n\r\nFrom x\r\n" },
+    { "blank before the colon", "A : b\r\n\r\n", "A : b\r\n\r\n" },
+    { "header alone", "A: b\r\n", "A: b\r\n" },
+};
+
+static void
+run(const char *in, size_t piece, unsigned *hops_looped)
+{
+    struct content *c = content_new(&sess);
+    struct slice all = sl_z(in);
+
+    for (size_t at = 0; at < all.n; at += piece)
+        content_write(c, sl_head(sl_from(all, at), piece));
+    content_end(c);
+    *hops_looped = content_has_looped(c);
+    content_free(&c);
+}
+
+TEST(header_fields_pass_or_go)
+{
+    static const size_t pieces[] = { 1, 2, 3, 5, 1000 };
+    unsigned looped;
+
+    loop_init();
+    set_up("");
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        for (size_t k = 0; k < COUNT_OF(pieces); k++) {
+            struct slice got;
+
+            TEST_ROW("%s, pieces of %zu", rows[i].name, pieces[k]);
+            buf_reset(&collected);
+            run(rows[i].in, pieces[k], &looped);
+            got = buf_slice(&collected);
+            CHECK(sl_take_prefix(&got, SL(TRACE)));
+            CHECK_EQ_MEM(got.p, got.n, rows[i].want, strlen(rows[i].want));
+        }
+    tear_down();
+}
+
+TEST(too_many_hops)
+{
+    unsigned looped;
+
+    set_up("hopcount_limit = 4");
+    run("Received: a\r\nreceived: b\r\n\r\nReceived: c\r\nReceived: d\r\n", 100, &looped);
+    CHECK_EQ_INT(looped, 0);
+    run("Received: a\r\nreceived: b\r\nRECEIVED: c\r\n\r\n", 100, &looped);
+    CHECK_EQ_INT(looped, 1);
+    tear_down();
+}
+
+static const struct {
+    const char *in, *want;
+} missing[] = {
+    { "Subject: x\r\n\r\nbody\r\n",
+      "Subject: x\r\nMessage-Id: <20260101000000.4Qid@mx.example.com>\r\nDate: Thu,  1 Jan 2026 "
+      "00:00:00 +0000 (UTC)\r\n"
+      "From: s@remote.test\r\n\r\nbody\r\n" },
+    { "Date: d\r\nFrom: f\r\nMessage-ID: <m>\r\n\r\n",
+      "Date: d\r\nFrom: f\r\nMessage-ID: <m>\r\n\r\n" },
+    { "From: f\r\nResent-From: r\r\nDate: d\r\nMessage-ID: <m>\r\nResent-Message-ID: <n>\r\n\r\n",
+      "From: f\r\nResent-From: r\r\nDate: d\r\nMessage-ID: <m>\r\nResent-Message-ID: <n>\r\n"
+      "Resent-Date: Thu,  1 Jan 2026 00:00:00 +0000 (UTC)\r\n\r\n" },
+};
+
+TEST(missing_fields_are_added)
+{
+    unsigned looped;
+
+    set_up("always_add_missing_headers = yes");
+    for (size_t i = 0; i < COUNT_OF(missing); i++) {
+        struct slice got;
+
+        TEST_ROW("%zu", i);
+        buf_reset(&collected);
+        run(missing[i].in, 7, &looped);
+        got = buf_slice(&collected);
+        CHECK(sl_take_prefix(&got, SL(TRACE)));
+        CHECK_EQ_MEM(got.p, got.n, missing[i].want, strlen(missing[i].want));
+    }
+    tear_down();
+    loop_free();
+}
+
+TEST_MAIN()
