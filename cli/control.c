@@ -71,7 +71,8 @@ complain(const struct cli_command *k, const struct err *e)
 
 /* ---- status ---- */
 
-static const char *const daemon_columns[] = { "name", "worker", "pid", "state", "sessions", "restarts" };
+static const char *const daemon_columns[] = { "name",  "worker",   "pid",
+                                              "state", "sessions", "restarts" };
 
 static void
 print_daemon(struct slice line, bool is_json, bool is_first)
@@ -113,7 +114,8 @@ print_status(struct slice text, bool is_json)
             is_ready = sl_eqz(value, "ready");
         if (sl_eqz(key, "daemon")) {
             if (!in_daemons)
-                printf(is_json ? "  \"daemons\": [" : "name       worker      pid state    sessions restarts\n");
+                printf(is_json ? "  \"daemons\": ["
+                               : "name       worker      pid state    sessions restarts\n");
             print_daemon(value, is_json, !in_daemons);
             in_daemons = true;
         } else if (is_json) {
@@ -124,7 +126,8 @@ print_status(struct slice text, bool is_json)
                 cli_json_string(value);
             puts(",");
         } else {
-            printf("%-7.*s %.*s%s\n", SL_ARG(key), SL_ARG(value), sl_eqz(key, "uptime") ? " s" : "");
+            printf("%-7.*s %.*s%s\n", SL_ARG(key), SL_ARG(value),
+                   sl_eqz(key, "uptime") ? " s" : "");
         }
     }
     if (is_json)
@@ -241,10 +244,12 @@ const struct cli_command cmd_status = {
     .usage = "status [--json]",
     .summary = "tell whether the server runs, and what its daemons do",
     .help = "DESCRIPTION\n"
-            "    Shows the state of the running `postern serve`, and for each daemon its process id, state,\n"
+            "    Shows the state of the running `postern serve`, and for each daemon its process "
+            "id, state,\n"
             "    sessions and how often it had to be started again.\n\n"
             "EXIT STATUS\n"
-            "    0 every daemon is ready; 64 wrong usage; 69 not running; 75 starting or stopping; 78 main.cf\n"
+            "    0 every daemon is ready; 64 wrong usage; 69 not running; 75 starting or stopping; "
+            "78 main.cf\n"
             "    has errors.\n",
     .run = run_status,
 };
@@ -254,8 +259,10 @@ const struct cli_command cmd_reload = {
     .usage = "reload",
     .summary = "make the running server use the changed main.cf and certificates",
     .help = "DESCRIPTION\n"
-            "    The new configuration is checked first: one with errors changes nothing, and they are told here\n"
-            "    and in the log. Sessions keep the configuration they began with; nobody is disconnected.\n\n"
+            "    The new configuration is checked first: one with errors changes nothing, and they "
+            "are told here\n"
+            "    and in the log. Sessions keep the configuration they began with; nobody is "
+            "disconnected.\n\n"
             "EXIT STATUS\n"
             "    0 in force; 64 wrong usage; 69 not running; 78 errors, nothing was changed.\n",
     .run = run_reload,

@@ -51,8 +51,8 @@ log_problems(const struct conf_problems *ps)
         const struct conf_problem *p = &ps->v[i];
 
         log_event(p->is_error ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.config",
-                  LOG_F(LF_Z("file", p->file), LF_N("line", p->line)), "%s:%u: %s",
-                  p->file, p->line, p->text);
+                  LOG_F(LF_Z("file", p->file), LF_N("line", p->line)), "%s:%u: %s", p->file,
+                  p->line, p->text);
     }
 }
 
@@ -64,8 +64,9 @@ refuse_moved(const struct conf *now, struct conf_problems *ps)
     if (strcmp(now->queue_directory, sv.conf->queue_directory) == 0 &&
         strcmp(now->data_directory, sv.conf->data_directory) == 0)
         return 0;
-    conf_problem_add(ps, true, sv.conf_path, 0, "queue_directory and data_directory cannot change while running: stop, "
-                                                "then serve");
+    conf_problem_add(ps, true, sv.conf_path, 0,
+                     "queue_directory and data_directory cannot change while running: stop, "
+                     "then serve");
     return -1;
 }
 
@@ -106,8 +107,8 @@ serve_reload(struct conf_problems *ps)
     }
     take_over(now, &text, &sockets);
     log_problems(ps);
-    log_info("serve.reload", LOG_F(LF_Z("conf", sv.conf_path)), "reload -- version %s, configuration %s",
-             sv.conf->mail_version, sv.conf_path);
+    log_info("serve.reload", LOG_F(LF_Z("conf", sv.conf_path)),
+             "reload -- version %s, configuration %s", sv.conf->mail_version, sv.conf_path);
     malloc_trim(0);
     return 0;
 
@@ -167,8 +168,8 @@ serve_children_ready(void)
     if (sv.state != SERVE_STARTING)
         return;
     sv.state = SERVE_READY;
-    log_info("serve.ready", LOG_F(LF_Z("conf", sv.conf_path)), "daemon started -- version %s, configuration %s",
-             sv.conf->mail_version, sv.conf_path);
+    log_info("serve.ready", LOG_F(LF_Z("conf", sv.conf_path)),
+             "daemon started -- version %s, configuration %s", sv.conf->mail_version, sv.conf_path);
     malloc_trim(0);
 }
 
@@ -282,19 +283,25 @@ const struct cli_command cmd_serve = {
     .name = "serve",
     .usage = "serve",
     .summary = "run the mail server in the foreground",
-    .help = "DESCRIPTION\n"
-            "    Checks the configuration, binds every port, starts every daemon and keeps them running, as the\n"
-            "    user who calls it and from this one file. Logs go to standard error, or to maillog_file. When\n"
-            "    all is ready the log says \"daemon started\" and `postern status` exits with 0.\n\n"
-            "    Started by root, each daemon becomes a user of its own where that user exists (front_user,\n"
-            "    store_user, queue_user, relay_user, auth_user).\n\n"
-            "SIGNALS\n"
-            "    TERM, INT  stop: sessions are ended politely within ten seconds; a second signal ends at once\n"
-            "    HUP        reload, as `postern reload`\n"
-            "    USR1       open the log file again, after it was rotated\n\n"
-            "EXIT STATUS\n"
-            "    0 stopped as asked; 1 a port could not be bound, or another `serve` runs on this\n"
-            "    queue_directory; 64 wrong usage; 78 the configuration has errors. In the last three nothing\n"
-            "    was started.\n",
+    .help =
+        "DESCRIPTION\n"
+        "    Checks the configuration, binds every port, starts every daemon and keeps them "
+        "running, as the\n"
+        "    user who calls it and from this one file. Logs go to standard error, or to "
+        "maillog_file. When\n"
+        "    all is ready the log says \"daemon started\" and `postern status` exits with 0.\n\n"
+        "    Started by root, each daemon becomes a user of its own where that user exists "
+        "(front_user,\n"
+        "    store_user, queue_user, relay_user, auth_user).\n\n"
+        "SIGNALS\n"
+        "    TERM, INT  stop: sessions are ended politely within ten seconds; a second signal ends "
+        "at once\n"
+        "    HUP        reload, as `postern reload`\n"
+        "    USR1       open the log file again, after it was rotated\n\n"
+        "EXIT STATUS\n"
+        "    0 stopped as asked; 1 a port could not be bound, or another `serve` runs on this\n"
+        "    queue_directory; 64 wrong usage; 78 the configuration has errors. In the last three "
+        "nothing\n"
+        "    was started.\n",
     .run = run,
 };

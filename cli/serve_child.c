@@ -17,10 +17,10 @@
 #include <unistd.h>
 
 enum {
-    QUIET_MS = 30 * 1000,    /* a daemon that ran so long starts its back-off anew */
-    START_TRIES = 5,         /* before it was ever ready */
+    QUIET_MS = 30 * 1000, /* a daemon that ran so long starts its back-off anew */
+    START_TRIES = 5,      /* before it was ever ready */
     STATUS_WAIT_MS = 500,
-    KILL_AFTER_MS = 2000,    /* beyond the drain's limit */
+    KILL_AFTER_MS = 2000, /* beyond the drain's limit */
     CHILDREN_MAX = 1024
 };
 static const unsigned backoff_ms[] = { 0, 200, 1000, 2000, 5000 };
@@ -30,8 +30,9 @@ static const struct {
     const char *name;
     bool is_front, has_tls;
 } programs[] = {
-    { "authd", false, false }, { "qmgr", false, false },  { "lmtpd", false, false }, { "relayd", false, false },
-    { "imapd", false, false }, { "pop3d", false, false }, { "login", true, true },   { "smtpd", true, true },
+    { "authd", false, false },  { "qmgr", false, false },  { "lmtpd", false, false },
+    { "relayd", false, false }, { "imapd", false, false }, { "pop3d", false, false },
+    { "login", true, true },    { "smtpd", true, true },
 };
 
 struct child {
@@ -55,7 +56,7 @@ static struct {
     struct {
         void (*fn)(struct slice, void *);
         void *arg;
-    } *asking;
+    } * asking;
     size_t n_asking, cap_asking;
 } ch;
 
@@ -97,8 +98,8 @@ serve_programs_find(const struct conf *c, struct err *e)
                                                : find_in(dir, i) || find_in(libexec, i);
 
         if (!is_found)
-            return err_set(e, ERR_CONFIG, "the program %s is not in %s; set daemon_directory", programs[i].name,
-                           c->daemon_directory[0] ? c->daemon_directory : dir);
+            return err_set(e, ERR_CONFIG, "the program %s is not in %s; set daemon_directory",
+                           programs[i].name, c->daemon_directory[0] ? c->daemon_directory : dir);
     }
     return 0;
 }
@@ -175,7 +176,8 @@ tell_all_at_start(struct child *c)
     snprintf(text, sizeof text, "worker %u", c->worker);
     tell(c, text, NULL, 0);
     for (size_t i = 0; i < COUNT_OF(programs); i++) {
-        snprintf(text, sizeof text, "workers %s %u", programs[i].name, serve_workers(sv.conf, programs[i].name));
+        snprintf(text, sizeof text, "workers %s %u", programs[i].name,
+                 serve_workers(sv.conf, programs[i].name));
         tell(c, text, NULL, 0);
     }
     tell_conf(c);
@@ -236,11 +238,12 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
         c->is_ready = c->was_ready = true;
         look_at_readiness();
     } else if (sl_eqz(verb, "failed")) {
-        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c)), LF_S("why", msg)), "%s cannot start: %.*s",
-                  name_of(c), SL_ARG(msg));
+        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c)), LF_S("why", msg)),
+                  "%s cannot start: %.*s", name_of(c), SL_ARG(msg));
         if (sv.state == SERVE_STARTING)
             serve_stop(DAEMON_EXIT_CONFIG);
-    } else if (sl_eqz(verb, "status") && sl_take_prefix(&msg, SL("sessions=")) && sl_to_u64(msg, &n)) {
+    } else if (sl_eqz(verb, "status") && sl_take_prefix(&msg, SL("sessions=")) &&
+               sl_to_u64(msg, &n)) {
         c->sessions = (int64_t)n;
         c->has_answered = true;
         for (size_t i = 0; i < ch.n; i++)
@@ -337,10 +340,14 @@ log_end(const struct child *c, int status)
     const char *path = ch.path[c->program];
 
     if (WIFSIGNALED(status))
-        log_warn("serve.died", LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid), LF_N("signal", WTERMSIG(status))),
+        log_warn("serve.died",
+                 LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid),
+                       LF_N("signal", WTERMSIG(status))),
                  "process %s pid %ld killed by signal %d", path, (long)c->pid, WTERMSIG(status));
     else
-        log_warn("serve.died", LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid), LF_N("status", WEXITSTATUS(status))),
+        log_warn("serve.died",
+                 LOG_F(LF_Z("program", name_of(c)), LF_N("pid", c->pid),
+                       LF_N("status", WEXITSTATUS(status))),
                  "process %s pid %ld exit status %d", path, (long)c->pid, WEXITSTATUS(status));
 }
 
@@ -362,7 +369,8 @@ ended(struct child *c, int status)
     if (loop_now_ms() - c->started_ms >= QUIET_MS)
         c->tries = 0;
     if (!c->was_ready && c->tries >= START_TRIES && sv.state == SERVE_STARTING) {
-        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c))), "%s does not come up", name_of(c));
+        log_error("serve.failed", LOG_F(LF_Z("program", name_of(c))), "%s does not come up",
+                  name_of(c));
         serve_stop(EXIT_FAILURE);
         return;
     }

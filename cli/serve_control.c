@@ -47,11 +47,11 @@ on_status(struct slice lines, void *arg)
     if (!k)
         return;
     buf_addf(&text, "ok\nstate %s\npid %ld\nuptime %llu\nconf %s\n%.*s",
-             sv.state == SERVE_STOPPING         ? "stopping"
+             sv.state == SERVE_STOPPING   ? "stopping"
              : serve_are_children_ready() ? "ready"
-                                                : "starting",
-             (long)getpid(), (unsigned long long)((loop_now_ms() - sv.started_ms) / 1000), sv.conf_path,
-             SL_ARG(lines));
+                                          : "starting",
+             (long)getpid(), (unsigned long long)((loop_now_ms() - sv.started_ms) / 1000),
+             sv.conf_path, SL_ARG(lines));
     reply(k, buf_slice(&text));
     buf_free(&text);
 }

@@ -21,14 +21,12 @@ static int lock_fd = -1;
 static const struct {
     const char *name;
     mode_t mode;
-    const char *owner, *group; /* the user, and the group, of this program; NULL: root's, the daemons' common one */
+    const char *owner,
+        *group; /* the user, and the group, of this program; NULL: root's, the daemons' common one */
 } dirs[] = {
     /* Sticky: a daemon may add files of its own, not take another's place. */
-    { "", 01775, NULL, "qmgr" },
-    { "private", 01770, NULL, NULL },
-    { "public", 0755, NULL, NULL },
-    { "pid", 0755, NULL, NULL },
-    { "incoming", 0770, "qmgr", NULL },
+    { "", 01775, NULL, "qmgr" }, { "private", 01770, NULL, NULL },   { "public", 0755, NULL, NULL },
+    { "pid", 0755, NULL, NULL }, { "incoming", 0770, "qmgr", NULL },
 };
 
 static const struct passwd *
@@ -174,8 +172,9 @@ serve_warn_users(const struct conf *c)
             buf_addf(&names, " %s", user);
     }
     if (names.n > 0)
-        log_warn("serve.users", LOG_F(LF_S("users", sl_trim(buf_slice(&names)))),
-                 "these users do not exist, so daemons that should run as them keep root's rights:%s",
-                 buf_z(&names));
+        log_warn(
+            "serve.users", LOG_F(LF_S("users", sl_trim(buf_slice(&names)))),
+            "these users do not exist, so daemons that should run as them keep root's rights:%s",
+            buf_z(&names));
     buf_free(&names);
 }

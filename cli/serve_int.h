@@ -33,7 +33,7 @@ extern struct serve sv;
 /* ---- serve.c ---- */
 /* Everything again from the file; a bad one changes nothing and is told in ps (and in the log). */
 int serve_reload(struct conf_problems *ps);
-void serve_stop(int exit_code); /* drain, then end; called again: end now */
+void serve_stop(int exit_code);  /* drain, then end; called again: end now */
 void serve_children_ready(void); /* all of them, for the first time or again */
 void serve_children_gone(void);  /* the last one has ended */
 
@@ -58,7 +58,8 @@ void serve_children_status(void (*fn)(struct slice lines, void *arg), void *arg)
 /* Read and check every pair the configuration names. Problems go to ps; -1: nothing was changed. */
 int serve_tls_load(const struct conf *c, struct conf_problems *ps);
 bool serve_tls_has_changed(void); /* a file has another time or size than when it was read */
-void serve_tls_each(void (*fn)(const char *name, struct slice chain, struct slice key, void *arg), void *arg);
+void serve_tls_each(void (*fn)(const char *name, struct slice chain, struct slice key, void *arg),
+                    void *arg);
 void serve_tls_free(void);
 
 /* ---- serve_dirs.c ---- */

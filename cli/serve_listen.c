@@ -20,10 +20,12 @@ static const struct {
     const char *param, *service, *program;
     size_t list_at; /* offset of a struct conf_list in struct conf */
 } listens[] = {
-#define ROW(s, program) { "listen_" #s, #s, program, offsetof(struct conf, listen_##s) }
-    ROW(smtp, "smtpd"),   ROW(submission, "smtpd"), ROW(submissions, "smtpd"),
-    ROW(imap, "login"),   ROW(imaps, "login"),      ROW(pop3, "login"),
-    ROW(pop3s, "login"),  ROW(lmtp, "lmtpd"),
+#define ROW(s, program)                                                                            \
+    {                                                                                              \
+        "listen_" #s, #s, program, offsetof(struct conf, listen_##s)                               \
+    }
+    ROW(smtp, "smtpd"),  ROW(submission, "smtpd"), ROW(submissions, "smtpd"), ROW(imap, "login"),
+    ROW(imaps, "login"), ROW(pop3, "login"),       ROW(pop3s, "login"),       ROW(lmtp, "lmtpd"),
 #undef ROW
 };
 
@@ -33,10 +35,10 @@ static const struct {
     int type;
     bool is_per_worker;
 } own[] = {
-    { "auth", "authd", SOCK_STREAM, false },      { "auth-master", "authd", SOCK_STREAM, false },
-    { "lookup", "authd", SOCK_STREAM, false },    { "anvil", "authd", SOCK_STREAM, false },
-    { "queue", "qmgr", SOCK_SEQPACKET, false },   { "relay", "relayd", SOCK_STREAM, false },
-    { "imapd", "imapd", SOCK_SEQPACKET, true },   { "pop3d", "pop3d", SOCK_SEQPACKET, false },
+    { "auth", "authd", SOCK_STREAM, false },    { "auth-master", "authd", SOCK_STREAM, false },
+    { "lookup", "authd", SOCK_STREAM, false },  { "anvil", "authd", SOCK_STREAM, false },
+    { "queue", "qmgr", SOCK_SEQPACKET, false }, { "relay", "relayd", SOCK_STREAM, false },
+    { "imapd", "imapd", SOCK_SEQPACKET, true }, { "pop3d", "pop3d", SOCK_SEQPACKET, false },
 };
 
 static unsigned
@@ -167,7 +169,8 @@ is_family_wanted(const struct conf *c, int family)
     const char *name = family == AF_INET ? "ipv4" : "ipv6";
 
     for (size_t i = 0; i < c->inet_protocols.n; i++)
-        if (sl_ieqz(sl_z(c->inet_protocols.v[i]), "all") || sl_ieqz(sl_z(c->inet_protocols.v[i]), name))
+        if (sl_ieqz(sl_z(c->inet_protocols.v[i]), "all") ||
+            sl_ieqz(sl_z(c->inet_protocols.v[i]), name))
             return true;
     return false;
 }
@@ -184,8 +187,8 @@ add_ip(struct collect *k, const char *ip, uint16_t port, bool is_bare)
     if (is_bare && !is_family_wanted(k->conf, addr_family(&a)))
         return;
     s = add(k, &a, SOCK_STREAM);
-    s->may_be_absent = is_bare && addr_family(&a) == AF_INET6 &&
-                       (strcmp(ip, "::") == 0 || strcmp(ip, "::1") == 0);
+    s->may_be_absent =
+        is_bare && addr_family(&a) == AF_INET6 && (strcmp(ip, "::") == 0 || strcmp(ip, "::1") == 0);
 }
 
 static void
@@ -296,8 +299,7 @@ serve_wanted_sockets(const struct conf *c, struct serve_sockets *out, struct con
     struct collect k = { .conf = c, .out = out, .ps = ps };
 
     for (size_t i = 0; i < COUNT_OF(listens); i++) {
-        const struct conf_list *l =
-            (const void *)((const char *)c + listens[i].list_at);
+        const struct conf_list *l = (const void *)((const char *)c + listens[i].list_at);
 
         k.param = listens[i].param;
         k.service = listens[i].service;
@@ -363,8 +365,8 @@ bind_one(const struct conf *c, struct serve_socket *s, struct conf_problems *ps)
     }
     if (s->may_be_absent && (e.sys == EAFNOSUPPORT || e.sys == EADDRNOTAVAIL))
         return true;
-    conf_problem_add(ps, true, conf_file_of(c), s->param ? conf_line_of(c, s->param) : 0, "%s: %s%s",
-                     s->param ? s->param : s->program, e.msg, hint(e.sys, family));
+    conf_problem_add(ps, true, conf_file_of(c), s->param ? conf_line_of(c, s->param) : 0,
+                     "%s: %s%s", s->param ? s->param : s->program, e.msg, hint(e.sys, family));
     return false;
 }
 

@@ -28,7 +28,8 @@ void serve_fix_workers(const struct conf *c);
 /* A warning for each number that c has otherwise than the running stack. */
 void serve_tell_fixed(const struct conf *c, struct conf_problems *ps);
 /* Every socket, none bound. Problems (bad port, unknown address, one address twice) go to ps with file and line. */
-void serve_wanted_sockets(const struct conf *c, struct serve_sockets *out, struct conf_problems *ps);
+void serve_wanted_sockets(const struct conf *c, struct serve_sockets *out,
+                          struct conf_problems *ps);
 /* Bind those that are not. All failures are told in ps; then 0 are left bound that were not before, and -1. */
 int serve_bind(const struct conf *c, struct serve_sockets *s, struct conf_problems *ps);
 /* Take over the descriptors of the same sockets (service, key) that `old` has bound. */

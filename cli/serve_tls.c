@@ -30,9 +30,10 @@ static const struct {
     const char *name, *cert_param, *key_param;
     size_t cert_at, key_at;
 } rows[] = {
-    { "smtpd", "smtpd_tls_cert_file", "smtpd_tls_key_file", offsetof(struct conf, smtpd_tls_cert_file),
-      offsetof(struct conf, smtpd_tls_key_file) },
-    { "imap", "ssl_cert", "ssl_key", offsetof(struct conf, ssl_cert), offsetof(struct conf, ssl_key) },
+    { "smtpd", "smtpd_tls_cert_file", "smtpd_tls_key_file",
+      offsetof(struct conf, smtpd_tls_cert_file), offsetof(struct conf, smtpd_tls_key_file) },
+    { "imap", "ssl_cert", "ssl_key", offsetof(struct conf, ssl_cert),
+      offsetof(struct conf, ssl_key) },
 };
 static struct pair pairs[COUNT_OF(rows)];
 
@@ -67,7 +68,8 @@ pair_free(struct pair *p)
 }
 
 static bool
-read_file(const struct conf *c, const char *param, const char *path, struct buf *out, struct conf_problems *ps)
+read_file(const struct conf *c, const char *param, const char *path, struct buf *out,
+          struct conf_problems *ps)
 {
     struct err e = { 0 };
 
@@ -101,8 +103,8 @@ load_pair(const struct conf *c, size_t row, struct pair *p, struct conf_problems
         return false;
     if (tls_check_pem(buf_slice(&p->chain), buf_slice(&p->key), &until, &e) == 0)
         return true;
-    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, rows[row].key_param), "%s, %s: %s", cert, key,
-                     e.msg);
+    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, rows[row].key_param), "%s, %s: %s",
+                     cert, key, e.msg);
     return false;
 }
 
@@ -147,7 +149,8 @@ serve_tls_has_changed(void)
 }
 
 void
-serve_tls_each(void (*fn)(const char *name, struct slice chain, struct slice key, void *arg), void *arg)
+serve_tls_each(void (*fn)(const char *name, struct slice chain, struct slice key, void *arg),
+               void *arg)
 {
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         if (pairs[i].chain.n > 0)

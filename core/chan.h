@@ -12,12 +12,14 @@ struct chan;
 struct chan_ops {
     /* fds become the receiver's: close what is not kept. msg is valid during the call. */
     void (*on_msg)(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds);
-    void (*on_close)(struct chan *c, void *arg); /* the other end is gone; chan_free() is still the owner's */
+    void (*on_close)(struct chan *c,
+                     void *arg); /* the other end is gone; chan_free() is still the owner's */
 };
 
 struct chan *chan_new(int fd, const struct chan_ops *ops, void *arg);
 /* Connect to a listening SEQPACKET socket by path. -1 with e: nobody there. */
-int chan_connect(const char *path, const struct chan_ops *ops, void *arg, struct chan **out, struct err *e);
+int chan_connect(const char *path, const struct chan_ops *ops, void *arg, struct chan **out,
+                 struct err *e);
 /* Queue a message; fds are duplicated by the kernel when sent: they are MOVED in (closed after sending).
  * -1 when the queue is full (CHAN_QUEUE_MAX messages) or the other end is gone; fds are then closed too. */
 int chan_send(struct chan *c, struct slice msg, const int *fds, size_t n_fds);

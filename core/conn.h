@@ -32,10 +32,13 @@ enum conn_end {
 /* The owner's callbacks; on_input and on_close are required. Set once; arg is passed back. */
 struct conn_ops {
     void (*on_input)(struct conn *c, void *arg);
-    void (*on_drain)(struct conn *c, void *arg);    /* output fell to the low mark after being above high */
-    void (*on_deadline)(struct conn *c, void *arg); /* conn_set_deadline() ran out; the owner decides */
-    void (*on_connect)(struct conn *c, void *arg);  /* outbound: connected (and TLS done where started) */
-    void (*on_secure)(struct conn *c, void *arg);   /* the transport's handshake is done */
+    void (*on_drain)(struct conn *c,
+                     void *arg); /* output fell to the low mark after being above high */
+    void (*on_deadline)(struct conn *c,
+                        void *arg); /* conn_set_deadline() ran out; the owner decides */
+    void (*on_connect)(struct conn *c,
+                       void *arg); /* outbound: connected (and TLS done where started) */
+    void (*on_secure)(struct conn *c, void *arg); /* the transport's handshake is done */
     /* Exactly once, last of all, never from inside a conn_ call of the owner: after it returns the conn
      * is freed. Also after conn_abort() and conn_close(). */
     void (*on_close)(struct conn *c, void *arg, enum conn_end end, const struct err *why);
@@ -63,9 +66,10 @@ void conn_set_deadline(struct conn *c, uint64_t in_ms);
 void conn_set_write_timeout(struct conn *c, uint64_t ms);
 
 /* ---- input ---- */
-struct slice conn_input(const struct conn *c); /* all that is buffered; valid until the next conn_ call */
-bool conn_has_input(const struct conn *c);     /* decrypted or raw octets beyond what was consumed */
-bool conn_is_eof(const struct conn *c);        /* the peer sent its last octet */
+struct slice
+conn_input(const struct conn *c); /* all that is buffered; valid until the next conn_ call */
+bool conn_has_input(const struct conn *c); /* decrypted or raw octets beyond what was consumed */
+bool conn_is_eof(const struct conn *c);    /* the peer sent its last octet */
 void conn_consume(struct conn *c, size_t octets);
 /* Octets put back in front, e.g. unread input handed over with the descriptor. */
 void conn_unread(struct conn *c, struct slice s);
@@ -78,7 +82,10 @@ enum frame_rc {
     FRAME_TOO_LONG, /* over max; the octets stay: use conn_skip_line() */
     FRAME_END       /* EOF before the whole frame */
 };
-enum line_ends { LINE_CRLF, LINE_LF_TOO }; /* bare LF ends a line too; its slice tells (no CR was cut) */
+enum line_ends {
+    LINE_CRLF,
+    LINE_LF_TOO
+}; /* bare LF ends a line too; its slice tells (no CR was cut) */
 /* The next line, without its end, consumed. The slice is valid until the next conn_ call that reads or consumes,
  * and at most until the current callback returns to the loop. line->p[line->n] is the CR or the bare LF that ended it.
  * max counts octets before the line end. */
@@ -100,7 +107,9 @@ size_t conn_out_pending(const struct conn *c);
 bool conn_is_out_full(const struct conn *c); /* above the high mark: wait for on_drain */
 
 /* ---- end ---- */
-void conn_close(struct conn *c); /* flush, say goodbye (TLS close_notify), close; input is no longer read. Idempotent */
+void conn_close(
+    struct conn
+        *c); /* flush, say goodbye (TLS close_notify), close; input is no longer read. Idempotent */
 void conn_abort(struct conn *c); /* now */
 /* Give the descriptor away (BUG when a transport is set). Unread input is appended to *unread. The conn is freed without
  * on_close. Returns the descriptor, blocking state unchanged; or -1, nothing changed: the conn has ended (on_close
@@ -112,11 +121,12 @@ enum transport_rc { TRANSPORT_OK, TRANSPORT_WANT_MORE, TRANSPORT_CLOSED, TRANSPO
 struct transport {
     /* Octets from the net in raw (consume what is used); decrypted ones are appended to plain, octets to send
      * to raw_out. OK also while the handshake goes on. */
-    enum transport_rc (*feed)(void *state, struct slice *raw, struct buf *plain, struct buf *raw_out, struct err *e);
+    enum transport_rc (*feed)(void *state, struct slice *raw, struct buf *plain,
+                              struct buf *raw_out, struct err *e);
     enum transport_rc (*send)(void *state, struct slice plain, struct buf *raw_out, struct err *e);
-    bool (*is_ready)(void *state);                    /* handshake done */
+    bool (*is_ready)(void *state);                         /* handshake done */
     void (*say_goodbye)(void *state, struct buf *raw_out); /* close_notify */
-    size_t (*buffered)(void *state);                  /* decrypted octets inside, 0 mostly */
+    size_t (*buffered)(void *state);                       /* decrypted octets inside, 0 mostly */
     void (*free)(void *state);
 };
 /* From here on octets go through t. Input that is already buffered must be none (STARTTLS: no injected

@@ -16,7 +16,8 @@
 #include <uv.h>
 
 enum {
-    CONN_SCRATCH_OCTETS = 64 * 1024, /* one read; also when output is written before the turn's end */
+    CONN_SCRATCH_OCTETS =
+        64 * 1024, /* one read; also when output is written before the turn's end */
     CONN_WRITE_TIMEOUT_MS = 5 * 60 * 1000,
     CONN_LINGER_MS = 2000,
     CONN_LINGER_MAX = 256 /* conns that linger at once */
@@ -42,7 +43,7 @@ struct conn {
     uint32_t scanned; /* front octets of `in` known to hold no line end */
     int fd;
     enum conn_end end;
-    uint8_t events; /* what libuv polls for */
+    uint8_t events;     /* what libuv polls for */
     bool is_polled : 1; /* the uv handle is open */
     bool is_paused : 1;
     bool is_eof : 1;

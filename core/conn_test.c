@@ -201,7 +201,8 @@ static const struct {
     { "bare LF is no end", "a\nb\r\n", LINE_CRLF, "[a\nb]E" },
     { "bare LF ends too", "a\nb\r\nc\n", LINE_LF_TOO, "[a][b][c]E" },
     { "bare CR stays", "a\rb\r\r\n", LINE_LF_TOO, "[a\rb\r]E" },
-    { "as long as may be", "01234567890123456789\r\nx\r\n", LINE_CRLF, "[01234567890123456789][x]E" },
+    { "as long as may be", "01234567890123456789\r\nx\r\n", LINE_CRLF,
+      "[01234567890123456789][x]E" },
     { "one more", "012345678901234567890\r\nx\r\n", LINE_CRLF, "!" },
     { "endless", "0123456789012345678901234567890", LINE_CRLF, "!" },
     { "literal", "lit 7\r\na\r\nb\n\r\nx\r\n", LINE_CRLF, "[lit 7]a\r\nb\n\r\n[x]E" },
@@ -404,7 +405,7 @@ TEST(a_peer_that_takes_nothing_is_given_up)
 TEST(close_flushes_once)
 {
     struct owner o = owner_new();
-    char got[64];
+    char got[64] = "";
 
     o.close_on_quit = true;
     owner_start(&o);
@@ -444,7 +445,7 @@ TEST(abort_in_a_callback_closes_later)
 TEST(deadline)
 {
     struct owner o = owner_new();
-    char got[64];
+    char got[64] = "";
 
     owner_start(&o);
     conn_set_deadline(o.c, 5);
@@ -477,7 +478,7 @@ TEST(a_peer_that_goes_away_is_noticed)
 TEST(detach_gives_descriptor_and_unread_input)
 {
     struct owner o = owner_new();
-    char got[8];
+    char got[8] = "";
 
     o.detach_in_input = true;
     owner_start(&o);
@@ -538,7 +539,7 @@ TEST(connects_and_accepts)
     struct addr a, self;
     struct err e = { 0 };
     struct listener *l;
-    char got[8];
+    char got[8] = "";
     int fd;
 
     loop_init();
@@ -576,7 +577,7 @@ TEST(the_last_reply_survives_a_talkative_client)
     struct owner o = owner_new();
     struct addr a, self;
     struct err e = { 0 };
-    char got[64];
+    char got[64] = "";
     int l, s;
 
     loop_init();

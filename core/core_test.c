@@ -209,7 +209,8 @@ TEST(addresses)
         const char *in, *ip, *text, *net;
     } rows[] = {
         { "192.0.2.7", "192.0.2.7", "192.0.2.7:25", "192.0.2.0/24" },
-        { "[2001:db8:1:2ff::1]", "2001:db8:1:2ff::1", "[2001:db8:1:2ff::1]:25", "2001:db8:1:200::/56" },
+        { "[2001:db8:1:2ff::1]", "2001:db8:1:2ff::1", "[2001:db8:1:2ff::1]:25",
+          "2001:db8:1:200::/56" },
         { "::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7:25", "192.0.2.0/24" },
         { "::1", "::1", "[::1]:25", "::/56" },
         { "192.0.2", NULL, NULL, NULL },
@@ -232,7 +233,8 @@ TEST(addresses)
         CHECK_EQ_INT(addr_port(&a), 25);
     }
     TEST_ROW("networks");
-    NEED(addr_parse_ip(SL("10.1.130.9"), 0, &a) == 0 && addr_parse_ip(SL("10.1.128.0"), 0, &b) == 0);
+    NEED(addr_parse_ip(SL("10.1.130.9"), 0, &a) == 0 &&
+         addr_parse_ip(SL("10.1.128.0"), 0, &b) == 0);
     CHECK(addr_in_net(&a, &b, 17) && addr_in_net(&a, &b, 22) && !addr_in_net(&a, &b, 23));
     CHECK(addr_in_net(&a, &b, 0) && !addr_in_net(&a, &b, 33) && !addr_same_ip(&a, &b));
     NEED(addr_parse_ip(SL("::"), 0, &b) == 0);
@@ -355,7 +357,8 @@ wait_gate(struct work_job *w)
 TEST(the_queue_is_bounded_and_freeing_drops_nothing)
 {
     struct work_pool *p = work_pool_new("test", 1, 2);
-    struct job j[4] = { job_new(1, false), job_new(1, false), job_new(1, false), job_new(1, false) };
+    struct job j[4] = { job_new(1, false), job_new(1, false), job_new(1, false),
+                        job_new(1, false) };
     int taken = 0;
 
     loop_init();

@@ -119,7 +119,8 @@ daemon_set_log(const struct conf *c, const char *name, const char *ident, const 
     snprintf(full, sizeof full, "%s%s", is_postfix ? c->syslog_name : ident,
              is_postfix ? ident + 7 : "");
     log_set_program(name, full, prefix);
-    log_set_output(c->maillog_file[0] ? LOG_TO_FILE : LOG_TO_STDERR, c->maillog_file, format, level);
+    log_set_output(c->maillog_file[0] ? LOG_TO_FILE : LOG_TO_STDERR, c->maillog_file, format,
+                   level);
 }
 
 static void
@@ -174,7 +175,8 @@ add_service(struct slice name, struct slice key, int fd)
 static void
 remove_service(struct slice name, struct slice key)
 {
-    LIST_EACH(it, next, &dm.services) {
+    LIST_EACH(it, next, &dm.services)
+    {
         struct service *s = CONTAINER_OF(it, struct service, link);
 
         if (sl_eqz(name, s->name) && sl_eqz(key, s->key))
@@ -348,7 +350,7 @@ start_drain(struct slice ms)
     if (!dm.is_draining) {
         dm.is_draining = true;
         LIST_EACH(it, next, &dm.services)
-            service_free(CONTAINER_OF(it, struct service, link));
+        service_free(CONTAINER_OF(it, struct service, link));
         if (dm.def->drain)
             dm.def->drain();
     }
@@ -440,7 +442,7 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
     dm.control = chan_new(DAEMON_CONTROL_FD, &control_ops, NULL);
     dm.is_running = true;
     LIST_EACH(it, next, &dm.services)
-        service_open(CONTAINER_OF(it, struct service, link));
+    service_open(CONTAINER_OF(it, struct service, link));
     tell("ready");
     malloc_trim(0); /* what start-up used */
     on_trim(NULL);

@@ -39,11 +39,12 @@ struct daemon_def {
 /* main() is `return daemon_main(argc, argv, &def);` */
 int daemon_main(int argc, char **argv, const struct daemon_def *def);
 
-const struct conf *daemon_conf(void);  /* current; conf_ref() it to keep it */
-unsigned daemon_worker(void);          /* number of this worker among its equals, from 0 */
+const struct conf *daemon_conf(void);         /* current; conf_ref() it to keep it */
+unsigned daemon_worker(void);                 /* number of this worker among its equals, from 0 */
 unsigned daemon_workers(const char *program); /* how many of that program run, e.g. "imapd" */
 /* Path of a socket under $queue_directory, e.g. "private/auth" (an absolute one as it is), into out; returns out. */
-const char *daemon_socket_path(const struct conf *c, const char *relative, char *out, size_t out_octets);
+const char *daemon_socket_path(const struct conf *c, const char *relative, char *out,
+                               size_t out_octets);
 /* Log output as the configuration says. An ident "postfix/..." gets $syslog_name in front. Also for the supervisor. */
 void daemon_set_log(const struct conf *c, const char *name, const char *ident, const char *prefix);
 /* The user of main.cf that a program runs as when started by root; "" for none. */

@@ -16,7 +16,9 @@ int listener_bind(const struct addr *a, int type, unsigned unix_mode, struct err
 /* Accept on fd (taken over, shared with sibling workers): on_accept gets a non-blocking close-on-exec
  * descriptor that is the callee's, and the peer. At descriptor exhaustion it pauses for a second and warns once a
  * minute; a few accepts a turn so that sessions get theirs. */
-struct listener *listener_new(int fd, void (*on_accept)(struct listener *, void *arg, int fd, const struct addr *peer),
+struct listener *listener_new(int fd,
+                              void (*on_accept)(struct listener *, void *arg, int fd,
+                                                const struct addr *peer),
                               void *arg);
 void listener_pause(struct listener *l);
 void listener_resume(struct listener *l);

@@ -10,7 +10,8 @@
 void loop_init(void); /* once, before anything else of core/ */
 void loop_run(void);  /* until loop_stop() or nothing is left to wait for */
 void loop_stop(void);
-void loop_free(void); /* close what is open, run the close callbacks; for clean exits under sanitizers */
+void
+loop_free(void); /* close what is open, run the close callbacks; for clean exits under sanitizers */
 uint64_t loop_now_ms(void); /* monotonic, cached at the start of the turn */
 
 /* Run fn(arg) on the loop, after the current callback has returned; in order. */
@@ -25,8 +26,9 @@ struct timer {
     void *arg;
     uint32_t heap_at; /* place in the loop's heap plus one; 0: stopped */
 };
-void timer_start(struct timer *t, uint64_t in_ms, void (*fn)(void *), void *arg); /* restarts a running one */
-void timer_stop(struct timer *t);                                                 /* idempotent */
+void timer_start(struct timer *t, uint64_t in_ms, void (*fn)(void *),
+                 void *arg);      /* restarts a running one */
+void timer_stop(struct timer *t); /* idempotent */
 bool timer_is_running(const struct timer *t);
 
 /* Readiness of a descriptor that is no conn (inotify, a datagram socket). fn runs while readable. */

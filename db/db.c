@@ -70,7 +70,8 @@ fail(struct db *d, int rc, struct err *e)
 static void
 set_up_library(void)
 {
-    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); /* a lock at each allocation, for figures nobody reads */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS,
+                   0); /* a lock at each allocation, for figures nobody reads */
 }
 
 /* Made here, not by SQLite, so that it is nobody else's to read; SQLite gives WAL and shm the same mode. Only a
@@ -141,7 +142,8 @@ db_open(const char *path, unsigned flags, unsigned cache_kib, struct db **out, s
     sqlite3_extended_result_codes(d->h, 1);
     sqlite3_db_config(d->h, SQLITE_DBCONFIG_LOOKASIDE, NULL, LOOKASIDE_OCTETS, LOOKASIDE_COUNT);
     sqlite3_busy_timeout(d->h, flags & DB_IMPATIENT ? DB_IMPATIENT_MS : DB_BUSY_TIMEOUT_MS);
-    if (flags & DB_NO_AUTOCHECKPOINT) /* nor when the last connection closes: the caller says when */
+    if (flags &
+        DB_NO_AUTOCHECKPOINT) /* nor when the last connection closes: the caller says when */
         sqlite3_db_config(d->h, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     if (set_pragmas(d, flags, cache_kib, e) == 0) {
         *out = d;

@@ -11,13 +11,13 @@ struct db;
 struct db_stmt;
 
 enum {
-    DB_CREATE = 1,      /* make the file when absent (mode 0600) */
+    DB_CREATE = 1, /* make the file when absent (mode 0600) */
     DB_READONLY = 2,
-    DB_EXCLUSIVE = 4,   /* locking_mode=EXCLUSIVE: one connection only */
-    DB_SYNC_FULL = 8,   /* synchronous=FULL: a commit is on disk; default NORMAL */
-    DB_WAL = 16,        /* journal_mode=WAL */
+    DB_EXCLUSIVE = 4, /* locking_mode=EXCLUSIVE: one connection only */
+    DB_SYNC_FULL = 8, /* synchronous=FULL: a commit is on disk; default NORMAL */
+    DB_WAL = 16,      /* journal_mode=WAL */
     DB_NO_AUTOCHECKPOINT = 32,
-    DB_IMPATIENT = 64   /* wait for another's lock only DB_IMPATIENT_MS */
+    DB_IMPATIENT = 64 /* wait for another's lock only DB_IMPATIENT_MS */
 };
 enum { DB_BUSY_TIMEOUT_MS = 5000, DB_IMPATIENT_MS = 1000 };
 
@@ -34,7 +34,8 @@ int db_exec(struct db *d, const char *sql, struct err *e);
 int db_prepare(struct db *d, const char *sql, struct db_stmt **out, struct err *e);
 /* A statement for text that comes and goes (an operator's query); the caller frees it. tail (may be NULL): what
  * follows the first statement. */
-int db_prepare_once(struct db *d, struct slice sql, struct db_stmt **out, const char **tail, struct err *e);
+int db_prepare_once(struct db *d, struct slice sql, struct db_stmt **out, const char **tail,
+                    struct err *e);
 void db_stmt_free(struct db_stmt **s);
 
 /* Bind by position from 1. Text and blobs are copied. */
@@ -57,7 +58,7 @@ int64_t db_int(struct db_stmt *s, int at);
 struct slice db_text(struct db_stmt *s, int at); /* also for blobs */
 bool db_is_null(struct db_stmt *s, int at);
 
-int db_begin(struct db *d, struct err *e); /* BEGIN IMMEDIATE */
+int db_begin(struct db *d, struct err *e);  /* BEGIN IMMEDIATE */
 int db_commit(struct db *d, struct err *e); /* rolls back when it fails */
 void db_rollback(struct db *d);
 bool db_in_tx(struct db *d);
@@ -74,10 +75,11 @@ int db_check(struct db *d, struct err *e);
 /* A SQL function of our own. fn is called for each call in a statement, in the thread that steps it; it gives a result
  * by one db_result_ function (none: NULL). n_args -1: any number. is_pure: same arguments, same result. */
 struct db_call;
-int db_add_function(struct db *d, const char *name, int n_args, bool is_pure, void (*fn)(struct db_call *c, void *arg),
-                    void *arg, struct err *e);
+int db_add_function(struct db *d, const char *name, int n_args, bool is_pure,
+                    void (*fn)(struct db_call *c, void *arg), void *arg, struct err *e);
 size_t db_call_count(const struct db_call *c);
-struct slice db_call_text(const struct db_call *c, size_t at); /* valid during the call; p NULL for SQL's NULL */
+struct slice db_call_text(const struct db_call *c,
+                          size_t at); /* valid during the call; p NULL for SQL's NULL */
 bool db_call_is_null(const struct db_call *c, size_t at);
 int64_t db_call_int(const struct db_call *c, size_t at);
 void db_result_text(struct db_call *c, struct slice s); /* copied */

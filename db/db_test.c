@@ -114,8 +114,9 @@ TEST(errors_have_kinds)
 
     fd = open(path, O_WRONLY | O_TRUNC);
     NEED(fd >= 0);
-    CHECK(write(fd, "this is no database, and long enough to have a header of one hundred "
-                    "octets, so that it is looked at",
+    CHECK(write(fd,
+                "this is no database, and long enough to have a header of one hundred "
+                "octets, so that it is looked at",
                 100) == 100);
     close(fd);
     CHECK_EQ_INT(db_open(path, 0, 0, &other, &e), -1);

@@ -30,7 +30,8 @@ digest(enum digest_kind k, struct slice in, unsigned char out[DIGEST_MAX_OCTETS]
 }
 
 size_t
-digest_hmac(enum digest_kind k, struct slice key, struct slice in, unsigned char out[DIGEST_MAX_OCTETS])
+digest_hmac(enum digest_kind k, struct slice key, struct slice in,
+            unsigned char out[DIGEST_MAX_OCTETS])
 {
     unsigned n = 0;
 

@@ -9,7 +9,8 @@ enum { DIGEST_MAX_OCTETS = 64 };
 
 /* Octets written to out; 0 on failure (the algorithm is switched off in this OpenSSL). */
 size_t digest(enum digest_kind k, struct slice in, unsigned char out[DIGEST_MAX_OCTETS]);
-size_t digest_hmac(enum digest_kind k, struct slice key, struct slice in, unsigned char out[DIGEST_MAX_OCTETS]);
+size_t digest_hmac(enum digest_kind k, struct slice key, struct slice in,
+                   unsigned char out[DIGEST_MAX_OCTETS]);
 /* Constant-time comparison. */
 bool digest_equal(const void *a, const void *b, size_t n);
 

@@ -31,8 +31,10 @@ static const struct {
     int version;
     uint64_t off;
 } protocols[] = {
-    { "SSLv3", SSL3_VERSION, SSL_OP_NO_SSLv3 },       { "TLSv1", TLS1_VERSION, SSL_OP_NO_TLSv1 },
-    { "TLSv1.1", TLS1_1_VERSION, SSL_OP_NO_TLSv1_1 }, { "TLSv1.2", TLS1_2_VERSION, SSL_OP_NO_TLSv1_2 },
+    { "SSLv3", SSL3_VERSION, SSL_OP_NO_SSLv3 },
+    { "TLSv1", TLS1_VERSION, SSL_OP_NO_TLSv1 },
+    { "TLSv1.1", TLS1_1_VERSION, SSL_OP_NO_TLSv1_1 },
+    { "TLSv1.2", TLS1_2_VERSION, SSL_OP_NO_TLSv1_2 },
     { "TLSv1.3", TLS1_3_VERSION, SSL_OP_NO_TLSv1_3 },
 };
 
@@ -60,7 +62,8 @@ tls_set_protocols(SSL_CTX *h, const char *list, struct err *e)
         int at = protocol_of(word);
 
         if (at == -1)
-            return err_set(e, ERR_CONFIG, "unknown TLS protocol \"%.*s\" in \"%s\"", SL_ARG(word), list);
+            return err_set(e, ERR_CONFIG, "unknown TLS protocol \"%.*s\" in \"%s\"", SL_ARG(word),
+                           list);
         if (at < 0)
             continue;
         if (is_least)
@@ -266,7 +269,8 @@ tls_not_after_unix_s(const struct tls_ctx *c)
 }
 
 int
-tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s, struct err *e)
+tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s,
+              struct err *e)
 {
     static const struct tls_server_opts opts = { .protocols = ">=TLSv1.2" };
     struct tls_ctx *c = NULL;

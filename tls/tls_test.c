@@ -201,7 +201,8 @@ TEST(both_ways_and_back)
 
 TEST(an_unknown_certificate_is_refused_when_asked_to_verify)
 {
-    static const char *const hosts[] = { "other.example.org", "127.0.0.2", "mail.example.org", "127.0.0.1" };
+    static const char *const hosts[] = { "other.example.org", "127.0.0.2", "mail.example.org",
+                                         "127.0.0.1" };
 
     for (size_t i = 0; i < COUNT_OF(hosts); i++) {
         bool is_good = i >= 2;
@@ -318,7 +319,8 @@ TEST(contexts_refuse_what_does_not_fit)
     CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e), 0);
     tls_unref(&t);
     CHECK_EQ_INT(tls_client_new("/nonexistent.pem", true, &t, &e), -1);
-    CHECK_EQ_INT(tls_make_self_signed(&(const char *){ "a,DNS:b" }, 1, 1, &other_chain, &other_key, &e), -1);
+    CHECK_EQ_INT(
+        tls_make_self_signed(&(const char *){ "a,DNS:b" }, 1, 1, &other_chain, &other_key, &e), -1);
     buf_free(&other_chain);
     buf_free(&other_key);
 }
