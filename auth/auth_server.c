@@ -42,6 +42,7 @@ struct request {
     struct sasl sasl;
     bool is_checking; /* name and password are there, the answer is not */
     bool no_login;
+    bool is_unknown; /* for the log; the client cannot tell */
     struct conf *conf;
     char service[SERVICE_OCTETS];
     struct addr remote;
@@ -153,7 +154,7 @@ on_hashed(uint64_t id, int match, const char *why)
     if (match > 0)
         succeed(r);
     else if (match == 0)
-        fail(r, "Password mismatch");
+        fail(r, r->is_unknown ? "unknown user" : "Password mismatch");
     else
         fail_temporarily(r, why);
 }
@@ -203,6 +204,7 @@ check_password(struct request *r, struct find_job *f)
                             .default_scheme = r->conf->default_pass_scheme,
                             .is_dummy = f->rc == 0 };
 
+    r->is_unknown = ask.is_dummy;
     source_of(r, &source);
     ask.source = buf_slice(&source);
     if (!hash_submit(r->peer->auth->hashes, &ask, on_hashed, r->id))
