@@ -48,6 +48,8 @@ static const char schema[] =
     "name TEXT NOT NULL,"
     " tmp TEXT NOT NULL, file TEXT NOT NULL, src TEXT NOT NULL, src_file TEXT NOT NULL);";
 
+enum { INDEX_OPEN_TRIES = 100, INDEX_OPEN_WAIT_US = 20 * 1000 };
+
 static const char *fake_boot;
 
 void
@@ -170,6 +172,20 @@ make_schema(struct store_user *u, bool *is_new, struct err *e)
     return -1;
 }
 
+/* Two processes that open a new database at once both want it in WAL mode, and SQLite does not wait then. */
+static int
+open_database(struct store_user *u, const char *path, struct err *e)
+{
+    for (int tries = 0;; tries++) {
+        *e = (struct err){ ERR_NONE };
+        if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db, e) == 0)
+            return 0;
+        if (e->kind != ERR_TEMP || e->sys != 0 || tries == INDEX_OPEN_TRIES)
+            return -1;
+        usleep(INDEX_OPEN_WAIT_US);
+    }
+}
+
 static int
 open_once(struct store_user *u, struct err *e)
 {
@@ -184,7 +200,7 @@ open_once(struct store_user *u, struct err *e)
         err_sys(e, "cannot open %s", lock);
         goto out;
     }
-    if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db, e))
+    if (open_database(u, path, e))
         goto out;
     u->db_inode = stat(path, &st) ? 0 : (uint64_t)st.st_ino;
     rc = make_schema(u, &is_new, e);
