@@ -89,7 +89,8 @@ refuse_over_limit(struct adoption *a, struct slice user, int64_t most)
     struct buf b = { 0 };
 
     log_info("imap.limit", LOG_F(LF_S("user", user), LF_N("limit", most)),
-             "imap(%.*s)<%s>: Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%lld): "
+             "imap(%.*s)<%s>: Maximum number of connections from user+IP exceeded "
+             "(mail_max_userip_connections=%lld): "
              "rip=%s",
              SL_ARG(user), buf_z(&a->name), (long long)most, addr_ip_text(&a->remote, ip));
     buf_addf(&b,
@@ -112,8 +113,9 @@ on_user(uint64_t id, const struct auth_user *u)
     if (!a)
         return;
     if (u->found != 1)
-        log_warn("imap.cookie", LOG_F(LF_S("sid", buf_slice(&a->name))), "imap(<%s>): login's cookie names no user%s",
-                 buf_z(&a->name), u->found < 0 ? ": auth server is away" : "");
+        log_warn("imap.cookie", LOG_F(LF_S("sid", buf_slice(&a->name))),
+                 "imap(<%s>): login's cookie names no user%s", buf_z(&a->name),
+                 u->found < 0 ? ": auth server is away" : "");
     if (!handoff_adopted(a->key, u->found == 1)) {
         adoption_free(a);
         return;

@@ -1,9 +1,10 @@
 /* imapd/cmd.c - the table of commands, and the life of one: parse, run on the pool, reply.
  * States: RFC 3501 §3 and §6; what a command's reply may say about sequence numbers: §7.4.1. */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 
@@ -75,7 +76,8 @@ set_tagged(struct imap_cmd *c, const char *fmt, va_list ap)
     buf_vaddf(&b, fmt, ap);
     buf_reset(&c->tagged);
     imap_add_text(&c->tagged, buf_slice(&b));
-    if (sl_ends(buf_slice(&c->tagged), '}')) /* a mailbox called "x{3}" must not look like a literal */
+    if (sl_ends(buf_slice(&c->tagged),
+                '}')) /* a mailbox called "x{3}" must not look like a literal */
         buf_addc(&c->tagged, '.');
     buf_free(&b);
 }
@@ -105,6 +107,8 @@ imap_bad(struct imap_cmd *c, const char *fmt, ...)
 void
 imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const char *code_notfound)
 {
+    struct buf wire = { 0 };
+
     switch (e->kind) {
     case ERR_CLIENT:
         imap_reply(c, "NO [CANNOT] %s", e->msg);
@@ -113,7 +117,9 @@ imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const c
         imap_reply(c, "NO [NOPERM] %s", e->msg);
         return;
     case ERR_NOTFOUND:
-        imap_reply(c, "NO [%s] Mailbox doesn't exist: %.*s", code_notfound, SL_ARG(mailbox));
+        utf8_to_mutf7(&wire, mailbox); /* text is ASCII: RFC 3501 §9 */
+        imap_reply(c, "NO [%s] Mailbox doesn't exist: %s", code_notfound, buf_z(&wire));
+        buf_free(&wire);
         return;
     case ERR_EXISTS:
         imap_reply(c, "NO [ALREADYEXISTS] Mailbox already exists");
@@ -124,9 +130,12 @@ imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const c
     default:
         break;
     }
-    log_error("imap.fail", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name), LF_Z("cmd", c->row->name)),
-              "imap(%s)<%s>: Error: %s: %s", c->s->user, c->s->name, c->row->name ? c->row->name : "login", e->msg);
-    imap_reply(c, "NO [UNAVAILABLE] Internal error occurred. Refer to server log for more information.");
+    log_error("imap.fail",
+              LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name), LF_Z("cmd", c->row->name)),
+              "imap(%s)<%s>: Error: %s: %s", c->s->user, c->s->name,
+              c->row->name ? c->row->name : "login", e->msg);
+    imap_reply(
+        c, "NO [UNAVAILABLE] Internal error occurred. Refer to server log for more information.");
 }
 
 bool
@@ -327,8 +336,8 @@ cmd_make(struct imap_sess *s, struct buf *text)
 
     if (imap_cmd_head(&in, &tag, &name, &is_uid, &row, &e) != PARSE_OK) {
         if (name.n > 0)
-            buf_addf(&b, "BAD Error in IMAP command %s%.*s: %s.", is_uid ? "UID " : "", SL_ARG(sl_head(name, 80)),
-                     e.msg);
+            buf_addf(&b, "BAD Error in IMAP command %s%.*s: %s.", is_uid ? "UID " : "",
+                     SL_ARG(sl_head(name, 80)), e.msg);
         else
             buf_addz(&b, "BAD Error in IMAP command received by server.");
         run_refused(s, text, tag, buf_z(&b));
@@ -346,8 +355,9 @@ cmd_make(struct imap_sess *s, struct buf *text)
     *text = (struct buf){ 0 };
     if (row->parse(c, &in, &e) == PARSE_OK && imap_take_end(&in, &e) == PARSE_OK)
         return c;
-    buf_addf(&b, "BAD Error in IMAP command %s%s: %s at position %zu (syntax: %s).", is_uid ? "UID " : "", row->name,
-             e.msg, (size_t)(in.p - c->text.p - c->text.off) + 1, row->usage);
+    buf_addf(&b, "BAD Error in IMAP command %s%s: %s at position %zu (syntax: %s).",
+             is_uid ? "UID " : "", row->name, e.msg, (size_t)(in.p - c->text.p - c->text.off) + 1,
+             row->usage);
     imap_bad(c, "%s", buf_z(&b));
     buf_free(&b);
     finish_output(c);
@@ -364,7 +374,8 @@ imap_cmd_dispatch(struct imap_sess *s, struct buf *text)
         return;
     }
     if (!c->is_bad && (c->row->flags & IF_STREAM)) {
-        imap_bad(c, "BAD Error in IMAP command %s: expected a literal (syntax: %s).", c->row->name, c->row->usage);
+        imap_bad(c, "BAD Error in IMAP command %s: expected a literal (syntax: %s).", c->row->name,
+                 c->row->usage);
         finish_output(c);
     }
     if (c->is_bad)

@@ -1,6 +1,6 @@
 /* imapd/cmd_any.c - commands that need no mailbox: CAPABILITY, NOOP, LOGOUT (RFC 3501 §6.1), CHECK (§6.4.1), ID (RFC 2971),
  * ENABLE (RFC 5161), NAMESPACE (RFC 2342). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "base/mem.h"
 

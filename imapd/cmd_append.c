@@ -1,7 +1,7 @@
 /* imapd/cmd_append.c - APPEND (RFC 3501 §6.3.11), APPENDUID (RFC 4315 §3). The message goes to the store as it comes, in pieces
  * of at most IMAPD_PIECE_OCTETS; while the store writes one, the client is not read. A synchronising literal is asked
  * for only when the mailbox is there and ready; one that comes unasked is read to its end in any case. */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "base/mem.h"
 #include "mime/mime.h"
@@ -16,7 +16,7 @@ struct append_args {
     int16_t tz_minutes;
 };
 
-struct append { /* run_state */
+struct append {                 /* run_state */
     struct store_append *store; /* NULL: failed, the reply is there */
 };
 
@@ -28,7 +28,8 @@ imap_parse_append(struct imap_cmd *c, struct slice *in, struct err *e)
     struct slice date;
 
     c->args = a;
-    if (imap_take_sp(in, e) != PARSE_OK || imap_take_astring(in, &c->mem, &a->mailbox, e) != PARSE_OK ||
+    if (imap_take_sp(in, e) != PARSE_OK ||
+        imap_take_astring(in, &c->mem, &a->mailbox, e) != PARSE_OK ||
         imap_take_sp(in, e) != PARSE_OK)
         return PARSE_BAD;
     if (sl_starts(*in, '(') && (imap_take_flags(in, false, &c->mem, &a->flags, e) != PARSE_OK ||
@@ -147,7 +148,8 @@ imap_run_append(struct imap_cmd *c)
     }
     if (c->is_stream_end) {
         if (c->is_stream_bad) {
-            imap_bad(c, "BAD Error in IMAP command APPEND: expected the end of the command after the literal.");
+            imap_bad(c, "BAD Error in IMAP command APPEND: expected the end of the command after "
+                        "the literal.");
             store_append_abort(&ap->store);
         } else if (ap->store) {
             commit(c);

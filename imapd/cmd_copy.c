@@ -1,5 +1,5 @@
 /* imapd/cmd_copy.c - COPY (RFC 3501 §6.4.7) and MOVE (RFC 6851), with COPYUID (RFC 4315 §3). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 struct copy_args {
     struct imap_set set;

@@ -1,5 +1,5 @@
 /* imapd/cmd_list.c - LIST and LSUB (RFC 3501 §6.3.8, §6.3.9) with CHILDREN (RFC 3348) and SPECIAL-USE (RFC 6154). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -14,7 +14,8 @@ imap_parse_list(struct imap_cmd *c, struct slice *in, struct err *e)
     struct list_args *a = ARENA_NEW(&c->mem, struct list_args);
 
     c->args = a;
-    if (imap_take_sp(in, e) != PARSE_OK || imap_take_astring(in, &c->mem, &a->reference, e) != PARSE_OK ||
+    if (imap_take_sp(in, e) != PARSE_OK ||
+        imap_take_astring(in, &c->mem, &a->reference, e) != PARSE_OK ||
         imap_take_sp(in, e) != PARSE_OK)
         return PARSE_BAD;
     return imap_take_list_mailbox(in, &c->mem, &a->pattern, e);
@@ -24,9 +25,11 @@ static const struct {
     unsigned bit;
     const char *name;
 } attrs[] = {
-    { STORE_MB_MARKED, "\\Marked" },       { STORE_MB_UNMARKED, "\\UnMarked" }, { STORE_MB_USE_ALL, "\\All" },
-    { STORE_MB_USE_ARCHIVE, "\\Archive" }, { STORE_MB_USE_DRAFTS, "\\Drafts" }, { STORE_MB_USE_FLAGGED, "\\Flagged" },
-    { STORE_MB_USE_JUNK, "\\Junk" },       { STORE_MB_USE_SENT, "\\Sent" },     { STORE_MB_USE_TRASH, "\\Trash" },
+    { STORE_MB_MARKED, "\\Marked" },     { STORE_MB_UNMARKED, "\\UnMarked" },
+    { STORE_MB_USE_ALL, "\\All" },       { STORE_MB_USE_ARCHIVE, "\\Archive" },
+    { STORE_MB_USE_DRAFTS, "\\Drafts" }, { STORE_MB_USE_FLAGGED, "\\Flagged" },
+    { STORE_MB_USE_JUNK, "\\Junk" },     { STORE_MB_USE_SENT, "\\Sent" },
+    { STORE_MB_USE_TRASH, "\\Trash" },
 };
 
 static void
@@ -86,7 +89,8 @@ imap_run_list(struct imap_cmd *c)
         if ((at & STORE_MB_NONEXISTENT) && !(at & STORE_MB_HAS_CHILDREN))
             continue; /* subscribed only */
         buf_reset(&wire);
-        if (utf8_to_mutf7(&wire, sl_z(all.v[i].name)) == 0 && imap_list_match(pattern, buf_slice(&wire)))
+        if (utf8_to_mutf7(&wire, sl_z(all.v[i].name)) == 0 &&
+            imap_list_match(pattern, buf_slice(&wire)))
             tell_mailbox(c, "LIST", at, false, buf_slice(&wire));
     }
     buf_free(&wire);
@@ -109,7 +113,8 @@ lsub_parents(struct imap_cmd *c, struct slice pattern, struct slice name, struct
         parent = sl_head(name, dot);
         buf_reset(&line);
         buf_addf(&line, "\n%.*s\n", SL_ARG(parent));
-        if (imap_list_match(pattern, parent) && sl_find(buf_slice(told), buf_slice(&line)) == SL_NPOS) {
+        if (imap_list_match(pattern, parent) &&
+            sl_find(buf_slice(told), buf_slice(&line)) == SL_NPOS) {
             tell_mailbox(c, "LSUB", STORE_MB_NOSELECT, true, parent);
             buf_adds(told, buf_slice(&line));
         }
@@ -130,7 +135,8 @@ lsub_all(struct imap_cmd *c, struct slice pattern, const struct store_mailboxes 
             bool is_match;
 
             buf_reset(&wire);
-            if (!(all->v[i].attrs & STORE_MB_SUBSCRIBED) || utf8_to_mutf7(&wire, sl_z(all->v[i].name)) < 0)
+            if (!(all->v[i].attrs & STORE_MB_SUBSCRIBED) ||
+                utf8_to_mutf7(&wire, sl_z(all->v[i].name)) < 0)
                 continue;
             is_match = imap_list_match(pattern, buf_slice(&wire));
             if (is_match && round == 0) {

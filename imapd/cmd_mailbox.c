@@ -1,5 +1,5 @@
 /* imapd/cmd_mailbox.c - CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE (RFC 3501 §6.3.3 to §6.3.7). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 /* A separator at the end says that names below it will follow; the mailbox is made all the same (§6.3.3). */
 enum parse_rc
@@ -61,8 +61,8 @@ imap_parse_rename(struct imap_cmd *c, struct slice *in, struct err *e)
     struct rename_args *a = ARENA_NEW(&c->mem, struct rename_args);
 
     c->args = a;
-    if (imap_take_sp(in, e) != PARSE_OK || imap_take_astring(in, &c->mem, &a->from, e) != PARSE_OK ||
-        imap_take_sp(in, e) != PARSE_OK)
+    if (imap_take_sp(in, e) != PARSE_OK ||
+        imap_take_astring(in, &c->mem, &a->from, e) != PARSE_OK || imap_take_sp(in, e) != PARSE_OK)
         return PARSE_BAD;
     return imap_take_astring(in, &c->mem, &a->to, e);
 }

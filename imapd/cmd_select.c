@@ -1,6 +1,6 @@
 /* imapd/cmd_select.c - SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2), CLOSE (§6.4.2), UNSELECT (RFC 3691),
  * EXPUNGE (§6.4.3) and UID EXPUNGE (RFC 4315 §2.1). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 static void
 tell_box(struct imap_cmd *c)
@@ -39,7 +39,8 @@ run_open(struct imap_cmd *c, bool is_examine)
     }
     s->is_examine = is_examine;
     tell_box(c);
-    imap_reply(c, "OK [READ-%s] %s completed.", is_examine ? "ONLY" : "WRITE", is_examine ? "Examine" : "Select");
+    imap_reply(c, "OK [READ-%s] %s completed.", is_examine ? "ONLY" : "WRITE",
+               is_examine ? "Examine" : "Select");
     return CMD_DONE;
 }
 

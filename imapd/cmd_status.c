@@ -1,10 +1,11 @@
 /* imapd/cmd_status.c - STATUS (RFC 3501 §6.3.10). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "base/mem.h"
 
 enum { ST_MESSAGES, ST_RECENT, ST_UIDNEXT, ST_UIDVALIDITY, ST_UNSEEN, ST_ITEMS };
-static const char *const names[ST_ITEMS] = { "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN" };
+static const char *const names[ST_ITEMS] = { "MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY",
+                                             "UNSEEN" };
 
 struct status_args {
     struct slice mailbox;
@@ -35,7 +36,8 @@ imap_parse_status(struct imap_cmd *c, struct slice *in, struct err *e)
     struct status_args *a = ARENA_NEW(&c->mem, struct status_args);
 
     c->args = a;
-    if (imap_take_sp(in, e) != PARSE_OK || imap_take_astring(in, &c->mem, &a->mailbox, e) != PARSE_OK ||
+    if (imap_take_sp(in, e) != PARSE_OK ||
+        imap_take_astring(in, &c->mem, &a->mailbox, e) != PARSE_OK ||
         imap_take_sp(in, e) != PARSE_OK)
         return PARSE_BAD;
     if (!sl_take_char(in, '('))
@@ -65,7 +67,8 @@ imap_run_status(struct imap_cmd *c)
     imap_add_mailbox(&c->out, name);
     buf_addz(&c->out, " (");
     for (size_t i = 0; i < a->n; i++) {
-        uint32_t values[ST_ITEMS] = { st.messages, st.recent, st.uidnext, st.uidvalidity, st.unseen };
+        uint32_t values[ST_ITEMS] = { st.messages, st.recent, st.uidnext, st.uidvalidity,
+                                      st.unseen };
 
         buf_addf(&c->out, "%s%s %u", i ? " " : "", names[a->items[i]], values[a->items[i]]);
     }

@@ -1,5 +1,5 @@
 /* imapd/cmd_store.c - STORE and UID STORE (RFC 3501 §6.4.6). */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 struct store_args {
     struct imap_set set;
@@ -8,7 +8,8 @@ struct store_args {
     struct imap_flags flags;
 };
 
-#define SAME_FLAG(name) _Static_assert((int)IMAP_##name == (int)STORE_##name, "they go to the store as they are")
+#define SAME_FLAG(name)                                                                            \
+    _Static_assert((int)IMAP_##name == (int)STORE_##name, "they go to the store as they are")
 SAME_FLAG(SEEN);
 SAME_FLAG(ANSWERED);
 SAME_FLAG(FLAGGED);
@@ -68,7 +69,9 @@ count_deleted(struct imap_cmd *c, const struct store_args *a, const struct store
 static void
 change(struct imap_cmd *c, const struct store_args *a, const struct store_uids *uids)
 {
-    struct store_flag_change ch = { .op = a->op, .flags.sys = a->flags.sys, .is_silent = a->is_silent };
+    struct store_flag_change ch = { .op = a->op,
+                                    .flags.sys = a->flags.sys,
+                                    .is_silent = a->is_silent };
     struct err e = { 0 };
 
     if (keyword_bits(c, a, &ch.flags.kw, &e) < 0 ||

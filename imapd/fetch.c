@@ -14,7 +14,8 @@ imap_parse_fetch(struct imap_cmd *c, struct slice *in, struct err *e)
 
     c->args = a;
     if (imap_take_sp(in, e) != PARSE_OK || imap_take_set(in, &c->mem, &a->set, e) != PARSE_OK ||
-        imap_take_sp(in, e) != PARSE_OK || imap_take_fetch_items(in, &c->mem, &a->items, e) != PARSE_OK)
+        imap_take_sp(in, e) != PARSE_OK ||
+        imap_take_fetch_items(in, &c->mem, &a->items, e) != PARSE_OK)
         return PARSE_BAD;
     if (c->is_uid && imap_fetch_want_uid(&a->items, &c->mem) < 0)
         return err_parse(e, "command too long");
@@ -24,8 +25,8 @@ imap_parse_fetch(struct imap_cmd *c, struct slice *in, struct err *e)
 static bool
 is_section(const struct imap_fetch_item *it)
 {
-    return it->kind == IMAP_FETCH_SECTION || it->kind == IMAP_FETCH_RFC822 || it->kind == IMAP_FETCH_RFC822_HEADER ||
-           it->kind == IMAP_FETCH_RFC822_TEXT;
+    return it->kind == IMAP_FETCH_SECTION || it->kind == IMAP_FETCH_RFC822 ||
+           it->kind == IMAP_FETCH_RFC822_HEADER || it->kind == IMAP_FETCH_RFC822_TEXT;
 }
 
 /* What the store is asked for; 0 for what is always at hand. */
@@ -95,7 +96,8 @@ imap_done_fetch(struct imap_cmd *c)
 /* ---- one message ---- */
 
 static void
-add_item(struct imap_cmd *c, const struct imap_fetch_item *it, const struct store_row *row, const struct store_msg *m)
+add_item(struct imap_cmd *c, const struct imap_fetch_item *it, const struct store_row *row,
+         const struct store_msg *m)
 {
     struct buf *out = &c->out;
     char date[MIME_DATE_OCTETS];
@@ -222,7 +224,9 @@ next_seq(struct fetch *f, uint32_t *seq)
 static int
 store_seen(struct imap_cmd *c, struct fetch *f, struct err *e)
 {
-    struct store_flag_change ch = { .op = STORE_ADD, .flags = { STORE_SEEN, 0 }, .is_silent = true };
+    struct store_flag_change ch = { .op = STORE_ADD,
+                                    .flags = { STORE_SEEN, 0 },
+                                    .is_silent = true };
 
     if (f->seen.n == 0)
         return 0;

@@ -2,7 +2,7 @@
 #ifndef POSTERN_IMAPD_FETCH_H
 #define POSTERN_IMAPD_FETCH_H
 
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "mime/mime.h"
 
@@ -12,27 +12,29 @@ struct fetch_args {
 };
 
 struct fetch {
-    struct store_uids seqs;      /* what to tell */
-    size_t range;                /* place in seqs: the next message */
+    struct store_uids seqs; /* what to tell */
+    size_t range;           /* place in seqs: the next message */
     uint32_t seq;
-    unsigned want;               /* STORE_GET_* */
+    unsigned want; /* STORE_GET_* */
     bool has_sections, sets_seen, is_flags_asked;
-    struct store_uids seen;      /* UIDs to get \Seen when all is told */
-    bool was_expunged;           /* some were gone */
+    struct store_uids seen; /* UIDs to get \Seen when all is told */
+    bool was_expunged;      /* some were gone */
     /* the message in work, when file is there */
     struct store_file *file;
     struct slice message;
-    struct mime_part *tree;      /* made when a section has part numbers */
+    struct mime_part *tree; /* made when a section has part numbers */
     struct arena tree_mem;
-    size_t item;                 /* next of the items */
-    bool is_first;               /* nothing told of this message yet: no space before the next */
-    struct buf fields;           /* what HEADER.FIELDS picked */
-    struct slice left;           /* of a literal on its way */
+    size_t item;       /* next of the items */
+    bool is_first;     /* nothing told of this message yet: no space before the next */
+    struct buf fields; /* what HEADER.FIELDS picked */
+    struct slice left; /* of a literal on its way */
 };
 
 /* The octets that a section item names; into message or fields. */
-struct slice fetch_section(struct fetch *f, const struct imap_fetch_item *it, struct imap_stats *stats);
+struct slice fetch_section(struct fetch *f, const struct imap_fetch_item *it,
+                           struct imap_stats *stats);
 /* Name and literal's head into out; its octets into f->left. */
-void fetch_begin_section(struct fetch *f, const struct imap_fetch_item *it, struct imap_stats *stats, struct buf *out);
+void fetch_begin_section(struct fetch *f, const struct imap_fetch_item *it,
+                         struct imap_stats *stats, struct buf *out);
 
 #endif

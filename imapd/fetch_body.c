@@ -103,7 +103,8 @@ fetch_section(struct fetch *f, const struct imap_fetch_item *it, struct imap_sta
 }
 
 void
-fetch_begin_section(struct fetch *f, const struct imap_fetch_item *it, struct imap_stats *stats, struct buf *out)
+fetch_begin_section(struct fetch *f, const struct imap_fetch_item *it, struct imap_stats *stats,
+                    struct buf *out)
 {
     f->left = fetch_section(f, it, stats);
     buf_adds(out, it->label);

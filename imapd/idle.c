@@ -1,6 +1,6 @@
 /* imapd/idle.c - IDLE (RFC 2177): changes are told as they come. What a session holds meanwhile: this struct, the watch
  * on its view, and a timer. */
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "base/mem.h"
 
@@ -29,7 +29,8 @@ say_still_here(void *arg)
     struct imap_sess *s = arg;
 
     imap_sess_write(s, SL("* OK Still here\r\n"));
-    timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here, s);
+    timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here,
+                s);
 }
 
 /* ---- telling changes ---- */
@@ -87,7 +88,8 @@ imap_done_idle(struct imap_cmd *c)
 {
     struct imap_sess *s = c->s;
 
-    timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here, s);
+    timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here,
+                s);
 }
 
 void
@@ -96,7 +98,8 @@ imap_idle_line(struct imap_sess *s, struct slice line)
     bool is_done = sl_ieqz(line, "DONE");
 
     imap_sess_stop_watch(s);
-    imap_sess_writef(s, "%s %s\r\n", s->idle->tag, is_done ? "OK Idle completed." : "BAD Expected DONE.");
+    imap_sess_writef(s, "%s %s\r\n", s->idle->tag,
+                     is_done ? "OK Idle completed." : "BAD Expected DONE.");
     s->bad_count = is_done ? 0 : s->bad_count + 1;
     imap_idle_free(s);
     if (s->bad_count >= IMAPD_BAD_MAX)

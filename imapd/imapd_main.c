@@ -46,7 +46,8 @@ listen_notify(void)
     notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (addr_unix(path, &a, &e) < 0 || notify_fd < 0 || (unlink(path) < 0 && errno != ENOENT) ||
         bind(notify_fd, &a.u.sa, a.len) < 0 || chmod(path, 0660) < 0) {
-        log_warn("imapd.notify", LOG_NONE, "imap: %s: cannot listen: %s", path, e.msg[0] ? e.msg : strerror(errno));
+        log_warn("imapd.notify", LOG_NONE, "imap: %s: cannot listen: %s", path,
+                 e.msg[0] ? e.msg : strerror(errno));
         if (notify_fd >= 0)
             close(notify_fd);
         notify_fd = -1;
@@ -64,7 +65,8 @@ init(struct err *e)
     if (store_new(daemon_conf(), &imapd.store, e) < 0)
         return -1;
     imapd.pool = work_pool_new("imap", IMAPD_THREADS, 0);
-    imap_auth = auth_master_new(daemon_socket_path(daemon_conf(), "private/auth-master", path, sizeof(path)));
+    imap_auth = auth_master_new(
+        daemon_socket_path(daemon_conf(), "private/auth-master", path, sizeof(path)));
     listen_notify();
     return 0;
 }

@@ -1,5 +1,5 @@
 /* imapd/names.c - mailbox names on the wire, and LIST's patterns (RFC 3501 §5.1, §6.3.8). */
-#include "imapd/imapd.h"
+#include "imapd/cmd.h"
 
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -60,7 +60,8 @@ imap_list_match(struct slice pattern, struct slice name)
 
             if (at[k] && (p == '*' || (p == '%' && o != '.')))
                 next[k] = true;
-            else if (at[k] && p != '%' && (p == o || (is_inbox && sl_lower_char(p) == sl_lower_char(o))))
+            else if (at[k] && p != '%' &&
+                     (p == o || (is_inbox && sl_lower_char(p) == sl_lower_char(o))))
                 next[k + 1] = true;
             if (next[k] && (p == '*' || p == '%')) /* it may end here */
                 next[k + 1] = true;

@@ -1,6 +1,6 @@
 /* imapd/notify.c - what changed in the selected mailbox, as untagged responses: at the end of commands, and in IDLE.
  * EXPUNGE, then EXISTS and RECENT, then FETCH, each numbered as of the ones before it (RFC 3501 §7.3, §7.4). */
-#include "imapd/imapd.h"
+#include "imapd/cmd.h"
 
 #include "base/log.h"
 
@@ -26,7 +26,9 @@ void
 imap_tell_flags(struct imap_cmd *c)
 {
     const struct store_view *v = c->s->view;
-    struct store_flags all = { STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT, 0 };
+    struct store_flags all = {
+        STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT, 0
+    };
     struct store_box box;
 
     store_view_box(v, &box);

@@ -2,7 +2,7 @@
  * A command with its literals is at most imap_max_line_length; a literal beyond that is refused before it is sent, or passed
  * over when it comes unasked. The message of an APPEND is not collected here but goes to the command piece by piece. A
  * bare LF ends a line, as with Dovecot; a bare CR or a NUL in a line makes the command bad. */
-#include "imapd/imapd.h"
+#include "imapd/cmd.h"
 
 #include "base/log.h"
 
@@ -143,7 +143,8 @@ peek_row(const struct imap_sess *s, struct slice *tag, struct slice *after)
 }
 
 static void
-refuse_literal(struct imap_sess *s, struct slice tag, const char *reply, uint64_t octets, bool is_sync)
+refuse_literal(struct imap_sess *s, struct slice tag, const char *reply, uint64_t octets,
+               bool is_sync)
 {
     struct buf b = { 0 };
 
@@ -174,7 +175,8 @@ take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
 
     if (buf_slice(&r->text).p[r->line_at + at] == '~') {
         peek_row(s, &tag, &after);
-        refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets, is_sync);
+        refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets,
+                       is_sync);
         return;
     }
     buf_truncate(&r->text, r->line_at + at);
@@ -283,7 +285,9 @@ line_whole(struct imap_sess *s)
 
     if (has_bad_octet(line)) {
         peek_row(s, &tag, &after);
-        refuse_literal(s, tag, "BAD Error in IMAP command received by server: control octet in a line.", 0, true);
+        refuse_literal(s, tag,
+                       "BAD Error in IMAP command received by server: control octet in a line.", 0,
+                       true);
         return;
     }
     if (s->idle) {
@@ -292,7 +296,8 @@ line_whole(struct imap_sess *s)
         reader_reset(r);
         return;
     }
-    if (imap_line_literal(line, &octets, &is_sync, &at) && !imap_line_ends_quoted(sl_head(line, at))) {
+    if (imap_line_literal(line, &octets, &is_sync, &at) &&
+        !imap_line_ends_quoted(sl_head(line, at))) {
         take_announced(s, octets, is_sync, at);
         return;
     }

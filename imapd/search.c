@@ -5,7 +5,17 @@
 #include "base/utf8.h"
 #include "mime/mime.h"
 
-enum arg_kind { ARG_NONE, ARG_TEXT, ARG_FIELD_TEXT, ARG_KEYWORD, ARG_DATE, ARG_NUMBER, ARG_UIDS, ARG_KEY, ARG_TWO_KEYS };
+enum arg_kind {
+    ARG_NONE,
+    ARG_TEXT,
+    ARG_FIELD_TEXT,
+    ARG_KEYWORD,
+    ARG_DATE,
+    ARG_NUMBER,
+    ARG_UIDS,
+    ARG_KEY,
+    ARG_TWO_KEYS
+};
 
 /* clang-format off */
 static const struct key {
@@ -168,7 +178,8 @@ take_arg(struct parser *x, struct slice *in, const struct key *k, struct search_
         return false;
     switch (k->arg) {
     case ARG_FIELD_TEXT:
-        if (imap_take_astring(in, &x->c->mem, &n->field, &x->e) != PARSE_OK || imap_take_sp(in, &x->e) != PARSE_OK)
+        if (imap_take_astring(in, &x->c->mem, &n->field, &x->e) != PARSE_OK ||
+            imap_take_sp(in, &x->e) != PARSE_OK)
             return false;
         return take_text(x, in, &n->text);
     case ARG_TEXT:
@@ -217,7 +228,8 @@ take_keys(struct parser *x, struct slice *in, struct search_node *n)
     if (!n->kids)
         return bad(x, "search program too long");
     do {
-        struct search_node *kid = n->n_kids < most ? take_key(x, in) : bad(x, "search program too long");
+        struct search_node *kid =
+            n->n_kids < most ? take_key(x, in) : bad(x, "search program too long");
 
         if (!kid)
             return false;
@@ -296,7 +308,8 @@ take_charset(struct parser *x, struct slice *in)
 
     if (!imap_take_keyword(in, "CHARSET"))
         return true;
-    if (imap_take_sp(in, &x->e) != PARSE_OK || imap_take_astring(in, &x->c->mem, &x->p->charset, &x->e) != PARSE_OK ||
+    if (imap_take_sp(in, &x->e) != PARSE_OK ||
+        imap_take_astring(in, &x->c->mem, &x->p->charset, &x->e) != PARSE_OK ||
         imap_take_sp(in, &x->e) != PARSE_OK)
         return false;
     is_known = mime_to_utf8(x->p->charset, SL("a"), &b) == 0;

@@ -2,7 +2,7 @@
 #ifndef POSTERN_IMAPD_SEARCH_H
 #define POSTERN_IMAPD_SEARCH_H
 
-#include "imapd/imapd.h"
+#include "imapd/rows.h"
 
 #include "store/search.h"
 

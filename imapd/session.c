@@ -1,5 +1,5 @@
 /* imapd/session.c - a session from adoption to its last log line. */
-#include "imapd/imapd.h"
+#include "imapd/cmd.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -60,15 +60,18 @@ log_end(const struct imap_sess *s)
 {
     const struct imap_stats *t = &s->stats;
 
-    log_info("imap.logout",
-             LOG_F(LF_Z("user", s->user), LF_Z("sid", s->name), LF_Z("why", s->why), LF_N("in", t->in_octets),
-                   LF_N("out", t->out_octets), LF_N("deleted", t->deleted), LF_N("expunged", t->expunged)),
-             "imap(%s)<%d><%s>: %s in=%llu out=%llu deleted=%llu expunged=%llu trashed=0 hdr_count=%llu "
-             "hdr_bytes=%llu body_count=%llu body_bytes=%llu",
-             s->user, (int)getpid(), s->name, s->why, (unsigned long long)t->in_octets,
-             (unsigned long long)t->out_octets, (unsigned long long)t->deleted, (unsigned long long)t->expunged,
-             (unsigned long long)t->hdr_count, (unsigned long long)t->hdr_octets, (unsigned long long)t->body_count,
-             (unsigned long long)t->body_octets);
+    log_info(
+        "imap.logout",
+        LOG_F(LF_Z("user", s->user), LF_Z("sid", s->name), LF_Z("why", s->why),
+              LF_N("in", t->in_octets), LF_N("out", t->out_octets), LF_N("deleted", t->deleted),
+              LF_N("expunged", t->expunged)),
+        "imap(%s)<%d><%s>: %s in=%llu out=%llu deleted=%llu expunged=%llu trashed=0 hdr_count=%llu "
+        "hdr_bytes=%llu body_count=%llu body_bytes=%llu",
+        s->user, (int)getpid(), s->name, s->why, (unsigned long long)t->in_octets,
+        (unsigned long long)t->out_octets, (unsigned long long)t->deleted,
+        (unsigned long long)t->expunged, (unsigned long long)t->hdr_count,
+        (unsigned long long)t->hdr_octets, (unsigned long long)t->body_count,
+        (unsigned long long)t->body_octets);
 }
 
 static enum cmd_rc
@@ -162,7 +165,8 @@ on_close(struct conn *conn, void *arg, enum conn_end end, const struct err *why)
     (void)why;
     s->conn = NULL;
     if (!s->why)
-        s->why = end == CONN_END_TIMEOUT ? "Disconnected: the client takes no output" : "Connection closed";
+        s->why = end == CONN_END_TIMEOUT ? "Disconnected: the client takes no output"
+                                         : "Connection closed";
     s->is_closing = true;
     if (!s->cmd) {
         imap_sess_continue(s);
@@ -234,7 +238,8 @@ imap_sess_continue(struct imap_sess *s)
         return;
     }
     if (s->bad_count >= IMAPD_BAD_MAX)
-        imap_sess_bye(s, "Too many invalid IMAP commands.", "Disconnected: Too many invalid IMAP commands");
+        imap_sess_bye(s, "Too many invalid IMAP commands.",
+                      "Disconnected: Too many invalid IMAP commands");
     if (s->is_drained)
         bye_shutdown(s);
     if (s->is_closing) {

@@ -1,6 +1,6 @@
 /* imapd/sets.c - message sets (RFC 3501 §9 sequence-set) over a view. A set of sequence numbers that names one that is not
  * there is BAD, as with Dovecot; UIDs that are not there are nothing. */
-#include "imapd/imapd.h"
+#include "imapd/cmd.h"
 
 #include "base/mem.h"
 
@@ -29,7 +29,8 @@ uids_to_seqs(const struct store_view *v, struct store_uid_range *r)
 }
 
 bool
-imap_set_resolve(struct imap_cmd *c, const struct imap_set *set, bool is_uid, struct store_uids *seqs)
+imap_set_resolve(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
+                 struct store_uids *seqs)
 {
     const struct store_view *v = c->s->view;
     struct store_uid_range *r;

@@ -20,17 +20,21 @@ enum {
 /* ---- tokens ---- */
 bool imap_is_atom_char(char c);
 enum parse_rc imap_take_tag(struct slice *in, struct slice *tag, struct err *e);
-enum parse_rc imap_take_sp(struct slice *in, struct err *e); /* one space */
+enum parse_rc imap_take_sp(struct slice *in, struct err *e);  /* one space */
 enum parse_rc imap_take_end(struct slice *in, struct err *e); /* nothing may follow */
 enum parse_rc imap_take_atom(struct slice *in, struct slice *out, struct err *e);
 /* Quoted or literal. */
-enum parse_rc imap_take_string(struct slice *in, struct arena *mem, struct slice *out, struct err *e);
+enum parse_rc imap_take_string(struct slice *in, struct arena *mem, struct slice *out,
+                               struct err *e);
 /* Atom (']' too) or string. */
-enum parse_rc imap_take_astring(struct slice *in, struct arena *mem, struct slice *out, struct err *e);
+enum parse_rc imap_take_astring(struct slice *in, struct arena *mem, struct slice *out,
+                                struct err *e);
 /* As astring, with wildcards '%' and '*' (list-mailbox). */
-enum parse_rc imap_take_list_mailbox(struct slice *in, struct arena *mem, struct slice *out, struct err *e);
+enum parse_rc imap_take_list_mailbox(struct slice *in, struct arena *mem, struct slice *out,
+                                     struct err *e);
 /* String, or NIL (out->p NULL). */
-enum parse_rc imap_take_nstring(struct slice *in, struct arena *mem, struct slice *out, struct err *e);
+enum parse_rc imap_take_nstring(struct slice *in, struct arena *mem, struct slice *out,
+                                struct err *e);
 /* A number, at most max. */
 enum parse_rc imap_take_number(struct slice *in, uint64_t max, uint64_t *out, struct err *e);
 /* Take the word when it stands there, without ASCII case, and no atom character follows it. */
@@ -51,16 +55,17 @@ struct imap_set {
     struct imap_range *v; /* in the arena */
     size_t n;
 };
-enum parse_rc imap_take_set(struct slice *in, struct arena *mem, struct imap_set *out, struct err *e);
+enum parse_rc imap_take_set(struct slice *in, struct arena *mem, struct imap_set *out,
+                            struct err *e);
 
 /* ---- flags ---- */
 enum { /* the values of STORE_SEEN and so on */
-    IMAP_SEEN = 1,
-    IMAP_ANSWERED = 2,
-    IMAP_FLAGGED = 4,
-    IMAP_DELETED = 8,
-    IMAP_DRAFT = 16,
-    IMAP_RECENT = 32
+       IMAP_SEEN = 1,
+       IMAP_ANSWERED = 2,
+       IMAP_FLAGGED = 4,
+       IMAP_DELETED = 8,
+       IMAP_DRAFT = 16,
+       IMAP_RECENT = 32
 };
 struct imap_flags {
     uint32_t sys;
@@ -68,8 +73,8 @@ struct imap_flags {
     size_t n_keywords;
 };
 /* "(" flags ")", or without the parentheses when bare is allowed (STORE). \Recent and unknown system flags are BAD. */
-enum parse_rc imap_take_flags(struct slice *in, bool is_bare_allowed, struct arena *mem, struct imap_flags *out,
-                              struct err *e);
+enum parse_rc imap_take_flags(struct slice *in, bool is_bare_allowed, struct arena *mem,
+                              struct imap_flags *out, struct err *e);
 /* Append the names of sys, with a space before each but the first thing after mark. */
 void imap_add_sys_flags(struct buf *out, uint32_t sys, bool *is_first);
 
@@ -80,9 +85,9 @@ enum imap_fetch_kind {
     IMAP_FETCH_INTERNALDATE,
     IMAP_FETCH_SIZE,
     IMAP_FETCH_ENVELOPE,
-    IMAP_FETCH_BODY,          /* the structure without extensions */
+    IMAP_FETCH_BODY, /* the structure without extensions */
     IMAP_FETCH_BODYSTRUCTURE,
-    IMAP_FETCH_SECTION,       /* BODY[...] */
+    IMAP_FETCH_SECTION, /* BODY[...] */
     IMAP_FETCH_RFC822,
     IMAP_FETCH_RFC822_HEADER,
     IMAP_FETCH_RFC822_TEXT
@@ -113,8 +118,8 @@ struct imap_fetch_items {
     size_t n;
 };
 /* fetch-att, macro, or a list of fetch-att (RFC 3501 §6.4.5). */
-enum parse_rc imap_take_fetch_items(struct slice *in, struct arena *mem, struct imap_fetch_items *out,
-                                    struct err *e);
+enum parse_rc imap_take_fetch_items(struct slice *in, struct arena *mem,
+                                    struct imap_fetch_items *out, struct err *e);
 /* Put UID in front unless it is there. -1: the arena is full. */
 int imap_fetch_want_uid(struct imap_fetch_items *items, struct arena *mem);
 

@@ -30,8 +30,8 @@ static const struct {
     enum imap_fetch_kind kind;
     const char *label;
 } macro_items[] = {
-    { IMAP_FETCH_FLAGS, "FLAGS" },       { IMAP_FETCH_INTERNALDATE, "INTERNALDATE" },
-    { IMAP_FETCH_SIZE, "RFC822.SIZE" },  { IMAP_FETCH_ENVELOPE, "ENVELOPE" },
+    { IMAP_FETCH_FLAGS, "FLAGS" },      { IMAP_FETCH_INTERNALDATE, "INTERNALDATE" },
+    { IMAP_FETCH_SIZE, "RFC822.SIZE" }, { IMAP_FETCH_ENVELOPE, "ENVELOPE" },
     { IMAP_FETCH_BODY, "BODY" },
 };
 
@@ -132,7 +132,7 @@ take_partial(struct slice *in, struct imap_fetch_item *it, struct err *e)
 static int
 make_label(struct imap_fetch_item *it, struct arena *mem)
 {
-    static const char *const texts[] = { "", "HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT",
+    static const char *const texts[] = { "",     "HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT",
                                          "TEXT", "MIME" };
     struct buf b = { 0 };
     size_t from;
@@ -218,9 +218,9 @@ take_macro(struct slice *in, struct imap_fetch_items *out)
     for (size_t i = 0; i < COUNT_OF(macros); i++)
         if (imap_take_keyword(in, macros[i].word)) {
             for (out->n = 0; out->n < macros[i].n; out->n++)
-                out->v[out->n] = (struct imap_fetch_item){
-                    .kind = macro_items[out->n].kind, .label = sl_z(macro_items[out->n].label)
-                };
+                out->v[out->n] =
+                    (struct imap_fetch_item){ .kind = macro_items[out->n].kind,
+                                              .label = sl_z(macro_items[out->n].label) };
             return PARSE_OK;
         }
     return PARSE_BAD;

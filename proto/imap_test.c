@@ -92,11 +92,16 @@ TEST(literal_at_the_end_of_a_line)
         uint64_t octets;
         size_t at;
     } rows[] = {
-        { "a LOGIN {11}", true, true, 11, 8 },      { "a LOGIN {11+}", true, false, 11, 8 },
-        { "a APPEND x ~{5}", true, true, 5, 11 },   { "a LOGIN {}", false, false, 0, 0 },
-        { "a LOGIN {11-}", false, false, 0, 0 },    { "a LOGIN {11} ", false, false, 0, 0 },
-        { "a LOGIN {1x}", false, false, 0, 0 },     { "{18446744073709551616}", false, false, 0, 0 },
-        { "{18446744073709551615}", true, true, UINT64_MAX, 0 }, { "}", false, false, 0, 0 },
+        { "a LOGIN {11}", true, true, 11, 8 },
+        { "a LOGIN {11+}", true, false, 11, 8 },
+        { "a APPEND x ~{5}", true, true, 5, 11 },
+        { "a LOGIN {}", false, false, 0, 0 },
+        { "a LOGIN {11-}", false, false, 0, 0 },
+        { "a LOGIN {11} ", false, false, 0, 0 },
+        { "a LOGIN {1x}", false, false, 0, 0 },
+        { "{18446744073709551616}", false, false, 0, 0 },
+        { "{18446744073709551615}", true, true, UINT64_MAX, 0 },
+        { "}", false, false, 0, 0 },
         { "", false, false, 0, 0 },
     };
 
@@ -171,7 +176,8 @@ TEST(flags)
         size_t rest;
     } rows[] = {
         { "(\\Seen)", false, IMAP_SEEN, "", 0 },
-        { "(\\sEEN \\Draft $Forwarded Junk) x", false, IMAP_SEEN | IMAP_DRAFT, "$Forwarded,Junk", 2 },
+        { "(\\sEEN \\Draft $Forwarded Junk) x", false, IMAP_SEEN | IMAP_DRAFT, "$Forwarded,Junk",
+          2 },
         { "()", false, 0, "", 0 },
         { "\\Answered \\Flagged", true, IMAP_ANSWERED | IMAP_FLAGGED, "", 0 },
         { "\\Deleted", true, IMAP_DELETED, "", 0 },
@@ -218,7 +224,8 @@ TEST(fetch_items)
         { "(FLAGS FLAGS)", "FLAGS" },
         { "BODY", "BODY" },
         { "BODYSTRUCTURE", "BODYSTRUCTURE" },
-        { "(RFC822 RFC822.HEADER RFC822.TEXT RFC822.SIZE)", "RFC822 -RFC822.HEADER RFC822.TEXT RFC822.SIZE" },
+        { "(RFC822 RFC822.HEADER RFC822.TEXT RFC822.SIZE)",
+          "RFC822 -RFC822.HEADER RFC822.TEXT RFC822.SIZE" },
         { "BODY[]", "BODY[]" },
         { "body.peek[text]", "-BODY[TEXT]" },
         { "BODY[1.2.3]", "BODY[1.2.3]" },
@@ -259,7 +266,8 @@ TEST(fetch_items)
             rc = imap_take_end(&in, &e);
         if (CHECK_EQ_INT(rc, rows[i].want ? PARSE_OK : PARSE_BAD) && rc == PARSE_OK) {
             for (size_t k = 0; k < items.n; k++)
-                buf_addf(&b, "%s%s%.*s", k ? " " : "", items.v[k].is_peek ? "-" : "", SL_ARG(items.v[k].label));
+                buf_addf(&b, "%s%s%.*s", k ? " " : "", items.v[k].is_peek ? "-" : "",
+                         SL_ARG(items.v[k].label));
             CHECK_EQ_STR(buf_z(&b), rows[i].want);
         }
         buf_free(&b);

@@ -22,7 +22,8 @@ _stack = []
 def stack():
     if not _stack:
         _stack.append(Stack(tmp("s"), users=USERS, extra_conf=["disable_plaintext_auth = no",
-                                                              "mail_max_userip_connections = 12"]).start())
+                                                              "mail_max_userip_connections = 12",
+                                                              "imap_idle_notify_interval = 1s"]).start())
         at_end(_stack[0].stop)
     return _stack[0]
 
@@ -206,6 +207,36 @@ def too_many_sessions_of_one_user():
     wait_for(is_let_in, 5, "a place for the next one")
     for c in held:
         c.close()
+
+
+@case
+def idle_shows_signs_of_life():
+    c = connect(4)
+    ok(c, "SELECT INBOX")
+    c.send(b"t IDLE\r\n")
+    equal(c.response(), b"+ idling", "IDLE")
+    for i in range(2):
+        began = time.monotonic()
+        equal(c.response(), b"* OK Still here", "sign of life")
+        check(time.monotonic() - began > 0.5, "too early")
+    c.send(b"DONE\r\n")
+    equal(answer(c), ([], "OK Idle completed."), "DONE")
+    check(c.is_quiet(), "heard of after DONE: %r" % c.input)
+    c.close()
+
+
+@case
+def the_log_tells_the_session():
+    c = connect(6)
+    append(c, MESSAGES["simple"].encode())
+    ok(c, "SELECT INBOX")
+    ok(c, "FETCH 1 BODY[]")
+    ok(c, "STORE 1 +FLAGS (\\Deleted)")
+    ok(c, "EXPUNGE")
+    command(c, "LOGOUT")
+    line = re.compile(r"dovecot: imap\(h6@example\.com\)<\d+><\S+>: Logged out in=\d+ out=\d+ deleted=1 expunged=1 trashed=0 "
+                      r"hdr_count=0 hdr_bytes=0 body_count=1 body_bytes=%d" % len(MESSAGES["simple"]))
+    wait_for(lambda: line.search(stack().log()), 5, "the line of the session's end")
 
 
 @case
