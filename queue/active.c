@@ -480,7 +480,7 @@ report_failures(struct qmsg *m)
     for (size_t k = 0; k < m->n_rcpts; k++)
         o->wants_report = o->wants_report || (m->rcpts[k].state == RS_FAILED && bounce_wants(&m->rcpts[k]));
     if (!o->wants_report && m->env.sender.n == 0)
-        log_warn("queue.double", LOG_F(LF_Z("id", m->env.id)), "warning: %s: undeliverable bounce discarded", m->env.id);
+        log_warn("queue.double", LOG_F(LF_Z("id", m->env.id)), "%s: undeliverable bounce discarded", m->env.id);
     active_hold_ref(m);
     writer_submit(qm.writer, &o->op);
 }
@@ -578,7 +578,7 @@ fetch_done(struct wop *op, int rc, const struct err *e)
         m->has_body = true;
         qm.body_octets += m->body.n;
     } else {
-        log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)), "error: %s: cannot read the message: %s", m->env.id, e->msg);
+        log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)), "%s: cannot read the message: %s", m->env.id, e->msg);
         buf_free(&f->body);
     }
     while ((n = list_pop_front(&m->fetch_waiting)) != NULL) {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { DATE_OCTETS = 48, TEXT_COLUMNS = 76 };
+enum { DATE_OCTETS = 96, TEXT_COLUMNS = 76 };
 
 bool
 bounce_wants(const struct qrcpt *r)

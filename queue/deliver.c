@@ -235,7 +235,7 @@ feed_done(struct work_job *j)
         return;
     }
     if (f->n == 0) {
-        log_error("queue.read", LOG_F(LF_Z("id", l->rs[0]->m->env.id)), "error: %s: read queue file: %s",
+        log_error("queue.read", LOG_F(LF_Z("id", l->rs[0]->m->env.id)), "%s: read queue file: %s",
                   l->rs[0]->m->env.id, f->sys ? strerror(f->sys) : "file is too short");
         smtp_client_body_fail(l->c, "queue file read error");
         return;
@@ -276,7 +276,7 @@ push_body(struct link *l)
     snprintf(path, sizeof path, "%s/files/%s", qm.queue_dir, m->env.id);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        log_error("queue.open", LOG_F(LF_Z("id", m->env.id)), "error: open %s: %s", path, strerror(errno));
+        log_error("queue.open", LOG_F(LF_Z("id", m->env.id)), "open %s: %s", path, strerror(errno));
         smtp_client_body_fail(l->c, "queue file open error");
         return;
     }
@@ -402,7 +402,7 @@ pause_outlet(struct outlet *t, struct slice why)
     t->paused_until_ms = now + t->pause_ms;
     if (t->warned_ms == 0 || now - t->warned_ms > WARN_EVERY_MS) {
         t->warned_ms = now;
-        log_warn("outlet.pause", LOG_F(LF_Z("path", t->path)), "warning: %.*s: deliveries wait", SL_ARG(why));
+        log_warn("outlet.pause", LOG_F(LF_Z("path", t->path)), "%.*s: deliveries wait", SL_ARG(why));
     }
     timer_start(&t->resume, t->pause_ms, resume, t);
 }

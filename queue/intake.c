@@ -120,7 +120,7 @@ grant_done(struct wop *op, int rc, const struct err *e)
     struct client *c = id_get(g->client);
 
     if (rc != 0)
-        log_warn("queue.grant", LOG_NONE, "warning: no queue ids can be given: %s", e->msg);
+        log_warn("queue.grant", LOG_NONE, "no queue ids can be given: %s", e->msg);
     if (c) {
         struct buf b = { 0 };
 
@@ -168,7 +168,8 @@ put_done(struct wop *op, int rc, const struct err *e)
 
     answer_put(p->client, p->req, rc, e);
     if (rc != 0) {
-        log_warn("queue.put", LOG_NONE, "warning: %s: not queued: %s", p->m->env.id, e->msg);
+        if (!err_is_full(e)) /* a full disk was told once */
+            log_warn("queue.put", LOG_NONE, "%s: not queued: %s", p->m->env.id, e->msg);
         active_free(p->m);
     } else if (p->put.due == INT64_MIN) {
         active_begin(p->m);
@@ -245,7 +246,7 @@ got_put(struct client *c, struct slice in, const int *fds, size_t n_fds)
         in = buf_slice(&big);
     }
     if (take_put(c, req, in, &e) != 0) {
-        log_warn("queue.bad", LOG_NONE, "warning: message from a client of the queue not taken: %s", e.msg);
+        log_warn("queue.bad", LOG_NONE, "message from a client of the queue not taken: %s", e.msg);
         answer_put(c->id, req, -1, &e);
     }
     buf_free(&big);

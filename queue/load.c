@@ -71,7 +71,7 @@ load_run(struct wop *op, struct qdb *q, struct err *e)
         if (qdb_hold(q, o->bad[k].n, &changed, e) != 0)
             return -1;
         log_error("queue.damaged", LOG_F(LF_N("row", o->bad[k].n)),
-                  "error: queue database: the envelope of message %llu is damaged: on hold", (unsigned long long)o->bad[k].n);
+                  "queue database: the envelope of message %llu is damaged: on hold", (unsigned long long)o->bad[k].n);
     }
     return qdb_next_due(q, &o->next_due, e);
 }
@@ -85,7 +85,7 @@ load_done(struct wop *op, int rc, const struct err *e)
 
     qm.is_loading = false;
     if (rc != 0) {
-        log_warn("queue.load", LOG_NONE, "warning: read the queue: %s", e->msg);
+        log_warn("queue.load", LOG_NONE, "read the queue: %s", e->msg);
         drop_loaded(o);
         next = clock_unix_s() + RETRY_S;
     }

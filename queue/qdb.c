@@ -23,6 +23,7 @@ enum {
     SCHEMA_VERSION = 1,
     CACHE_KIB = 4096,
     RESERVE_OCTETS = 4 * 1024 * 1024,
+    CHECKPOINT_MARGIN_OCTETS = 512 * 1024,
     ROW_OCTETS = 8192,                /* what a small change adds to the log, roughly */
     STALE_INCOMING_S = 24 * 60 * 60   /* a file in incoming/ that nobody wrote to for so long has no session */
 };
@@ -73,7 +74,8 @@ meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e)
 static int
 make_schema(struct qdb *q, struct err *e)
 {
-    if (db_begin(q->db, e) != 0)
+    /* Unused pages can be given back; an empty database takes this by being written anew. */
+    if (db_exec(q->db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", e) != 0 || db_begin(q->db, e) != 0)
         return -1;
     if (db_exec(q->db, schema, e) != 0 ||
         meta_set(q, "db_bits", rand_below(1U << 20), e) != 0 || meta_set(q, "next", 1, e) != 0 ||
@@ -208,7 +210,7 @@ start_anew(struct qdb *q, const char *path, struct err *e)
     db_close(&q->db);
     if (snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)clock_unix_s()) >= (int)sizeof aside)
         return err_set(e, ERR_CONFIG, "queue_directory is too long");
-    log_error("queue.damaged", LOG_NONE, "error: %s is damaged (%s): it is set aside as %s", path, e->msg, aside);
+    log_error("queue.damaged", LOG_NONE, "%s is damaged (%s): it is set aside as %s", path, e->msg, aside);
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         snprintf(from, sizeof from, "%s%s", path, parts[i]);
         snprintf(to, sizeof to, "%s%s", aside, parts[i]);
@@ -219,7 +221,7 @@ start_anew(struct qdb *q, const char *path, struct err *e)
     if (open_db(q, path, e) != 0)
         return -1;
     if (qdb_salvage_into(q, aside, &salvage) != 0)
-        log_error("queue.salvage", LOG_NONE, "error: salvage %s: %s", aside, salvage.msg);
+        log_error("queue.salvage", LOG_NONE, "salvage %s: %s", aside, salvage.msg);
     q->first_new = q->next;
     return 0;
 }
@@ -335,10 +337,52 @@ qdb_wal_octets(const struct qdb *q)
 }
 
 int
-qdb_checkpoint(struct qdb *q, struct err *e)
+qdb_checkpoint(struct qdb *q, bool truncate, struct err *e)
 {
     q->wal_octets = 0;
-    return db_checkpoint(q->db, false, e);
+    return db_checkpoint(q->db, truncate, e);
+}
+
+static int
+pragma_int(struct qdb *q, const char *sql, int64_t *v, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, sql, &s, e) != 0 || db_step(s, e) != 1)
+        return -1;
+    *v = db_int(s, 0);
+    db_reset(s);
+    return 0;
+}
+
+/* The database's file grows to the pages it has by now; the log's own room comes free afterwards. */
+bool
+qdb_checkpoint_fits(struct qdb *q)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    struct err e = { 0 };
+    int64_t pages, page;
+
+    path_of(q, "queue.db", path);
+    if (stat(path, &st) != 0 || pragma_int(q, "PRAGMA page_count", &pages, &e) != 0 ||
+        pragma_int(q, "PRAGMA page_size", &page, &e) != 0)
+        return false;
+    return pages * page <= st.st_size ||
+           qdb_free_octets(q) > (uint64_t)(pages * page - st.st_size) + CHECKPOINT_MARGIN_OCTETS;
+}
+
+int
+qdb_shrink(struct qdb *q, uint64_t least, struct err *e)
+{
+    int64_t unused = 0, page = 0;
+
+    if (pragma_int(q, "PRAGMA freelist_count", &unused, e) != 0 || pragma_int(q, "PRAGMA page_size", &page, e) != 0)
+        return -1;
+    if (unused <= 0 || (uint64_t)(unused * page) < least)
+        return 0;
+    q->wal_octets += ROW_OCTETS;
+    return db_exec(q->db, "PRAGMA incremental_vacuum(500)", e);
 }
 
 /* ---- the reserve ---- */
@@ -363,7 +407,7 @@ qdb_make_reserve(struct qdb *q)
     path_of(q, "reserve", path);
     if (stat(path, &st) == 0 && st.st_size == RESERVE_OCTETS)
         return qdb_free_octets(q) >= RESERVE_OCTETS / 4;
-    if (qdb_free_octets(q) < 2ULL * RESERVE_OCTETS)
+    if (qdb_free_octets(q) < RESERVE_OCTETS + RESERVE_OCTETS / 2)
         return false;
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -572,7 +616,7 @@ qdb_remove_file(struct qdb *q, const char *id)
 
     qdb_file_path(q, id, path, sizeof path);
     if (unlink(path) != 0 && errno != ENOENT)
-        log_warn("queue.unlink", LOG_NONE, "warning: remove %s: %s", path, strerror(errno));
+        log_warn("queue.unlink", LOG_NONE, "remove %s: %s", path, strerror(errno));
 }
 
 int

@@ -37,9 +37,14 @@ const char *qdb_dir(const struct qdb *q);
 int qdb_begin(struct qdb *q, struct err *e);
 int qdb_commit(struct qdb *q, struct err *e);
 void qdb_rollback(struct qdb *q);
-/* Octets written to the log since the last checkpoint, roughly; and do one. */
+/* Octets written to the log since the last checkpoint, roughly; and do one. truncate: give the log's room back. */
 uint64_t qdb_wal_octets(const struct qdb *q);
-int qdb_checkpoint(struct qdb *q, struct err *e);
+int qdb_checkpoint(struct qdb *q, bool truncate, struct err *e);
+/* Would a checkpoint find the room it may need? On a full disk it must not eat what the log needs. */
+bool qdb_checkpoint_fits(struct qdb *q);
+/* Give pages of the database that hold nothing back to the file system, a few MiB at a time; in a transaction of its own.
+ * least: only when so many octets are to be had. */
+int qdb_shrink(struct qdb *q, uint64_t least, struct err *e);
 
 /* ---- the 4 MiB reserve: room to delete on a full disk ---- */
 void qdb_release_reserve(struct qdb *q);

@@ -178,7 +178,7 @@ int
 qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg, struct err *e)
 {
     struct gathered g = { 0 };
-    uint64_t n;
+    uint64_t n = 0;
     int rc = 0;
 
     while (most-- > 0) {
@@ -194,7 +194,7 @@ qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn
         if (there == 1)
             fn(arg, &g.m);
         else
-            log_error("queue.orphan", LOG_NONE, "error: queue database: recipients without message %llu removed",
+            log_error("queue.orphan", LOG_NONE, "queue database: recipients without message %llu removed",
                       (unsigned long long)n);
         rc = 0;
     }
@@ -418,7 +418,7 @@ qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e)
         return -1;
     }
     log_error("queue.salvaged", LOG_F(LF_N("taken", sv.taken), LF_N("lost", bad + sv.failed)),
-              "error: %llu messages salvaged from %s, %llu could not be read", (unsigned long long)sv.taken,
+              "%llu messages salvaged from %s, %llu could not be read", (unsigned long long)sv.taken,
               damaged_path, (unsigned long long)(bad + sv.failed));
     return qdb_commit(q, e);
 }

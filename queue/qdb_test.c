@@ -278,7 +278,7 @@ TEST(salvage_takes_what_is_whole)
     put(q, "the first body", 2, NULL, id[0]);
     put(q, "the spoilt body", 1, NULL, id[1]);
     put(q, "the third body", 1, NULL, id[2]);
-    CHECK_EQ_INT(qdb_checkpoint(q, &e), 0);
+    CHECK_EQ_INT(qdb_checkpoint(q, true, &e), 0);
     qdb_close(&q);
     CHECK(damage("the spoilt body") > 0);
     snprintf(path, sizeof path, "%s/queue.db", dir);

@@ -139,7 +139,7 @@ take_transport(const char *spec, struct slice domain, struct route *route)
         route->kind = ROUTE_TEMP;
         route->dsn = "4.3.0";
         route->nexthop = SL("mail transport unavailable");
-        log_warn("route.unknown", LOG_NONE, "warning: no transport \"%s\" is known", spec);
+        log_warn("route.unknown", LOG_NONE, "no transport \"%s\" is known", spec);
     }
 }
 

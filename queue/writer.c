@@ -11,7 +11,10 @@
 
 enum {
     BATCH_MAX = 1000,                     /* ops of one transaction */
-    CHECKPOINT_OCTETS = 16 * 1024 * 1024, /* log written before the next checkpoint: the file is overwritten from then on */
+    CHECKPOINT_OCTETS = 8 * 1024 * 1024,  /* log written before the next checkpoint: the file is overwritten from then on */
+    TIGHT_OCTETS = 64 * 1024 * 1024,      /* less than this free: keep the log small, so that the reserve is enough */
+    TIGHT_CHECKPOINT_OCTETS = 1024 * 1024,
+    SHRINK_OCTETS = 32 * 1024 * 1024,     /* unused octets of the database that are given back when idle */
     IDLE_CHECKPOINT_MS = 2000,
     STUCK_RETRY_MS = 1000,
     FULL_RETRY_MS = 2000,
@@ -26,7 +29,7 @@ struct writer {
     struct list waiting, batch, kept; /* kept: state that could not be written yet */
     size_t n_waiting;
     bool is_full, is_stuck, is_low;
-    bool found_low; /* the running job's */
+    bool found_low, has_released; /* the running job's */
     bool wants_checkpoint, wants_reserve; /* the running job's extra work */
     bool has_reserve;                     /* its result */
     uint64_t minfree, minfree_checked_ms;
@@ -87,20 +90,43 @@ run_one_by_one(struct writer *w)
             struct err e = { 0 };
 
             qdb_release_reserve(w->q);
-            qdb_checkpoint(w->q, &e);
+            w->has_released = true;
+            if (qdb_checkpoint_fits(w->q))
+                qdb_checkpoint(w->q, true, &e);
             op->err.kind = ERR_NONE;
             run_alone(w, op);
         }
     }
 }
 
+/* What may be done besides: the log into the database, room back to the file system, the reserve. */
+static void
+tidy(struct writer *w, uint64_t free_octets)
+{
+    bool is_tight = free_octets < TIGHT_OCTETS, is_asked = w->wants_checkpoint || w->wants_reserve;
+    uint64_t most = is_tight ? TIGHT_CHECKPOINT_OCTETS : CHECKPOINT_OCTETS;
+    struct err e = { 0 };
+
+    if (is_asked && qdb_shrink(w->q, is_tight ? 1 : SHRINK_OCTETS, &e) != 0 && !err_is_full(&e))
+        log_warn("queue.shrink", LOG_NONE, "queue database: %s", e.msg);
+    if ((is_asked && qdb_wal_octets(w->q) > 0) || qdb_wal_octets(w->q) > most) {
+        if (is_tight && !qdb_checkpoint_fits(w->q))
+            return;
+        if (qdb_checkpoint(w->q, is_tight, &e) != 0)
+            log_warn("queue.checkpoint", LOG_NONE, "queue database: checkpoint: %s", e.msg);
+    }
+    if (w->wants_reserve)
+        w->has_reserve = qdb_make_reserve(w->q);
+}
+
 static enum work_rc
 batch_run(struct work_job *j)
 {
     struct writer *w = CONTAINER_OF(j, struct writer, job);
-    struct err e = { 0 };
+    uint64_t free_octets = qdb_free_octets(w->q);
 
-    w->found_low = w->minfree > 0 && qdb_free_octets(w->q) < w->minfree;
+    w->found_low = free_octets < w->minfree;
+    w->has_reserve = false;
     if (!list_is_empty(&w->batch)) {
         if (!run_together(w))
             run_one_by_one(w);
@@ -111,10 +137,7 @@ batch_run(struct work_job *j)
                 op->after(op, w->q);
         }
     }
-    if ((w->wants_checkpoint || qdb_wal_octets(w->q) > CHECKPOINT_OCTETS) && qdb_checkpoint(w->q, &e) != 0)
-        log_warn("queue.checkpoint", LOG_NONE, "warning: queue database: checkpoint: %s", e.msg);
-    if (w->wants_reserve)
-        w->has_reserve = qdb_make_reserve(w->q);
+    tidy(w, free_octets);
     return WORK_DONE;
 }
 
@@ -145,15 +168,22 @@ idle(void *arg)
 }
 
 static void
+become_full(struct writer *w, const char *why)
+{
+    if (w->is_full)
+        return;
+    w->is_full = true;
+    log_error("queue.full", LOG_NONE, "no room for the queue: %s: mail is not accepted until there is", why);
+}
+
+static void
 note_failure(struct writer *w, struct wop *op)
 {
-    if (err_is_full(&op->err) && !w->is_full) {
-        w->is_full = true;
-        log_error("queue.full", LOG_NONE, "error: no room for the queue: %s: mail is not accepted until there is", op->err.msg);
-    }
+    if (err_is_full(&op->err))
+        become_full(w, op->err.msg);
     if (op->kind == WOP_STATE && !w->is_stuck) {
         w->is_stuck = true;
-        log_error("queue.stuck", LOG_NONE, "error: cannot record deliveries: %s: they wait", op->err.msg);
+        log_error("queue.stuck", LOG_NONE, "cannot record deliveries: %s: they wait", op->err.msg);
     }
 }
 
@@ -173,7 +203,10 @@ batch_done(struct work_job *j)
     list_init(&ended);
     while ((n = list_pop_front(&w->batch)) != NULL)
         list_push_back(&ended, n);
-    if (made_reserve && w->is_full) {
+    if (w->has_released) { /* what the reserve gives is for getting rid of mail */
+        w->has_released = false;
+        become_full(w, "the reserve is in use");
+    } else if (made_reserve && w->is_full) {
         w->is_full = false;
         log_info("queue.room", LOG_NONE, "there is room for the queue again");
     }

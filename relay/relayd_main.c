@@ -57,7 +57,7 @@ reload(void)
     struct err e = { 0 };
 
     if (open_dns(&e) != 0)
-        log_warn("relay.dns", LOG_NONE, "warning: %s: the resolvers stay as they were", e.msg);
+        log_warn("relay.dns", LOG_NONE, "%s: the resolvers stay as they were", e.msg);
 }
 
 static bool

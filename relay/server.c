@@ -328,7 +328,7 @@ read_input(struct session *s)
             return;
         }
         if (rc == FRAME_TOO_LONG || !run_command(s, line)) {
-            log_error("relay.protocol", LOG_NONE, "error: qmgr said what relayd does not know");
+            log_error("relay.protocol", LOG_NONE, "qmgr said what relayd does not know");
             conn_abort(s->conn);
             return;
         }

@@ -359,7 +359,7 @@ send_put(struct queue_client *q, struct queue_put *p)
         fd = chan_memfd("put", buf_slice(&big), &e);
         buf_free(&big);
         if (fd < 0) {
-            log_warn("queue.memfd", LOG_NONE, "warning: hand message to the queue manager: %s", e.msg);
+            log_warn("queue.memfd", LOG_NONE, "hand message to the queue manager: %s", e.msg);
             buf_free(&b);
             return -1;
         }
@@ -491,7 +491,7 @@ on_close(struct chan *c, void *arg)
     chan_free(&q->chan);
     q->is_asking = false;
     q->now = q->spare = (struct grant){ 0 }; /* the next qmgr may have another database */
-    log_warn("queue.lost", LOG_NONE, "warning: lost connection with the queue manager");
+    log_warn("queue.lost", LOG_NONE, "lost connection with the queue manager");
     list_init(&lost);
     while (map_next(q->sent, &it, NULL, &v))
         list_push_back(&lost, &((struct queue_put *)v)->link);
@@ -521,7 +521,7 @@ connect_now(void *arg)
     if (chan_connect(q->socket_path, &ops, q, &q->chan, &e) != 0) {
         q->chan = NULL;
         if (!q->has_warned)
-            log_warn("queue.connect", LOG_NONE, "warning: connect to the queue manager: %s", e.msg);
+            log_warn("queue.connect", LOG_NONE, "connect to the queue manager: %s", e.msg);
         q->has_warned = true;
         q->retry_ms = q->retry_ms == 0 ? RETRY_FIRST_MS : q->retry_ms * 2;
         if (q->retry_ms > RETRY_MAX_MS)
