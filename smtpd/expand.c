@@ -72,6 +72,15 @@ give_up(struct smtpd_sess *s, struct expansion *x, enum expand_rc rc, const char
     finish(s, x, rc);
 }
 
+static void
+lookup_failed(struct smtpd_sess *s, struct expansion *x)
+{
+    log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.lookup", LOG_F(LF_Z("qid", s->tx->id)),
+              "%s: alias lookup problem for %.*s -- message not accepted, try again later",
+              s->tx->id, SL_ARG(x->rcpt->addr));
+    finish(s, x, EXPAND_TEMP);
+}
+
 /* This address has been dealt with; the next one from the runner's loop. */
 static void
 next_item(struct smtpd_sess *s, struct expansion *x)
@@ -213,7 +222,7 @@ on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value, st
     struct slice one;
 
     if (f == FOUND_TEMP) {
-        finish(s, x, EXPAND_TEMP);
+        lookup_failed(s, x);
         return;
     }
     if (f == FOUND_NO) {
@@ -243,7 +252,7 @@ on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, str
     (void)value;
     (void)ext;
     if (f == FOUND_TEMP) {
-        finish(s, x, EXPAND_TEMP);
+        lookup_failed(s, x);
         return;
     }
     if (f == FOUND_YES) {
@@ -257,6 +266,20 @@ on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, str
         give_up(s, x, EXPAND_LOOP, "size");
     else
         next_item(s, x);
+}
+
+/* The system's users count where local_recipient_maps names them. */
+static void
+ask_passwd(struct smtpd_sess *s, struct expansion *x)
+{
+    struct conf_list l = s->cfg->conf->local_recipient_maps;
+
+    for (size_t i = 0; i < l.n; i++)
+        if (sl_has_suffix(sl_z(l.v[i]), SL("unix:passwd.byname"))) {
+            find_key(s, l.v[i], x->at->addr, on_passwd, x);
+            return;
+        }
+    on_passwd(s, x, FOUND_NO, SL(""), SL(""));
 }
 
 /* An item of aliases(5): an address, a name, "\name" that is no alias. Commands, files and lists are not followed. */
@@ -292,11 +315,11 @@ on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value
 
     (void)ext;
     if (f == FOUND_TEMP) {
-        finish(s, x, EXPAND_TEMP);
+        lookup_failed(s, x);
         return;
     }
     if (f == FOUND_NO) {
-        find_key(s, "unix:passwd.byname", x->at->addr, on_passwd, x);
+        ask_passwd(s, x);
         return;
     }
     while (take_listed(&value, &one))
@@ -313,7 +336,7 @@ name_step(struct smtpd_sess *s, struct expansion *x)
     if (s->cfg->conf->alias_maps.n && !x->at->no_alias)
         find_key(s, "alias_maps", x->at->addr, on_local_alias, x);
     else
-        find_key(s, "unix:passwd.byname", x->at->addr, on_passwd, x);
+        ask_passwd(s, x);
 }
 
 /* No virtual alias any more: here, then aliases(5) has its say. */
@@ -345,7 +368,7 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     (void)value;
     (void)ext;
     if (f == FOUND_TEMP)
-        finish(s, x, EXPAND_TEMP);
+        lookup_failed(s, x);
     else if (f == FOUND_NO) /* an alias leads to what is no address: it will bounce */
         emit(s, x, x->at->addr);
     else if (x->at->is_final || s->cfg->conf->virtual_alias_maps.n == 0)
