@@ -110,7 +110,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     char *path;
     int rc = 0;
 
-    if (end_message(a, e))
+    if (end_message(a, e) || reserve_check(a->u->s->reserve, e))
         return -1;
     if (a->n == APPEND_MESSAGES_MAX)
         return err_set(e, ERR_LIMIT, "Too many messages in one APPEND");

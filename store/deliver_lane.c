@@ -353,7 +353,7 @@ lane_round(struct lane *l, struct list *now, struct list *prev, struct list *don
     {
         struct deliver_job *j = job_of(at2);
 
-        j->rc = job_write(l, j);
+        j->rc = reserve_check(l->d->reserve, &j->err) ? -1 : job_write(l, j);
         if (j->rc < 0) {
             job_finish(l, j, done);
         } else if (j->rc > 0) {

@@ -2,6 +2,7 @@
 #include "store/reserve.h"
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/names.h"
@@ -16,7 +17,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { RESERVE_AGAIN_MS = 60 * 1000, RESERVE_ROOM_FACTOR = 16 };
+enum { RESERVE_MARGIN_OCTETS = 1024 * 1024, RESERVE_AGAIN_MS = 60 * 1000, RESERVE_ROOM_FACTOR = 16 };
 
 struct reserve {
     pthread_mutex_t lock;
@@ -68,7 +69,7 @@ reserve_keep(struct reserve *r)
     r->next_ms = now_ms + RESERVE_AGAIN_MS;
     if (stat(r->path, &st) == 0 && st.st_size >= RESERVE_OCTETS)
         goto out;
-    if (statvfs(r->dir, &vfs) ||
+    if (fs_mkdirs(r->dir, 0700, NULL) || statvfs(r->dir, &vfs) ||
         (uint64_t)vfs.f_bavail * vfs.f_frsize < (uint64_t)RESERVE_OCTETS * RESERVE_ROOM_FACTOR)
         goto out;
     fd = open(r->path, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -79,6 +80,18 @@ reserve_keep(struct reserve *r)
     close(fd);
 out:
     pthread_mutex_unlock(&r->lock);
+}
+
+int
+reserve_check(struct reserve *r, struct err *e)
+{
+    struct statvfs vfs;
+
+    if (r->path == NULL || access(r->path, F_OK) == 0 || statvfs(r->dir, &vfs) ||
+        (uint64_t)vfs.f_bavail * vfs.f_frsize >= RESERVE_OCTETS + RESERVE_MARGIN_OCTETS)
+        return 0;
+    errno = ENOSPC;
+    return err_sys(e, "no room for new mail in %s", r->dir);
 }
 
 bool
