@@ -1,8 +1,8 @@
 /* auth/backend.c - see backend.h. */
 #include "auth/backend.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
-#include "core/loop.h"
 
 #include <stdlib.h>
 
@@ -18,6 +18,7 @@ run(struct work_job *w)
     struct backend_job *j = CONTAINER_OF(w, struct backend_job, work);
 
     j->was_changed = table_set_poll(j->tables);
+    j->looked_ms = table_set_polled_ms(j->tables);
     j->run(j, j->tables);
     return WORK_DONE;
 }
@@ -29,7 +30,8 @@ done(struct work_job *w)
     struct backend *b = j->backend;
 
     b->generation += j->was_changed;
-    b->looked_ms = loop_now_ms();
+    if (j->tables == b->tables)
+        b->looked_ms = j->looked_ms;
     j->done(j);
 }
 
@@ -110,5 +112,5 @@ backend_generation(const struct backend *b)
 bool
 backend_is_fresh(const struct backend *b)
 {
-    return b->looked_ms && loop_now_ms() - b->looked_ms < TABLE_POLL_MS;
+    return b->looked_ms && clock_mono_ms() - b->looked_ms < TABLE_POLL_MS;
 }

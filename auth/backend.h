@@ -21,6 +21,7 @@ struct backend_job {
     struct backend *backend;
     struct table_set *tables;
     bool was_changed;
+    uint64_t looked_ms;
 };
 void backend_submit(struct backend *b, struct backend_job *j);
 

@@ -192,6 +192,12 @@ table_set_users(struct table_set *s, struct err *e)
     return s->users;
 }
 
+uint64_t
+table_set_polled_ms(const struct table_set *s)
+{
+    return s->polled_ms;
+}
+
 bool
 table_set_poll(struct table_set *s)
 {

@@ -27,6 +27,8 @@ void table_set_free(struct table_set **s);
 /* Look (at most every TABLE_POLL_MS) whether a file or database behind a table has changed; true: answers given
  * before may be wrong now. */
 bool table_set_poll(struct table_set *s);
+/* When it last looked, by clock_mono_ms(); 0: not yet. */
+uint64_t table_set_polled_ms(const struct table_set *s);
 /* name: a parameter ("virtual_mailbox_maps") or a table as main.cf writes it ("hash:/etc/aliases").
  * A parameter that is a list of domains also matches plain names and "/file" and "!not" patterns. */
 enum table_rc table_set_lookup(struct table_set *s, struct slice name, struct slice key,

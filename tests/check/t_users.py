@@ -314,12 +314,13 @@ def who_guesses_waits_behind_himself():
         a.send("email1@example.com", "password", rip="198.51.100.7")
         replies = [a.reply() for _ in range(101)]
     refused_unhashed = [r for r in replies if "temp" in r]
-    check(50 <= len(refused_unhashed) < 100, "%d of 100 were turned away unhashed" % len(refused_unhashed))
+    check(20 <= len(refused_unhashed) < 100, "%d of 100 were turned away unhashed" % len(refused_unhashed))
     good = [r for r in replies if r[0] == "OK"]
     equal(good, [["OK", "101", "user=email1@example.com"]], "the login from elsewhere")
-    place = replies.index(good[0])
-    log("the login from elsewhere was answered as number %d" % (place + 1 - len(refused_unhashed)))
-    check(place - len(refused_unhashed) < 10, "it did not wait for the guesses: place %d" % place)
+    behind = len(replies) - replies.index(good[0]) - 1
+    log("%d guesses were turned away unhashed; %d that came before the login from elsewhere were checked after it" %
+        (len(refused_unhashed), behind))
+    check(behind >= 15, "it did not wait for the guesses: only %d came after it" % behind)
 
 
 @case
