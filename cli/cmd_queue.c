@@ -29,7 +29,9 @@ static int
 fail(const struct err *e)
 {
     fprintf(stderr, "postern queue: %s\n", e->msg);
-    return e->kind == ERR_CONFIG ? EXIT_CONFIG_ERROR : e->kind == ERR_TEMP ? EXIT_TEMPFAIL : EXIT_FAILED;
+    return e->kind == ERR_CONFIG ? EXIT_CONFIG_ERROR
+           : e->kind == ERR_TEMP ? EXIT_TEMPFAIL
+                                 : EXIT_FAILED;
 }
 
 static const char *
@@ -79,13 +81,14 @@ print_message(struct listing *l, const struct slice f[FIELDS_MAX])
         cli_json_string(f[1]);
         printf(",\"queue_name\":");
         cli_json_string(f[2]);
-        printf(",\"message_size\":%llu,\"arrival_time\":%.*s,\"sender\":", (unsigned long long)size, SL_ARG(f[4]));
+        printf(",\"message_size\":%llu,\"arrival_time\":%.*s,\"sender\":", (unsigned long long)size,
+               SL_ARG(f[4]));
         cli_json_string(f[5]);
         printf(",\"recipients\":[");
         return;
     }
-    printf("%.*s  %-8.*s %9llu  %s  %.*s\n", SL_ARG(f[1]), SL_ARG(f[2]), (unsigned long long)size, when(f[4], text),
-           SL_ARG(f[5].n > 0 ? f[5] : SL("MAILER-DAEMON")));
+    printf("%.*s  %-8.*s %9llu  %s  %.*s\n", SL_ARG(f[1]), SL_ARG(f[2]), (unsigned long long)size,
+           when(f[4], text), SL_ARG(f[5].n > 0 ? f[5] : SL("MAILER-DAEMON")));
 }
 
 static void
@@ -158,8 +161,8 @@ list(struct queue_source *s, bool is_json)
     if (!is_json && l.messages == 0)
         printf("The queue is empty.\n");
     else if (!is_json)
-        printf("%llu message%s, %llu KiB.\n", (unsigned long long)l.messages, l.messages == 1 ? "" : "s",
-               (unsigned long long)((l.octets + 1023) / 1024));
+        printf("%llu message%s, %llu KiB.\n", (unsigned long long)l.messages,
+               l.messages == 1 ? "" : "s", (unsigned long long)((l.octets + 1023) / 1024));
     return EXIT_OK;
 }
 
@@ -214,8 +217,8 @@ change(struct queue_source *s, const char *verb, int n, char **ids, bool is_json
     if (is_json)
         printf("{\"%s\":%llu}\n", verb, (unsigned long long)total);
     else
-        printf("%s: %llu %s%s\n", verb, (unsigned long long)total, strcmp(verb, "delete") == 0 ? "message" : "recipient",
-               total == 1 ? "" : "s");
+        printf("%s: %llu %s%s\n", verb, (unsigned long long)total,
+               strcmp(verb, "delete") == 0 ? "message" : "recipient", total == 1 ? "" : "s");
     return rc;
 }
 
@@ -225,8 +228,9 @@ static const struct {
     const char *name;
     bool takes_ids, changes;
 } verbs[] = {
-    { "list", false, false }, { "show", true, false },   { "flush", true, true },  { "hold", true, true },
-    { "release", true, true }, { "requeue", true, true }, { "delete", true, true },
+    { "list", false, false }, { "show", true, false },   { "flush", true, true },
+    { "hold", true, true },   { "release", true, true }, { "requeue", true, true },
+    { "delete", true, true },
 };
 
 static int
@@ -288,16 +292,19 @@ const struct cli_command cmd_queue = {
     .usage = "queue list|show|flush|hold|release|requeue|delete [--json] [ID|ALL ...]",
     .summary = "mail that waits: list it, look at it, send, hold or remove it",
     .help = "DESCRIPTION\n"
-            "    list              every message: id, state, size, arrival, sender; its recipients and why they wait\n"
+            "    list              every message: id, state, size, arrival, sender; its recipients "
+            "and why they wait\n"
             "    show ID ...       one message: the same, then its content\n"
             "    flush [ID ...]    try again now; without ID everything that is deferred\n"
             "    hold ID|ALL ...   keep in the queue, do not try\n"
             "    release ID|ALL    end a hold\n"
             "    requeue ID|ALL    look up the way anew and try, held or not\n"
             "    delete ID|ALL     remove without telling anybody\n"
-            "    --json            one object a message (list, show), or the count of what was changed\n"
+            "    --json            one object a message (list, show), or the count of what was "
+            "changed\n"
             "\n"
-            "    States: active (being tried or about to be), deferred (waits for its next try), hold.\n"
+            "    States: active (being tried or about to be), deferred (waits for its next try), "
+            "hold.\n"
             "    While qmgr runs it answers; otherwise the queue's database is opened.\n"
             "\n"
             "EXIT STATUS\n"

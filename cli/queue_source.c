@@ -78,7 +78,8 @@ queue_source_close(struct queue_source **ss)
 /* ---- qmgr ---- */
 
 static int
-ask_qmgr(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p, struct err *e)
+ask_qmgr(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p,
+         struct err *e)
 {
     struct buf b = { 0 };
     char *octets = mem_alloc(CHAN_MSG_OCTETS);
@@ -105,7 +106,8 @@ ask_qmgr(struct queue_source *s, const char *verb, const char *arg, struct queue
             goto out;
         }
         in = sl_n(octets, (size_t)n);
-    } while (!wire_take_u8(&in, &kind) || kind != 'a' || !wire_take_u64(&in, &req) || req != s->req);
+    } while (!wire_take_u8(&in, &kind) || kind != 'a' || !wire_take_u64(&in, &req) ||
+             req != s->req);
     if (!wire_take_u8(&in, &more) || !wire_take_u64(&in, &p->after) || !wire_take_str(&in, &text)) {
         err_set(e, ERR_BUG, "strange answer from qmgr");
         goto out;
@@ -126,7 +128,11 @@ struct reading {
     struct queue_page *p;
     const char *id; /* must be this, or NULL */
     bool wants_content, is_there;
-    struct { uint64_t n; char id[QUEUE_ID_TEXT_OCTETS]; bool is_file; } touched[OFFLINE_PAGE];
+    struct {
+        uint64_t n;
+        char id[QUEUE_ID_TEXT_OCTETS];
+        bool is_file;
+    } touched[OFFLINE_PAGE];
     size_t n;
     const struct qdb *q;
 };
@@ -149,7 +155,8 @@ take(void *arg, const struct qdb_message *m)
     } else if (m->is_file) {
         size_t before = r->p->text.n;
 
-        listing_add_file(&r->p->text, qdb_file_path(r->q, m->id, path, sizeof path), r->p->after, CONTENT_PAGE, &r->p->more);
+        listing_add_file(&r->p->text, qdb_file_path(r->q, m->id, path, sizeof path), r->p->after,
+                         CONTENT_PAGE, &r->p->more);
         r->p->after += r->p->text.n - before;
     } else {
         buf_adds(&r->p->text, m->body);
@@ -171,7 +178,8 @@ change(struct queue_source *s, const char *verb, struct reading *r, uint64_t *co
         else if (strcmp(verb, "delete") == 0)
             rc = qdb_message_delete(s->q, r->touched[i].n, &was_there, e);
         else
-            rc = qdb_set_due(s->q, r->touched[i].n, clock_unix_s(), strcmp(verb, "flush") != 0, &changed, e);
+            rc = qdb_set_due(s->q, r->touched[i].n, clock_unix_s(), strcmp(verb, "flush") != 0,
+                             &changed, e);
         if (rc != 0) {
             qdb_rollback(s->q);
             return -1;
@@ -187,10 +195,12 @@ change(struct queue_source *s, const char *verb, struct reading *r, uint64_t *co
 }
 
 static int
-ask_database(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p, struct err *e)
+ask_database(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p,
+             struct err *e)
 {
     struct reading *r = MEM_NEW(struct reading);
-    bool is_list = strcmp(verb, "list") == 0, is_all = strcmp(arg, "ALL") == 0, is_show = strcmp(verb, "show") == 0;
+    bool is_list = strcmp(verb, "list") == 0, is_all = strcmp(arg, "ALL") == 0,
+         is_show = strcmp(verb, "show") == 0;
     uint64_t n = 0, count = 0;
     int rc = -1;
 
@@ -220,7 +230,8 @@ ask_database(struct queue_source *s, const char *verb, const char *arg, struct q
 }
 
 int
-queue_source_ask(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p, struct err *e)
+queue_source_ask(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p,
+                 struct err *e)
 {
     struct slice in;
     int rc = s->fd >= 0 ? ask_qmgr(s, verb, arg, p, e) : ask_database(s, verb, arg, p, e);

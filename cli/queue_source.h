@@ -19,6 +19,7 @@ struct queue_page {
     uint64_t after;
 };
 /* Ask for the page behind p->after; the text is replaced. An answer "E\t..." comes back as -1 with e. */
-int queue_source_ask(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p, struct err *e);
+int queue_source_ask(struct queue_source *s, const char *verb, const char *arg,
+                     struct queue_page *p, struct err *e);
 
 #endif

@@ -129,7 +129,8 @@ take_txt(struct entry *e, struct dns_rr *rr, const unsigned char *p, unsigned n)
 
 /* One record's data into the entry; false when it is malformed. */
 static bool
-take_rdata(struct entry *e, enum dns_type type, const unsigned char *msg, int n, const unsigned char *p, unsigned len)
+take_rdata(struct entry *e, enum dns_type type, const unsigned char *msg, int n,
+           const unsigned char *p, unsigned len)
 {
     struct dns_rr rr = { .type = type };
     char name[DNS_NAME_OCTETS];
@@ -232,16 +233,20 @@ answer_read(struct entry *e, enum dns_type type, const unsigned char *msg, int n
         if (sl_ieqz(sl_z(owner), e->a.cname)) {
             if (ttl < e->a.ttl_s)
                 e->a.ttl_s = ttl;
-            if (rr_type == DNS_CNAME && type != DNS_CNAME && cnames++ < CNAMES_MAX && take_name(msg, n, at, target) >= 0)
+            if (rr_type == DNS_CNAME && type != DNS_CNAME && cnames++ < CNAMES_MAX &&
+                take_name(msg, n, at, target) >= 0)
                 e->a.cname = arena_dupz(&e->arena, sl_z(target));
-            else if (rr_type == (unsigned)type && e->a.n < DNS_RR_MAX && !take_rdata(e, type, msg, n, at, rd_len)) {
+            else if (rr_type == (unsigned)type && e->a.n < DNS_RR_MAX &&
+                     !take_rdata(e, type, msg, n, at, rd_len)) {
                 become_bad(e, "DNS answer is malformed");
                 return;
             }
         }
         at += rd_len;
     }
-    e->a.rc = e->a.n > 0 ? DNS_OK : (msg[3] & RCODE_MASK) == RCODE_NXDOMAIN ? DNS_NXDOMAIN : DNS_NODATA;
+    e->a.rc = e->a.n > 0                                ? DNS_OK
+              : (msg[3] & RCODE_MASK) == RCODE_NXDOMAIN ? DNS_NXDOMAIN
+                                                        : DNS_NODATA;
     if (e->a.rc != DNS_OK)
         e->a.ttl_s = DNS_NEGATIVE_TTL_S;
     e->a.why = "";

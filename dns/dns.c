@@ -17,8 +17,8 @@
 
 enum {
     TRIES = 2,
-    UDP_OCTETS = 1232,        /* what passes everywhere unfragmented */
-    PENDING_MAX = 20000,      /* questions under way */
+    UDP_OCTETS = 1232,   /* what passes everywhere unfragmented */
+    PENDING_MAX = 20000, /* questions under way */
     CLASS_IN = 1,
     EVENTS = 32,
     TIMER_MAX_MS = 1000,
@@ -87,7 +87,8 @@ on_ready(void *arg)
         bool is_in = (ev[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0;
         bool is_out = (ev[i].events & EPOLLOUT) != 0;
 
-        ares_process_fd(d->channel, is_in ? ev[i].data.fd : ARES_SOCKET_BAD, is_out ? ev[i].data.fd : ARES_SOCKET_BAD);
+        ares_process_fd(d->channel, is_in ? ev[i].data.fd : ARES_SOCKET_BAD,
+                        is_out ? ev[i].data.fd : ARES_SOCKET_BAD);
     }
     rearm(d);
 }
@@ -96,7 +97,8 @@ static void
 on_socket(void *arg, ares_socket_t fd, int readable, int writable)
 {
     struct dns *d = arg;
-    struct epoll_event ev = { .events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u), .data.fd = fd };
+    struct epoll_event ev = { .events = (readable ? EPOLLIN : 0u) | (writable ? EPOLLOUT : 0u),
+                              .data.fd = fd };
 
     if (!readable && !writable)
         epoll_ctl(d->epoll, EPOLL_CTL_DEL, fd, NULL);
@@ -263,7 +265,8 @@ static void
 send_question(struct dns *d, struct question *q)
 {
     unsigned char *msg = NULL;
-    int n = 0, rc = ares_create_query(q->name, CLASS_IN, q->type, (unsigned short)rand_below(65536), 1, &msg, &n, UDP_OCTETS);
+    int n = 0, rc = ares_create_query(q->name, CLASS_IN, q->type, (unsigned short)rand_below(65536),
+                                      1, &msg, &n, UDP_OCTETS);
 
     if (rc != ARES_SUCCESS) {
         map_del(d->asked, sl_z(q->key));
@@ -277,7 +280,8 @@ send_question(struct dns *d, struct question *q)
 }
 
 static void
-ask(struct dns *d, enum dns_type type, struct slice name, void (*fn)(void *, struct entry *), void *arg)
+ask(struct dns *d, enum dns_type type, struct slice name, void (*fn)(void *, struct entry *),
+    void *arg)
 {
     struct question *q;
     struct waiter *w = MEM_NEW(struct waiter);
@@ -496,14 +500,18 @@ dns_reverse_name(const struct addr *a, const char *zone, char out[DNS_NAME_OCTET
 
     if (addr_family(a) == AF_INET) {
         p = (const unsigned char *)&a->u.in4.sin_addr;
-        return snprintf(out, DNS_NAME_OCTETS, "%u.%u.%u.%u.%s", p[3], p[2], p[1], p[0], zone) < DNS_NAME_OCTETS ? 0 : -1;
+        return snprintf(out, DNS_NAME_OCTETS, "%u.%u.%u.%u.%s", p[3], p[2], p[1], p[0], zone) <
+                       DNS_NAME_OCTETS
+                   ? 0
+                   : -1;
     }
     if (addr_family(a) != AF_INET6)
         return -1;
     p = (const unsigned char *)&a->u.in6.sin6_addr;
     for (int i = 15; i >= 0; i--)
         at += (size_t)snprintf(out + at, DNS_NAME_OCTETS - at, "%x.%x.", p[i] & 15u, p[i] >> 4);
-    return snprintf(out + at, DNS_NAME_OCTETS - at, "%s", zone) < (int)(DNS_NAME_OCTETS - at) ? 0 : -1;
+    return snprintf(out + at, DNS_NAME_OCTETS - at, "%s", zone) < (int)(DNS_NAME_OCTETS - at) ? 0
+                                                                                              : -1;
 }
 
 void
@@ -557,14 +565,17 @@ add_resolver(struct buf *csv, const char *text, struct err *e)
             return err_set(e, ERR_CONFIG, "dns_resolvers: %s: no such host", text);
     }
     addr_ip_text(&a, ip);
-    buf_addf(csv, addr_family(&a) == AF_INET6 ? "%s[%s]:%u" : "%s%s:%u", csv->n > 0 ? "," : "", ip, n);
+    buf_addf(csv, addr_family(&a) == AF_INET6 ? "%s[%s]:%u" : "%s%s:%u", csv->n > 0 ? "," : "", ip,
+             n);
     return 0;
 }
 
 int
 dns_new(const struct conf_list *resolvers, struct dns **out, struct err *e)
 {
-    struct ares_options o = { .flags = ARES_FLAG_EDNS, .timeout = DNS_TIMEOUT_MS, .tries = TRIES, .ednspsz = UDP_OCTETS };
+    struct ares_options o = {
+        .flags = ARES_FLAG_EDNS, .timeout = DNS_TIMEOUT_MS, .tries = TRIES, .ednspsz = UDP_OCTETS
+    };
     struct dns *d;
     struct buf csv = { 0 };
     int rc;
@@ -582,7 +593,8 @@ dns_new(const struct conf_list *resolvers, struct dns **out, struct err *e)
     rc = ares_library_init(ARES_LIB_INIT_ALL);
     if (rc == ARES_SUCCESS)
         rc = ares_init_options(&d->channel, &o,
-                               ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ);
+                               ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
+                                   ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ);
     if (rc == ARES_SUCCESS && csv.n > 0)
         rc = ares_set_servers_ports_csv(d->channel, buf_z(&csv));
     buf_free(&csv);

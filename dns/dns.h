@@ -16,29 +16,38 @@
 #include "core/addr.h"
 
 enum {
-    DNS_NAME_OCTETS = 256,     /* a name as text with its NUL, RFC 1035 §2.3.4 */
-    DNS_RR_MAX = 128,          /* records of one answer that are looked at; the rest is dropped */
-    DNS_CACHE_ENTRIES = 4096,  /* the oldest goes first */
+    DNS_NAME_OCTETS = 256,    /* a name as text with its NUL, RFC 1035 §2.3.4 */
+    DNS_RR_MAX = 128,         /* records of one answer that are looked at; the rest is dropped */
+    DNS_CACHE_ENTRIES = 4096, /* the oldest goes first */
     DNS_CACHE_TTL_MAX_S = 3600,
-    DNS_NEGATIVE_TTL_S = 60,   /* NODATA and NXDOMAIN; TEMP is never kept */
-    DNS_TIMEOUT_MS = 5000      /* one try of one resolver; two rounds over all of them */
+    DNS_NEGATIVE_TTL_S = 60, /* NODATA and NXDOMAIN; TEMP is never kept */
+    DNS_TIMEOUT_MS = 5000    /* one try of one resolver; two rounds over all of them */
 };
 
 enum dns_rc {
     DNS_OK,       /* n >= 1 records */
     DNS_NODATA,   /* the name is there, records of this type are not */
     DNS_NXDOMAIN, /* no such name */
-    DNS_TEMP      /* SERVFAIL, REFUSED, time-out, no resolver, an answer that does not parse: nothing is known */
+    DNS_TEMP /* SERVFAIL, REFUSED, time-out, no resolver, an answer that does not parse: nothing is known */
 };
 
-enum dns_type { DNS_A = 1, DNS_CNAME = 5, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_TLSA = 52 };
+enum dns_type {
+    DNS_A = 1,
+    DNS_CNAME = 5,
+    DNS_PTR = 12,
+    DNS_MX = 15,
+    DNS_TXT = 16,
+    DNS_AAAA = 28,
+    DNS_TLSA = 52
+};
 
 struct dns_rr {
     enum dns_type type;
-    uint16_t pref;     /* MX: preference */
-    struct slice text; /* MX: host, PTR, CNAME: name (no final dot, lower case; MX "" is the null MX of RFC 7505);
+    uint16_t pref; /* MX: preference */
+    struct slice
+        text; /* MX: host, PTR, CNAME: name (no final dot, lower case; MX "" is the null MX of RFC 7505);
                         * TXT: the strings joined; TLSA: certificate association data */
-    struct addr addr;  /* A and AAAA, port 0 */
+    struct addr addr;                  /* A and AAAA, port 0 */
     uint8_t usage, selector, matching; /* TLSA, RFC 6698 §2.1 */
 };
 
@@ -48,9 +57,11 @@ struct dns_answer {
     const char *cname; /* where its CNAMEs lead, or name itself */
     const struct dns_rr *rrs;
     size_t n;
-    uint32_t ttl_s;    /* least of the records */
-    bool is_secure;    /* AD was set; worth something only from a resolver that is trusted (loopback) */
-    const char *why;   /* DNS_TEMP: "DNS server returned general failure", "timed out", ... ; "" otherwise */
+    uint32_t ttl_s; /* least of the records */
+    bool
+        is_secure; /* AD was set; worth something only from a resolver that is trusted (loopback) */
+    const char
+        *why; /* DNS_TEMP: "DNS server returned general failure", "timed out", ... ; "" otherwise */
 };
 
 /* a and all in it are valid during the call only. */

@@ -15,7 +15,7 @@ struct entry {
     size_t cap;         /* of a.rrs */
     char *key;          /* in the cache; NULL: not kept */
     uint64_t until_ms;
-    struct list link;   /* dns.lru, the oldest first */
+    struct list link; /* dns.lru, the oldest first */
     unsigned refs;
 };
 

@@ -110,7 +110,11 @@ answer(const char *name, unsigned type, struct msg *m)
         rr(m, "real.test", DNS_A, 0, "\xc0\x00\x02\x03", 4);
         rr(m, "unasked.test", DNS_A, 0, "\xc0\x00\x02\x04", 4);
     } else if (strcmp(name, "text.test") == 0 && type == DNS_TXT) {
-        rr(m, NULL, DNS_TXT, 0, "\x03" "abc\x02" "de", 7);
+        rr(m, NULL, DNS_TXT, 0,
+           "\x03"
+           "abc\x02"
+           "de",
+           7);
     } else if (strcmp(name, "short.test") == 0 && type == DNS_A) {
         rr(m, NULL, DNS_A, 0, "\xc0\x00", 2);
     } else if (strcmp(name, "4.3.2.1.in-addr.arpa") == 0 && type == DNS_PTR) {
@@ -327,7 +331,8 @@ TEST(any_cut_of_an_answer_is_survived)
     add16(&m, 1);
     answer("alias.test", 1, &m);
     for (size_t n = 0; n <= m.n; n++) {
-        unsigned char *copy = mem_dup(m.p, n ? n : 1); /* its own allocation: a read past it shows */
+        unsigned char *copy =
+            mem_dup(m.p, n ? n : 1); /* its own allocation: a read past it shows */
         struct entry *e = entry_new(SL("alias.test"), DNS_TEMP, "");
 
         TEST_ROW("%zu", n);

@@ -27,8 +27,8 @@ add_rcpt(struct qmsg *m, uint32_t i)
 }
 
 struct qmsg *
-active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size, uint32_t crc,
-           const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
+active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size,
+           uint32_t crc, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
 {
     struct qmsg *m = MEM_NEW(struct qmsg);
 
@@ -155,10 +155,13 @@ routed(struct qrcpt *r, const struct route *route)
             struct qrcpt *one[1] = { r };
             bool is_temp = route->kind == ROUTE_TEMP;
 
-            log_info("delivery", LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_Z("dsn", route->dsn)),
-                     "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)", m->env.id,
-                     SL_ARG(r->addr), (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), route->dsn,
-                     is_temp ? "deferred" : "bounced", SL_ARG(route->nexthop));
+            log_info(
+                "delivery",
+                LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_Z("dsn", route->dsn)),
+                "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)",
+                m->env.id, SL_ARG(r->addr),
+                (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), route->dsn,
+                is_temp ? "deferred" : "bounced", SL_ARG(route->nexthop));
             if (is_temp)
                 active_deferred(r, route->dsn, route->nexthop);
             else
@@ -196,9 +199,10 @@ active_begin(struct qmsg *m)
         for (size_t k = 0; k < m->n_rcpts; k++)
             m->rcpts[k].flags |= QDB_REPEAT;
     log_info("queue.active",
-             LOG_F(LF_Z("id", m->env.id), LF_S("from", m->env.sender), LF_N("size", m->size), LF_N("nrcpt", m->env.n_rcpts)),
-             "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", m->env.id, SL_ARG(m->env.sender),
-             (unsigned long long)m->size, m->n_rcpts);
+             LOG_F(LF_Z("id", m->env.id), LF_S("from", m->env.sender), LF_N("size", m->size),
+                   LF_N("nrcpt", m->env.n_rcpts)),
+             "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", m->env.id,
+             SL_ARG(m->env.sender), (unsigned long long)m->size, m->n_rcpts);
     active_hold_ref(m);
     for (size_t k = 0; k < m->n_rcpts; k++) {
         active_hold_ref(m);
@@ -213,7 +217,8 @@ active_begin(struct qmsg *m)
 static bool
 has_expired(const struct qmsg *m)
 {
-    int64_t life_ms = m->env.sender.n > 0 ? qm.conf->maximal_queue_lifetime : qm.conf->bounce_queue_lifetime;
+    int64_t life_ms =
+        m->env.sender.n > 0 ? qm.conf->maximal_queue_lifetime : qm.conf->bounce_queue_lifetime;
 
     return clock_unix_us() - m->arrived_us >= life_ms * 1000;
 }
@@ -245,7 +250,8 @@ active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
 {
     if (has_expired(r->m) && !r->m->is_held) {
         log_info("queue.expired", LOG_F(LF_Z("id", r->m->env.id), LF_S("from", r->m->env.sender)),
-                 "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id, SL_ARG(r->m->env.sender));
+                 "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id,
+                 SL_ARG(r->m->env.sender));
         active_failed(r, dsn, why);
         return;
     }
@@ -257,7 +263,8 @@ static int64_t
 next_due(const struct qmsg *m)
 {
     int64_t now_us = clock_unix_us(), wait_us = now_us - m->arrived_us;
-    int64_t least_us = qm.conf->minimal_backoff_time * 1000, most_us = qm.conf->maximal_backoff_time * 1000;
+    int64_t least_us = qm.conf->minimal_backoff_time * 1000,
+            most_us = qm.conf->maximal_backoff_time * 1000;
 
     if (m->is_held)
         return QDB_DUE_HELD;
@@ -340,8 +347,12 @@ add_item(struct record_op *o, const struct qrcpt *r)
         return;
     memcpy(o->items[k].dsn, r->dsn, sizeof r->dsn);
     o->items[k].why = mem_dupz(r->why);
-    o->items[k].defer = (struct qdb_defer){ .n = r->m->n, .i = r->i, .due = next_due(r->m), .attempts = r->attempts,
-                                            .flags = r->flags, .status = sl_z(o->items[k].dsn),
+    o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
+                                            .i = r->i,
+                                            .due = next_due(r->m),
+                                            .attempts = r->attempts,
+                                            .flags = r->flags,
+                                            .status = sl_z(o->items[k].dsn),
                                             .why = sl_z(o->items[k].why) };
 }
 
@@ -392,8 +403,12 @@ static int
 put_report(struct report_op *o, struct qdb *q, struct err *e)
 {
     struct buf original = { 0 }, body = { 0 }, packed = { 0 };
-    struct queue_rcpt to = { .addr = o->m->env.sender, .orig = o->m->env.sender, .notify = NOTIFY_NEVER };
-    struct queue_env env = { .sender = SL(""), .rcpts = &to, .n_rcpts = 1, .protocol = SL("internal") };
+    struct queue_rcpt to = { .addr = o->m->env.sender,
+                             .orig = o->m->env.sender,
+                             .notify = NOTIFY_NEVER };
+    struct queue_env env = {
+        .sender = SL(""), .rcpts = &to, .n_rcpts = 1, .protocol = SL("internal")
+    };
     int64_t now_us = clock_unix_us();
     uint64_t n, limit = (uint64_t)o->conf->bounce_size_limit;
     struct qdb_put put = { 0 };
@@ -402,19 +417,27 @@ put_report(struct report_op *o, struct qdb *q, struct err *e)
         return -1;
     queue_id_format(now_us, n, qdb_db_bits(q), env.id);
     read_original(o, q, o->m->size < limit ? o->m->size : limit, &original);
-    bounce_build(o->m, o->conf, env.id, now_us / US_PER_S, buf_slice(&original), original.n == o->m->size, &body);
+    bounce_build(o->m, o->conf, env.id, now_us / US_PER_S, buf_slice(&original),
+                 original.n == o->m->size, &body);
     buf_free(&original);
     env.is_8bit = o->m->env.is_8bit;
     env.is_utf8 = o->m->env.is_utf8;
     queue_env_pack(&packed, &env, now_us);
     if (o->report) /* of an earlier run that was rolled back */
         active_free(o->report);
-    o->report = active_new(n, &packed, &body, false, body.n, enc_crc32(0, buf_slice(&body).p, body.n), NULL, 0, e);
+    o->report = active_new(n, &packed, &body, false, body.n,
+                           enc_crc32(0, buf_slice(&body).p, body.n), NULL, 0, e);
     if (o->report == NULL)
         return -1;
-    put = (struct qdb_put){ .n = n, .id = o->report->env.id, .env = buf_slice(&o->report->packed),
-                            .size = o->report->size, .crc = o->report->crc, .body = buf_slice(&o->report->body),
-                            .n_rcpts = 1, .due = INT64_MIN, .arrived_s = now_us / US_PER_S };
+    put = (struct qdb_put){ .n = n,
+                            .id = o->report->env.id,
+                            .env = buf_slice(&o->report->packed),
+                            .size = o->report->size,
+                            .crc = o->report->crc,
+                            .body = buf_slice(&o->report->body),
+                            .n_rcpts = 1,
+                            .due = INT64_MIN,
+                            .arrived_s = now_us / US_PER_S };
     return qdb_put(q, &put, e);
 }
 
@@ -426,7 +449,8 @@ report_run(struct wop *op, struct qdb *q, struct err *e)
     if (o->wants_report && put_report(o, q, e) != 0)
         return -1;
     for (size_t k = 0; k < o->m->n_rcpts; k++)
-        if (o->m->rcpts[k].state == RS_FAILED && qdb_rcpt_done(q, o->m->n, o->m->rcpts[k].i, e) != 0)
+        if (o->m->rcpts[k].state == RS_FAILED &&
+            qdb_rcpt_done(q, o->m->n, o->m->rcpts[k].i, e) != 0)
             return -1;
     return qdb_message_reap(q, o->m->n, &o->is_gone, e);
 }
@@ -474,13 +498,17 @@ report_failures(struct qmsg *m)
     struct report_op *o = MEM_NEW(struct report_op);
 
     m->is_reported = true;
-    o->op = (struct wop){ .kind = WOP_STATE, .run = report_run, .after = report_after, .done = report_done };
+    o->op = (struct wop){
+        .kind = WOP_STATE, .run = report_run, .after = report_after, .done = report_done
+    };
     o->m = m;
     o->conf = conf_ref(qm.conf);
     for (size_t k = 0; k < m->n_rcpts; k++)
-        o->wants_report = o->wants_report || (m->rcpts[k].state == RS_FAILED && bounce_wants(&m->rcpts[k]));
+        o->wants_report =
+            o->wants_report || (m->rcpts[k].state == RS_FAILED && bounce_wants(&m->rcpts[k]));
     if (!o->wants_report && m->env.sender.n == 0)
-        log_warn("queue.double", LOG_F(LF_Z("id", m->env.id)), "%s: undeliverable bounce discarded", m->env.id);
+        log_warn("queue.double", LOG_F(LF_Z("id", m->env.id)), "%s: undeliverable bounce discarded",
+                 m->env.id);
     active_hold_ref(m);
     writer_submit(qm.writer, &o->op);
 }
@@ -491,7 +519,9 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
     struct record_op *o = mem_zalloc(sizeof *o + n * sizeof o->items[0]);
     bool is_failing;
 
-    o->op = (struct wop){ .kind = WOP_STATE, .run = record_run, .after = record_after, .done = record_done };
+    o->op = (struct wop){
+        .kind = WOP_STATE, .run = record_run, .after = record_after, .done = record_done
+    };
     o->m = m;
     for (size_t k = 0; k < n; k++)
         if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED)
@@ -578,7 +608,8 @@ fetch_done(struct wop *op, int rc, const struct err *e)
         m->has_body = true;
         qm.body_octets += m->body.n;
     } else {
-        log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)), "%s: cannot read the message: %s", m->env.id, e->msg);
+        log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)), "%s: cannot read the message: %s",
+                  m->env.id, e->msg);
         buf_free(&f->body);
     }
     while ((n = list_pop_front(&m->fetch_waiting)) != NULL) {

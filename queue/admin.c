@@ -27,10 +27,10 @@ static const struct {
     const char *name;
     bool takes_id, changes;
 } verbs[] = {
-    [V_LIST] = { "list", false, false },     [V_SHOW] = { "show", true, false },
+    [V_LIST] = { "list", false, false },      [V_SHOW] = { "show", true, false },
     [V_CONTENT] = { "content", true, false }, [V_STAT] = { "stat", false, false },
-    [V_FLUSH] = { "flush", true, true },     [V_HOLD] = { "hold", true, true },
-    [V_RELEASE] = { "release", true, true }, [V_REQUEUE] = { "requeue", true, true },
+    [V_FLUSH] = { "flush", true, true },      [V_HOLD] = { "hold", true, true },
+    [V_RELEASE] = { "release", true, true },  [V_REQUEUE] = { "requeue", true, true },
     [V_DELETE] = { "delete", true, true },
 };
 
@@ -48,7 +48,10 @@ struct admin_op {
     uint64_t count;
     uint64_t stat[3];
     /* all of them: what this step touched */
-    struct { uint64_t n; char id[QUEUE_ID_TEXT_OCTETS]; } touched[ALL_STEP];
+    struct {
+        uint64_t n;
+        char id[QUEUE_ID_TEXT_OCTETS];
+    } touched[ALL_STEP];
     size_t n_touched;
 };
 
@@ -129,7 +132,8 @@ run_change(struct admin_op *o, struct qdb *q, struct err *e)
 {
     o->n_touched = 0;
     o->count = 0;
-    if (o->n > 0 ? qdb_get(q, o->n, false, touch, o, e) != 0 : qdb_list(q, o->after, ALL_STEP, touch, o, e) != 0)
+    if (o->n > 0 ? qdb_get(q, o->n, false, touch, o, e) != 0
+                 : qdb_list(q, o->after, ALL_STEP, touch, o, e) != 0)
         return -1;
     o->more = o->n == 0 && o->n_touched == ALL_STEP;
     for (size_t i = 0; i < o->n_touched; i++)
@@ -182,8 +186,8 @@ follow(struct admin_op *o)
 
         if (o->verb == V_HOLD || o->verb == V_DELETE) {
             log_event(LOG_LV_INFO, qmgr_ident("postsuper"), "queue.admin",
-                      LOG_F(LF_Z("id", o->touched[i].id), LF_Z("what", verbs[o->verb].name)), "%s: %s", o->touched[i].id,
-                      words[o->verb]);
+                      LOG_F(LF_Z("id", o->touched[i].id), LF_Z("what", verbs[o->verb].name)),
+                      "%s: %s", o->touched[i].id, words[o->verb]);
             while (m) {
                 struct qmsg *next = m->same;
 
@@ -208,8 +212,8 @@ admin_done(struct wop *op, int rc, const struct err *e)
         buf_addf(&o->text, "E\t%s\n", e->msg);
         o->more = false;
     } else if (o->verb == V_STAT) {
-        buf_addf(&o->text, "S\t%llu\t%llu\t%llu\t%zu\n", (unsigned long long)o->stat[0], (unsigned long long)o->stat[1],
-                 (unsigned long long)o->stat[2], qm.n_active);
+        buf_addf(&o->text, "S\t%llu\t%llu\t%llu\t%zu\n", (unsigned long long)o->stat[0],
+                 (unsigned long long)o->stat[1], (unsigned long long)o->stat[2], qm.n_active);
     } else if (verbs[o->verb].changes) {
         if (o->n > 0 && o->n_touched == 0)
             buf_addz(&o->text, "E\tno such message in the queue\n");
@@ -242,17 +246,21 @@ admin_ask(uint64_t client, uint64_t req, struct slice in)
     uint32_t limit, bits;
     struct admin_op *o;
 
-    if (!wire_take_str(&in, &verb) || !wire_take_str(&in, &arg) || !wire_take_u64(&in, &after) || !wire_take_u32(&in, &limit))
+    if (!wire_take_str(&in, &verb) || !wire_take_str(&in, &arg) || !wire_take_u64(&in, &after) ||
+        !wire_take_u32(&in, &limit))
         return;
     for (size_t v = 0; v < COUNT_OF(verbs); v++) {
         if (!sl_eqz(verb, verbs[v].name))
             continue;
-        if (verbs[v].takes_id && !(verbs[v].changes && sl_eqz(arg, "ALL")) && !queue_id_parse(arg, NULL, &n, &bits)) {
+        if (verbs[v].takes_id && !(verbs[v].changes && sl_eqz(arg, "ALL")) &&
+            !queue_id_parse(arg, NULL, &n, &bits)) {
             refuse(client, req, "not a queue id");
             return;
         }
         o = MEM_NEW(struct admin_op);
-        o->op = (struct wop){ .kind = WOP_READ, .run = admin_run, .after = admin_after, .done = admin_done };
+        o->op = (struct wop){
+            .kind = WOP_READ, .run = admin_run, .after = admin_after, .done = admin_done
+        };
         o->client = client;
         o->req = req;
         o->verb = (enum verb)v;

@@ -23,16 +23,18 @@ bounce_wants(const struct qrcpt *r)
 static const char *
 date(int64_t unix_s, char out[DATE_OCTETS])
 {
-    static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[] = "SunMonTueWedThuFriSat",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t t = (time_t)unix_s;
     struct tm tm;
     long zone;
 
     localtime_r(&t, &tm);
     zone = tm.tm_gmtoff / 60;
-    snprintf(out, DATE_OCTETS, "%.3s, %d %.3s %d %02d:%02d:%02d %c%02ld%02ld", days + 3 * tm.tm_wday, tm.tm_mday,
-             months + 3 * tm.tm_mon, tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec, zone < 0 ? '-' : '+',
-             (zone < 0 ? -zone : zone) / 60, (zone < 0 ? -zone : zone) % 60);
+    snprintf(out, DATE_OCTETS, "%.3s, %d %.3s %d %02d:%02d:%02d %c%02ld%02ld",
+             days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
+             tm.tm_hour, tm.tm_min, tm.tm_sec, zone < 0 ? '-' : '+', (zone < 0 ? -zone : zone) / 60,
+             (zone < 0 ? -zone : zone) % 60);
     return out;
 }
 
@@ -76,30 +78,37 @@ add_folded(struct buf *b, const char *indent, size_t column, struct slice s)
 }
 
 static void
-add_header(struct buf *b, const struct qmsg *m, const struct conf *c, const char *id, int64_t now_s, const char *boundary,
-           bool is_8bit)
+add_header(struct buf *b, const struct qmsg *m, const struct conf *c, const char *id, int64_t now_s,
+           const char *boundary, bool is_8bit)
 {
     char text[DATE_OCTETS];
 
     date(now_s, text);
     buf_addf(b, "Received: by %s (%s)\r\n\tid %s; %s\r\n", c->myhostname, c->mail_name, id, text);
-    buf_addf(b, "Date: %s\r\nFrom: MAILER-DAEMON@%s (Mail Delivery System)\r\n", text, c->myhostname);
+    buf_addf(b, "Date: %s\r\nFrom: MAILER-DAEMON@%s (Mail Delivery System)\r\n", text,
+             c->myhostname);
     buf_addz(b, "Subject: Undelivered Mail Returned to Sender\r\nTo: ");
     add_clean(b, m->env.sender);
-    buf_addf(b, "\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
-                "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n",
-             boundary);
+    buf_addf(
+        b,
+        "\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n",
+        boundary);
     if (is_8bit)
         buf_addz(b, "Content-Transfer-Encoding: 8bit\r\n");
-    buf_addf(b, "Message-Id: <%s@%s>\r\n\r\nThis is a MIME-encapsulated message.\r\n\r\n", id, c->myhostname);
+    buf_addf(b, "Message-Id: <%s@%s>\r\n\r\nThis is a MIME-encapsulated message.\r\n\r\n", id,
+             c->myhostname);
 }
 
 static void
 add_notification(struct buf *b, const struct qmsg *m, const struct conf *c)
 {
-    buf_addf(b, "The mail server %s could not deliver your message\r\nto the recipients below. It will not be tried again.\r\n",
+    buf_addf(b,
+             "The mail server %s could not deliver your message\r\nto the recipients below. It "
+             "will not be tried again.\r\n",
              c->myhostname);
-    buf_addz(b, "\r\nThe reasons are given as they were met; a copy of your message,\r\nor of its header, is attached.\r\n");
+    buf_addz(b, "\r\nThe reasons are given as they were met; a copy of your message,\r\nor of its "
+                "header, is attached.\r\n");
     for (size_t i = 0; i < m->n_rcpts; i++) {
         const struct qrcpt *r = &m->rcpts[i];
 
@@ -128,7 +137,8 @@ split_said(struct slice why, struct slice *host, struct slice *said)
     if (!sl_has_prefix(why, SL("host ")) || at == SL_NPOS)
         return false;
     *host = sl_from(sl_head(why, at), 5);
-    *host = sl_head(*host, sl_find_char(*host, '[') == SL_NPOS ? host->n : sl_find_char(*host, '['));
+    *host =
+        sl_head(*host, sl_find_char(*host, '[') == SL_NPOS ? host->n : sl_find_char(*host, '['));
     *said = sl_from(why, at + 7);
     end = sl_find(*said, SL(" (in reply to "));
     if (end != SL_NPOS)
@@ -147,7 +157,8 @@ add_status(struct buf *b, const struct qmsg *m, const struct conf *c)
         add_clean(b, m->env.envid);
         buf_addz(b, "\r\n");
     }
-    buf_addf(b, "X-%s-Queue-ID: %s\r\nX-%s-Sender: rfc822; ", c->mail_name, m->env.id, c->mail_name);
+    buf_addf(b, "X-%s-Queue-ID: %s\r\nX-%s-Sender: rfc822; ", c->mail_name, m->env.id,
+             c->mail_name);
     add_clean(b, m->env.sender);
     buf_addf(b, "\r\nArrival-Date: %s\r\n", date(m->arrived_us / 1000000, text));
     for (size_t i = 0; i < m->n_rcpts; i++) {
@@ -191,8 +202,8 @@ header_of(struct slice original)
 }
 
 void
-bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s, struct slice original,
-             bool is_whole, struct buf *out)
+bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s,
+             struct slice original, bool is_whole, struct buf *out)
 {
     char boundary[QUEUE_ID_TEXT_OCTETS + 300];
     bool is_full = is_whole && m->env.ret != RET_HDRS, is_8bit;
@@ -202,12 +213,19 @@ bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int6
     is_8bit = has_8bit(original);
     snprintf(boundary, sizeof boundary, "%s.%lld/%.255s", id, (long long)now_s, conf->myhostname);
     add_header(out, m, conf, id, now_s, boundary, is_8bit);
-    buf_addf(out, "--%s\r\nContent-Description: Notification\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n", boundary);
+    buf_addf(out,
+             "--%s\r\nContent-Description: Notification\r\nContent-Type: text/plain; "
+             "charset=utf-8\r\n\r\n",
+             boundary);
     add_notification(out, m, conf);
-    buf_addf(out, "--%s\r\nContent-Description: Delivery report\r\nContent-Type: message/delivery-status\r\n\r\n", boundary);
+    buf_addf(out,
+             "--%s\r\nContent-Description: Delivery report\r\nContent-Type: "
+             "message/delivery-status\r\n\r\n",
+             boundary);
     add_status(out, m, conf);
-    buf_addf(out, "--%s\r\nContent-Description: Undelivered Message%s\r\nContent-Type: %s\r\n", boundary,
-             is_full ? "" : " Headers", is_full ? "message/rfc822" : "text/rfc822-headers");
+    buf_addf(out, "--%s\r\nContent-Description: Undelivered Message%s\r\nContent-Type: %s\r\n",
+             boundary, is_full ? "" : " Headers",
+             is_full ? "message/rfc822" : "text/rfc822-headers");
     if (is_8bit)
         buf_addz(out, "Content-Transfer-Encoding: 8bit\r\n");
     buf_addz(out, "\r\n");

@@ -14,15 +14,15 @@
 #include <unistd.h>
 
 enum {
-    PAUSE_FIRST_MS = 200,          /* lmtpd is being started again */
+    PAUSE_FIRST_MS = 200, /* lmtpd is being started again */
     PAUSE_MAX_MS = 10 * 1000,
     WARN_EVERY_MS = 60 * 1000,
-    IDLE_MS = 30 * 1000,           /* a link without work is closed */
+    IDLE_MS = 30 * 1000, /* a link without work is closed */
     PRUNE_MS = 10 * 1000,
     CHUNK_OCTETS = 128 * 1024,
     US_PER_S = 1000000,
-    LOCAL_MS = 5 * 60 * 1000,      /* lmtpd: any reply */
-    RELAY_MS = 2 * 60 * 60 * 1000  /* relayd has time limits of its own, and many hosts to try */
+    LOCAL_MS = 5 * 60 * 1000,     /* lmtpd: any reply */
+    RELAY_MS = 2 * 60 * 60 * 1000 /* relayd has time limits of its own, and many hosts to try */
 };
 
 /* Reading a file for one job. Outlives the link when that is lost meanwhile. */
@@ -80,18 +80,20 @@ static void
 log_outcome(const struct link *l, const struct qrcpt *r, const struct outcome *o)
 {
     const struct qmsg *m = r->m;
-    int64_t now = clock_unix_us(), begin = l->is_fresh && l->connect_us > m->active_us ? l->connect_us : l->start_us;
+    int64_t now = clock_unix_us(),
+            begin = l->is_fresh && l->connect_us > m->active_us ? l->connect_us : l->start_us;
     char total[24], a[24], b[24], c[24], d[24], orig[512] = "";
 
     if (!sl_eq(r->r->orig, r->addr) && r->r->orig.n < sizeof orig - 16)
         snprintf(orig, sizeof orig, "orig_to=<%.*s>, ", SL_ARG(r->r->orig));
-    log_event(LOG_LV_INFO, qmgr_ident(l->t->mailer), "delivery",
-              LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_S("relay", o->relay), LF_S("dsn", o->dsn),
-                    LF_Z("status", o->status)),
-              "%s: to=<%.*s>, %srelay=%.*s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)", m->env.id,
-              SL_ARG(r->addr), orig, SL_ARG(o->relay), seconds(now - m->arrived_us, total),
-              seconds(m->active_us - m->arrived_us, a), seconds(begin - m->active_us, b), seconds(o->conn_us, c),
-              seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status, SL_ARG(o->text));
+    log_event(
+        LOG_LV_INFO, qmgr_ident(l->t->mailer), "delivery",
+        LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_S("relay", o->relay),
+              LF_S("dsn", o->dsn), LF_Z("status", o->status)),
+        "%s: to=<%.*s>, %srelay=%.*s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)",
+        m->env.id, SL_ARG(r->addr), orig, SL_ARG(o->relay), seconds(now - m->arrived_us, total),
+        seconds(m->active_us - m->arrived_us, a), seconds(begin - m->active_us, b),
+        seconds(o->conn_us, c), seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status, SL_ARG(o->text));
 }
 
 /* ---- outcomes ---- */
@@ -149,7 +151,9 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *re
         l->host_failed = sl_dupz(o.text);
     l->has_worked = l->has_worked || !host_failed;
     snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(o.dsn));
-    o.status = res->outcome == SMTP_SENT ? "sent" : res->outcome == SMTP_DEFERRED ? "deferred" : "bounced";
+    o.status = res->outcome == SMTP_SENT       ? "sent"
+               : res->outcome == SMTP_DEFERRED ? "deferred"
+                                               : "bounced";
     log_outcome(l, r, &o);
     if (res->outcome == SMTP_SENT)
         active_sent(r);
@@ -295,8 +299,14 @@ start_job(struct link *l, size_t n)
 {
     struct qmsg *m = l->rs[0]->m;
     struct smtp_tx_rcpt small[1], *rcpts = n == 1 ? small : mem_alloc(n * sizeof *rcpts);
-    struct smtp_tx tx = { .sender = m->env.sender, .rcpts = rcpts, .n_rcpts = n, .size = m->size, .ret = m->env.ret,
-                          .envid = m->env.envid, .is_8bit = m->env.is_8bit, .is_utf8 = m->env.is_utf8 };
+    struct smtp_tx tx = { .sender = m->env.sender,
+                          .rcpts = rcpts,
+                          .n_rcpts = n,
+                          .size = m->size,
+                          .ret = m->env.ret,
+                          .envid = m->env.envid,
+                          .is_8bit = m->env.is_8bit,
+                          .is_utf8 = m->env.is_utf8 };
     char xforward[QUEUE_ID_OCTETS + 64];
     struct buf orcpts = { 0 };
     size_t at = 0;
@@ -315,16 +325,21 @@ start_job(struct link *l, size_t n)
         const struct queue_rcpt *r = l->rs[i]->r;
         size_t len = strlen("rfc822;") + r->orig.n;
 
-        rcpts[i] = (struct smtp_tx_rcpt){ .addr = l->rs[i]->addr, .notify = r->notify,
-                                          .orcpt = r->orcpt.n > 0 ? r->orcpt : sl_n(buf_slice(&orcpts).p + at, len) };
+        rcpts[i] =
+            (struct smtp_tx_rcpt){ .addr = l->rs[i]->addr,
+                                   .notify = r->notify,
+                                   .orcpt = r->orcpt.n > 0 ? r->orcpt
+                                                           : sl_n(buf_slice(&orcpts).p + at, len) };
         at += len;
     }
     if (l->t->is_relay) {
         tx.xroute = sl_z(l->dest->nexthop);
     } else {
-        bool is_repeat = (l->rs[0]->flags & QDB_REPEAT) && (smtp_client_exts(l->c) & SMTP_EXT_XREPEAT);
+        bool is_repeat =
+            (l->rs[0]->flags & QDB_REPEAT) && (smtp_client_exts(l->c) & SMTP_EXT_XREPEAT);
 
-        snprintf(xforward, sizeof xforward, "IDENT=%s.%u%s", m->env.id, l->rs[0]->i, is_repeat ? " REPEAT=1" : "");
+        snprintf(xforward, sizeof xforward, "IDENT=%s.%u%s", m->env.id, l->rs[0]->i,
+                 is_repeat ? " REPEAT=1" : "");
         tx.xforward = sl_z(xforward);
     }
     if (smtp_client_send(l->c, &tx))
@@ -402,7 +417,8 @@ pause_outlet(struct outlet *t, struct slice why)
     t->paused_until_ms = now + t->pause_ms;
     if (t->warned_ms == 0 || now - t->warned_ms > WARN_EVERY_MS) {
         t->warned_ms = now;
-        log_warn("outlet.pause", LOG_F(LF_Z("path", t->path)), "%.*s: deliveries wait", SL_ARG(why));
+        log_warn("outlet.pause", LOG_F(LF_Z("path", t->path)), "%.*s: deliveries wait",
+                 SL_ARG(why));
     }
     timer_start(&t->resume, t->pause_ms, resume, t);
 }
@@ -429,15 +445,21 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
     deliver_kick(t);
 }
 
-static const struct smtp_client_ops ops = { on_ready, on_body, on_drain, on_rcpt, on_done, on_closed };
+static const struct smtp_client_ops ops = {
+    on_ready, on_body, on_drain, on_rcpt, on_done, on_closed
+};
 
 static void
 open_link(struct outlet *t)
 {
     struct link *l = MEM_NEW(struct link);
     uint64_t ms = t->is_relay ? RELAY_MS : LOCAL_MS;
-    struct smtp_client_opts o = { .is_lmtp = true, .wants_bdat = true, .helo_name = qm.conf->myhostname, .peer = t->peer,
-                                  .times = { LOCAL_MS, LOCAL_MS, LOCAL_MS, LOCAL_MS, LOCAL_MS, ms, ms, ms, ms, ms, ms, LOCAL_MS } };
+    struct smtp_client_opts o = { .is_lmtp = true,
+                                  .wants_bdat = true,
+                                  .helo_name = qm.conf->myhostname,
+                                  .peer = t->peer,
+                                  .times = { LOCAL_MS, LOCAL_MS, LOCAL_MS, LOCAL_MS, LOCAL_MS, ms,
+                                             ms, ms, ms, ms, ms, LOCAL_MS } };
 
     l->t = t;
     l->id = id_add(l);
@@ -456,7 +478,8 @@ prune(void *arg)
     struct outlet *t = arg;
     uint64_t now = loop_now_ms();
 
-    LIST_EACH(it, nxt, &t->idle) {
+    LIST_EACH(it, nxt, &t->idle)
+    {
         struct link *l = CONTAINER_OF(it, struct link, link);
 
         if (now - l->idle_since_ms < IDLE_MS)

@@ -218,8 +218,14 @@ take_put(struct client *c, uint64_t req, struct slice in, struct err *e)
     p->client = c->id;
     p->req = req;
     p->m = m;
-    p->put = (struct qdb_put){ .n = n, .id = m->env.id, .env = buf_slice(&m->packed), .size = m->size, .crc = m->crc,
-                               .body = buf_slice(&m->body), .n_rcpts = (uint32_t)m->env.n_rcpts, .due = INT64_MIN,
+    p->put = (struct qdb_put){ .n = n,
+                               .id = m->env.id,
+                               .env = buf_slice(&m->packed),
+                               .size = m->size,
+                               .crc = m->crc,
+                               .body = buf_slice(&m->body),
+                               .n_rcpts = (uint32_t)m->env.n_rcpts,
+                               .due = INT64_MIN,
                                .arrived_s = m->arrived_us / 1000000 };
     if (w.file.n > 0)
         set_file(p, w.file);

@@ -39,8 +39,8 @@ listing_add(struct buf *out, const struct qdb_message *m, size_t most)
     bool is_ok = m->is_env_ok && queue_env_unpack(m->env, &a, &env, &us, &e) == 0;
     size_t start = out->n;
 
-    buf_addf(out, "M\t%s\t%s\t%llu\t%lld", m->id, is_ok ? state_of(least_due(m)) : "damaged", (unsigned long long)m->size,
-             (long long)m->arrived_s);
+    buf_addf(out, "M\t%s\t%s\t%llu\t%lld", m->id, is_ok ? state_of(least_due(m)) : "damaged",
+             (unsigned long long)m->size, (long long)m->arrived_s);
     add_field(out, is_ok ? env.sender : SL(""));
     buf_addc(out, '\n');
     for (size_t k = 0; is_ok && k < m->n_rcpts; k++) {
@@ -52,8 +52,8 @@ listing_add(struct buf *out, const struct qdb_message *m, size_t most)
             buf_addf(out, "R\t+%zu\n", m->n_rcpts - k);
             break;
         }
-        buf_addf(out, "R\t%u\t%s\t%lld\t%u", r->i, state_of(r->due), (long long)(r->due == INT64_MIN ? 0 : r->due),
-                 r->attempts);
+        buf_addf(out, "R\t%u\t%s\t%lld\t%u", r->i, state_of(r->due),
+                 (long long)(r->due == INT64_MIN ? 0 : r->due), r->attempts);
         add_field(out, r->status);
         add_field(out, env.rcpts[r->i].addr);
         add_field(out, env.rcpts[r->i].orig);

@@ -18,7 +18,10 @@ struct load_op {
     int64_t now;
     size_t most, n_loaded;
     struct list loaded; /* qmsg.link */
-    struct { uint64_t n; uint32_t n_rcpts; } *bad; /* damaged envelopes: put on hold */
+    struct {
+        uint64_t n;
+        uint32_t n_rcpts;
+    } * bad; /* damaged envelopes: put on hold */
     size_t n_bad, cap_bad;
     int64_t next_due;
 };
@@ -37,7 +40,8 @@ take(void *arg, const struct qdb_message *row)
     if (row->is_env_ok) {
         buf_adds(&packed, row->env);
         buf_adds(&body, row->body);
-        m = active_new(row->n, &packed, &body, row->is_file, row->size, row->crc, row->rcpts, row->n_rcpts, &e);
+        m = active_new(row->n, &packed, &body, row->is_file, row->size, row->crc, row->rcpts,
+                       row->n_rcpts, &e);
     }
     if (m) {
         list_push_back(&o->loaded, &m->link);
@@ -71,7 +75,8 @@ load_run(struct wop *op, struct qdb *q, struct err *e)
         if (qdb_hold(q, o->bad[k].n, &changed, e) != 0)
             return -1;
         log_error("queue.damaged", LOG_F(LF_N("row", o->bad[k].n)),
-                  "queue database: the envelope of message %llu is damaged: on hold", (unsigned long long)o->bad[k].n);
+                  "queue database: the envelope of message %llu is damaged: on hold",
+                  (unsigned long long)o->bad[k].n);
     }
     return qdb_next_due(q, &o->next_due, e);
 }
@@ -150,6 +155,8 @@ active_load_at(int64_t due)
         timer_stop(&qm.load_timer);
         return;
     }
-    in_ms = qm.next_due <= now ? 0 : qm.next_due - now > most_ms / 1000 ? most_ms : (qm.next_due - now) * 1000;
+    in_ms = qm.next_due <= now                   ? 0
+            : qm.next_due - now > most_ms / 1000 ? most_ms
+                                                 : (qm.next_due - now) * 1000;
     timer_start(&qm.load_timer, (uint64_t)in_ms, load_now, NULL);
 }

@@ -24,8 +24,9 @@ enum {
     CACHE_KIB = 4096,
     RESERVE_OCTETS = 4 * 1024 * 1024,
     CHECKPOINT_MARGIN_OCTETS = 512 * 1024,
-    ROW_OCTETS = 8192,                /* what a small change adds to the log, roughly */
-    STALE_INCOMING_S = 24 * 60 * 60   /* a file in incoming/ that nobody wrote to for so long has no session */
+    ROW_OCTETS = 8192, /* what a small change adds to the log, roughly */
+    STALE_INCOMING_S =
+        24 * 60 * 60 /* a file in incoming/ that nobody wrote to for so long has no session */
 };
 
 static const char schema[] =
@@ -75,11 +76,11 @@ static int
 make_schema(struct qdb *q, struct err *e)
 {
     /* Unused pages can be given back; an empty database takes this by being written anew. */
-    if (db_exec(q->db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", e) != 0 || db_begin(q->db, e) != 0)
+    if (db_exec(q->db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", e) != 0 ||
+        db_begin(q->db, e) != 0)
         return -1;
-    if (db_exec(q->db, schema, e) != 0 ||
-        meta_set(q, "db_bits", rand_below(1U << 20), e) != 0 || meta_set(q, "next", 1, e) != 0 ||
-        db_set_schema_version(q->db, SCHEMA_VERSION, e) != 0) {
+    if (db_exec(q->db, schema, e) != 0 || meta_set(q, "db_bits", rand_below(1U << 20), e) != 0 ||
+        meta_set(q, "next", 1, e) != 0 || db_set_schema_version(q->db, SCHEMA_VERSION, e) != 0) {
         db_rollback(q->db);
         return -1;
     }
@@ -100,8 +101,8 @@ load_meta(struct qdb *q, struct err *e)
         if (make_schema(q, e) != 0)
             return -1;
     } else if (version != SCHEMA_VERSION) {
-        return err_set(e, ERR_CONFIG, "the queue database has version %d; this program knows %d", version,
-                       SCHEMA_VERSION);
+        return err_set(e, ERR_CONFIG, "the queue database has version %d; this program knows %d",
+                       version, SCHEMA_VERSION);
     }
     if (meta_get(q, "db_bits", &bits, e) != 0 || meta_get(q, "next", &q->next, e) != 0)
         return -1;
@@ -139,7 +140,8 @@ remove_orphans(struct qdb *q)
         struct err e = { 0 };
 
         if (!queue_id_parse(sl_z(de->d_name), NULL, &n, NULL) ||
-            db_prepare(q->db, "SELECT 1 FROM message WHERE n = ?1 AND id = ?2 AND is_file", &s, &e) != 0)
+            db_prepare(q->db, "SELECT 1 FROM message WHERE n = ?1 AND id = ?2 AND is_file", &s,
+                       &e) != 0)
             continue;
         db_bind_int(s, 1, (int64_t)n);
         db_bind_text(s, 2, sl_z(de->d_name));
@@ -208,9 +210,11 @@ start_anew(struct qdb *q, const char *path, struct err *e)
     struct err salvage = { 0 };
 
     db_close(&q->db);
-    if (snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)clock_unix_s()) >= (int)sizeof aside)
+    if (snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)clock_unix_s()) >=
+        (int)sizeof aside)
         return err_set(e, ERR_CONFIG, "queue_directory is too long");
-    log_error("queue.damaged", LOG_NONE, "%s is damaged (%s): it is set aside as %s", path, e->msg, aside);
+    log_error("queue.damaged", LOG_NONE, "%s is damaged (%s): it is set aside as %s", path, e->msg,
+              aside);
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         snprintf(from, sizeof from, "%s%s", path, parts[i]);
         snprintf(to, sizeof to, "%s%s", aside, parts[i]);
@@ -260,7 +264,8 @@ qdb_open_readonly(const char *dir, struct qdb **out, struct err *e)
     /* Not DB_READONLY: what a killed qmgr left in the log must be read too. */
     if (access(path, F_OK) != 0)
         err_set(e, ERR_NOTFOUND, "%s does not exist", path);
-    else if (db_open(path, DB_WAL | DB_EXCLUSIVE | DB_SYNC_FULL | DB_NO_AUTOCHECKPOINT, 0, &q->db, e) == 0 &&
+    else if (db_open(path, DB_WAL | DB_EXCLUSIVE | DB_SYNC_FULL | DB_NO_AUTOCHECKPOINT, 0, &q->db,
+                     e) == 0 &&
              load_meta(q, e) == 0) {
         *out = q;
         return 0;
@@ -377,7 +382,8 @@ qdb_shrink(struct qdb *q, uint64_t least, struct err *e)
 {
     int64_t unused = 0, page = 0;
 
-    if (pragma_int(q, "PRAGMA freelist_count", &unused, e) != 0 || pragma_int(q, "PRAGMA page_size", &page, e) != 0)
+    if (pragma_int(q, "PRAGMA freelist_count", &unused, e) != 0 ||
+        pragma_int(q, "PRAGMA page_size", &page, e) != 0)
         return -1;
     if (unused <= 0 || (uint64_t)(unused * page) < least)
         return 0;
@@ -489,10 +495,11 @@ qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e)
 
     if (p->file && move_file(q, p, e) != 0)
         return -1;
-    if (db_prepare(q->db,
-                   "INSERT INTO message(n, id, arrived, size, env, env_crc, is_file, body_crc, body)"
-                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                   &s, e) != 0)
+    if (db_prepare(
+            q->db,
+            "INSERT INTO message(n, id, arrived, size, env, env_crc, is_file, body_crc, body)"
+            " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            &s, e) != 0)
         return -1;
     db_bind_int(s, 1, (int64_t)p->n);
     db_bind_text(s, 2, sl_z(p->id));
@@ -585,7 +592,8 @@ qdb_hold(struct qdb *q, uint64_t n, uint64_t *changed, struct err *e)
 {
     struct db_stmt *s;
 
-    if (db_prepare(q->db, "UPDATE rcpt SET due = 9223372036854775807 WHERE message = ?1", &s, e) != 0)
+    if (db_prepare(q->db, "UPDATE rcpt SET due = 9223372036854775807 WHERE message = ?1", &s, e) !=
+        0)
         return -1;
     db_bind_int(s, 1, (int64_t)n);
     q->wal_octets += ROW_OCTETS;

@@ -56,15 +56,16 @@ uint64_t qdb_free_octets(const struct qdb *q);
 int qdb_grant(struct qdb *q, uint32_t count, uint64_t *first, struct err *e);
 
 struct qdb_put {
-    uint64_t n;         /* counter of the id */
+    uint64_t n; /* counter of the id */
     const char *id;
-    struct slice env;   /* packed */
+    struct slice env; /* packed */
     uint64_t size;
     uint32_t crc;
-    struct slice body;  /* or file */
-    const char *file;   /* path in incoming/, or NULL; moved, its new folder is synced before the commit */
+    struct slice body; /* or file */
+    const char
+        *file; /* path in incoming/, or NULL; moved, its new folder is synced before the commit */
     uint32_t n_rcpts;
-    int64_t due;        /* INT64_MIN: NULL, qmgr keeps it in memory */
+    int64_t due; /* INT64_MIN: NULL, qmgr keeps it in memory */
     int64_t arrived_s;
 };
 /* A file that is left without a row by a crash is removed at the next opening. */
@@ -89,7 +90,8 @@ int qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e
 void qdb_remove_file(struct qdb *q, const char *id);
 /* Set due of all rows of a message that are not in memory (n 0: of every message), except those on hold unless
  * `held_too`. *changed counts rows. */
-int qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed, struct err *e);
+int qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed,
+                struct err *e);
 
 /* ---- reading ---- */
 struct qdb_rcpt {
@@ -113,7 +115,8 @@ struct qdb_message {
 /* Messages with a recipient due at or before `now`, at most `most`, oldest due first; their due recipients become NULL
  * (in memory). fn gets each with exactly the recipients that became due. with_body: content too when at most that many octets. */
 typedef void qdb_fn(void *arg, const struct qdb_message *m);
-int qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg, struct err *e);
+int qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg,
+                 struct err *e);
 /* Earliest due that is not held; INT64_MAX: none. */
 int qdb_next_due(struct qdb *q, int64_t *due, struct err *e);
 /* Messages after `after` in order of arrival, at most `most`, with all recipients. */

@@ -148,7 +148,8 @@ first_due(struct qdb *q, int64_t now, uint64_t *n, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(q->db, "SELECT message FROM rcpt WHERE due <= ?1 ORDER BY due LIMIT 1", &s, e) != 0)
+    if (db_prepare(q->db, "SELECT message FROM rcpt WHERE due <= ?1 ORDER BY due LIMIT 1", &s, e) !=
+        0)
         return -1;
     db_bind_int(s, 1, now);
     rc = db_step(s, e);
@@ -164,8 +165,10 @@ static int
 claim(struct qdb *q, uint64_t n, int64_t now, bool is_there, struct err *e)
 {
     struct db_stmt *s;
-    int rc = is_there ? db_prepare(q->db, "UPDATE rcpt SET due = NULL WHERE message = ?1 AND due <= ?2", &s, e)
-                      : db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1 AND due <= ?2", &s, e);
+    int rc = is_there
+                 ? db_prepare(q->db, "UPDATE rcpt SET due = NULL WHERE message = ?1 AND due <= ?2",
+                              &s, e)
+                 : db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1 AND due <= ?2", &s, e);
 
     if (rc != 0)
         return -1;
@@ -175,7 +178,8 @@ claim(struct qdb *q, uint64_t n, int64_t now, bool is_there, struct err *e)
 }
 
 int
-qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg, struct err *e)
+qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg,
+             struct err *e)
 {
     struct gathered g = { 0 };
     uint64_t n = 0;
@@ -189,12 +193,14 @@ qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn
             break;
         rc = -1;
         there = read_message(q, &g, n, body_octets, e);
-        if (there < 0 || (there == 1 && read_rcpts(q, &g, now, e) != 0) || claim(q, n, now, there == 1, e) != 0)
+        if (there < 0 || (there == 1 && read_rcpts(q, &g, now, e) != 0) ||
+            claim(q, n, now, there == 1, e) != 0)
             break;
         if (there == 1)
             fn(arg, &g.m);
         else
-            log_error("queue.orphan", LOG_NONE, "queue database: recipients without message %llu removed",
+            log_error("queue.orphan", LOG_NONE,
+                      "queue database: recipients without message %llu removed",
                       (unsigned long long)n);
         rc = 0;
     }
@@ -209,7 +215,9 @@ qdb_next_due(struct qdb *q, int64_t *due, struct err *e)
     int rc;
 
     *due = INT64_MAX;
-    if (db_prepare(q->db, "SELECT due FROM rcpt WHERE due < 9223372036854775807 ORDER BY due LIMIT 1", &s, e) != 0)
+    if (db_prepare(q->db,
+                   "SELECT due FROM rcpt WHERE due < 9223372036854775807 ORDER BY due LIMIT 1", &s,
+                   e) != 0)
         return -1;
     rc = db_step(s, e);
     if (rc == 1) {
@@ -370,7 +378,12 @@ salvage_row(void *arg, const struct qdb_message *m)
     struct queue_env env;
     int64_t us;
     struct err e = { 0 };
-    struct qdb_put p = { .n = m->n, .id = m->id, .env = m->env, .size = m->size, .crc = m->crc, .body = m->body,
+    struct qdb_put p = { .n = m->n,
+                         .id = m->id,
+                         .env = m->env,
+                         .size = m->size,
+                         .crc = m->crc,
+                         .body = m->body,
                          .arrived_s = m->arrived_s };
     char path[4096];
 
@@ -418,7 +431,7 @@ qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e)
         return -1;
     }
     log_error("queue.salvaged", LOG_F(LF_N("taken", sv.taken), LF_N("lost", bad + sv.failed)),
-              "%llu messages salvaged from %s, %llu could not be read", (unsigned long long)sv.taken,
-              damaged_path, (unsigned long long)(bad + sv.failed));
+              "%llu messages salvaged from %s, %llu could not be read",
+              (unsigned long long)sv.taken, damaged_path, (unsigned long long)(bad + sv.failed));
     return qdb_commit(q, e);
 }

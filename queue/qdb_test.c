@@ -54,7 +54,8 @@ see(void *arg, const struct qdb_message *m)
     if (s->n == 8)
         return;
     snprintf(s->id[s->n], sizeof s->id[0], "%s", m->id);
-    snprintf(s->body[s->n], sizeof s->body[0], "%.*s", (int)(m->body.n < 31 ? m->body.n : 31), m->body.n ? m->body.p : "");
+    snprintf(s->body[s->n], sizeof s->body[0], "%.*s", (int)(m->body.n < 31 ? m->body.n : 31),
+             m->body.n ? m->body.p : "");
     s->n_rcpts[s->n] = m->n_rcpts;
     s->is_env_ok[s->n] = m->is_env_ok;
     if (m->n_rcpts > 0) {
@@ -66,9 +67,12 @@ see(void *arg, const struct qdb_message *m)
 
 /* Put a message of `rcpts` recipients; its counter. */
 static uint64_t
-put(struct qdb *q, const char *body, uint32_t rcpts, const char *file, char id[QUEUE_ID_TEXT_OCTETS])
+put(struct qdb *q, const char *body, uint32_t rcpts, const char *file,
+    char id[QUEUE_ID_TEXT_OCTETS])
 {
-    struct queue_rcpt to[4] = { { .addr = SL("a@x") }, { .addr = SL("b@x") }, { .addr = SL("c@x") }, { .addr = SL("d@x") } };
+    struct queue_rcpt to[4] = {
+        { .addr = SL("a@x") }, { .addr = SL("b@x") }, { .addr = SL("c@x") }, { .addr = SL("d@x") }
+    };
     struct queue_env env = { .sender = SL("s@y"), .rcpts = to, .n_rcpts = rcpts };
     struct buf packed = { 0 };
     struct qdb_put p;
@@ -81,9 +85,16 @@ put(struct qdb *q, const char *body, uint32_t rcpts, const char *file, char id[Q
     CHECK_EQ_INT(qdb_grant(q, 1, &n, &e), 0);
     queue_id_format(clock_unix_us(), n, qdb_db_bits(q), env.id);
     queue_env_pack(&packed, &env, clock_unix_us());
-    p = (struct qdb_put){ .n = n, .id = env.id, .env = buf_slice(&packed), .size = strlen(body),
-                          .crc = enc_crc32(0, body, strlen(body)), .body = file ? SL("") : sl_z(body), .file = file,
-                          .n_rcpts = rcpts, .due = INT64_MIN, .arrived_s = 1000 };
+    p = (struct qdb_put){ .n = n,
+                          .id = env.id,
+                          .env = buf_slice(&packed),
+                          .size = strlen(body),
+                          .crc = enc_crc32(0, body, strlen(body)),
+                          .body = file ? SL("") : sl_z(body),
+                          .file = file,
+                          .n_rcpts = rcpts,
+                          .due = INT64_MIN,
+                          .arrived_s = 1000 };
     if (!CHECK_EQ_INT(qdb_put(q, &p, &e), 0))
         printf("%s\n", e.msg);
     CHECK_EQ_INT(qdb_commit(q, &e), 0);
@@ -189,7 +200,11 @@ TEST(deferral_hold_release)
     struct seen s = { 0 };
     uint64_t changed;
     int64_t due;
-    struct qdb_defer d = { .due = 5000, .attempts = 1, .flags = QDB_REPEAT, .status = SL("4.4.1"), .why = SL("no answer") };
+    struct qdb_defer d = { .due = 5000,
+                           .attempts = 1,
+                           .flags = QDB_REPEAT,
+                           .status = SL("4.4.1"),
+                           .why = SL("no answer") };
 
     make_dirs();
     NEED(qdb_open(dir, &q, &e) == 0);

@@ -12,7 +12,10 @@ struct qmgr qm;
 const char *
 qmgr_ident(const char *what)
 {
-    static struct { const char *what; char *ident; } known[IDENTS_MAX];
+    static struct {
+        const char *what;
+        char *ident;
+    } known[IDENTS_MAX];
     size_t i = 0, n;
 
     while (i < IDENTS_MAX && known[i].what && strcmp(known[i].what, what) != 0)

@@ -22,8 +22,9 @@
 #include "session/smtp_client.h"
 
 enum {
-    BODY_CACHE_OCTETS = 64 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
-    LOST_TRIES_MAX = 5,                   /* connections lost over one recipient before it is deferred */
+    BODY_CACHE_OCTETS =
+        64 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
+    LOST_TRIES_MAX = 5,   /* connections lost over one recipient before it is deferred */
     JOB_RCPTS_MAX = 200,
     WHY_OCTETS_MAX = 1000
 };
@@ -33,10 +34,13 @@ struct outlet;
 struct job;
 
 enum rcpt_state {
-    RS_ROUTING,  /* a look-up is out */
-    RS_PENDING,  /* in its destination's list */
-    RS_BUSY,     /* in a job */
-    RS_SENT, RS_DEFERRED, RS_FAILED, RS_GONE /* held or deleted */
+    RS_ROUTING, /* a look-up is out */
+    RS_PENDING, /* in its destination's list */
+    RS_BUSY,    /* in a job */
+    RS_SENT,
+    RS_DEFERRED,
+    RS_FAILED,
+    RS_GONE /* held or deleted */
 };
 
 struct qmsg;
@@ -57,7 +61,8 @@ struct qrcpt {
 /* One message's stay in memory: a round over those of its recipients that were due. */
 struct qmsg {
     uint64_t n;
-    struct qmsg *same; /* another round of the same message, for recipients that became due meanwhile */
+    struct qmsg
+        *same; /* another round of the same message, for recipients that became due meanwhile */
     struct list link;  /* all */
     struct buf packed; /* the envelope's octets; env points into it */
     struct arena arena;
@@ -83,7 +88,7 @@ struct qmgr {
     char *queue_dir;         /* $queue_directory/queue */
     uint64_t first_new;      /* qdb_first_new_counter */
     uint32_t db_bits;
-    struct map *active;      /* n -> struct qmsg */
+    struct map *active; /* n -> struct qmsg */
     struct list all;
     size_t n_active, body_octets;
     struct timer load_timer;
@@ -99,12 +104,13 @@ const char *qmgr_ident(const char *what);
 /* Take a message into memory whose rows are (or will be) NULL-due; rcpts NULL: all of the envelope, new. The buffers are
  * moved in, also on failure. Touches nothing but the new object, so the writer's thread may call it too. NULL with e: the
  * envelope is bad. */
-struct qmsg *active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size, uint32_t crc,
-                        const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e);
+struct qmsg *active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file,
+                        uint64_t size, uint32_t crc, const struct qdb_rcpt *rcpts, size_t n_rcpts,
+                        struct err *e);
 void active_begin(struct qmsg *m); /* log "queue active", route its recipients */
 void active_free(struct qmsg *m);  /* one that never began */
 bool active_is_room(void);
-void active_load_soon(void);       /* something may be due */
+void active_load_soon(void); /* something may be due */
 void active_load_at(int64_t due);
 struct qmsg *active_find(uint64_t n); /* follow `same` for more */
 void active_hold_ref(struct qmsg *m);
@@ -129,8 +135,8 @@ struct route {
     struct slice nexthop; /* RELAY: domain, or relayhost as main.cf has it; ERROR, TEMP: text */
     const char *mailer;   /* "lmtp", "smtp", "relay": log name */
     bool is_lmtp_inet;
-    bool is_local;        /* mydestination: the mailbox is user@localhost */
-    const char *dsn;      /* ERROR, TEMP */
+    bool is_local;   /* mydestination: the mailbox is user@localhost */
+    const char *dsn; /* ERROR, TEMP */
 };
 /* Find the route of a recipient; fn comes now or later, exactly once. */
 void route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route));
@@ -164,7 +170,7 @@ struct outlet {
     char *path;
     const char *mailer;
     bool is_relay;
-    char *peer; /* "example.com[private/dovecot-lmtp]" */
+    char *peer;        /* "example.com[private/dovecot-lmtp]" */
     struct list ready; /* dests with pending recipients, the next first */
     struct list idle;  /* links, the last used first */
     struct map *dests;
@@ -186,8 +192,8 @@ size_t deliver_busy(void);
 /* Does the sender hear of this failed recipient? Not for <>, not with NOTIFY=NEVER or without FAILURE. */
 bool bounce_wants(const struct qrcpt *r);
 /* A report about the failed recipients that want one. original: content, or its beginning when not is_whole. Pure. */
-void bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s, struct slice original,
-                  bool is_whole, struct buf *out);
+void bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s,
+                  struct slice original, bool is_whole, struct buf *out);
 
 /* ---- intake.c, admin.c ---- */
 void intake_accept(int fd);

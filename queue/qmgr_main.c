@@ -16,7 +16,8 @@ enum { FILE_THREADS = 2 };
 static uint64_t
 minfree(const struct conf *c)
 {
-    return c->queue_minfree > 0 ? (uint64_t)c->queue_minfree : (uint64_t)c->message_size_limit / 2 * 3;
+    return c->queue_minfree > 0 ? (uint64_t)c->queue_minfree
+                                : (uint64_t)c->message_size_limit / 2 * 3;
 }
 
 static void

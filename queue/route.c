@@ -11,7 +11,14 @@
 enum { CACHE_MS = 30 * 1000, CACHE_MAX = 2000, DOMAIN_OCTETS_MAX = 255 };
 
 /* The order of questions. */
-enum domain_class { CLASS_LOCAL, CLASS_ALIAS, CLASS_VIRTUAL, CLASS_RELAY, CLASS_OTHER, CLASS_UNKNOWN };
+enum domain_class {
+    CLASS_LOCAL,
+    CLASS_ALIAS,
+    CLASS_VIRTUAL,
+    CLASS_RELAY,
+    CLASS_OTHER,
+    CLASS_UNKNOWN
+};
 
 struct verdict {
     enum domain_class class;
@@ -23,14 +30,16 @@ struct ask {
     uint64_t id;
     char *domain; /* lower case */
     enum domain_class at;
-    struct { struct qrcpt *r; void (*fn)(struct qrcpt *, const struct route *); } *waiting;
+    struct {
+        struct qrcpt *r;
+        void (*fn)(struct qrcpt *, const struct route *);
+    } * waiting;
     size_t n, cap;
 };
 
 static struct map *cache, *asks;
 
-static const struct conf_list *
-list_of(enum domain_class class)
+static const struct conf_list *list_of(enum domain_class class)
 {
     switch (class) {
     case CLASS_LOCAL:
@@ -44,7 +53,8 @@ list_of(enum domain_class class)
     }
 }
 
-static const char *const list_names[] = { "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains" };
+static const char *const list_names[] = { "mydestination", "virtual_alias_domains",
+                                          "virtual_mailbox_domains", "relay_domains" };
 
 /* Names that stand in the list itself. relay_domains also takes what is under them (parent_domain_matches_subdomains). */
 static bool
@@ -66,8 +76,7 @@ is_listed(enum domain_class class, struct slice domain)
     return false;
 }
 
-static bool
-has_tables(enum domain_class class)
+static bool has_tables(enum domain_class class)
 {
     const struct conf_list *l = list_of(class);
 
@@ -162,8 +171,10 @@ route_of(enum domain_class class, struct slice domain, struct route *route)
         break;
     case CLASS_RELAY:
     case CLASS_OTHER:
-        take_transport(class == CLASS_RELAY ? qm.conf->relay_transport : qm.conf->default_transport, domain, route);
-        if (route->kind == ROUTE_RELAY && !route->is_lmtp_inet && sl_eq(route->nexthop, domain) && qm.conf->relayhost[0])
+        take_transport(class == CLASS_RELAY ? qm.conf->relay_transport : qm.conf->default_transport,
+                       domain, route);
+        if (route->kind == ROUTE_RELAY && !route->is_lmtp_inet && sl_eq(route->nexthop, domain) &&
+            qm.conf->relayhost[0])
             route->nexthop = sl_z(qm.conf->relayhost);
         break;
     case CLASS_UNKNOWN:
@@ -270,7 +281,9 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
     struct ask *a;
 
     if (d.n == 0 || d.n > DOMAIN_OCTETS_MAX || at == 0) {
-        route = (struct route){ .kind = ROUTE_ERROR, .dsn = "5.1.3", .nexthop = SL("bad address syntax") };
+        route = (struct route){ .kind = ROUTE_ERROR,
+                                .dsn = "5.1.3",
+                                .nexthop = SL("bad address syntax") };
         fn(r, &route);
         return;
     }

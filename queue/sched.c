@@ -112,7 +112,8 @@ sched_runnable(const struct outlet *t, size_t most)
 {
     size_t n = 0;
 
-    LIST_EACH(it, nxt, &t->ready) {
+    LIST_EACH(it, nxt, &t->ready)
+    {
         const struct dest *d = CONTAINER_OF(it, struct dest, link);
         size_t room = d->window - d->busy;
 
@@ -134,9 +135,12 @@ is_dead(struct dest *d, struct qrcpt *r)
     buf_addf(&b, "delivery temporarily suspended: %s", d->dead_why);
     text = sl_dupz(buf_slice(&b));
     buf_free(&b);
-    log_event(LOG_LV_INFO, qmgr_ident("error"), "delivery", LOG_F(LF_Z("id", r->m->env.id), LF_S("to", r->addr)),
-              "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=4.4.1, status=deferred (%s)", r->m->env.id,
-              SL_ARG(r->addr), (long long)((r->m->active_us - r->m->arrived_us) / 1000000), text);
+    log_event(
+        LOG_LV_INFO, qmgr_ident("error"), "delivery",
+        LOG_F(LF_Z("id", r->m->env.id), LF_S("to", r->addr)),
+        "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=4.4.1, status=deferred (%s)",
+        r->m->env.id, SL_ARG(r->addr), (long long)((r->m->active_us - r->m->arrived_us) / 1000000),
+        text);
     active_deferred(r, "4.4.1", sl_z(text));
     active_record(r->m, &r, 1);
     free(text);
@@ -210,7 +214,8 @@ take_group(struct dest *d, struct qrcpt **rs, size_t max)
     struct qmsg *m = NULL;
     size_t n = 0;
 
-    LIST_EACH(it, nxt, &d->pending) {
+    LIST_EACH(it, nxt, &d->pending)
+    {
         struct qrcpt *r = CONTAINER_OF(it, struct qrcpt, link);
 
         if (n == max || (m && r->m != m))
@@ -233,7 +238,7 @@ sched_next(struct outlet *t, struct qrcpt **rs, size_t max)
     if (!t->is_relay)
         max = 1; /* each copy has its own IDENT and its own outcome */
     LIST_EACH(it, nxt, &t->ready)
-        turns++;
+    turns++;
     while (turns-- > 0 && !list_is_empty(&t->ready)) {
         struct dest *d = CONTAINER_OF(list_pop_front(&t->ready), struct dest, link);
         size_t n = take_group(d, rs, max);

@@ -10,11 +10,16 @@
 #include <stdlib.h>
 
 enum {
-    BATCH_MAX = 1000,                     /* ops of one transaction */
-    CHECKPOINT_OCTETS = 8 * 1024 * 1024,  /* log written before the next checkpoint: the file is overwritten from then on */
-    TIGHT_OCTETS = 64 * 1024 * 1024,      /* less than this free: keep the log small, so that the reserve is enough */
+    BATCH_MAX = 1000, /* ops of one transaction */
+    CHECKPOINT_OCTETS =
+        8 * 1024 *
+        1024, /* log written before the next checkpoint: the file is overwritten from then on */
+    TIGHT_OCTETS =
+        64 * 1024 *
+        1024, /* less than this free: keep the log small, so that the reserve is enough */
     TIGHT_CHECKPOINT_OCTETS = 1024 * 1024,
-    SHRINK_OCTETS = 32 * 1024 * 1024,     /* unused octets of the database that are given back when idle */
+    SHRINK_OCTETS =
+        32 * 1024 * 1024, /* unused octets of the database that are given back when idle */
     IDLE_CHECKPOINT_MS = 2000,
     STUCK_RETRY_MS = 1000,
     FULL_RETRY_MS = 2000,
@@ -29,7 +34,7 @@ struct writer {
     struct list waiting, batch, kept; /* kept: state that could not be written yet */
     size_t n_waiting;
     bool is_full, is_stuck, is_low;
-    bool found_low, has_released; /* the running job's */
+    bool found_low, has_released;         /* the running job's */
     bool wants_checkpoint, wants_reserve; /* the running job's extra work */
     bool has_reserve;                     /* its result */
     uint64_t minfree, minfree_checked_ms;
@@ -65,7 +70,8 @@ run_together(struct writer *w)
 
     if (qdb_begin(w->q, &e) != 0)
         return false;
-    LIST_EACH(it, nxt, &w->batch) {
+    LIST_EACH(it, nxt, &w->batch)
+    {
         struct wop *op = CONTAINER_OF(it, struct wop, link);
 
         if (op->run(op, w->q, &op->err) != 0) {
@@ -81,7 +87,8 @@ run_together(struct writer *w)
 static void
 run_one_by_one(struct writer *w)
 {
-    LIST_EACH(it, nxt, &w->batch) {
+    LIST_EACH(it, nxt, &w->batch)
+    {
         struct wop *op = CONTAINER_OF(it, struct wop, link);
 
         op->err.kind = ERR_NONE;
@@ -130,7 +137,8 @@ batch_run(struct work_job *j)
     if (!list_is_empty(&w->batch)) {
         if (!run_together(w))
             run_one_by_one(w);
-        LIST_EACH(it, nxt, &w->batch) {
+        LIST_EACH(it, nxt, &w->batch)
+        {
             struct wop *op = CONTAINER_OF(it, struct wop, link);
 
             if (op->rc == 0 && op->after)
@@ -173,7 +181,8 @@ become_full(struct writer *w, const char *why)
     if (w->is_full)
         return;
     w->is_full = true;
-    log_error("queue.full", LOG_NONE, "no room for the queue: %s: mail is not accepted until there is", why);
+    log_error("queue.full", LOG_NONE,
+              "no room for the queue: %s: mail is not accepted until there is", why);
 }
 
 static void

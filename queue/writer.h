@@ -9,16 +9,18 @@
 struct writer;
 
 enum wop_kind {
-    WOP_PUT,   /* refused with ENOSPC while the disk is full */
+    WOP_PUT, /* refused with ENOSPC while the disk is full */
     WOP_STATE, /* records what happened: kept and tried again until it is on disk, for it cannot be undone */
-    WOP_READ   /* changes nothing, or only what may fail: told once */
+    WOP_READ /* changes nothing, or only what may fail: told once */
 };
 
 /* Embedded in what the asker allocates. run may be called again after a rollback. */
 struct wop {
     enum wop_kind kind;
-    int (*run)(struct wop *, struct qdb *, struct err *); /* on the writer's thread, inside a transaction */
-    void (*after)(struct wop *, struct qdb *);            /* there too, after the commit (unlink); may be NULL */
+    int (*run)(struct wop *, struct qdb *,
+               struct err *); /* on the writer's thread, inside a transaction */
+    void (*after)(struct wop *,
+                  struct qdb *); /* there too, after the commit (unlink); may be NULL */
     void (*done)(struct wop *, int rc, const struct err *); /* on the loop; may free the op */
     struct list link;
     int rc;

@@ -61,25 +61,25 @@ struct session {
     /* content */
     bool in_body, is_discarding, is_flowing; /* flowing: from qmgr straight to the host */
     uint64_t body_left;
-    struct buf body;   /* small content, kept so that a second host can be tried */
+    struct buf body; /* small content, kept so that a second host can be tried */
     bool is_small, is_body_used;
     /* sending */
     bool is_sending;
     struct target *targets;
     size_t n_targets, at, sessions;
-    bool no_tls;       /* this target once more, without */
+    bool no_tls; /* this target once more, without */
     struct smtp_client *client;
     char peer[DNS_NAME_OCTETS + ADDR_TEXT_OCTETS];
     int64_t start_us, ready_us;
-    size_t *sent;      /* places in rcpts of the transaction under way */
+    size_t *sent; /* places in rcpts of the transaction under way */
     struct rcpt_result *results;
 };
 
 /* ---- server.c ---- */
 void server_accept(int fd);
-void server_wants_body(struct session *s);  /* the host is ready: let content flow */
-void server_body_room(struct session *s);   /* and on */
-void server_finish(struct session *s);      /* every recipient has its result */
+void server_wants_body(struct session *s); /* the host is ready: let content flow */
+void server_body_room(struct session *s);  /* and on */
+void server_finish(struct session *s);     /* every recipient has its result */
 void server_free(struct session *s);
 size_t server_busy(void);
 
@@ -87,7 +87,9 @@ size_t server_busy(void);
 /* Find the targets of a destination; cb comes from the loop exactly once: n 0 and err set, or targets that are the
  * callee's (free). */
 void targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
-                  void (*cb)(uint64_t id, struct target *v, size_t n, const struct target_error *err), uint64_t id);
+                  void (*cb)(uint64_t id, struct target *v, size_t n,
+                             const struct target_error *err),
+                  uint64_t id);
 
 /* ---- send.c ---- */
 void send_start(struct session *s);

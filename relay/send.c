@@ -15,7 +15,8 @@ static void try_next(struct session *s);
 /* ---- results ---- */
 
 static void
-set_result(struct session *s, size_t i, enum smtp_outcome outcome, const char *dsn, struct slice text, bool is_host)
+set_result(struct session *s, size_t i, enum smtp_outcome outcome, const char *dsn,
+           struct slice text, bool is_host)
 {
     struct rcpt_result *r = &s->results[i];
     int64_t now = clock_unix_us();
@@ -33,7 +34,8 @@ set_result(struct session *s, size_t i, enum smtp_outcome outcome, const char *d
 }
 
 static void
-set_rest(struct session *s, enum smtp_outcome outcome, const char *dsn, struct slice text, bool is_host)
+set_rest(struct session *s, enum smtp_outcome outcome, const char *dsn, struct slice text,
+         bool is_host)
 {
     for (size_t i = 0; i < s->n_rcpts; i++)
         if (!s->results[i].is_final)
@@ -80,13 +82,14 @@ is_beyond(struct session *s, struct smtp_client *c)
     char text[512];
 
     if (limit > 0 && s->tx.size > limit) {
-        snprintf(text, sizeof text, "message size %llu exceeds size limit %llu of server %s", (unsigned long long)s->tx.size,
-                 (unsigned long long)limit, s->peer);
+        snprintf(text, sizeof text, "message size %llu exceeds size limit %llu of server %s",
+                 (unsigned long long)s->tx.size, (unsigned long long)limit, s->peer);
         set_rest(s, SMTP_FAILED, "5.3.4", sl_z(text), false);
         return true;
     }
     if (s->tx.is_utf8 && !(smtp_client_exts(c) & SMTP_EXT_SMTPUTF8)) {
-        snprintf(text, sizeof text, "SMTPUTF8 is required, but was not offered by host %s", s->peer);
+        snprintf(text, sizeof text, "SMTPUTF8 is required, but was not offered by host %s",
+                 s->peer);
         set_rest(s, SMTP_FAILED, "5.6.7", sl_z(text), false);
         return true;
     }
@@ -200,7 +203,9 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
     try_next(s);
 }
 
-static const struct smtp_client_ops ops = { on_ready, on_body, on_drain, on_rcpt, on_done, on_closed };
+static const struct smtp_client_ops ops = {
+    on_ready, on_body, on_drain, on_rcpt, on_done, on_closed
+};
 
 /* ---- trying ---- */
 
@@ -227,27 +232,33 @@ static void
 connect_to(struct session *s, const struct target *t)
 {
     const struct conf *c = s->conf;
-    struct smtp_client_opts o = { .is_lmtp = s->is_lmtp, .always_ehlo = c->smtp_always_send_ehlo,
-                                  .helo_name = c->smtp_helo_name, .peer = s->peer,
-                                  .line_max = (size_t)c->smtp_line_length_limit, .tls_host = t->host };
-    const char *from = addr_family(&t->addr) == AF_INET6 ? c->smtp_bind_address6 : c->smtp_bind_address;
+    struct smtp_client_opts o = { .is_lmtp = s->is_lmtp,
+                                  .always_ehlo = c->smtp_always_send_ehlo,
+                                  .helo_name = c->smtp_helo_name,
+                                  .peer = s->peer,
+                                  .line_max = (size_t)c->smtp_line_length_limit,
+                                  .tls_host = t->host };
+    const char *from =
+        addr_family(&t->addr) == AF_INET6 ? c->smtp_bind_address6 : c->smtp_bind_address;
     char ip[ADDR_TEXT_OCTETS];
     struct addr bind_to;
     bool has_bind = from[0] && addr_parse_ip(sl_z(from), 0, &bind_to) == 0;
 
-    snprintf(s->peer, sizeof s->peer, "%s[%s]:%u", t->host, addr_ip_text(&t->addr, ip), addr_port(&t->addr));
+    snprintf(s->peer, sizeof s->peer, "%s[%s]:%u", t->host, addr_ip_text(&t->addr, ip),
+             addr_port(&t->addr));
     fill_times(c, &o.times);
     if (!s->no_tls && !s->is_lmtp)
         o.tls = relay_tls(c, &o.must_tls);
     s->ready_us = 0;
-    s->client = smtp_client_connect(&t->addr.u.sa, t->addr.len, has_bind ? &bind_to.u.sa : NULL, has_bind ? bind_to.len : 0,
-                                    &o, &ops, s);
+    s->client = smtp_client_connect(&t->addr.u.sa, t->addr.len, has_bind ? &bind_to.u.sa : NULL,
+                                    has_bind ? bind_to.len : 0, &o, &ops, s);
 }
 
 static void
 try_next(struct session *s)
 {
-    size_t limit = s->conf->smtp_mx_session_limit > 0 ? (size_t)s->conf->smtp_mx_session_limit : SIZE_MAX;
+    size_t limit =
+        s->conf->smtp_mx_session_limit > 0 ? (size_t)s->conf->smtp_mx_session_limit : SIZE_MAX;
     bool is_spent = s->is_body_used && !s->is_small;
 
     if (!has_open(s) || s->at == s->n_targets || s->sessions >= limit || is_spent) {

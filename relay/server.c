@@ -54,8 +54,9 @@ reply_all(struct session *s)
         const struct rcpt_result *r = &s->results[i];
         unsigned code = r->outcome == SMTP_SENT ? 250 : r->outcome == SMTP_DEFERRED ? 450 : 550;
 
-        conn_printf(s->conn, "%u-%s relay=%s conn=%llu xfer=%llu host=%d\r\n%u %s %s\r\n", code, r->dsn, r->relay,
-                    (unsigned long long)r->conn_us, (unsigned long long)r->xfer_us, r->is_host, code, r->dsn, r->text);
+        conn_printf(s->conn, "%u-%s relay=%s conn=%llu xfer=%llu host=%d\r\n%u %s %s\r\n", code,
+                    r->dsn, r->relay, (unsigned long long)r->conn_us,
+                    (unsigned long long)r->xfer_us, r->is_host, code, r->dsn, r->text);
     }
 }
 
@@ -118,7 +119,8 @@ run_mail(struct session *s, struct slice arg)
 {
     struct slice path, word;
 
-    if (!s->has_route || s->has_mail || !sl_take_iprefix(&arg, SL("FROM:")) || !take_path(&arg, &path))
+    if (!s->has_route || s->has_mail || !sl_take_iprefix(&arg, SL("FROM:")) ||
+        !take_path(&arg, &path))
         return false;
     s->conf = conf_ref(daemon_conf());
     s->tx.sender = arena_dup(&s->arena, path);
@@ -162,7 +164,8 @@ run_rcpt(struct session *s, struct slice arg)
     struct slice path, word, type;
     struct smtp_tx_rcpt *r;
 
-    if (!s->has_mail || s->n_rcpts == RCPTS_MAX || !sl_take_iprefix(&arg, SL("TO:")) || !take_path(&arg, &path))
+    if (!s->has_mail || s->n_rcpts == RCPTS_MAX || !sl_take_iprefix(&arg, SL("TO:")) ||
+        !take_path(&arg, &path))
         return false;
     s->rcpts = mem_grow(s->rcpts, &s->cap_rcpts, s->n_rcpts + 1, sizeof *s->rcpts);
     r = &s->rcpts[s->n_rcpts++];
@@ -224,9 +227,11 @@ run_command(struct session *s, struct slice line)
         return false;
     arg = sl_trim(line);
     if (sl_ieqz(verb, "LHLO")) {
-        conn_printf(s->conn, "250-%s\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n"
-                             "250-CHUNKING\r\n250 XROUTE\r\n",
-                    daemon_conf()->myhostname);
+        conn_printf(
+            s->conn,
+            "250-%s\r\n250-PIPELINING\r\n250-SIZE\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n"
+            "250-CHUNKING\r\n250 XROUTE\r\n",
+            daemon_conf()->myhostname);
         s->is_greeted = true;
         return true;
     }

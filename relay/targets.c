@@ -22,7 +22,10 @@ struct search {
     uint64_t cb_id;
     struct target *v;
     size_t n;
-    struct host { char name[DNS_NAME_OCTETS]; uint16_t pref; } *hosts;
+    struct host {
+        char name[DNS_NAME_OCTETS];
+        uint16_t pref;
+    } * hosts;
     size_t n_hosts, at;
     bool is_mx, has_temp;
     struct target_error err;
@@ -74,7 +77,8 @@ set_dns_error(struct search *s, const char *name, const char *type, enum dns_rc 
                                           : "Host not found";
 
     set_error(s, rc == DNS_TEMP ? SMTP_DEFERRED : SMTP_FAILED, rc == DNS_TEMP ? "4.4.3" : "5.4.4",
-              "Host or domain name not found. Name service error for name=%s type=%s: %s", name, type, what);
+              "Host or domain name not found. Name service error for name=%s type=%s: %s", name,
+              type, what);
 }
 
 static void
@@ -119,7 +123,10 @@ static void
 add_addresses(struct search *s, const struct dns_answer *a, const struct host *h)
 {
     const char *pref = s->conf->smtp_address_preference;
-    int first = strcmp(pref, "ipv4") == 0 ? AF_INET : strcmp(pref, "ipv6") == 0 ? AF_INET6 : rand_below(2) ? AF_INET : AF_INET6;
+    int first = strcmp(pref, "ipv4") == 0   ? AF_INET
+                : strcmp(pref, "ipv6") == 0 ? AF_INET6
+                : rand_below(2)             ? AF_INET
+                                            : AF_INET6;
 
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < a->n; i++)
@@ -148,7 +155,8 @@ static void
 look_up_host(struct search *s)
 {
     unsigned flags = wanted(s->conf);
-    size_t enough = s->conf->smtp_mx_address_limit > 0 ? (size_t)s->conf->smtp_mx_address_limit : TARGETS_MAX;
+    size_t enough =
+        s->conf->smtp_mx_address_limit > 0 ? (size_t)s->conf->smtp_mx_address_limit : TARGETS_MAX;
 
     if (s->at == s->n_hosts || s->n >= enough) {
         if (s->n > enough)
@@ -190,7 +198,8 @@ add_mx(struct search *s, const struct dns_answer *a)
                 set_error(s, SMTP_FAILED, "5.4.6", "mail for %s loops back to myself", s->name);
             return;
         }
-        if (addr_parse_ip(a->rrs[i].text, 0, &literal) != 0) /* an address is no host name: RFC 5321 §5.1 */
+        if (addr_parse_ip(a->rrs[i].text, 0, &literal) !=
+            0) /* an address is no host name: RFC 5321 §5.1 */
             add_host(s, a->rrs[i].text, a->rrs[i].pref);
     }
 }
@@ -261,7 +270,8 @@ parse_nexthop(struct search *s, struct slice in, bool *is_bracketed)
 
 void
 targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
-             void (*cb)(uint64_t id, struct target *v, size_t n, const struct target_error *err), uint64_t id)
+             void (*cb)(uint64_t id, struct target *v, size_t n, const struct target_error *err),
+             uint64_t id)
 {
     struct search *s = MEM_NEW(struct search);
     struct addr a;

@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 enum {
-    IN_FLIGHT_MAX = 256,      /* puts sent and not answered; the rest waits here */
+    IN_FLIGHT_MAX = 256, /* puts sent and not answered; the rest waits here */
     SPOOL_THREADS = 2,
     SPOOL_PIECE = 256 * 1024, /* octets handed to the pool at a time */
     BACKLOG_LOW = 512 * 1024,
@@ -31,7 +31,7 @@ enum {
     RETRY_MAX_MS = 2000,
     RESEND_MS = 5,
     FILE_NAME_HEX = 24,
-    WIRE_SLACK = 64           /* kind, req and string lengths around a put */
+    WIRE_SLACK = 64 /* kind, req and string lengths around a put */
 };
 
 struct grant {
@@ -68,7 +68,7 @@ struct queue_put {
     struct queue_client *q;
     struct list link; /* q->waiting */
     enum put_state state;
-    struct buf body;  /* in memory, or not yet handed to the pool */
+    struct buf body; /* in memory, or not yet handed to the pool */
     bool is_file, is_job_running;
     char *path;
     const char *file; /* last part of path */
@@ -115,7 +115,8 @@ put_answer(struct queue_put *p, int rc, const struct err *e)
     if (e)
         copy = *e;
     if (rc != 0 && p->is_file && p->path)
-        unlink(p->path); /* qmgr has not taken it, or will not find it: either way nothing was promised */
+        unlink(
+            p->path); /* qmgr has not taken it, or will not find it: either way nothing was promised */
     put_free(p);
     cb(id, rc, &copy);
 }
@@ -424,7 +425,8 @@ got_grant(struct queue_client *q, struct slice in)
     struct grant g;
     uint32_t count;
 
-    if (!wire_take_u64(&in, &g.next) || !wire_take_u32(&in, &count) || !wire_take_u32(&in, &g.db_bits))
+    if (!wire_take_u64(&in, &g.next) || !wire_take_u32(&in, &count) ||
+        !wire_take_u32(&in, &g.db_bits))
         return;
     q->is_asking = false;
     if (count == 0)

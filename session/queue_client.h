@@ -16,25 +16,31 @@ struct queue_client *queue_client_new(const char *socket_path, const char *incom
 void queue_client_free(struct queue_client **q);
 bool queue_client_is_up(const struct queue_client *q); /* connected and granted ids */
 
-enum { NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8 }; /* RFC 3461 §4.1 */
+enum {
+    NOTIFY_NEVER = 1,
+    NOTIFY_SUCCESS = 2,
+    NOTIFY_FAILURE = 4,
+    NOTIFY_DELAY = 8
+}; /* RFC 3461 §4.1 */
 enum { RET_NONE, RET_FULL, RET_HDRS };
 
 struct queue_rcpt {
-    struct slice addr;     /* where to: final address after alias expansion, "u@d" */
-    struct slice orig;     /* as RCPT gave it (X-Original-To); may equal addr */
-    struct slice orcpt;    /* ORCPT value, xtext decoded, "rfc822;u@d"; may be empty */
-    unsigned notify;       /* NOTIFY_* bits; 0: not given */
+    struct slice addr;  /* where to: final address after alias expansion, "u@d" */
+    struct slice orig;  /* as RCPT gave it (X-Original-To); may equal addr */
+    struct slice orcpt; /* ORCPT value, xtext decoded, "rfc822;u@d"; may be empty */
+    unsigned notify;    /* NOTIFY_* bits; 0: not given */
 };
 struct queue_env {
     char id[QUEUE_ID_OCTETS];
     struct slice sender; /* "" for <> */
     const struct queue_rcpt *rcpts;
     size_t n_rcpts;
-    unsigned ret;       /* RET_* */
-    struct slice envid; /* decoded */
+    unsigned ret;          /* RET_* */
+    struct slice envid;    /* decoded */
     bool is_8bit, is_utf8; /* BODY=8BITMIME seen; SMTPUTF8 needed */
     /* For logs, XFORWARD and later filters */
-    struct slice client_name, client_ip, helo, sasl_user, protocol; /* "mail.x", "192.0.2.1", "mail.x", "", "ESMTPS" */
+    struct slice client_name, client_ip, helo, sasl_user,
+        protocol; /* "mail.x", "192.0.2.1", "mail.x", "", "ESMTPS" */
 };
 
 /* A queue id, unique for ever (see design §3), logged from the first accepted recipient on. -1: qmgr has granted

@@ -16,7 +16,8 @@
 enum { QUEUE_ID_DB_BITS = 20, QUEUE_ID_COUNTER_BITS = 42, QUEUE_ID_TEXT_OCTETS = 32 };
 
 /* counter below 2^42, db_bits below 2^20. */
-void queue_id_format(int64_t unix_us, uint64_t counter, uint32_t db_bits, char out[QUEUE_ID_TEXT_OCTETS]);
+void queue_id_format(int64_t unix_us, uint64_t counter, uint32_t db_bits,
+                     char out[QUEUE_ID_TEXT_OCTETS]);
 
 /* The counter and database bits of an id; false when it is none of ours. Any out may be NULL. */
 bool queue_id_parse(struct slice id, int64_t *unix_us, uint64_t *counter, uint32_t *db_bits);

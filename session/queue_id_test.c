@@ -49,8 +49,15 @@ TEST(counters_and_databases_differ)
 
 TEST(refuses_what_is_no_id)
 {
-    static const char *const bad[] = { "", "z", "ABC", "0123456789", "0123456789z", "BCDFGH0000zA",
-                                       "BCDFGH0000z!", "A1CDFGHJKLzB", "DROP TABLE",
+    static const char *const bad[] = { "",
+                                       "z",
+                                       "ABC",
+                                       "0123456789",
+                                       "0123456789z",
+                                       "BCDFGH0000zA",
+                                       "BCDFGH0000z!",
+                                       "A1CDFGHJKLzB",
+                                       "DROP TABLE",
                                        "BCDFGHBCDFGHBCDFGHBCDFGHBCDFGHBCzBBB" };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

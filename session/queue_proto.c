@@ -144,8 +144,9 @@ take_rcpts(struct slice *in, struct arena *a, struct queue_env *env)
         return false;
     for (uint32_t i = 0; i < n; i++) {
         if (!wire_take_str(in, &v[i].addr) || !wire_take_str(in, &v[i].orig) ||
-            !wire_take_str(in, &v[i].orcpt) || !wire_take_u8(in, &v[i].notify) || v[i].addr.n == 0 ||
-            !is_clean(v[i].addr) || !is_clean(v[i].orig) || !is_clean(v[i].orcpt))
+            !wire_take_str(in, &v[i].orcpt) || !wire_take_u8(in, &v[i].notify) ||
+            v[i].addr.n == 0 || !is_clean(v[i].addr) || !is_clean(v[i].orig) ||
+            !is_clean(v[i].orcpt))
             return false;
         if (v[i].orig.n == 0)
             v[i].orig = v[i].addr;
@@ -156,7 +157,8 @@ take_rcpts(struct slice *in, struct arena *a, struct queue_env *env)
 }
 
 int
-queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_t *arrived_us, struct err *e)
+queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_t *arrived_us,
+                 struct err *e)
 {
     unsigned version, flags;
     uint64_t us;
@@ -166,11 +168,11 @@ queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_
     if (!wire_take_u8(&in, &version) || version != QUEUE_WIRE_VERSION)
         return err_set(e, ERR_CLIENT, "envelope of an unknown version");
     if (!wire_take_u8(&in, &flags) || !wire_take_u8(&in, &env->ret) || !wire_take_u64(&in, &us) ||
-        !wire_take_str(&in, &id) || !wire_take_str(&in, &env->sender) || !wire_take_str(&in, &env->envid) ||
-        !wire_take_str(&in, &env->client_name) || !wire_take_str(&in, &env->client_ip) ||
-        !wire_take_str(&in, &env->helo) || !wire_take_str(&in, &env->sasl_user) ||
-        !wire_take_str(&in, &env->protocol) || !take_rcpts(&in, a, env) || in.n != 0 ||
-        !is_clean(env->sender) || !is_clean(env->envid))
+        !wire_take_str(&in, &id) || !wire_take_str(&in, &env->sender) ||
+        !wire_take_str(&in, &env->envid) || !wire_take_str(&in, &env->client_name) ||
+        !wire_take_str(&in, &env->client_ip) || !wire_take_str(&in, &env->helo) ||
+        !wire_take_str(&in, &env->sasl_user) || !wire_take_str(&in, &env->protocol) ||
+        !take_rcpts(&in, a, env) || in.n != 0 || !is_clean(env->sender) || !is_clean(env->envid))
         return err_set(e, ERR_CLIENT, "malformed envelope");
     if (!queue_id_parse(id, NULL, NULL, NULL))
         return err_set(e, ERR_CLIENT, "malformed queue id in an envelope");
@@ -194,10 +196,11 @@ queue_put_pack(struct buf *b, const struct queue_wire_put *p)
 int
 queue_put_unpack(struct slice in, struct queue_wire_put *p, struct err *e)
 {
-    if (!wire_take_str(&in, &p->env) || !wire_take_u64(&in, &p->size) || !wire_take_u32(&in, &p->crc) ||
-        !wire_take_str(&in, &p->file) || !wire_take_str(&in, &p->body) || in.n != 0 ||
-        p->env.n > QUEUE_ENV_OCTETS_MAX || p->body.n > QUEUE_INLINE_OCTETS ||
-        (p->file.n == 0 && p->body.n != p->size) || (p->file.n != 0 && p->body.n != 0))
+    if (!wire_take_str(&in, &p->env) || !wire_take_u64(&in, &p->size) ||
+        !wire_take_u32(&in, &p->crc) || !wire_take_str(&in, &p->file) ||
+        !wire_take_str(&in, &p->body) || in.n != 0 || p->env.n > QUEUE_ENV_OCTETS_MAX ||
+        p->body.n > QUEUE_INLINE_OCTETS || (p->file.n == 0 && p->body.n != p->size) ||
+        (p->file.n != 0 && p->body.n != 0))
         return err_set(e, ERR_CLIENT, "malformed message on the queue's socket");
     /* The name becomes part of a path: only what queue_client.c makes. */
     for (size_t i = 0; i < p->file.n; i++)

@@ -23,10 +23,10 @@
 
 enum {
     QUEUE_WIRE_VERSION = 1,
-    QUEUE_RCPTS_MAX = 10000,              /* of one message */
+    QUEUE_RCPTS_MAX = 10000, /* of one message */
     QUEUE_ENV_OCTETS_MAX = 8 * 1024 * 1024,
-    QUEUE_GRANT_COUNT = 1024,             /* ids a grant */
-    QUEUE_PAGE_OCTETS = 24 * 1024         /* text of one 'a' */
+    QUEUE_GRANT_COUNT = 1024,     /* ids a grant */
+    QUEUE_PAGE_OCTETS = 24 * 1024 /* text of one 'a' */
 };
 
 /* ---- packing ---- */
@@ -43,7 +43,8 @@ bool wire_take_str(struct slice *in, struct slice *s);
 /* ---- envelope ---- */
 void queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us);
 /* rcpts come from the arena, strings are borrowed from `in`. -1 with e (ERR_CLIENT): not an envelope. */
-int queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_t *arrived_us, struct err *e);
+int queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_t *arrived_us,
+                     struct err *e);
 
 /* ---- put: the content inline, or in a file of the incoming directory ---- */
 struct queue_wire_put {

@@ -7,9 +7,9 @@
 #include "base/buf.h"
 
 struct smtp_body {
-    size_t column; /* octets of the line so far */
+    size_t column;   /* octets of the line so far */
     size_t line_max; /* 0: no limit */
-    bool has_cr;   /* the last octet was CR and is not yet out */
+    bool has_cr;     /* the last octet was CR and is not yet out */
 };
 
 void smtp_body_add(struct smtp_body *b, struct slice s, struct buf *out);

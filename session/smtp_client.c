@@ -23,7 +23,8 @@ static const struct {
     [STAGE_RCPT] = { "sending RCPT TO", "RCPT TO command" },
     [STAGE_DATA] = { "sending DATA command", "DATA command" },
     [STAGE_BODY] = { "sending message body", "message body" },
-    [STAGE_DOT] = { "sending end of data -- message may be sent more than once", "end of DATA command" },
+    [STAGE_DOT] = { "sending end of data -- message may be sent more than once",
+                    "end of DATA command" },
     [STAGE_RSET] = { "sending RSET", "RSET command" },
     [STAGE_QUIT] = { "sending QUIT", "QUIT command" },
     [STAGE_IDLE] = { "idle", "no command" },
@@ -95,7 +96,8 @@ client_awaited(const struct smtp_client *c)
 /* ---- results ---- */
 
 void
-client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_result *r, struct buf *text)
+client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_result *r,
+                       struct buf *text)
 {
     const struct smtp_reply *p = &c->reply;
 
@@ -138,7 +140,9 @@ client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r
         buf_addf(text, "connect to %s: Connection timed out", c->peer);
     } else {
         memcpy(r->dsn, "4.4.2", 6);
-        buf_addf(text, is_timeout ? "conversation with %s timed out while %s" : "lost connection with %s while %s",
+        buf_addf(text,
+                 is_timeout ? "conversation with %s timed out while %s"
+                            : "lost connection with %s while %s",
                  c->peer, doing);
     }
     r->text = buf_slice(text);
@@ -194,10 +198,14 @@ note_ext(struct smtp_client *c, struct slice line)
         struct slice word;
         unsigned bit;
     } words[] = {
-        { SL_INIT("PIPELINING"), SMTP_EXT_PIPELINING }, { SL_INIT("SIZE"), SMTP_EXT_SIZE },
-        { SL_INIT("8BITMIME"), SMTP_EXT_8BITMIME },     { SL_INIT("SMTPUTF8"), SMTP_EXT_SMTPUTF8 },
-        { SL_INIT("DSN"), SMTP_EXT_DSN },               { SL_INIT("STARTTLS"), SMTP_EXT_STARTTLS },
-        { SL_INIT("CHUNKING"), SMTP_EXT_CHUNKING },     { SL_INIT("XFORWARD"), SMTP_EXT_XFORWARD },
+        { SL_INIT("PIPELINING"), SMTP_EXT_PIPELINING },
+        { SL_INIT("SIZE"), SMTP_EXT_SIZE },
+        { SL_INIT("8BITMIME"), SMTP_EXT_8BITMIME },
+        { SL_INIT("SMTPUTF8"), SMTP_EXT_SMTPUTF8 },
+        { SL_INIT("DSN"), SMTP_EXT_DSN },
+        { SL_INIT("STARTTLS"), SMTP_EXT_STARTTLS },
+        { SL_INIT("CHUNKING"), SMTP_EXT_CHUNKING },
+        { SL_INIT("XFORWARD"), SMTP_EXT_XFORWARD },
         { SL_INIT("XROUTE"), SMTP_EXT_XROUTE },
     };
     struct slice word, arg;
@@ -260,8 +268,8 @@ on_greeting(struct smtp_client *c)
         refuse(c, STAGE_GREETING);
         return;
     }
-    c->tried_ehlo = !c->o.never_ehlo &&
-                    (c->o.always_ehlo || sl_ifind(buf_slice(&c->reply.text), SL("ESMTP")) != SL_NPOS);
+    c->tried_ehlo = !c->o.never_ehlo && (c->o.always_ehlo || sl_ifind(buf_slice(&c->reply.text),
+                                                                      SL("ESMTP")) != SL_NPOS);
     send_hello(c);
 }
 
@@ -343,7 +351,8 @@ on_reply(struct smtp_client *c)
         client_tx_reply(c, x);
         break;
     }
-    if (!c->is_closing && client_awaited(c) > 0 && c->stage != STAGE_HANDSHAKE && c->stage != STAGE_BODY)
+    if (!c->is_closing && client_awaited(c) > 0 && c->stage != STAGE_HANDSHAKE &&
+        c->stage != STAGE_BODY)
         client_set_stage(c, c->expects[c->expect_at].stage);
 }
 
@@ -365,7 +374,8 @@ on_input(struct conn *conn, void *arg)
             return;
         }
         if (rc == FRAME_TOO_LONG) {
-            client_fail(c, "4.5.0", "host %s sent a line of more than %d octets", c->peer, SMTP_REPLY_LINE_OCTETS);
+            client_fail(c, "4.5.0", "host %s sent a line of more than %d octets", c->peer,
+                        SMTP_REPLY_LINE_OCTETS);
             return;
         }
         if (c->stage == STAGE_HANDSHAKE)
@@ -374,7 +384,8 @@ on_input(struct conn *conn, void *arg)
         if (parsed == PARSE_MORE)
             continue;
         if (parsed == PARSE_BAD)
-            client_fail(c, "4.5.0", "host %s: %s while %s", c->peer, e.msg, stages[c->stage].while_text);
+            client_fail(c, "4.5.0", "host %s: %s while %s", c->peer, e.msg,
+                        stages[c->stage].while_text);
         else
             on_reply(c);
         smtp_reply_reset(&c->reply);
@@ -452,12 +463,14 @@ on_close(struct conn *conn, void *arg, enum conn_end end, const struct err *why)
         client_result_lost(c, end == CONN_END_TIMEOUT, &r, &text);
         if (c->stage == STAGE_CONNECT) {
             buf_reset(&text);
-            buf_addf(&text, "connect to %s: %s", c->peer, why && why->sys ? strerror(why->sys) : "failed");
+            buf_addf(&text, "connect to %s: %s", c->peer,
+                     why && why->sys ? strerror(why->sys) : "failed");
             r.text = buf_slice(&text);
         } else if (c->stage == STAGE_HANDSHAKE) {
             buf_reset(&text);
             memcpy(r.dsn, "4.7.5", 6);
-            buf_addf(&text, "Cannot start TLS: handshake failure with %s: %s", c->peer, why ? why->msg : "closed");
+            buf_addf(&text, "Cannot start TLS: handshake failure with %s: %s", c->peer,
+                     why ? why->msg : "closed");
             r.text = buf_slice(&text);
         }
         buf_adds(&c->why_text, r.text);
@@ -503,8 +516,9 @@ client_new(const struct smtp_client_opts *o, const struct smtp_client_ops *ops, 
 }
 
 struct smtp_client *
-smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bind_to, socklen_t bind_len,
-                    const struct smtp_client_opts *o, const struct smtp_client_ops *ops, void *arg)
+smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bind_to,
+                    socklen_t bind_len, const struct smtp_client_opts *o,
+                    const struct smtp_client_ops *ops, void *arg)
 {
     struct smtp_client *c = client_new(o, ops, arg);
 
@@ -514,8 +528,8 @@ smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct socka
 }
 
 struct smtp_client *
-smtp_client_connect_unix(const char *path, const struct smtp_client_opts *o, const struct smtp_client_ops *ops,
-                         void *arg)
+smtp_client_connect_unix(const char *path, const struct smtp_client_opts *o,
+                         const struct smtp_client_ops *ops, void *arg)
 {
     struct smtp_client *c = client_new(o, ops, arg);
 
@@ -525,7 +539,8 @@ smtp_client_connect_unix(const char *path, const struct smtp_client_opts *o, con
 }
 
 struct smtp_client *
-smtp_client_on_fd(int fd, const struct smtp_client_opts *o, const struct smtp_client_ops *ops, void *arg)
+smtp_client_on_fd(int fd, const struct smtp_client_opts *o, const struct smtp_client_ops *ops,
+                  void *arg)
 {
     struct smtp_client *c = client_new(o, ops, arg);
 
@@ -594,7 +609,8 @@ ignore_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
 void
 smtp_client_leave(struct smtp_client *c)
 {
-    static const struct smtp_client_ops none = { ignore, ignore, ignore, ignore_rcpt, ignore, ignore_closed };
+    static const struct smtp_client_ops none = { ignore,      ignore, ignore,
+                                                 ignore_rcpt, ignore, ignore_closed };
 
     c->ops = &none;
     smtp_client_quit(c);

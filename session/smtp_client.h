@@ -23,34 +23,44 @@ enum smtp_outcome { SMTP_SENT, SMTP_DEFERRED, SMTP_FAILED };
 struct smtp_result {
     enum smtp_outcome outcome;
     char dsn[SMTP_DSN_OCTETS];
-    unsigned code;       /* the peer's; 0 when it said nothing */
-    struct slice text;   /* SENT: "250 2.0.0 Ok"; else why, as Postfix words it: "host X said: 550 ... (in reply to ...)" */
-    struct slice reply;  /* the peer's lines as they are, LF between; or empty */
-    bool is_lost;        /* no answer: connection refused, lost or timed out */
+    unsigned code; /* the peer's; 0 when it said nothing */
+    struct slice
+        text; /* SENT: "250 2.0.0 Ok"; else why, as Postfix words it: "host X said: 550 ... (in reply to ...)" */
+    struct slice reply; /* the peer's lines as they are, LF between; or empty */
+    bool is_lost;       /* no answer: connection refused, lost or timed out */
     bool is_timeout;
-    bool maybe_sent;     /* lost after the content was sent: may have been delivered */
-    bool is_tls;         /* what failed was the TLS handshake */
+    bool maybe_sent; /* lost after the content was sent: may have been delivered */
+    bool is_tls;     /* what failed was the TLS handshake */
 };
 
 enum {
-    SMTP_EXT_PIPELINING = 1, SMTP_EXT_SIZE = 2, SMTP_EXT_8BITMIME = 4, SMTP_EXT_SMTPUTF8 = 8, SMTP_EXT_DSN = 16,
-    SMTP_EXT_STARTTLS = 32, SMTP_EXT_CHUNKING = 64, SMTP_EXT_XFORWARD = 128, SMTP_EXT_XROUTE = 256, SMTP_EXT_ESMTP = 512,
+    SMTP_EXT_PIPELINING = 1,
+    SMTP_EXT_SIZE = 2,
+    SMTP_EXT_8BITMIME = 4,
+    SMTP_EXT_SMTPUTF8 = 8,
+    SMTP_EXT_DSN = 16,
+    SMTP_EXT_STARTTLS = 32,
+    SMTP_EXT_CHUNKING = 64,
+    SMTP_EXT_XFORWARD = 128,
+    SMTP_EXT_XROUTE = 256,
+    SMTP_EXT_ESMTP = 512,
     SMTP_EXT_XREPEAT = 1024 /* XFORWARD REPEAT */
 };
 
 /* All in ms; 0: none. Postfix's smtp_*_timeout. */
 struct smtp_times {
-    uint64_t connect, greeting, helo, starttls, xforward, mail, rcpt, data_init, data_xfer, data_done, rset, quit;
+    uint64_t connect, greeting, helo, starttls, xforward, mail, rcpt, data_init, data_xfer,
+        data_done, rset, quit;
 };
 
 struct smtp_client_opts {
     bool is_lmtp;
-    bool always_ehlo;     /* smtp_always_send_ehlo: also without "ESMTP" in the greeting */
+    bool always_ehlo; /* smtp_always_send_ehlo: also without "ESMTP" in the greeting */
     bool never_ehlo;
     bool wants_bdat;
     const char *helo_name;
-    const char *peer;     /* "mx.example.com[192.0.2.1]:25", for texts */
-    size_t line_max;      /* smtp_line_length_limit; 0: none */
+    const char *peer; /* "mx.example.com[192.0.2.1]:25", for texts */
+    size_t line_max;  /* smtp_line_length_limit; 0: none */
     struct smtp_times times;
     struct tls_ctx *tls;  /* not NULL: STARTTLS where offered */
     bool must_tls;        /* ... and nothing without */
@@ -61,22 +71,24 @@ struct smtp_client;
 struct smtp_client_ops {
     void (*on_ready)(struct smtp_client *c, void *arg);
     void (*on_body)(struct smtp_client *c, void *arg);
-    void (*on_drain)(struct smtp_client *c, void *arg); /* smtp_client_is_full() ended; may be NULL */
+    void (*on_drain)(struct smtp_client *c,
+                     void *arg); /* smtp_client_is_full() ended; may be NULL */
     void (*on_rcpt)(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *r);
     void (*on_done)(struct smtp_client *c, void *arg);
     void (*on_closed)(struct smtp_client *c, void *arg, const struct smtp_result *why);
 };
 
 /* opts and its strings are copied, tls gets a reference. */
-struct smtp_client *smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bind_to,
-                                        socklen_t bind_len, const struct smtp_client_opts *o,
+struct smtp_client *smtp_client_connect(const struct sockaddr *to, socklen_t len,
+                                        const struct sockaddr *bind_to, socklen_t bind_len,
+                                        const struct smtp_client_opts *o,
                                         const struct smtp_client_ops *ops, void *arg);
 struct smtp_client *smtp_client_connect_unix(const char *path, const struct smtp_client_opts *o,
                                              const struct smtp_client_ops *ops, void *arg);
-struct smtp_client *smtp_client_on_fd(int fd, const struct smtp_client_opts *o, const struct smtp_client_ops *ops,
-                                      void *arg);
+struct smtp_client *smtp_client_on_fd(int fd, const struct smtp_client_opts *o,
+                                      const struct smtp_client_ops *ops, void *arg);
 
-unsigned smtp_client_exts(const struct smtp_client *c); /* SMTP_EXT_*, after on_ready */
+unsigned smtp_client_exts(const struct smtp_client *c);       /* SMTP_EXT_*, after on_ready */
 uint64_t smtp_client_size_limit(const struct smtp_client *c); /* SIZE's argument; 0: none */
 bool smtp_client_has_tls(const struct smtp_client *c);
 struct conn *smtp_client_conn(struct smtp_client *c);
@@ -94,8 +106,9 @@ struct smtp_tx {
     unsigned ret;
     struct slice envid;
     bool is_8bit, is_utf8;
-    struct slice xforward; /* "NAME=value ..." in xtext, sent only where XFORWARD is offered; or empty */
-    struct slice xroute;   /* argument of XROUTE, private to relayd; or empty */
+    struct slice
+        xforward; /* "NAME=value ..." in xtext, sent only where XFORWARD is offered; or empty */
+    struct slice xroute; /* argument of XROUTE, private to relayd; or empty */
 };
 /* Strings are copied into commands at once; nothing is kept but the counts. True: the content may be pushed right away
  * (small, by BDAT, pipelined) and no on_body comes. */

@@ -8,8 +8,22 @@
 
 /* What a reply that is awaited answers. Also the stage for "while ..." and the time allowed. */
 enum stage {
-    STAGE_CONNECT, STAGE_GREETING, STAGE_HELO, STAGE_STARTTLS, STAGE_HANDSHAKE, STAGE_XFORWARD, STAGE_XROUTE, STAGE_MAIL,
-    STAGE_RCPT, STAGE_DATA, STAGE_BODY, STAGE_DOT, STAGE_RSET, STAGE_QUIT, STAGE_IDLE, STAGE_COUNT
+    STAGE_CONNECT,
+    STAGE_GREETING,
+    STAGE_HELO,
+    STAGE_STARTTLS,
+    STAGE_HANDSHAKE,
+    STAGE_XFORWARD,
+    STAGE_XROUTE,
+    STAGE_MAIL,
+    STAGE_RCPT,
+    STAGE_DATA,
+    STAGE_BODY,
+    STAGE_DOT,
+    STAGE_RSET,
+    STAGE_QUIT,
+    STAGE_IDLE,
+    STAGE_COUNT
 };
 
 struct expect {
@@ -29,7 +43,8 @@ struct smtp_client {
     unsigned exts;
     uint64_t size_limit;
     bool is_ready, is_tls, tried_ehlo, is_quitting, is_closing, is_ending;
-    bool has_late_reply; /* a final reply came before the content was out: the stream is of no more use */
+    bool
+        has_late_reply; /* a final reply came before the content was out: the stream is of no more use */
     enum stage stage;
 
     struct expect *expects; /* [expect_at, expect_n) are out */
@@ -37,8 +52,12 @@ struct smtp_client {
 
     /* the transaction */
     bool in_tx;
-    struct buf cmds;        /* commands not yet sent: when not pipelining, one at a time */
-    struct { enum stage stage; uint32_t rcpt; size_t end; } *plan; /* commands inside cmds, in order */
+    struct buf cmds; /* commands not yet sent: when not pipelining, one at a time */
+    struct {
+        enum stage stage;
+        uint32_t rcpt;
+        size_t end;
+    } * plan; /* commands inside cmds, in order */
     size_t plan_at, plan_n, plan_cap, cmds_sent;
     enum rcpt_state *rcpts;
     size_t n_rcpts, n_told, n_accepted;
@@ -57,11 +76,14 @@ void client_expect(struct smtp_client *c, enum stage stage, uint32_t rcpt);
 size_t client_awaited(const struct smtp_client *c);
 void client_set_stage(struct smtp_client *c, enum stage stage);
 /* Result texts: buf lives during the call. */
-void client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_result *r, struct buf *text);
-void client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r, struct buf *text);
+void client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_result *r,
+                            struct buf *text);
+void client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r,
+                        struct buf *text);
 /* Remember why and drop the connection. */
 void client_give_up(struct smtp_client *c, const struct smtp_result *r);
-void client_fail(struct smtp_client *c, const char *dsn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void client_fail(struct smtp_client *c, const char *dsn, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* ---- smtp_client_tx.c ---- */
 void client_tx_reply(struct smtp_client *c, struct expect x);

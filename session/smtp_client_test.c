@@ -192,7 +192,8 @@ own_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
     snprintf(owner.why, sizeof owner.why, "%.*s", SL_ARG(why->text));
 }
 
-static const struct smtp_client_ops own_ops = { own_ready, own_body, NULL, own_rcpt, own_done, own_closed };
+static const struct smtp_client_ops own_ops = { own_ready, own_body, NULL,
+                                                own_rcpt,  own_done, own_closed };
 
 static void
 give_up(void *arg)
@@ -214,10 +215,15 @@ look(void *arg)
 
 /* Run one transaction against a script; false when it hung. */
 static bool
-run(const char *script, bool is_lmtp, bool wants_bdat, const struct smtp_tx *tx, struct slice content)
+run(const char *script, bool is_lmtp, bool wants_bdat, const struct smtp_tx *tx,
+    struct slice content)
 {
-    struct smtp_client_opts o = { .is_lmtp = is_lmtp, .always_ehlo = true, .wants_bdat = wants_bdat,
-                                  .helo_name = "me.example", .peer = "mx[1.2.3.4]:25", .line_max = 998 };
+    struct smtp_client_opts o = { .is_lmtp = is_lmtp,
+                                  .always_ehlo = true,
+                                  .wants_bdat = wants_bdat,
+                                  .helo_name = "me.example",
+                                  .peer = "mx[1.2.3.4]:25",
+                                  .line_max = 998 };
     struct timer limit = { 0 }, poll = { 0 };
     bool has_hung = false;
     int fds[2];
@@ -245,7 +251,9 @@ run(const char *script, bool is_lmtp, bool wants_bdat, const struct smtp_tx *tx,
     return !has_hung;
 }
 
-static const struct smtp_tx_rcpt three[] = { { .addr = SL_INIT("a@x") }, { .addr = SL_INIT("b@x") }, { .addr = SL_INIT("c@x") } };
+static const struct smtp_tx_rcpt three[] = { { .addr = SL_INIT("a@x") },
+                                             { .addr = SL_INIT("b@x") },
+                                             { .addr = SL_INIT("c@x") } };
 
 static struct smtp_tx
 tx_to(size_t n, size_t size)
@@ -253,9 +261,9 @@ tx_to(size_t n, size_t size)
     return (struct smtp_tx){ .sender = SL("s@y"), .rcpts = three, .n_rcpts = n, .size = size };
 }
 
-#define HELLO "S:220 mx ESMTP\nC:EHLO me.example\n"
+#define HELLO  "S:220 mx ESMTP\nC:EHLO me.example\n"
 #define LHELLO "S:220 mx LMTP\nC:LHLO me.example\n"
-#define BYE "C:QUIT\nS:221 bye\nX:\n"
+#define BYE    "C:QUIT\nS:221 bye\nX:\n"
 
 TEST(outcomes)
 {
@@ -268,47 +276,126 @@ TEST(outcomes)
         const char *body;
     } rows[] = {
         { "plain, no extensions",
-          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\nS:354 go\nB:\n"
-                "S:250 2.0.0 Ok: queued as 7\n" BYE,
-          1, false, false, { "S2.0.0" }, "250 2.0.0 Ok: queued as 7", "..hi\nyou\n" },
+          HELLO
+          "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\nS:354 go\nB:\n"
+          "S:250 2.0.0 Ok: queued as 7\n" BYE,
+          1,
+          false,
+          false,
+          { "S2.0.0" },
+          "250 2.0.0 Ok: queued as 7",
+          "..hi\nyou\n" },
         { "pipelined, one of three refused",
-          HELLO "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT TO:<b@x>\nC:RCPT TO:<c@x>\nC:DATA\n"
+          HELLO "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT "
+                "TO:<b@x>\nC:RCPT TO:<c@x>\nC:DATA\n"
                 "S:250 ok\nS:250 ok\nS:550 5.1.1 who\nS:450 later\nS:354 go\nB:\nS:250 done\n" BYE,
-          3, false, false, { "S2.0.0", "F5.1.1", "D4.0.0" }, "250 done", NULL },
+          3,
+          false,
+          false,
+          { "S2.0.0", "F5.1.1", "D4.0.0" },
+          "250 done",
+          NULL },
         { "pipelined, all refused, peer wants data all the same",
-          HELLO "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:DATA\nS:250 ok\nS:550 5.1.1 no\nS:354 go\n"
+          HELLO "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:DATA\nS:250 "
+                "ok\nS:550 5.1.1 no\nS:354 go\n"
                 "B:\nS:554 no recipients\nC:RSET\nS:250 ok\n" BYE,
-          1, false, false, { "F5.1.1" }, "host mx[1.2.3.4]:25 said: 550 5.1.1 no (in reply to RCPT TO command)", "" },
+          1,
+          false,
+          false,
+          { "F5.1.1" },
+          "host mx[1.2.3.4]:25 said: 550 5.1.1 no (in reply to RCPT TO command)",
+          "" },
         { "MAIL refused",
-          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:550 5.7.1 not you\nC:RSET\nS:250 ok\n" BYE, 2, false, false,
-          { "F5.7.1", "F5.7.1" }, "in reply to MAIL FROM command", NULL },
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:550 5.7.1 not you\nC:RSET\nS:250 ok\n" BYE,
+          2,
+          false,
+          false,
+          { "F5.7.1", "F5.7.1" },
+          "in reply to MAIL FROM command",
+          NULL },
         { "EHLO refused, HELO taken",
-          HELLO "S:502 what\nC:HELO me.example\nS:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\n"
+          HELLO "S:502 what\nC:HELO me.example\nS:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT "
+                "TO:<a@x>\nS:250 ok\nC:DATA\n"
                 "S:354 go\nB:\nS:451 4.3.0 try later\n" BYE,
-          1, false, false, { "D4.3.0" }, "in reply to end of DATA command", NULL },
-        { "lost before the end of data", HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nX:\n", 1, false,
-          false, { "D4.4.2" }, "lost connection with mx[1.2.3.4]:25 while sending RCPT TO", NULL },
+          1,
+          false,
+          false,
+          { "D4.3.0" },
+          "in reply to end of DATA command",
+          NULL },
+        { "lost before the end of data",
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nX:\n",
+          1,
+          false,
+          false,
+          { "D4.4.2" },
+          "lost connection with mx[1.2.3.4]:25 while sending RCPT TO",
+          NULL },
         { "lost after the end of data",
-          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\nS:354 go\nB:\nX:\n", 1, false, false,
-          { "M4.4.2" }, "message may be sent more than once", NULL },
-        { "hangs after MAIL", HELLO "S:250 mx\nC:MAIL FROM:<s@y>\n", 1, false, false, { "D4.4.2" },
-          "conversation with mx[1.2.3.4]:25 timed out while sending MAIL FROM", NULL },
-        { "garbage", HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:\x7f" "ELF\n", 1, false, false, { "D4.5.0" }, "not an SMTP reply", NULL },
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\nS:354 "
+                "go\nB:\nX:\n",
+          1,
+          false,
+          false,
+          { "M4.4.2" },
+          "message may be sent more than once",
+          NULL },
+        { "hangs after MAIL",
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\n",
+          1,
+          false,
+          false,
+          { "D4.4.2" },
+          "conversation with mx[1.2.3.4]:25 timed out while sending MAIL FROM",
+          NULL },
+        { "garbage",
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:\x7f"
+                "ELF\n",
+          1,
+          false,
+          false,
+          { "D4.5.0" },
+          "not an SMTP reply",
+          NULL },
         { "421 in the middle",
-          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:421 4.3.2 going down\nX:\n", 1, false, false, { "D4.3.2" },
-          "421 4.3.2 going down", NULL },
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:421 4.3.2 going down\nX:\n",
+          1,
+          false,
+          false,
+          { "D4.3.2" },
+          "421 4.3.2 going down",
+          NULL },
         { "LMTP: a reply for each",
-          LHELLO "S:250-mx\nS:250-PIPELINING\nS:250 CHUNKING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT TO:<b@x>\nC:RCPT TO:<c@x>\n"
-                 "C:BDAT 10 LAST\nN:10\nS:250 ok\nS:250 ok\nS:550 5.1.1 who\nS:250 ok\nS:250 2.0.0 saved\nS:452 4.2.2 full\n" BYE,
-          3, true, true, { "S2.0.0", "F5.1.1", "D4.2.2" }, "saved", ".hi\r\nyou\r\n" },
+          LHELLO "S:250-mx\nS:250-PIPELINING\nS:250 CHUNKING\nC:MAIL FROM:<s@y>\nC:RCPT "
+                 "TO:<a@x>\nC:RCPT TO:<b@x>\nC:RCPT TO:<c@x>\n"
+                 "C:BDAT 10 LAST\nN:10\nS:250 ok\nS:250 ok\nS:550 5.1.1 who\nS:250 ok\nS:250 2.0.0 "
+                 "saved\nS:452 4.2.2 full\n" BYE,
+          3,
+          true,
+          true,
+          { "S2.0.0", "F5.1.1", "D4.2.2" },
+          "saved",
+          ".hi\r\nyou\r\n" },
         { "LMTP: all refused behind BDAT",
-          LHELLO "S:250-mx\nS:250-PIPELINING\nS:250 CHUNKING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:BDAT 10 LAST\nN:10\n"
+          LHELLO "S:250-mx\nS:250-PIPELINING\nS:250 CHUNKING\nC:MAIL FROM:<s@y>\nC:RCPT "
+                 "TO:<a@x>\nC:BDAT 10 LAST\nN:10\n"
                  "S:250 ok\nS:550 5.1.1 who\nS:503 no recipients\nC:RSET\nS:250 ok\n" BYE,
-          1, true, true, { "F5.1.1" }, "5.1.1 who", NULL },
+          1,
+          true,
+          true,
+          { "F5.1.1" },
+          "5.1.1 who",
+          NULL },
         { "LMTP: DATA, lost after the first reply",
-          LHELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:RCPT TO:<b@x>\nS:250 ok\nC:DATA\nS:354 go\nB:\n"
+          LHELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:RCPT "
+                 "TO:<b@x>\nS:250 ok\nC:DATA\nS:354 go\nB:\n"
                  "S:250 2.0.0 saved\nX:\n",
-          2, true, false, { "S2.0.0", "M4.4.2" }, "saved", NULL },
+          2,
+          true,
+          false,
+          { "S2.0.0", "M4.4.2" },
+          "saved",
+          NULL },
     };
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -321,7 +408,9 @@ TEST(outcomes)
             char got[32];
 
             CHECK_EQ_INT(owner.told[k], 1);
-            snprintf(got, sizeof got, "%c%s", owner.rcpt[k].maybe_sent ? 'M' : "SDF"[owner.rcpt[k].outcome], owner.rcpt[k].dsn);
+            snprintf(got, sizeof got, "%c%s",
+                     owner.rcpt[k].maybe_sent ? 'M' : "SDF"[owner.rcpt[k].outcome],
+                     owner.rcpt[k].dsn);
             CHECK_EQ_STR(got, rows[i].want[k]);
         }
         if (!strstr(owner.text[0], rows[i].text))
@@ -340,9 +429,11 @@ TEST(refused_before_it_begins)
     static const struct {
         const char *script, *why;
     } rows[] = {
-        { "S:554 5.7.1 go away\nX:\n", "host mx[1.2.3.4]:25 refused to talk to me: 554 5.7.1 go away" },
+        { "S:554 5.7.1 go away\nX:\n",
+          "host mx[1.2.3.4]:25 refused to talk to me: 554 5.7.1 go away" },
         { "S:421 busy\nX:\n", "host mx[1.2.3.4]:25 refused to talk to me: 421 busy" },
-        { "X:\n", "lost connection with mx[1.2.3.4]:25 while receiving the initial server greeting" },
+        { "X:\n",
+          "lost connection with mx[1.2.3.4]:25 while receiving the initial server greeting" },
         { HELLO "S:450 no\nX:\n", "host mx[1.2.3.4]:25 refused to talk to me: 450 no" },
     };
 
@@ -357,14 +448,25 @@ TEST(refused_before_it_begins)
 
 TEST(parameters)
 {
-    static const struct smtp_tx_rcpt r[] = { { .addr = SL_INIT("a@x"), .orcpt = SL_INIT("rfc822;a+b@x"), .notify = NOTIFY_FAILURE | NOTIFY_DELAY } };
-    struct smtp_tx tx = { .sender = SL("s@y"), .rcpts = r, .n_rcpts = 1, .size = 10, .ret = RET_HDRS, .envid = SL("q=1"),
-                          .is_8bit = true, .xforward = SL("IDENT=X.0"), .xroute = SL("smtp x") };
+    static const struct smtp_tx_rcpt r[] = { { .addr = SL_INIT("a@x"),
+                                               .orcpt = SL_INIT("rfc822;a+b@x"),
+                                               .notify = NOTIFY_FAILURE | NOTIFY_DELAY } };
+    struct smtp_tx tx = { .sender = SL("s@y"),
+                          .rcpts = r,
+                          .n_rcpts = 1,
+                          .size = 10,
+                          .ret = RET_HDRS,
+                          .envid = SL("q=1"),
+                          .is_8bit = true,
+                          .xforward = SL("IDENT=X.0"),
+                          .xroute = SL("smtp x") };
 
-    run("S:220 mx LMTP\nC:LHLO me.example\nS:250-mx\nS:250-SIZE 1000\nS:250-8BITMIME\nS:250-DSN\nS:250-XFORWARD IDENT REPEAT\nS:250 XROUTE\n"
+    run("S:220 mx LMTP\nC:LHLO me.example\nS:250-mx\nS:250-SIZE "
+        "1000\nS:250-8BITMIME\nS:250-DSN\nS:250-XFORWARD IDENT REPEAT\nS:250 XROUTE\n"
         "C:XROUTE smtp x\nS:250 ok\nC:XFORWARD IDENT=X.0\nS:250 ok\n"
         "C:MAIL FROM:<s@y> SIZE=10 BODY=8BITMIME RET=HDRS ENVID=q+3D1\nS:250 ok\n"
-        "C:RCPT TO:<a@x> NOTIFY=FAILURE,DELAY ORCPT=rfc822;a+2Bb@x\nS:250 ok\nC:DATA\nS:354 go\nB:\nS:250 ok\n" BYE,
+        "C:RCPT TO:<a@x> NOTIFY=FAILURE,DELAY ORCPT=rfc822;a+2Bb@x\nS:250 ok\nC:DATA\nS:354 "
+        "go\nB:\nS:250 ok\n" BYE,
         true, false, &tx, SL("hi\r\n"));
     CHECK_EQ_INT(owner.told[0], 1);
     CHECK(*peer.at == '\0');

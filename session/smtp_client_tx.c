@@ -59,7 +59,9 @@ add_notify(struct buf *b, unsigned notify)
     static const struct {
         unsigned bit;
         const char *word;
-    } words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" },
+    } words[] = { { NOTIFY_NEVER, "NEVER" },
+                  { NOTIFY_SUCCESS, "SUCCESS" },
+                  { NOTIFY_FAILURE, "FAILURE" },
                   { NOTIFY_DELAY, "DELAY" } };
     const char *sep = " NOTIFY=";
 
@@ -282,7 +284,8 @@ on_dot(struct smtp_client *c, struct expect x, const struct smtp_result *r)
 {
     uint32_t i = x.rcpt == FIRST_RCPT ? next_accepted(c, 0) : x.rcpt;
 
-    if (i == FIRST_RCPT) { /* no recipient was accepted: the one reply says so, and the transaction is still open */
+    if (i ==
+        FIRST_RCPT) { /* no recipient was accepted: the one reply says so, and the transaction is still open */
         c->expect_at++;
         if (c->is_body_out)
             send_rset(c);

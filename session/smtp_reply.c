@@ -38,12 +38,14 @@ take_dsn(struct slice s, unsigned code, char out[SMTP_DSN_OCTETS])
 enum parse_rc
 smtp_reply_take(struct smtp_reply *r, struct slice line, struct err *e)
 {
-    if (line.n < 3 || line.p[0] < '2' || line.p[0] > '5' || !is_digit(line.p[1]) || !is_digit(line.p[2]) ||
-        (line.n > 3 && line.p[3] != ' ' && line.p[3] != '-'))
-        return err_parse(e, "not an SMTP reply: %.*s", (int)(line.n < 100 ? line.n : 100), line.n ? line.p : "");
+    if (line.n < 3 || line.p[0] < '2' || line.p[0] > '5' || !is_digit(line.p[1]) ||
+        !is_digit(line.p[2]) || (line.n > 3 && line.p[3] != ' ' && line.p[3] != '-'))
+        return err_parse(e, "not an SMTP reply: %.*s", (int)(line.n < 100 ? line.n : 100),
+                         line.n ? line.p : "");
     if (++r->n_lines > SMTP_REPLY_LINES_MAX)
         return err_parse(e, "reply of more than %d lines", SMTP_REPLY_LINES_MAX);
-    r->code = (unsigned)(line.p[0] - '0') * 100 + (unsigned)(line.p[1] - '0') * 10 + (unsigned)(line.p[2] - '0');
+    r->code = (unsigned)(line.p[0] - '0') * 100 + (unsigned)(line.p[1] - '0') * 10 +
+              (unsigned)(line.p[2] - '0');
     if (!r->has_dsn && line.n > 4)
         r->has_dsn = take_dsn(sl_from(line, 4), r->code, r->dsn);
     r->text.max = SMTP_REPLY_TEXT_OCTETS;

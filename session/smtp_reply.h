@@ -15,7 +15,7 @@ enum {
 };
 
 struct smtp_reply {
-    unsigned code; /* 200..599 */
+    unsigned code;             /* 200..599 */
     char dsn[SMTP_DSN_OCTETS]; /* "5.1.1"; from the text, else code's class ".0.0" */
     struct buf text;           /* lines with their code, LF between them */
     unsigned n_lines;
