@@ -5,6 +5,7 @@
 #   D/X_main.c       program $(BUILD)/bin/X
 #   D/X_test.c       unit test $(BUILD)/test/D/X_test
 #   tests/D/X_main.c helper program $(BUILD)/tests/D/X (load generators and the like)
+#   tests/fuzz/fuzz_X.c  fuzz target $(BUILD)/fuzz/tests/fuzz/X
 # Folders, tiers and vendor libraries are in tools/layers.list.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables --output-sync=target
@@ -64,6 +65,7 @@ LIB_SRCS := $(filter-out %_test.c %_main.c,$(SRCS))
 MAINS := $(filter %_main.c,$(SRCS))
 UNITS := $(filter %_test.c,$(SRCS))
 HELPERS := $(filter %_main.c,$(TEST_SRCS))
+FUZZERS := $(filter tests/fuzz/fuzz_%.c,$(TEST_SRCS))
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 lib = $(if $(filter $(1)/%,$(LIB_SRCS)),$(BUILD)/lib/lib$(1).a)
@@ -71,6 +73,7 @@ bin_of = $(BUILD)/bin/$(patsubst %_main.c,%,$(notdir $(1)))
 PROGRAMS := $(foreach m,$(MAINS),$(call bin_of,$(m)))
 UNIT_PROGRAMS := $(UNITS:%.c=$(BUILD)/test/%)
 HELPER_PROGRAMS := $(HELPERS:%_main.c=$(BUILD)/%)
+FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/%)
 
 # --- vendor libraries: $(BUILD)/deps.mk is made by tools/deps.sh, which installs what is missing
 
@@ -80,7 +83,7 @@ $(BUILD)/deps.mk: tools/deps.sh tools/packages.list tools/layers.list
 	@tools/deps.sh build $@
 include $(BUILD)/deps.mk
 
-NEEDS := $(shell tools/needs $(FOLDERS) $(TEST_FOLDERS))
+NEEDS := $(shell tools/needs $(FOLDERS) $(TEST_FOLDERS) tests/fuzz)
 needs = $(patsubst $(1):%,%,$(filter $(1):%,$(NEEDS)))
 libs = $(foreach f,$(1) $(filter-out $(1),$(call needs,$(1))),$(call lib,$(f)))
 vendor = $(foreach f,$(call needs,$(1)),$(DEPS_LIBS_$(f)))
@@ -115,19 +118,21 @@ $(call lib,$(1)): $(call obj,$(filter $(1)/%,$(LIB_SRCS))) $(BUILD)/lib/$(1).lis
 endef
 $(foreach f,$(FOLDERS),$(if $(call lib,$(f)),$(eval $(call lib_rule,$(f)))))
 
-# $(1) program, $(2) its one source, $(3) folder whose needs it has
+# $(1) program, $(2) its sources, $(3) folder whose needs it has, $(4) options for the linker
 define program_rule
 $(1): $(call obj,$(2)) $(call libs,$(3)) $(BUILD)/flags
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"
-	@$(LINK) -o $$@ $(call obj,$(2)) -Wl,--start-group $(call libs,$(3)) -Wl,--end-group $(call vendor,$(3)) -lm $(LDLIBS)
+	@$(LINK) $(4) -o $$@ $(call obj,$(2)) -Wl,--start-group $(call libs,$(3)) -Wl,--end-group $(call vendor,$(3)) -lm $(LDLIBS)
 endef
 folder_of = $(patsubst %/,%,$(dir $(1)))
 $(foreach m,$(MAINS),$(eval $(call program_rule,$(call bin_of,$(m)),$(m),$(call folder_of,$(m)))))
 $(foreach u,$(UNITS),$(eval $(call program_rule,$(u:%.c=$(BUILD)/test/%),$(u),$(call folder_of,$(u)))))
 $(foreach h,$(HELPERS),$(eval $(call program_rule,$(h:%_main.c=$(BUILD)/%),$(h),$(call folder_of,$(h)))))
+$(foreach f,$(FUZZERS),$(eval $(call program_rule,$(f:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/%),$(f) \
+    $(if $(FUZZ_CC),,tests/fuzz/replay.c),tests/fuzz,$(if $(FUZZ_CC),-fsanitize=fuzzer))))
 
--include $(patsubst %.o,%.d,$(call obj,$(SRCS) $(HELPERS)))
+-include $(patsubst %.o,%.d,$(call obj,$(SRCS) $(HELPERS) $(FUZZERS) tests/fuzz/replay.c))
 endif
 
 # --- tests
@@ -145,6 +150,7 @@ unit: $(UNIT_WANTED) ## unit tests; F=FOLDER only that folder, T=FOLDER/NAME one
 SAN_BUILD := $(BUILD)/san-address-undefined
 SAN_MAKE = $(MAKE) --no-print-directory SAN=address,undefined BUILD=$(SAN_BUILD)
 THIS_MAKE = $(MAKE) --no-print-directory BUILD=$(BUILD)
+WITH_FUZZ = $(if $(and $(TEST),$(if $(findstring fuzz,$(TEST)),,1)),,+@$(THIS_MAKE) fuzz)
 RUN = $(if $(filter-out 0,$(SANITIZE)),$(SAN_MAKE),$(THIS_MAKE)) run-tests KIND=
 
 .PHONY: check interop soak bench quickstart run-tests
@@ -154,10 +160,12 @@ check: ## layers, unit tests under sanitizers, whole-program tests (with sanitiz
 interop: ## whole-program tests against Postfix, Dovecot and MariaDB, unpacked in build/ref
 	+@tools/deps.sh test
 	+@tools/deps.sh interop
-	+@$(RUN)interop
+	$(WITH_FUZZ)
+	+@POSTERN_FUZZ=$(abspath $(BUILD)/fuzz) $(RUN)interop
 soak: ## long runs under load
 	+@tools/deps.sh test
-	+@$(RUN)soak
+	$(WITH_FUZZ)
+	+@POSTERN_FUZZ=$(abspath $(BUILD)/fuzz) $(RUN)soak
 bench: ## measurements, see tests/bench
 	+@tools/deps.sh test
 	+@$(RUN)bench
@@ -167,6 +175,15 @@ run-tests: all helpers
 quickstart: all ## build, then start a mail server for trial in ./run
 	+@tools/deps.sh quickstart
 	+@. tools/env.sh; exec python3 tools/quickstart.py $(BUILD)/bin
+
+# --- fuzzing: a build of its own, by the clang that has libFuzzer, else by CC and with the seeds only
+
+.PHONY: fuzz fuzz-programs
+fuzz-programs: $(FUZZ_PROGRAMS)
+fuzz: ## fuzz targets of tests/fuzz, in build/fuzz/tests/fuzz
+	@tools/deps.sh fuzz || echo "no libFuzzer: fuzz targets will only run their seeds"
+	+@. tools/env.sh; cc=$$(tools/fuzz-cc); $(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CI= WERROR= \
+	    SAN=$${cc:+fuzzer-no-link,}address,undefined FUZZ_CC=$$cc $${cc:+CC=$$cc} fuzz-programs
 
 # --- style
 
@@ -214,7 +231,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	@for m in $(wildcard docs/man/*.[1-8]); do \
 	    install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/} || exit 1; done
 clean: ## remove what was built in $(BUILD)
-	rm -rf $(addprefix $(BUILD)/,bin lib obj test tests lint flags deps.mk) $(BUILD)/san-* $(BUILD)/debug
+	rm -rf $(addprefix $(BUILD)/,bin lib obj test tests lint fuzz flags deps.mk) $(BUILD)/san-* $(BUILD)/debug
 distclean: ## remove build/ with every variant and all that was fetched
 	rm -rf build
 deps: ## install what building needs (make does it by itself)

@@ -4,6 +4,7 @@
 #   test     python3 and the mail clients that `make check` runs
 #   quickstart  python3
 #   interop  the reference servers, unpacked in build/ref
+#   fuzz     a clang with libFuzzer
 # What is missing is installed by apt-get, as root or by sudo without a password. Without such rights it
 # is unpacked into build/deps and used from there. interop always unpacks: the machine's own mail
 # server is left alone.
@@ -15,6 +16,7 @@ group=${1:?which group} mk=${2-}
 row_is_there() {
     case $group:$1 in
     interop:*) [ -e "build/ref/.have/$2" ] ;;
+    fuzz:*) [ -n "$(tools/fuzz-cc)" ] ;;
     *:perl:*) perl -M"${1#perl:}" -e 1 2>/dev/null ;;
     test:* | quickstart:* | build:pkg-config) command -v "$1" >/dev/null 2>&1 ;;
     build:*) pkg-config --exists "$1" 2>/dev/null ;;

@@ -1,0 +1,83 @@
+/* Mailbox names, folder names, names of message files, and places under mail_location. */
+#include "base/utf8.h"
+#include "store/maildir.h"
+#include "store/names.h"
+#include "tests/fuzz/fuzz.h"
+
+static void
+try_mailbox(struct slice name)
+{
+    struct buf normal = { 0 }, folder = { 0 }, back = { 0 };
+    struct err e = { 0 };
+
+    if (name_normalise(name, &normal, &e) == 0) {
+        MUST(utf8_is_valid(buf_slice(&normal)) && sl_find_char(buf_slice(&normal), '/') == SL_NPOS);
+        MUST(name_parent(buf_slice(&normal)).n < normal.n);
+        if (name_to_folder(buf_slice(&normal), &folder, &e) == 0 &&
+            !name_is_inbox(buf_slice(&normal))) {
+            MUST(sl_starts(buf_slice(&folder), '.') &&
+                 sl_find_char(buf_slice(&folder), '/') == SL_NPOS);
+            MUST(!sl_eqz(buf_slice(&folder), ".") && !sl_eqz(buf_slice(&folder), ".."));
+            MUST(name_from_folder(buf_slice(&folder), &back) &&
+                 sl_eq(buf_slice(&back), buf_slice(&normal)));
+        }
+    }
+    buf_free(&normal);
+    buf_free(&folder);
+    buf_free(&back);
+}
+
+static void
+try_file(struct slice s)
+{
+    struct maildir_name name;
+    char out[MAILDIR_NAME_MAX], other[8], ident[MAILDIR_IDENT_MAX], *z = sl_dupz(s);
+
+    if (maildir_parse(z, &name)) {
+        struct slice letters = maildir_other_letters(name.info, other);
+
+        MUST(letters.n <= sizeof other);
+        maildir_compose(out, name.base, name.sys, name.kw, letters);
+    }
+    maildir_ident(s, ident);
+    MUST(memchr(ident, '\0', sizeof ident) != NULL && strchr(ident, '/') == NULL);
+    MUST(maildir_name_cmp(z, z) == 0);
+    free(z);
+}
+
+static void
+try_user(struct slice user)
+{
+    static struct conf *conf;
+    struct conf_problems ps = { 0 };
+    struct err e = { 0 };
+    char *root = NULL;
+
+    if (conf == NULL)
+        MUST((conf = conf_parse(SL("mail_location = maildir:/v/%d/%n\n"), "main.cf", &ps)) != NULL);
+    conf_problems_free(&ps);
+    if (location_resolve(conf, user, SL(""), &root, &e) == 0) {
+        struct slice rest = sl_z(root), part;
+
+        MUST(strncmp(root, "/v/", 3) == 0);
+        while (sl_take_word(&rest, "/", &part))
+            MUST(!sl_eqz(part, "..") && !sl_eqz(part, "."));
+    }
+    free(root);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    struct slice in = fuzz_dup(sl_n((const char *)data, n));
+    struct buf out = { 0 };
+
+    try_mailbox(in);
+    try_file(in);
+    try_user(in);
+    if (name_from_folder(in, &out))
+        MUST(utf8_is_valid(buf_slice(&out)));
+    buf_free(&out);
+    fuzz_free(in);
+    return 0;
+}
