@@ -6,7 +6,6 @@
 #include "core/loop_int.h"
 
 #include "base/buf.h"
-#include "base/list.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -23,7 +22,7 @@ enum {
 };
 
 struct msg {
-    struct list link;
+    struct msg *next;
     size_t n, n_fds;
     int fds[CHAN_FDS_MAX];
     char octets[];
@@ -34,7 +33,7 @@ struct chan {
     const struct chan_ops *ops;
     void *arg;
     int fd;
-    struct list queue;
+    struct msg *first, *last; /* what waits to be sent */
     size_t n_queued;
     bool is_gone;  /* the other end; on_close is told or on its way */
     bool is_freed; /* by the owner */
@@ -51,15 +50,21 @@ close_all(const int *fds, size_t n)
 }
 
 static void
+drop_first(struct chan *c)
+{
+    struct msg *m = c->first;
+
+    c->first = m->next;
+    c->n_queued--;
+    close_all(m->fds, m->n_fds);
+    free(m);
+}
+
+static void
 drop_queue(struct chan *c)
 {
-    for (struct list *l; (l = list_pop_front(&c->queue)) != NULL;) {
-        struct msg *m = CONTAINER_OF(l, struct msg, link);
-
-        close_all(m->fds, m->n_fds);
-        free(m);
-    }
-    c->n_queued = 0;
+    while (c->first)
+        drop_first(c);
 }
 
 static void
@@ -142,8 +147,8 @@ update_poll(struct chan *c)
 static void
 send_queued(struct chan *c)
 {
-    while (!list_is_empty(&c->queue)) {
-        struct msg *m = CONTAINER_OF(c->queue.next, struct msg, link);
+    while (c->first) {
+        const struct msg *m = c->first;
         int rc = send_now(c, sl_n(m->octets, m->n), m->fds, m->n_fds);
 
         if (rc == 0)
@@ -152,10 +157,7 @@ send_queued(struct chan *c)
             gone(c);
             return;
         }
-        list_remove(&m->link);
-        c->n_queued--;
-        close_all(m->fds, m->n_fds);
-        free(m);
+        drop_first(c);
     }
     update_poll(c);
 }
@@ -185,7 +187,12 @@ chan_send(struct chan *c, struct slice msg, const int *fds, size_t n_fds)
     memcpy(m->octets, msg.p, msg.n);
     if (n_fds > 0)
         memcpy(m->fds, fds, sizeof *fds * n_fds);
-    list_push_back(&c->queue, &m->link);
+    m->next = NULL;
+    if (c->first)
+        c->last->next = m;
+    else
+        c->first = m;
+    c->last = m;
     if (c->n_queued++ == 0)
         update_poll(c);
     return 0;
@@ -298,7 +305,6 @@ chan_new(int fd, const struct chan_ops *ops, void *arg)
     c->fd = fd;
     c->ops = ops;
     c->arg = arg;
-    list_init(&c->queue);
     BUG_ON(uv_poll_init(loop_uv(), &c->poll, fd) != 0);
     update_poll(c);
     return c;

@@ -179,6 +179,7 @@ loop_free(void)
         return;
     for (unsigned i = 0; i < 100 && lp.deferred.n > 0; i++)
         turn_end();
+    on_async(&lp.async);           /* what threads have asked for */
     uv_run(&lp.uv, UV_RUN_NOWAIT); /* close callbacks that are due */
     pthread_mutex_lock(&calls_lock);
     calls_open = false;

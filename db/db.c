@@ -194,11 +194,15 @@ prepare(struct db *d, struct slice sql, unsigned flags, struct db_stmt **out, co
     int rc;
 
     *out = NULL;
-    if (sql.n > INT32_MAX)
-        return err_set(e, ERR_LIMIT, "SQL text is too long");
+    if (sql.n > INT32_MAX) {
+        err_set(e, ERR_LIMIT, "SQL text is too long");
+        return -1;
+    }
     rc = sqlite3_prepare_v3(d->h, sql.p, (int)sql.n, flags, &h, tail);
-    if (rc != SQLITE_OK)
-        return fail(d, rc, e);
+    if (rc != SQLITE_OK) {
+        fail(d, rc, e);
+        return -1;
+    }
     *out = MEM_NEW(struct db_stmt);
     (*out)->h = h;
     (*out)->db = d;
