@@ -782,7 +782,7 @@ TEST(dovecots_maildir_is_taken_over)
     foreign_mkdirs(".Entw&APw-rfe");
     foreign("", "dovecot-uidlist", list);
     foreign("", "dovecot-keywords", "0 $Forwarded\n1 NonJunk\n");
-    foreign("", "subscriptions", "V\t2\n\nEntw\xc3\xbcrfe\nLists\tgone\n");
+    foreign("", "subscriptions", "V\t2\n\nEntw&APw-rfe\nLists\tgone\n");
     memset(big, 'x', sizeof big);
     big[1355] = '\0';
     foreign("cur", "1276528487.M364837P9451.kurkku,S=1355,W=1394:2,RSa", big);

@@ -1,6 +1,6 @@
-/* store/subscriptions.c - the file `subscriptions` in the root, as Dovecot keeps it: version 2 is a line "V\t2", an empty
- * line, then a name a line in UTF-8 with levels separated by tabs; version 1 is names in modified UTF-7 with the
- * separator. Both are read; a file keeps its version, a new one is version 2. */
+/* store/subscriptions.c - the file `subscriptions` in the root, as Dovecot keeps it: names in modified UTF-7, one a line.
+ * Version 2 begins with a line "V\t2" and an empty one, and has levels separated by tabs; version 1 by the separator. Both
+ * are read; a file keeps its version, a new one is version 2. */
 #include "store/store_int.h"
 
 #include "base/fs.h"
@@ -80,16 +80,15 @@ names_free(struct names *l)
 static void
 take_line(struct slice line, bool is_v2, struct names *out)
 {
-    struct buf name = { 0 }, normal = { 0 };
+    struct buf disk = { 0 }, name = { 0 }, normal = { 0 };
 
-    if (is_v2) {
-        for (size_t i = 0; i < line.n; i++)
-            buf_addc(&name, line.p[i] == '\t' ? '.' : line.p[i]);
-    } else if (utf8_from_mutf7(&name, line)) {
-        buf_adds(&name, line);
-    }
+    for (size_t i = 0; i < line.n; i++)
+        buf_addc(&disk, is_v2 && line.p[i] == '\t' ? '.' : line.p[i]);
+    if (utf8_from_mutf7(&name, buf_slice(&disk))) /* UTF-8, from another program */
+        buf_adds(&name, buf_slice(&disk));
     if (name.n > 0 && name_normalise(buf_slice(&name), &normal, NULL) == 0)
         names_add(out, buf_slice(&normal));
+    buf_free(&disk);
     buf_free(&name);
     buf_free(&normal);
 }
@@ -151,10 +150,7 @@ write_all(const char *path, const struct names *l, bool is_v2, struct slice but,
 
         if (name.n == 0 || sl_eq(name, but))
             continue;
-        if (!is_v2)
-            utf8_to_mutf7(&text, name);
-        else
-            buf_adds(&text, name);
+        utf8_to_mutf7(&text, name);
         for (size_t j = was; is_v2 && j < text.n; j++)
             if (text.p[text.off + j] == '.')
                 text.p[text.off + j] = '\t';
