@@ -1,13 +1,13 @@
 /* queue/bounce.c - the report that tells a sender what could not be delivered: multipart/report (RFC 6522) with
  * message/delivery-status (RFC 3464) and the original or its header. Returned to the envelope's sender from <>, so that a
  * report about a report never comes to be. */
+#include "mime/mime.h"
 #include "queue/qmgr_int.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-enum { DATE_OCTETS = 96, TEXT_COLUMNS = 76 };
+enum { TEXT_COLUMNS = 76 };
 
 bool
 bounce_wants(const struct qrcpt *r)
@@ -19,23 +19,10 @@ bounce_wants(const struct qrcpt *r)
     return notify == 0 || (notify & NOTIFY_FAILURE) != 0; /* NEVER has no other bit beside it */
 }
 
-/* RFC 5322 §3.3, without the locale's names. */
 static const char *
-date(int64_t unix_s, char out[DATE_OCTETS])
+date(int64_t unix_s, char out[MIME_DATE_OCTETS])
 {
-    static const char days[] = "SunMonTueWedThuFriSat",
-                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    time_t t = (time_t)unix_s;
-    struct tm tm;
-    long zone;
-
-    localtime_r(&t, &tm);
-    zone = tm.tm_gmtoff / 60;
-    snprintf(out, DATE_OCTETS, "%.3s, %d %.3s %d %02d:%02d:%02d %c%02ld%02ld",
-             days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon, tm.tm_year + 1900,
-             tm.tm_hour, tm.tm_min, tm.tm_sec, zone < 0 ? '-' : '+', (zone < 0 ? -zone : zone) / 60,
-             (zone < 0 ? -zone : zone) % 60);
-    return out;
+    return mime_format_date(unix_s, mime_local_tz_minutes(unix_s), out);
 }
 
 static bool
@@ -81,7 +68,7 @@ static void
 add_header(struct buf *b, const struct qmsg *m, const struct conf *c, const char *id, int64_t now_s,
            const char *boundary, bool is_8bit)
 {
-    char text[DATE_OCTETS];
+    char text[MIME_DATE_OCTETS];
 
     date(now_s, text);
     buf_addf(b, "Received: by %s (%s)\r\n\tid %s; %s\r\n", c->myhostname, c->mail_name, id, text);
@@ -149,7 +136,7 @@ split_said(struct slice why, struct slice *host, struct slice *said)
 static void
 add_status(struct buf *b, const struct qmsg *m, const struct conf *c)
 {
-    char text[DATE_OCTETS];
+    char text[MIME_DATE_OCTETS];
 
     buf_addf(b, "Reporting-MTA: dns; %s\r\n", c->myhostname);
     if (m->env.envid.n > 0) {
