@@ -2,11 +2,13 @@
 #include "cli/rows.h"
 
 #include "auth/users.h"
+#include "base/fs.h"
 #include "cli/cli.h"
 #include "core/daemon.h"
 
 #include <pwd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { EXIT_CANNOT_CREATE = 73, EXIT_NO_RIGHT = 77 };
@@ -38,12 +40,38 @@ give_to_authd(const struct conf *c, struct err *e)
     return 0;
 }
 
+/* The folder it is to stand in, where a fresh machine has none yet. */
+static int
+make_folder(const struct conf *c, struct err *e)
+{
+    struct slice path = sl_z(c->users_database);
+    size_t slash = sl_rfind_char(path, '/');
+    const struct passwd *pw = getpwnam(daemon_user_of(c, "authd"));
+    char *dir;
+    int rc = 0;
+
+    if (slash == SL_NPOS || slash == 0)
+        return 0;
+    dir = sl_dupz(sl_head(path, slash));
+    if (access(dir, F_OK) != 0) {
+        rc = fs_mkdirs(dir, geteuid() == 0 ? 0750 : 0700, e);
+        if (rc == 0 && geteuid() == 0 && pw && chown(dir, pw->pw_uid, pw->pw_gid) != 0)
+            rc = err_sys(e, "cannot give %s to %s", dir, pw->pw_name);
+    }
+    free(dir);
+    return rc;
+}
+
 int
 users_db_open(const struct conf *c, const char *command, bool make, struct users **out)
 {
     struct err e = { 0 };
     bool is_new = access(c->users_database, F_OK) != 0;
 
+    if (make && make_folder(c, &e) < 0) {
+        users_db_fail(command, &e);
+        return EXIT_CANNOT_CREATE;
+    }
     if (users_open(c->users_database, make ? USERS_MAKE : 0, out, &e) == 0) {
         if (is_new && geteuid() == 0 && give_to_authd(c, &e) < 0) {
             users_close(out);

@@ -37,7 +37,7 @@ def idle(name, users=True):
     s = Stack(tmp(name), aliases={})
     s.configure()
     if not users:
-        os.unlink(s.path("data", "mailserver.db"))
+        shutil.rmtree(s.path("data"))
     yield s
     shutil.rmtree(s.workdir)
 
@@ -332,8 +332,9 @@ def a_name_that_is_not_there_costs_what_a_wrong_password_costs():
                 began = time.perf_counter()
                 equal(a.plain(user, "guess")[0], "FAIL")
                 took[what].append((time.perf_counter() - began) * 1000)
-    wrong, nobody = (statistics.median(took[w]) for w in ("wrong password", "no such user"))
-    log("median: wrong password %.2f ms, no such user %.2f ms" % (wrong, nobody))
+    # The fast ones: the machine's other work only ever adds.
+    wrong, nobody = (statistics.quantiles(took[w], n=10)[0] for w in ("wrong password", "no such user"))
+    log("fastest tenth: wrong password %.2f ms, no such user %.2f ms" % (wrong, nobody))
     check("nobody@example.com,127.0.0.1): unknown user" in stack().log(), "the log tells which it was")
     check(0.7 < nobody / wrong < 1.4, "the two cost the same: %.2f ms and %.2f ms" % (wrong, nobody))
 
