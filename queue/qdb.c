@@ -646,3 +646,11 @@ qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *cha
     *changed = (uint64_t)db_changes(q->db);
     return 0;
 }
+
+void
+qdb_drop_cache(struct qdb *q)
+{
+    struct err e = { 0 };
+
+    db_exec(q->db, "PRAGMA shrink_memory", &e);
+}

@@ -45,6 +45,7 @@ bool qdb_checkpoint_fits(struct qdb *q);
 /* Give pages of the database that hold nothing back to the file system, a few MiB at a time; in a transaction of its own.
  * least: only when so many octets are to be had. */
 int qdb_shrink(struct qdb *q, uint64_t least, struct err *e);
+void qdb_drop_cache(struct qdb *q); /* pages in memory, when idle */
 
 /* ---- the 4 MiB reserve: room to delete on a full disk ---- */
 void qdb_release_reserve(struct qdb *q);
@@ -119,7 +120,7 @@ int qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qd
                  struct err *e);
 /* Earliest due that is not held; INT64_MAX: none. */
 int qdb_next_due(struct qdb *q, int64_t *due, struct err *e);
-/* Messages after `after` in order of arrival, at most `most`, with all recipients. */
+/* Messages after `after` by counter (roughly by arrival), at most `most`, with all recipients. */
 int qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, struct err *e);
 /* One message with its recipients and content; ERR_NOTFOUND. */
 int qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e);

@@ -124,6 +124,8 @@ tidy(struct writer *w, uint64_t free_octets)
     }
     if (w->wants_reserve)
         w->has_reserve = qdb_make_reserve(w->q);
+    if (w->wants_checkpoint)
+        qdb_drop_cache(w->q);
 }
 
 static enum work_rc
