@@ -11,6 +11,7 @@ import signal
 import smtplib
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -18,7 +19,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from dnsd import Dnsd
 from harness import *
-from stack import Stack
+from stack import Stack, make_certificate
 
 ME = "email1@example.com"
 ZONE = {
@@ -42,7 +43,9 @@ class Sink(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, address, greeting="220 sink ESMTP", extensions=("PIPELINING", "SIZE 5000000", "8BITMIME", "DSN")):
+    def __init__(self, address, greeting="220 sink ESMTP", extensions=("PIPELINING", "SIZE 5000000", "8BITMIME", "DSN"),
+                 tls=None):
+        self.tls, self.under_tls = tls, []  # tls: an SSLContext, or "garbage" for an answer that is no TLS
         self.messages, self.greeting, self.extensions = [], greeting, extensions
         self.later, self.commands, self.dropped = True, [], False
         super().__init__(address, SinkSession)
@@ -63,7 +66,6 @@ class SinkSession(socketserver.StreamRequestHandler):
         if verb == "HELO":
             return "250 sink"
         if verb == "MAIL":
-            state.clear()
             state["from"], state["to"] = line, []
             return "250 2.1.0 Ok"
         if verb == "RCPT":
@@ -80,11 +82,24 @@ class SinkSession(socketserver.StreamRequestHandler):
             return "221 bye"
         return "250 Ok" if verb in ("RSET", "NOOP") else "500 what?"
 
+    def start_tls(self):
+        self.say("220 2.0.0 Ready")
+        if self.server.tls == "garbage":
+            self.wfile.write(b"this is no TLS\r\n" * 20)
+            return
+        self.request = self.server.tls.wrap_socket(self.request, server_side=True)
+        self.setup()
+
     def handle(self):
         state = {}
         self.say(self.server.greeting)
-        for raw in self.rfile:
+        while raw := self.rfile.readline():
             line = raw.decode("latin-1")
+            if line.upper().startswith("STARTTLS") and self.server.tls:
+                self.server.commands.append("STARTTLS")
+                self.start_tls()
+                state["tls"] = True
+                continue
             if not line.endswith("\r\n"):
                 self.server.commands.append("BARE LF: %r" % line)
             line = line.rstrip("\r\n")
@@ -102,6 +117,7 @@ class SinkSession(socketserver.StreamRequestHandler):
                 if any("<drop" in t for t in state["to"]) and not self.server.dropped:
                     self.server.dropped = True
                     return
+                self.server.under_tls.append("tls" in state)
                 self.server.messages.append((state["from"], state["to"], body))
                 self.say("250 2.0.0 Ok: queued as %d" % len(self.server.messages))
             if line.upper() == "QUIT":
@@ -314,6 +330,27 @@ def the_operators_tools():
         check(four in w.stack.postern("queue", "show", four), "show without qmgr")
         w.stack.postern("queue", "delete", four)
         equal(w.queue(), [], "after delete without qmgr")
+
+
+@case
+def tls_where_it_is_offered():
+    chain, key = make_certificate(tmp("cert"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    extensions = ("PIPELINING", "STARTTLS")
+    with World("t", extensions=extensions, tls=context) as w:  # the guide has smtp_tls_security_level = may
+        w.send("ok@two.test")
+        w.got(1)
+        equal(w.sink.under_tls, [True], "sent under TLS")
+    with World("g", extensions=extensions, tls="garbage") as w:
+        w.send("ok@two.test")
+        w.got(1)
+        check("STARTTLS" in w.sink.commands, "TLS was not tried")
+        equal(w.sink.under_tls, [False], "sent in the clear after a failed handshake")
+    with World("e2", ["smtp_tls_security_level = encrypt"], extensions=("PIPELINING",)) as w:
+        w.send("ok@two.test")
+        equal(w.wait_deferred()["recipients"][0]["status"], "4.7.4", "status where TLS is required")
+        equal(w.sink.messages, [], "sent without TLS")
 
 
 @case
