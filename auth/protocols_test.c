@@ -152,7 +152,7 @@ stop(void)
     cookie_jar_free(&service.cookies);
     conf_unref(&c);
     CHECK_EQ_INT(fs_remove_tree(dir, &e), 0);
-    strcpy(dir, "/tmp/postern-authd-XXXXXX");
+    memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);
 }
 
 /* ---- auth ---- */
@@ -278,7 +278,7 @@ TEST(a_cookie_opens_one_door_once)
     login.client = auth_client_new(door(0));
     m = auth_master_new(door(1));
     CHECK_EQ_INT(log_in("PLAIN", SL("\0email1@example.com\0password"), "imap"), AUTH_OK);
-    strcpy(cookie, login.cookie);
+    snprintf(cookie, sizeof cookie, "%s", login.cookie);
     auth_master_request(m, sl_z(cookie), on_user, 0);
     loop_run();
     CHECK_EQ_INT(redeemed.found, 1);

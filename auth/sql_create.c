@@ -168,18 +168,16 @@ column_attribute(struct sql_x *x, struct column *c)
 {
     if (take_text_option(x, c))
         return 0;
+    if (sqlx_take_word(x, "NULL") || sqlx_take_word(x, "AUTO_INCREMENT"))
+        return 0; /* the one says nothing, the other is written with the type */
     if (sqlx_take_words(x, "NOT NULL")) {
         sqlx_add(x, "NOT NULL");
-    } else if (sqlx_take_word(x, "NULL")) {
-        ;
     } else if (sqlx_take_word(x, "DEFAULT")) {
         return default_value(x);
     } else if (sqlx_take_words(x, "ON UPDATE")) {
         x->at += x->at < x->n; /* CURRENT_TIMESTAMP: kept by nobody here */
         if (sqlx_take_op(x, "("))
             return sqlx_take_op(x, ")") ? 0 : sqlx_unexpected(x);
-    } else if (sqlx_take_word(x, "AUTO_INCREMENT")) {
-        ; /* written with the type */
     } else if (sqlx_take_words(x, "PRIMARY KEY")) {
         if (!c->is_auto)
             sqlx_add(x, "PRIMARY KEY");
@@ -204,10 +202,10 @@ has_auto_increment(const struct sql_x *x)
 
         if (sqlx_is_op(t, "("))
             depth++;
-        else if (sqlx_is_op(t, ")") && depth-- == 0)
+        else if (depth == 0 && (sqlx_is_op(t, ")") || sqlx_is_op(t, ",")))
             return false;
-        else if (sqlx_is_op(t, ",") && depth == 0)
-            return false;
+        else if (sqlx_is_op(t, ")"))
+            depth--;
         else if (sqlx_is_word(t, "AUTO_INCREMENT") || sqlx_is_word(t, "SERIAL"))
             return true;
     }

@@ -73,6 +73,13 @@ skip_comment(struct sql_lex *l, struct err *e)
     return 0;
 }
 
+/* "#", or two dashes and white space. */
+static bool
+is_line_comment(struct slice in)
+{
+    return sl_starts(in, '#') || (sl_has_prefix(in, SL("--")) && (in.n == 2 || is_space(in.p[2])));
+}
+
 /* White space and comments before a token. */
 static int
 skip_blank(struct sql_lex *l, bool *was_blank, struct err *e)
@@ -83,10 +90,7 @@ skip_blank(struct sql_lex *l, bool *was_blank, struct err *e)
 
         if (in.n && is_space(in.p[0])) {
             skip(l, 1);
-        } else if (sl_starts(in, '#')) {
-            skip_line(l);
-        } else if (in.n >= 2 && in.p[0] == '-' && in.p[1] == '-' &&
-                   (in.n == 2 || is_space(in.p[2]))) {
+        } else if (is_line_comment(in)) {
             skip_line(l);
         } else if (sl_has_prefix(in, SL("/*"))) {
             if (skip_comment(l, e) < 0)

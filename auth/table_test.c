@@ -353,7 +353,7 @@ TEST(changes_are_seen)
     CHECK(!table_set_poll(s));
     CHECK_EQ_STR(ask(s, "virtual_mailbox_domains", "new.example", &out), "1");
     make_users(rows_sql); /* another file in its place */
-    clock_fake(now += TABLE_POLL_MS, 0);
+    clock_fake(now + TABLE_POLL_MS, 0);
     CHECK(table_set_poll(s));
     CHECK_EQ_STR(ask(s, "virtual_mailbox_domains", "new.example", &out), "-");
     clock_fake(0, 0);
