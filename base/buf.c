@@ -142,6 +142,15 @@ buf_truncate(struct buf *b, size_t n)
 }
 
 void
+buf_undo(struct buf *b, size_t n)
+{
+    if (n == 0)
+        buf_free(b);
+    else
+        buf_truncate(b, n);
+}
+
+void
 buf_reset(struct buf *b)
 {
     b->off = b->n = 0;

@@ -33,6 +33,7 @@ void buf_commit(struct buf *b, size_t n);
 
 void buf_consume(struct buf *b, size_t n);  /* drop n octets from the front */
 void buf_truncate(struct buf *b, size_t n); /* keep the first n octets */
+void buf_undo(struct buf *b, size_t n);     /* the same; with none left, memory is returned too */
 void buf_reset(struct buf *b);              /* empty, memory kept */
 void buf_free(struct buf *b);               /* empty, memory returned; max stays */
 /* NUL-terminated view (the NUL is not counted); valid until the next change. */

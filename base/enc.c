@@ -61,21 +61,21 @@ enc_b64_decode(struct buf *out, struct slice in)
         in.n--;
         pad++;
     }
+    for (size_t i = 0; i < in.n; i++)
+        if (b64_value(in.p[i]) < 0)
+            return -1;
+    /* RFC 4648 §3.5: one text for each value */
+    if (pad > 0 && (b64_value(in.p[in.n - 1]) & (pad == 1 ? 3 : 15)) != 0)
+        return -1;
     at = buf_reserve(out, in.n / 4 * 3 + (pad > 0 ? 3 - pad : 0));
     if (at == NULL)
         return -1;
     for (size_t i = 0; i < in.n; i++) {
-        int v = b64_value(in.p[i]);
-
-        if (v < 0)
-            return -1;
-        w = w << 6 | (uint32_t)v;
+        w = w << 6 | (uint32_t)b64_value(in.p[i]);
         if (i % 4 == 0)
             continue;
         at[n++] = (char)(w >> (6 - i % 4 * 2) & 0xff);
     }
-    if (pad > 0 && (w & (pad == 1 ? 3u : 15u)) != 0) /* RFC 4648 §3.5: one text for each value */
-        return -1;
     buf_commit(out, n);
     return 0;
 }
@@ -125,16 +125,14 @@ enc_hex_decode(struct buf *out, struct slice in)
 
     if (in.n % 2 != 0)
         return -1;
+    for (size_t i = 0; i < in.n; i += 2)
+        if (hex_pair(in.p + i) < 0)
+            return -1;
     at = buf_reserve(out, in.n / 2);
     if (at == NULL)
         return -1;
-    for (size_t i = 0; i < in.n; i += 2) {
-        int v = hex_pair(in.p + i);
-
-        if (v < 0)
-            return -1;
-        at[i / 2] = (char)v;
-    }
+    for (size_t i = 0; i < in.n; i += 2)
+        at[i / 2] = (char)hex_pair(in.p + i);
     buf_commit(out, in.n / 2);
     return 0;
 }
@@ -156,7 +154,7 @@ enc_xtext(struct buf *out, struct slice in)
         char hex[3] = { '+', hex_upper[c >> 4], hex_upper[c & 15] };
 
         if (is_xchar(in.p[i]) ? buf_addc(out, in.p[i]) : buf_add(out, hex, sizeof(hex))) {
-            buf_truncate(out, was);
+            buf_undo(out, was);
             return -1;
         }
     }
@@ -179,7 +177,7 @@ enc_xtext_decode(struct buf *out, struct slice in)
             v = -1;
         }
         if (v < 0 || buf_addc(out, (char)v)) {
-            buf_truncate(out, was);
+            buf_undo(out, was);
             return -1;
         }
     }

@@ -5,7 +5,7 @@
 #include "base/buf.h"
 
 /* RFC 4648 §4. Decoding is strict: padding required, nothing after it, no white space. -1 on bad input
- * (out is left as it was) or when out's max is exceeded. */
+ * (out is left as it was, without memory when it held none) or when out's max is exceeded. */
 int enc_b64(struct buf *out, struct slice in);
 int enc_b64_decode(struct buf *out, struct slice in);
 

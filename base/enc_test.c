@@ -82,6 +82,8 @@ TEST(bad_text_is_refused)
         CHECK_EQ_INT(rows[i].decode(&b, rows[i].text), -1);
         CHECK_EQ_STR(buf_z(&b), "kept");
         buf_free(&b);
+        CHECK_EQ_INT(rows[i].decode(&b, rows[i].text), -1);
+        CHECK(b.p == NULL); /* nothing that a caller would have to free */
     }
 }
 

@@ -150,7 +150,7 @@ utf8_from_mutf7(struct buf *out, struct slice in)
     }
     return 0;
 bad:
-    buf_truncate(out, was);
+    buf_undo(out, was);
     return -1;
 }
 
@@ -215,7 +215,7 @@ utf8_to_mutf7(struct buf *out, struct slice in)
             rc = mutf7_encode_run(out, &in);
         }
         if (rc) {
-            buf_truncate(out, was);
+            buf_undo(out, was);
             return -1;
         }
     }

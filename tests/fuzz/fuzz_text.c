@@ -22,6 +22,9 @@ decode(convert *from, struct slice s)
 {
     struct buf out = { 0 };
 
+    if (from(&out, s) < 0)
+        MUST(out.p == NULL);
+    buf_free(&out);
     buf_addz(&out, "x");
     if (from(&out, s) < 0)
         MUST(sl_eqz(buf_slice(&out), "x"));
