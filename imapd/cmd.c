@@ -293,59 +293,61 @@ imap_cmd_start(struct imap_cmd *c)
 
 /* ---- from text to a command ---- */
 
-enum parse_rc
-imap_cmd_head(struct slice *in, struct slice *tag, struct slice *name, bool *is_uid,
-              const struct imap_row **row, struct err *e)
+/* command = tag SP ["UID" SP] name; the row is NULL when there is none. */
+static enum parse_rc
+take_head(struct slice *in, struct slice *tag, struct slice *name, bool *is_uid, struct err *e)
 {
-    *row = NULL;
     *is_uid = false;
-    *name = sl_n(NULL, 0);
-    if (imap_take_tag(in, tag, e) != PARSE_OK) {
-        *tag = sl_n(NULL, 0);
+    *name = *tag = sl_n(NULL, 0);
+    if (imap_take_tag(in, tag, e) != PARSE_OK || imap_take_sp(in, e) != PARSE_OK ||
+        imap_take_atom(in, name, e) != PARSE_OK)
         return PARSE_BAD;
-    }
-    if (imap_take_sp(in, e) != PARSE_OK || imap_take_atom(in, name, e) != PARSE_OK)
+    if (!sl_ieqz(*name, "UID"))
+        return PARSE_OK;
+    *is_uid = true;
+    if (imap_take_sp(in, e) != PARSE_OK)
         return PARSE_BAD;
-    if (sl_ieqz(*name, "UID")) {
-        *is_uid = true;
-        if (imap_take_sp(in, e) != PARSE_OK || imap_take_atom(in, name, e) != PARSE_OK)
-            return PARSE_BAD;
-    }
-    *row = imap_row_find(*name, *is_uid);
-    return *row ? PARSE_OK : err_parse(e, "Unknown command");
+    return imap_take_atom(in, name, e);
 }
 
-static void
-run_refused(struct imap_sess *s, struct buf *text, struct slice tag, const char *reply)
+const struct imap_row *
+imap_cmd_head(const struct imap_sess *s, struct slice *in, struct slice *tag, bool *is_uid,
+              struct buf *why)
 {
-    imap_sess_writef(s, "%.*s %s\r\n", tag.n ? (int)tag.n : 1, tag.n ? tag.p : "*", reply);
-    buf_free(text);
-    s->bad_count++;
+    const struct imap_row *row;
+    struct slice name;
+    struct err e;
+
+    if (take_head(in, tag, &name, is_uid, &e) != PARSE_OK) {
+        buf_addz(why, "BAD Error in IMAP command received by server.");
+        return NULL;
+    }
+    row = imap_row_find(name, *is_uid);
+    if (!row)
+        buf_addf(why, "BAD Error in IMAP command %s%.*s: Unknown command.", *is_uid ? "UID " : "",
+                 SL_ARG(sl_head(name, 80)));
+    else if (!(row->states & (s->view ? IMAP_ST_SELECTED : IMAP_ST_AUTH)))
+        buf_addz(why, "BAD No mailbox selected.");
+    return why->n > 0 ? NULL : row;
 }
 
 /* The command with its row and arguments, or NULL: answered. */
 static struct imap_cmd *
 cmd_make(struct imap_sess *s, struct buf *text)
 {
-    struct slice in = buf_slice(text), tag, name;
+    struct slice in = buf_slice(text), tag;
     const struct imap_row *row;
     struct imap_cmd *c;
     struct err e = { 0 };
     struct buf b = { 0 };
     bool is_uid;
 
-    if (imap_cmd_head(&in, &tag, &name, &is_uid, &row, &e) != PARSE_OK) {
-        if (name.n > 0)
-            buf_addf(&b, "BAD Error in IMAP command %s%.*s: %s.", is_uid ? "UID " : "",
-                     SL_ARG(sl_head(name, 80)), e.msg);
-        else
-            buf_addz(&b, "BAD Error in IMAP command received by server.");
-        run_refused(s, text, tag, buf_z(&b));
+    row = imap_cmd_head(s, &in, &tag, &is_uid, &b);
+    if (!row) {
+        imap_sess_writef(s, "%.*s %s\r\n", SL_ARG(tag.n ? tag : SL("*")), buf_z(&b));
         buf_free(&b);
-        return NULL;
-    }
-    if (!(row->states & (s->view ? IMAP_ST_SELECTED : IMAP_ST_AUTH))) {
-        run_refused(s, text, tag, "BAD No mailbox selected.");
+        buf_free(text);
+        s->bad_count++;
         return NULL;
     }
     c = imap_cmd_new(s, row);

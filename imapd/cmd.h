@@ -60,9 +60,10 @@ const struct imap_row *imap_row_find(struct slice name, bool is_uid);
 /* A command whose text is whole (or, IF_STREAM, whole but for its stream); takes text over. */
 void imap_cmd_dispatch(struct imap_sess *s, struct buf *text);
 void imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets, bool is_sync);
-/* Tag, name, UID from the front of a command. Row NULL: not known. */
-enum parse_rc imap_cmd_head(struct slice *in, struct slice *tag, struct slice *name, bool *is_uid,
-                            const struct imap_row **row, struct err *e);
+/* What a command begins with: tag, name and UID, and its row; *in is left after them. NULL: there is no such command, or not
+ * in this state; the reply is appended to *why. */
+const struct imap_row *imap_cmd_head(const struct imap_sess *s, struct slice *in, struct slice *tag,
+                                     bool *is_uid, struct buf *why);
 struct imap_cmd *imap_cmd_new(struct imap_sess *s, const struct imap_row *row);
 void imap_cmd_start(struct imap_cmd *c); /* on the pool, or at once when IF_LOOP */
 void imap_cmd_resume(struct imap_cmd *c);
@@ -87,9 +88,13 @@ void imap_add_mailbox(struct buf *out, struct slice name);
 bool imap_list_match(struct slice pattern, struct slice name);
 
 /* ---- sets.c ---- */
-/* Sequence numbers of this view that a set names. False: replied BAD. Free seqs in either case. */
+/* Sequence numbers of this view that a set names. False: replied BAD, because it names sequence
+ * numbers that are not there. Free seqs in either case. */
 bool imap_set_resolve(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
                       struct store_uids *seqs);
+/* The same where numbers that are not there are nothing: SEARCH. */
+void imap_set_find(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
+                   struct store_uids *seqs);
 /* Their UIDs. */
 void imap_seqs_to_uids(const struct imap_cmd *c, const struct store_uids *seqs,
                        struct store_uids *uids);

@@ -21,6 +21,10 @@ imap_parse_list(struct imap_cmd *c, struct slice *in, struct err *e)
     return imap_take_list_mailbox(in, &c->mem, &a->pattern, e);
 }
 
+enum {
+    USES = STORE_MB_USE_ALL | STORE_MB_USE_ARCHIVE | STORE_MB_USE_DRAFTS | STORE_MB_USE_FLAGGED |
+           STORE_MB_USE_JUNK | STORE_MB_USE_SENT | STORE_MB_USE_TRASH
+};
 static const struct {
     unsigned bit;
     const char *name;
@@ -33,19 +37,25 @@ static const struct {
 };
 
 static void
+add_attr(struct imap_cmd *c, bool *is_first, const char *name)
+{
+    buf_addf(&c->out, *is_first ? "%s" : " %s", name);
+    *is_first = false;
+}
+
+static void
 tell_mailbox(struct imap_cmd *c, const char *what, unsigned a, bool is_lsub, struct slice wire_name)
 {
+    bool is_first = true;
+
     buf_addf(&c->out, "* %s (", what);
-    if (is_lsub) {
-        buf_addz(&c->out, a & STORE_MB_NOSELECT ? "\\Noselect" : "");
-    } else {
-        if (a & (STORE_MB_NOSELECT | STORE_MB_NONEXISTENT))
-            buf_addz(&c->out, "\\Noselect ");
-        buf_addz(&c->out, a & STORE_MB_HAS_CHILDREN ? "\\HasChildren" : "\\HasNoChildren");
-        for (size_t i = 0; i < COUNT_OF(attrs); i++)
-            if (a & attrs[i].bit)
-                buf_addf(&c->out, " %s", attrs[i].name);
-    }
+    if (a & (is_lsub ? STORE_MB_NOSELECT : STORE_MB_NOSELECT | STORE_MB_NONEXISTENT))
+        add_attr(c, &is_first, "\\Noselect");
+    if (!is_lsub)
+        add_attr(c, &is_first, a & STORE_MB_HAS_CHILDREN ? "\\HasChildren" : "\\HasNoChildren");
+    for (size_t i = 0; i < COUNT_OF(attrs); i++)
+        if (a & attrs[i].bit)
+            add_attr(c, &is_first, attrs[i].name);
     buf_addz(&c->out, ") \".\" ");
     imap_add_astring(&c->out, wire_name);
     buf_addz(&c->out, "\r\n");
@@ -140,7 +150,7 @@ lsub_all(struct imap_cmd *c, struct slice pattern, const struct store_mailboxes 
                 continue;
             is_match = imap_list_match(pattern, buf_slice(&wire));
             if (is_match && round == 0) {
-                tell_mailbox(c, "LSUB", 0, true, buf_slice(&wire));
+                tell_mailbox(c, "LSUB", all->v[i].attrs & USES, true, buf_slice(&wire));
                 buf_addf(&told, "\n%.*s\n", SL_ARG(buf_slice(&wire)));
             } else if (!is_match && round == 1) {
                 lsub_parents(c, pattern, buf_slice(&wire), &told);
@@ -153,13 +163,10 @@ lsub_all(struct imap_cmd *c, struct slice pattern, const struct store_mailboxes 
 enum cmd_rc
 imap_run_lsub(struct imap_cmd *c)
 {
-    const struct list_args *a = c->args;
     struct store_mailboxes all = { 0 };
     struct err e = { 0 };
 
-    if (a->pattern.n == 0) {
-        imap_untagged(c, "LSUB (\\Noselect) \".\" \"\"");
-    } else if (store_list(c->s->store, &all, &e) < 0) {
+    if (store_list(c->s->store, &all, &e) < 0) {
         imap_fail(c, &e, SL(""), "NONEXISTENT");
         return CMD_DONE;
     } else {

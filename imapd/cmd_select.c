@@ -105,9 +105,8 @@ imap_run_unselect(struct imap_cmd *c)
 static void
 run_expunge(struct imap_cmd *c, const struct store_uids *uids)
 {
-    if (c->s->is_examine)
-        imap_reply(c, "NO [READ-ONLY] Mailbox is read-only.");
-    else if (expunge(c, uids) == 0)
+    /* In EXAMINE nothing is removed and that is no error, as with Dovecot. */
+    if (c->s->is_examine || expunge(c, uids) == 0)
         imap_reply(c, "OK Expunge completed.");
 }
 

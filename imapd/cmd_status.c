@@ -9,22 +9,16 @@ static const char *const names[ST_ITEMS] = { "MESSAGES", "RECENT", "UIDNEXT", "U
 
 struct status_args {
     struct slice mailbox;
-    unsigned items[ST_ITEMS]; /* in the order asked for */
-    size_t n;
+    bool is_asked[ST_ITEMS];
 };
 
 static enum parse_rc
 take_item(struct slice *in, struct status_args *a, struct err *e)
 {
     for (unsigned i = 0; i < ST_ITEMS; i++) {
-        bool is_there = false;
-
         if (!imap_take_keyword(in, names[i]))
             continue;
-        for (size_t k = 0; k < a->n; k++)
-            is_there = is_there || a->items[k] == i;
-        if (!is_there)
-            a->items[a->n++] = i;
+        a->is_asked[i] = true;
         return PARSE_OK;
     }
     return err_parse(e, "expected a STATUS item");
@@ -49,6 +43,25 @@ imap_parse_status(struct imap_cmd *c, struct slice *in, struct err *e)
     return sl_take_char(in, ')') ? PARSE_OK : err_parse(e, "expected ')'");
 }
 
+/* The name as the client wrote it: that is how it knows the mailbox. */
+static void
+tell_status(struct imap_cmd *c, const struct status_args *a, const struct store_status *st)
+{
+    const uint32_t values[ST_ITEMS] = { st->messages, st->recent, st->uidnext, st->uidvalidity,
+                                        st->unseen };
+    const char *space = "";
+
+    buf_addz(&c->out, "* STATUS ");
+    imap_add_astring(&c->out, a->mailbox);
+    buf_addz(&c->out, " (");
+    for (size_t i = 0; i < ST_ITEMS; i++)
+        if (a->is_asked[i]) {
+            buf_addf(&c->out, "%s%s %u", space, names[i], values[i]);
+            space = " ";
+        }
+    buf_addz(&c->out, ")\r\n");
+}
+
 enum cmd_rc
 imap_run_status(struct imap_cmd *c)
 {
@@ -63,16 +76,7 @@ imap_run_status(struct imap_cmd *c)
         imap_fail(c, &e, name, "NONEXISTENT");
         return CMD_DONE;
     }
-    buf_addz(&c->out, "* STATUS ");
-    imap_add_mailbox(&c->out, name);
-    buf_addz(&c->out, " (");
-    for (size_t i = 0; i < a->n; i++) {
-        uint32_t values[ST_ITEMS] = { st.messages, st.recent, st.uidnext, st.uidvalidity,
-                                      st.unseen };
-
-        buf_addf(&c->out, "%s%s %u", i ? " " : "", names[a->items[i]], values[a->items[i]]);
-    }
-    buf_addz(&c->out, ")\r\n");
+    tell_status(c, a, &st);
     imap_reply(c, "OK Status completed.");
     return CMD_DONE;
 }

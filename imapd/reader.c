@@ -128,20 +128,6 @@ skip_literal(struct imap_sess *s)
 
 /* ---- literals ---- */
 
-/* What the command so far is: its row (NULL: none or not allowed) and what an answer begins with. */
-static const struct imap_row *
-peek_row(const struct imap_sess *s, struct slice *tag, struct slice *after)
-{
-    const struct imap_row *row;
-    struct slice name;
-    bool is_uid;
-
-    *after = sl_head(buf_slice(&s->reader.text), s->reader.text.n);
-    if (imap_cmd_head(after, tag, &name, &is_uid, &row, NULL) != PARSE_OK)
-        return NULL;
-    return row->states & (s->view ? IMAP_ST_SELECTED : IMAP_ST_AUTH) ? row : NULL;
-}
-
 static void
 refuse_literal(struct imap_sess *s, struct slice tag, const char *reply, uint64_t octets,
                bool is_sync)
@@ -165,26 +151,14 @@ is_stream_literal(struct slice after)
     return sl_take_char(&after, ' ') && after.n > 0;
 }
 
-/* The line ends by a literal that begins at `at` of the line. */
+/* A literal of a command whose row is known; after: what follows the name so far. */
 static void
-take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
+take_argument(struct imap_sess *s, const struct imap_row *row, struct slice tag, struct slice after,
+              uint64_t octets, bool is_sync)
 {
     struct imap_reader *r = &s->reader;
-    struct slice tag = { 0 }, after;
-    const struct imap_row *row;
+    uint64_t most = (uint64_t)s->conf->imap_max_line_length;
 
-    if (buf_slice(&r->text).p[r->line_at + at] == '~') {
-        peek_row(s, &tag, &after);
-        refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets,
-                       is_sync);
-        return;
-    }
-    buf_truncate(&r->text, r->line_at + at);
-    row = peek_row(s, &tag, &after);
-    if (!row) {
-        refuse_literal(s, tag, "BAD Error in IMAP command received by server.", octets, is_sync);
-        return;
-    }
     if ((row->flags & IF_STREAM) && is_stream_literal(after)) {
         if (octets > (uint64_t)s->conf->imap_max_append_size) {
             refuse_literal(s, tag, "NO [TOOBIG] Message size exceeds the limit.", octets, is_sync);
@@ -194,8 +168,7 @@ take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
         r->line_at = 0;
         return;
     }
-    if (octets > (uint64_t)s->conf->imap_max_line_length ||
-        r->text.n + octets > (uint64_t)s->conf->imap_max_line_length) {
+    if (octets > most || r->text.n + octets > most) {
         refuse_literal(s, tag, "BAD [TOOBIG] Literal size too large.", octets, is_sync);
         return;
     }
@@ -204,6 +177,29 @@ take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
     r->left = octets;
     if (is_sync)
         imap_sess_write(s, SL("+ OK\r\n"));
+}
+
+/* The line ends by a literal that begins at `at` of the line. */
+static void
+take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
+{
+    struct imap_reader *r = &s->reader;
+    bool is_binary = buf_slice(&r->text).p[r->line_at + at] == '~', is_uid;
+    struct slice tag, after;
+    const struct imap_row *row;
+    struct buf why = { 0 };
+
+    buf_truncate(&r->text, r->line_at + at);
+    after = buf_slice(&r->text);
+    row = imap_cmd_head(s, &after, &tag, &is_uid, &why);
+    if (!row)
+        refuse_literal(s, tag, buf_z(&why), octets, is_sync);
+    else if (is_binary)
+        refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets,
+                       is_sync);
+    else
+        take_argument(s, row, tag, after, octets, is_sync);
+    buf_free(&why);
 }
 
 static bool
@@ -277,14 +273,14 @@ static void
 line_whole(struct imap_sess *s)
 {
     struct imap_reader *r = &s->reader;
-    struct slice line = line_of(r), tag = { 0 }, after;
+    struct slice line = line_of(r), tag = { 0 }, in = buf_slice(&r->text);
     struct buf text;
     uint64_t octets;
     bool is_sync;
     size_t at;
 
     if (has_bad_octet(line)) {
-        peek_row(s, &tag, &after);
+        imap_take_tag(&in, &tag, NULL);
         refuse_literal(s, tag,
                        "BAD Error in IMAP command received by server: control octet in a line.", 0,
                        true);

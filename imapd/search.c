@@ -67,7 +67,7 @@ struct parser {
     struct imap_cmd *c;
     struct search_program *p;
     unsigned depth;
-    bool is_replied; /* the set's BAD, or BADCHARSET */
+    bool is_replied; /* BADCHARSET */
     struct err e;
 };
 
@@ -167,8 +167,8 @@ take_set(struct parser *x, struct slice *in, bool is_uid, struct search_node *n)
 
     if (imap_take_set(in, &x->c->mem, &set, &x->e) != PARSE_OK)
         return false;
-    x->is_replied = !imap_set_resolve(x->c, &set, is_uid, &n->set);
-    return !x->is_replied;
+    imap_set_find(x->c, &set, is_uid, &n->set);
+    return true;
 }
 
 static bool

@@ -28,42 +28,62 @@ uids_to_seqs(const struct store_view *v, struct store_uid_range *r)
     return first <= last;
 }
 
-bool
-imap_set_resolve(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
-                 struct store_uids *seqs)
+/* What '*' is: the last sequence number, or the last UID; 0 in an empty mailbox. */
+static uint32_t
+star_of(const struct store_view *v, bool is_uid)
 {
-    const struct store_view *v = c->s->view;
-    struct store_uid_range *r;
     struct store_row row = { 0 };
     struct store_box box;
-    uint32_t top;
+
+    store_view_box(v, &box);
+    if (is_uid)
+        return store_view_row(v, box.exists, &row) ? row.uid : 0;
+    return box.exists;
+}
+
+static struct store_uid_range
+range_of(const struct imap_range *r, uint32_t star)
+{
+    uint32_t a = r->first == IMAP_STAR ? star : r->first;
+    uint32_t b = r->last == IMAP_STAR ? star : r->last;
+
+    return (struct store_uid_range){ a < b ? a : b, a < b ? b : a };
+}
+
+void
+imap_set_find(struct imap_cmd *c, const struct imap_set *set, bool is_uid, struct store_uids *seqs)
+{
+    uint32_t star = star_of(c->s->view, is_uid);
+    struct store_uid_range *r = mem_alloc((set->n + 1) * sizeof(*r));
     size_t n = 0;
 
     *seqs = (struct store_uids){ 0 };
-    store_view_box(v, &box);
-    top = box.exists;
-    if (is_uid && box.exists > 0 && store_view_row(v, box.exists, &row))
-        top = row.uid;
-    if (is_uid && box.exists == 0)
-        return true;
-    r = mem_alloc((set->n + 1) * sizeof(*r));
-    for (size_t i = 0; i < set->n; i++) {
-        uint32_t a = set->v[i].first == IMAP_STAR ? top : set->v[i].first;
-        uint32_t b = set->v[i].last == IMAP_STAR ? top : set->v[i].last;
-
-        r[n] = (struct store_uid_range){ a < b ? a : b, a < b ? b : a };
-        if (!is_uid && (r[n].last > box.exists || r[n].first == 0)) {
-            free(r);
-            imap_bad(c, "BAD Error in IMAP command %s: Invalid messageset.", c->row->name);
-            return false;
-        }
-        if (!is_uid || uids_to_seqs(v, &r[n]))
+    for (size_t i = 0; i < set->n && star > 0; i++) {
+        r[n] = range_of(&set->v[i], star);
+        if (!is_uid && r[n].last > star)
+            r[n].last = star;
+        if (is_uid ? uids_to_seqs(c->s->view, &r[n]) : r[n].first <= star)
             n++;
     }
     qsort(r, n, sizeof(*r), cmp_ranges); /* so that adding is cheap */
     for (size_t i = 0; i < n; i++)
         store_uids_add(seqs, r[i].first, r[i].last);
     free(r);
+}
+
+bool
+imap_set_resolve(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
+                 struct store_uids *seqs)
+{
+    uint32_t star = star_of(c->s->view, false);
+
+    *seqs = (struct store_uids){ 0 };
+    for (size_t i = 0; i < set->n && !is_uid; i++)
+        if (star == 0 || range_of(&set->v[i], star).last > star) {
+            imap_bad(c, "BAD Error in IMAP command %s: Invalid messageset.", c->row->name);
+            return false;
+        }
+    imap_set_find(c, set, is_uid, seqs);
     return true;
 }
 

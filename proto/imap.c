@@ -49,10 +49,12 @@ take_run(struct slice *in, bool (*is)(char), struct slice *out)
 enum parse_rc
 imap_take_tag(struct slice *in, struct slice *tag, struct err *e)
 {
-    struct slice at = *in;
+    struct slice at = *in, run;
 
-    if (!take_run(&at, is_tag_char, tag) || tag->n > IMAP_TAG_MAX_OCTETS || !sl_starts(at, ' '))
+    if (!take_run(&at, is_tag_char, &run) || run.n > IMAP_TAG_MAX_OCTETS ||
+        (at.n > 0 && at.p[0] != ' '))
         return err_parse(e, "expected a tag");
+    *tag = run;
     *in = at;
     return PARSE_OK;
 }

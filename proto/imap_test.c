@@ -42,7 +42,7 @@ TEST(tokens)
         { "nstring: \"NIL\"", NSTRING, "\"NIL\"", "NIL", 0 },
         { "tag", TAG, "a.1 x", "a.1", 2 },
         { "tag: no +", TAG, "a+1 x", NULL, 5 },
-        { "tag: needs a space", TAG, "a", NULL, 1 },
+        { "tag alone", TAG, "a", "a", 0 },
         { "tag: empty", TAG, " x", NULL, 2 },
     };
 
