@@ -252,6 +252,7 @@ compute(struct store_view *v, struct msg_row *m, struct fresh **out, struct err 
 {
     struct buf octets = { 0 };
     struct arena mem = { 0 };
+    const struct mime_part *root;
     struct slice message;
     struct fresh *f;
     int fd, rc;
@@ -276,12 +277,9 @@ compute(struct store_view *v, struct msg_row *m, struct fresh **out, struct err 
     if (m->crlf < 0)
         m->crlf = (int64_t)message.n;
     mime_envelope(mime_header_of(message), &f->envelope);
-    if (message.n > 0) {
-        const struct mime_part *root = mime_parse(message, &mem);
-
-        mime_bodystructure(root, true, &f->bodystructure);
-        mime_bodystructure(root, false, &f->body);
-    }
+    root = mime_parse(message, &mem);
+    mime_bodystructure(root, true, &f->bodystructure);
+    mime_bodystructure(root, false, &f->body);
     arena_free(&mem);
     buf_free(&octets);
     *out = f;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { FLAGS_BATCH = 4096 }; /* messages in a transaction */
+
 static int
 check_writable(const struct store_view *v, struct err *e)
 {
@@ -89,22 +91,70 @@ apply_op(struct store_flags was, const struct store_flag_change *ch)
     return f;
 }
 
-static void
-note_silent(struct store_view *v, uint32_t uid, uint64_t modseq)
-{
-    v->silent = mem_grow(v->silent, &v->cap_silent, v->n_silent + 1, sizeof(v->silent[0]));
-    v->silent[v->n_silent++] = (struct silent){ uid, modseq };
-}
-
+/* A change of many messages, a transaction for some thousands: others get their turn in between. */
 struct flag_job {
     struct store_view *v;
     const struct store_flag_change *ch;
     struct store_uids *modified;
     struct mbox mb;
     struct own_change own;
-    size_t first_silent;
     bool did_scan;
 };
+
+static void
+note_silent(struct store_view *v, uint32_t uid, uint64_t modseq)
+{
+    if (v->n_silent == 0 || v->silent[v->n_silent - 1].modseq != modseq) {
+        v->silent = mem_grow(v->silent, &v->cap_silent, v->n_silent + 1, sizeof(v->silent[0]));
+        v->silent[v->n_silent++] = (struct silent){ .modseq = modseq };
+    }
+    store_uids_add(&v->silent[v->n_silent - 1].uids, uid, uid);
+}
+
+static int
+batch_begin(struct flag_job *j, struct err *e)
+{
+    if (change_begin(j->v, &j->mb, e))
+        return -1;
+    j->own = mbox_own_begin(&j->mb, j->v->dir);
+    return 0;
+}
+
+static int
+batch_end(struct flag_job *j, int rc, struct err *e)
+{
+    size_t n = j->v->n_silent;
+
+    if (j->mb.change != 0)
+        mbox_own_end(&j->mb, j->v->dir, j->own);
+    rc = change_end(j->v, &j->mb, rc, e);
+    if (rc && n > 0 && j->v->silent[n - 1].modseq == j->mb.change)
+        view_drop_silent(j->v, n - 1); /* that MODSEQ will be another change's */
+    return rc;
+}
+
+/* one() for each message of the view that is in the ranges and not gone. */
+static int
+for_each(struct flag_job *j, const struct store_uid_range *ranges, size_t n,
+         int (*one)(struct flag_job *, uint32_t uid, struct err *), struct err *e)
+{
+    struct store_view *v = j->v;
+    size_t done = 0;
+    int rc = 0;
+
+    if (batch_begin(j, e))
+        return -1;
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        for (size_t at = view_at_least(v, ranges[i].first);
+             rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= ranges[i].last; at++) {
+            if (v->rows[at].sys & VROW_GONE)
+                continue;
+            if (++done % FLAGS_BATCH == 0 && (batch_end(j, 0, e) || batch_begin(j, e)))
+                return -1;
+            rc = one(j, v->rows[at].uid, e);
+        }
+    return batch_end(j, rc, e);
+}
 
 /* One message: 0 done, also when it is gone; -1 e. */
 static int
@@ -147,26 +197,12 @@ int
 store_change_flags(struct store_view *v, const struct store_uids *uids,
                    const struct store_flag_change *ch, struct store_uids *modified, struct err *e)
 {
-    struct flag_job j = { .v = v, .ch = ch, .modified = modified, .first_silent = v->n_silent };
-    int rc = 0;
+    struct flag_job j = { .v = v, .ch = ch, .modified = modified };
+    int rc;
 
     if (check_writable(v, e) || user_lock(v->u, e))
         return -1;
-    if (change_begin(v, &j.mb, e)) {
-        user_unlock(v->u);
-        return -1;
-    }
-    j.own = mbox_own_begin(&j.mb, v->dir);
-    for (size_t i = 0; rc == 0 && i < uids->n; i++)
-        for (size_t at = view_at_least(v, uids->v[i].first);
-             rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++)
-            if (!(v->rows[at].sys & VROW_GONE))
-                rc = change_one(&j, v->rows[at].uid, e);
-    if (j.mb.change != 0)
-        mbox_own_end(&j.mb, v->dir, j.own);
-    rc = change_end(v, &j.mb, rc, e);
-    if (rc)
-        v->n_silent = j.first_silent;
+    rc = for_each(&j, uids->v, uids->n, change_one, e);
     user_unlock(v->u);
     return rc;
 }
@@ -214,19 +250,8 @@ expunge_all(struct store_view *v, const struct store_uids *uids, struct err *e)
     const struct store_uid_range *ranges = uids == NULL ? &everything : uids->v;
     size_t n = uids == NULL ? 1 : uids->n;
     struct flag_job j = { .v = v };
-    int rc = 0;
 
-    if (change_begin(v, &j.mb, e))
-        return -1;
-    j.own = mbox_own_begin(&j.mb, v->dir);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        for (size_t at = view_at_least(v, ranges[i].first);
-             rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= ranges[i].last; at++)
-            if (!(v->rows[at].sys & VROW_GONE))
-                rc = expunge_one(&j, v->rows[at].uid, e);
-    if (j.mb.change != 0)
-        mbox_own_end(&j.mb, v->dir, j.own);
-    return change_end(v, &j.mb, rc, e);
+    return for_each(&j, ranges, n, expunge_one, e);
 }
 
 int

@@ -16,6 +16,7 @@ keywords_free(struct keywords *k)
 {
     for (size_t i = 0; i < k->n; i++)
         free(k->name[i]);
+    free(k->name);
     memset(k, 0, sizeof(*k));
 }
 
@@ -28,6 +29,7 @@ keywords_put(struct keywords *k, size_t at, struct slice name)
         char word[32];
 
         snprintf(word, sizeof(word), "unknown-%zu", k->n);
+        k->name = mem_grow(k->name, &k->cap, k->n + 1, sizeof(k->name[0]));
         k->name[k->n] = mem_dupz(word);
     }
     free(k->name[at]);

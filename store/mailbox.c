@@ -167,27 +167,21 @@ mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uin
 {
     struct db_stmt *s;
     char object_id[33];
-    unsigned use = 0;
-    struct slice name;
 
     if (uidvalidity == 0 && uidvalidity_next(u->root, &uidvalidity, e))
         return -1;
-    for (size_t i = 0; use == 0 && name_auto(u->s->conf, i, &name, &use); i++)
-        if (!sl_eq(name, normal))
-            use = 0;
     rand_hex(object_id, sizeof(object_id) - 1);
     if (db_prepare(
             u->db,
             "INSERT INTO mailboxes (name, uidvalidity, uidnext, uid_reserved, recent_from, modseq,"
-            " modseq_reserved, special_use, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?5, ?6)",
+            " modseq_reserved, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?5)",
             &s, e))
         return -1;
     db_bind_text(s, 1, normal);
     db_bind_int(s, 2, uidvalidity);
     db_bind_int(s, 3, uidnext);
     db_bind_int(s, 4, (int64_t)modseq);
-    db_bind_int(s, 5, use);
-    db_bind_text(s, 6, sl_z(object_id));
+    db_bind_text(s, 5, sl_z(object_id));
     if (db_run(s, e))
         return -1;
     *id = db_last_id(u->db);

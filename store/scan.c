@@ -20,6 +20,7 @@
 enum {
     SCAN_TRIES = 5,              /* passes over a folder that changes while it is read */
     SCAN_TICK_NS = 20 * 1000000, /* a kernel's clock tick, and then some */
+    SCAN_TMP_AGE_S = 36 * 3600,
     SCAN_SUSPECT_MS = 5000,
     SCAN_COST_FACTOR = 100 /* scans on suspicion take at most a hundredth of the time */
 };
@@ -390,6 +391,25 @@ suspect_is_due(const struct mbox *mb)
                                     now_ms - mb->scan_ms > mb->scan_cost_ms * SCAN_COST_FACTOR));
 }
 
+/* What was left in tmp/ by a delivery that never ended; 36 hours is the rule of Maildir. */
+static void
+sweep_tmp(const char *dir)
+{
+    char *path = path_join(dir, "tmp", NULL);
+    int64_t now_s = now_realtime_ns() / 1000000000;
+    DIR *d = opendir(path);
+    struct dirent *ent;
+    struct stat st;
+
+    while (d != NULL && (ent = readdir(d)) != NULL)
+        if (ent->d_name[0] != '.' && fstatat(dirfd(d), ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && now_s - st.st_ctim.tv_sec > SCAN_TMP_AGE_S)
+            unlinkat(dirfd(d), ent->d_name, 0);
+    if (d != NULL)
+        closedir(d);
+    free(path);
+}
+
 static int
 scan_full(struct scan *c, struct err *e)
 {
@@ -416,6 +436,7 @@ scan_full(struct scan *c, struct err *e)
         return -1;
     c->mb->new_mtime_ns = is_stable ? conclusive(new_ns, start_ns) : 0;
     c->mb->cur_mtime_ns = is_stable ? conclusive(cur_ns, start_ns) : 0;
+    sweep_tmp(c->dir);
     c->mb->suspect_ms = 0;
     c->mb->scan_ms = start_ns / 1000000;
     c->mb->scan_cost_ms = (now_realtime_ns() - start_ns) / 1000000;

@@ -176,8 +176,8 @@ int mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool
 
 /* ---- keywords (keywords.c) ---- */
 struct keywords {
-    char *name[STORE_KEYWORDS_MAX];
-    size_t n;
+    char **name;
+    size_t n, cap; /* at most STORE_KEYWORDS_MAX */
 };
 int keywords_load(struct store_user *u, int64_t mailbox, struct keywords *out, struct err *e);
 void keywords_free(struct keywords *k);
@@ -243,8 +243,8 @@ struct vrow {
     uint64_t kw, modseq;
 };
 struct silent { /* a change of our own that shall not be reported */
-    uint32_t uid;
     uint64_t modseq;
+    struct store_uids uids;
 };
 struct fresh { /* computed, not yet in the index's cache */
     uint32_t uid;
@@ -280,6 +280,7 @@ struct store_view {
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
+void view_drop_silent(struct store_view *v, size_t from); /* forget the silent changes from that one on */
 int view_wake(struct store_view *v, struct err *e);             /* user.lock held */
 size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
 

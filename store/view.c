@@ -132,9 +132,16 @@ static bool
 is_silent(const struct store_view *v, uint32_t uid, uint64_t modseq)
 {
     for (size_t i = 0; i < v->n_silent; i++)
-        if (v->silent[i].uid == uid && v->silent[i].modseq == modseq)
-            return true;
+        if (v->silent[i].modseq == modseq)
+            return store_uids_has(&v->silent[i].uids, uid);
     return false;
+}
+
+void
+view_drop_silent(struct store_view *v, size_t from)
+{
+    while (v->n_silent > from)
+        store_uids_free(&v->silent[--v->n_silent].uids);
 }
 
 static void
@@ -205,7 +212,7 @@ read_changes(struct store_view *v, struct mbox *mb, struct delta *d, struct err 
         v->modseq = mb->modseq;
     }
     v->uidnext = mb->uidnext;
-    v->n_silent = 0;
+    view_drop_silent(v, 0);
     return 0;
 }
 
@@ -352,6 +359,7 @@ store_unselect(struct store_view **vp)
     keywords_free(&v->keywords);
     store_uids_free(&v->recent);
     free(v->rows);
+    view_drop_silent(v, 0);
     free(v->silent);
     free(v->name);
     free(v->dir);
@@ -478,7 +486,7 @@ sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out,
         return -1;
     if (mb.modseq == v->modseq && (v->n_gone == 0 || !allow_expunge) &&
         mb.recent_from >= mb.uidnext) {
-        v->n_silent = 0;
+        view_drop_silent(v, 0);
         v->uidnext = mb.uidnext;
         return sync_keywords(v, out, e);
     }

@@ -20,13 +20,14 @@ store_view_sleep(struct store_view *v)
     for (size_t i = 0; i < v->n; i++)
         if (v->rows[i].sys & STORE_RECENT)
             store_uids_add(&v->recent, v->rows[i].uid, v->rows[i].uid);
+    view_drop_silent(v, 0);
     free(v->rows);
     free(v->silent);
     free(v->fresh);
     v->rows = NULL;
     v->silent = NULL;
     v->fresh = NULL;
-    v->cap = v->n_silent = v->cap_silent = 0;
+    v->cap = v->cap_silent = 0;
     view_drop_ahead(v);
     v->is_asleep = true;
 }
