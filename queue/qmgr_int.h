@@ -150,6 +150,7 @@ void sched_kick(void);
 /* The next job of a transport: recipients of one message and destination, at most JOB_RCPTS_MAX; 0: none. */
 size_t sched_next(struct outlet *t, struct qrcpt **rs, size_t max);
 void sched_prune(struct outlet *t);
+void sched_free(void); /* at the end, when no link is left */
 size_t sched_runnable(const struct outlet *t, size_t most);
 /* host_failed: why the host could not be reached, or NULL. May free d. */
 void sched_job_ended(struct dest *d, bool worked, const char *host_failed);

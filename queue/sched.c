@@ -284,3 +284,32 @@ sched_job_ended(struct dest *d, bool worked, const char *host_failed)
     make_ready(d);
     free_dest_if_idle(d);
 }
+
+static void
+free_dest(void *v)
+{
+    struct dest *d = v;
+
+    free(d->nexthop);
+    free(d->dead_why);
+    free(d);
+}
+
+static void
+free_outlet(void *v)
+{
+    struct outlet *t = v;
+
+    timer_stop(&t->resume);
+    timer_stop(&t->prune);
+    map_free(&t->dests, free_dest);
+    free(t->path);
+    free(t->peer);
+    free(t);
+}
+
+void
+sched_free(void)
+{
+    map_free(&outlets, free_outlet);
+}

@@ -30,7 +30,7 @@ struct writer {
     struct qdb *q;
     struct work_pool *pool;
     struct work_job job;
-    bool is_running;
+    bool is_running, is_closing;
     struct list waiting, batch, kept; /* kept: state that could not be written yet */
     size_t n_waiting;
     bool is_full, is_stuck, is_low;
@@ -251,10 +251,8 @@ batch_done(struct work_job *j)
 }
 
 static void
-start(struct writer *w)
+fill_batch(struct writer *w)
 {
-    if (w->is_running)
-        return;
     for (size_t i = 0; i < BATCH_MAX; i++) {
         struct list *n = list_pop_front(&w->waiting);
         struct wop *op;
@@ -267,6 +265,14 @@ start(struct writer *w)
         op->err.kind = ERR_NONE;
         list_push_back(&w->batch, n);
     }
+}
+
+static void
+start(struct writer *w)
+{
+    if (w->is_running || w->is_closing)
+        return;
+    fill_batch(w);
     timer_stop(&w->idle);
     w->is_running = true;
     w->job = (struct work_job){ .run = batch_run, .done = batch_done };
@@ -356,9 +362,13 @@ writer_free(struct writer **ww)
     if (w == NULL)
         return;
     *ww = NULL;
-    timer_stop(&w->idle);
-    timer_stop(&w->retry);
-    work_pool_free(&w->pool);
+    w->is_closing = true;
+    work_pool_free(&w->pool); /* ends the batch under way */
+    while (w->n_waiting > 0) {
+        fill_batch(w);
+        batch_run(&w->job);
+        batch_done(&w->job);
+    }
     timer_stop(&w->idle);
     timer_stop(&w->retry);
     qdb_close(&w->q);

@@ -1,0 +1,248 @@
+/* queue/sched_test.c - turns between destinations, concurrency, and queue's back-off, against the real database. No daemon:
+ * outlets lead to a socket that is not there, so jobs are taken by the test itself. */
+#include "queue/qmgr_int.h"
+
+#include "base/clock.h"
+#include "base/enc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/test.h"
+
+#include <stdlib.h>
+
+static char root[64];
+static struct outlet *out;
+
+static const char settings[] =
+    "myhostname = mx.example\nmydestination = localhost\nvirtual_mailbox_domains = hosted.test\n"
+    "virtual_transport = lmtp:unix:private/none\nrelay_connections = 1\nlmtp_connections = 1\n"
+    "initial_destination_concurrency = 2\ndefault_destination_concurrency_limit = 3\n"
+    "minimal_backoff_time = 180s\nmaximal_backoff_time = 3h\nmaximal_queue_lifetime = 5d\n";
+
+static void
+start(void)
+{
+    struct conf_problems ps = { 0 };
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char dir[80];
+
+    snprintf(root, sizeof root, "/tmp/sched_test.XXXXXX");
+    CHECK(mkdtemp(root) != NULL);
+    snprintf(dir, sizeof dir, "%s/queue", root);
+    loop_init();
+    memset(&qm, 0, sizeof qm);
+    qm.conf = conf_parse(sl_z(settings), "test", &ps);
+    conf_problems_free(&ps);
+    list_init(&qm.all);
+    qm.active = map_new();
+    qm.next_due = INT64_MAX;
+    if (!CHECK(qm.conf != NULL) || !CHECK_EQ_INT(qdb_open(dir, &q, &e), 0))
+        exit(1);
+    qm.db_bits = qdb_db_bits(q);
+    qm.writer = writer_new(q, 0);
+    route_reload();
+    out = sched_outlet(SL("private/relay"), "smtp", true);
+    /* nobody is to be connected to: the test takes the jobs */
+    out->paused_until_ms = UINT64_MAX;
+    log_set_output(LOG_TO_FILE, "/dev/null", LOG_FMT_TEXT, LOG_LV_INFO);
+}
+
+static void
+stop(void)
+{
+    struct err e = { 0 };
+
+    writer_free(&qm.writer);
+    timer_stop(&qm.load_timer);
+    active_free_all();
+    map_free(&qm.active, NULL);
+    sched_free();
+    conf_unref(&qm.conf);
+    loop_free();
+    fs_remove_tree(root, &e);
+}
+
+/* A message in memory with these recipients ("a@one.test b@one.test ..."). */
+static struct qmsg *
+message(uint64_t n, const char *recipients, int64_t arrived_us)
+{
+    struct queue_rcpt to[8];
+    struct queue_env env = { .sender = SL("s@hosted.test"), .rcpts = to };
+    struct buf packed = { 0 }, body = { 0 };
+    struct slice in = sl_z(recipients), word;
+    struct err e = { 0 };
+    struct qmsg *m;
+
+    while (env.n_rcpts < 8 && sl_take_word(&in, " ", &word))
+        to[env.n_rcpts++] = (struct queue_rcpt){ .addr = word, .orig = word };
+    queue_id_format(arrived_us, n, qm.db_bits, env.id);
+    queue_env_pack(&packed, &env, arrived_us);
+    buf_addz(&body, "hi\r\n");
+    m = active_new(n, &packed, &body, false, 4, enc_crc32(0, "hi\r\n", 4), NULL, 0, &e);
+    if (!CHECK(m != NULL))
+        exit(1);
+    active_begin(m);
+    return m;
+}
+
+/* The next job as "domain:count", or "-". */
+static const char *
+next_job(struct qrcpt **rs, size_t *n)
+{
+    static char text[64];
+    size_t at;
+
+    *n = sched_next(out, rs, 10);
+    if (*n == 0)
+        return "-";
+    at = sl_find_char(rs[0]->addr, '@');
+    snprintf(text, sizeof text, "%.*s:%zu", SL_ARG(sl_from(rs[0]->addr, at + 1)), *n);
+    return text;
+}
+
+TEST(destinations_take_turns)
+{
+    static const char *const want[] = { "one.test:2", "two.test:1", "three.test:1", "one.test:1",
+                                        "-" };
+    struct qrcpt *rs[10];
+    size_t n;
+
+    start();
+    message(1, "a@one.test b@one.test", clock_unix_us());
+    message(2, "a@one.test", clock_unix_us());
+    message(3, "a@one.test a@two.test", clock_unix_us());
+    message(4, "a@three.test", clock_unix_us());
+    /* one.test may have two deliveries at once: its third message waits */
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        TEST_ROW("job %zu", i);
+        CHECK_EQ_STR(next_job(rs, &n), want[i]);
+    }
+    stop();
+}
+
+TEST(concurrency_grows_with_success)
+{
+    struct qrcpt *rs[10], *held;
+    struct dest *d;
+    size_t n;
+
+    start();
+    for (uint64_t i = 1; i <= 6; i++)
+        message(i, "a@one.test", clock_unix_us());
+    CHECK_EQ_STR(next_job(rs, &n), "one.test:1");
+    held = rs[0];
+    d = held->dest;
+    CHECK_EQ_STR(next_job(rs, &n), "one.test:1");
+    CHECK_EQ_STR(next_job(rs, &n), "-");
+    active_sent(held);
+    active_record(held->m, &held, 1);
+    sched_job_ended(d, true, NULL);
+    CHECK_EQ_STR(next_job(rs, &n), "one.test:1"); /* the one that ended, */
+    CHECK_EQ_STR(next_job(rs, &n), "one.test:1"); /* and one more than before */
+    CHECK_EQ_STR(next_job(rs, &n), "-");
+    stop();
+}
+
+TEST(a_dead_destination_is_left_alone)
+{
+    struct qrcpt *rs[10], *first;
+    struct qmsg *last;
+    struct dest *d;
+    size_t n;
+
+    start();
+    for (uint64_t i = 1; i <= 4; i++)
+        message(i, "a@dead.test", clock_unix_us());
+    next_job(rs, &n);
+    first = rs[0];
+    d = first->dest;
+    next_job(rs, &n);
+    CHECK_EQ_INT(d->n_pending, 2);
+    sched_job_ended(d, false, "connect to dead: refused");
+    CHECK_EQ_INT(d->n_pending, 2);
+    sched_job_ended(d, false, "connect to dead: refused");
+    CHECK_EQ_INT(d->n_pending, 0); /* put off with the others */
+    last = message(9, "a@dead.test a@live.test", clock_unix_us());
+    CHECK_EQ_INT(last->rcpts[0].state, RS_DEFERRED);
+    CHECK_EQ_STR(next_job(rs, &n), "live.test:1");
+    stop();
+}
+
+static void
+end_turn(void *arg)
+{
+    (void)arg;
+    loop_stop();
+}
+
+struct due_want {
+    int64_t age_s, want_s; /* how old the message is; how long until the next try */
+};
+
+static int64_t due_of;
+
+static void
+see(void *arg, const struct qdb_message *m)
+{
+    (void)arg;
+    if (m->n_rcpts > 0)
+        due_of = m->rcpts[0].due;
+}
+
+TEST(backs_off_as_postfix_does)
+{
+    static const struct due_want rows[] = {
+        { 0, 180 }, { 100, 180 }, { 1000, 1000 }, { 100000, 10800 }, { -5000, 180 }
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t now = clock_unix_s();
+        struct qdb *q = NULL;
+        struct err e = { 0 };
+        struct qmsg *m;
+        struct qrcpt *rs[10], *r;
+        struct qdb_put put;
+        size_t n;
+        char dir[80];
+
+        TEST_ROW("age %lld", (long long)rows[i].age_s);
+        start();
+        snprintf(dir, sizeof dir, "%s/queue", root);
+        m = message(1, "a@one.test", (now - rows[i].age_s) * 1000000);
+        put = (struct qdb_put){ .n = 1,
+                                .id = m->env.id,
+                                .env = buf_slice(&m->packed),
+                                .size = 4,
+                                .crc = m->crc,
+                                .body = buf_slice(&m->body),
+                                .n_rcpts = 1,
+                                .due = INT64_MIN };
+        /* the row, behind the writer's back but on its thread's turn: nothing else is under way */
+        writer_free(&qm.writer);
+        NEED(qdb_open(dir, &q, &e) == 0);
+        CHECK_EQ_INT(qdb_put(q, &put, &e), 0);
+        qm.writer = writer_new(q, 0);
+        next_job(rs, &n);
+        r = rs[0];
+        active_deferred(r, "4.4.1", SL("later"));
+        active_record(m, &r, 1);
+        while (!writer_is_idle(qm.writer)) {
+            struct timer t = { 0 };
+
+            timer_start(&t, 5, end_turn, NULL);
+            loop_run();
+            timer_stop(&t);
+        }
+        writer_free(&qm.writer);
+        NEED(qdb_open_readonly(dir, &q, &e) == 0);
+        due_of = 0;
+        CHECK_EQ_INT(qdb_list(q, 0, 1, see, NULL, &e), 0);
+        CHECK(due_of - now >= rows[i].want_s && due_of - now <= rows[i].want_s + 3);
+        qm.writer = writer_new(q, 0);
+        stop();
+    }
+}
+
+TEST_MAIN()
