@@ -241,7 +241,16 @@ class RefStack:
                       "virtual_mailbox_maps = texthash:/etc/postfix/users",
                       "virtual_alias_maps = texthash:/etc/postfix/aliases, texthash:/etc/postfix/email2email"]
         self.folder("var/log")
-        self.put("etc/postfix/main.cf", self.guide("main.cf") + "\n# tests\n" + "\n".join(extra + self.main_cf) + "\n")
+        self.put("etc/postfix/main.cf", self.once(self.guide("main.cf") + "\n# tests\n" + "\n".join(extra + self.main_cf) + "\n"))
+
+    @staticmethod
+    def once(text):
+        """Only the last setting of each name. Postfix warns of the others, and a handful of such warnings from every
+        process that starts fills postlogd's socket before postlogd, which has warnings of its own to send there, reads it:
+        nothing greets any more."""
+        entries = re.split(r"\n(?![ \t])", text)
+        last = {e.split("=")[0].strip(): i for i, e in enumerate(entries)}
+        return "\n".join(e for i, e in enumerate(entries) if "=" not in e or e.startswith("#") or last[e.split("=")[0].strip()] == i)
 
     def build_dovecot(self):
         sql = self.guide("reference/dovecot-sql.conf.ext")
