@@ -28,7 +28,7 @@ static const struct {
     { "cr dot crlf", "a\r.\r\nb\r\n.\r\n", false, "a .\r\nb\r\n", "" },
     { "crlf dot cr", "a\r\n.\rb\r\n.\r\n", false, "a\r\n b\r\n", "" },
     { "cr cr lf", "a\r\r\n.\r\n", false, "a \r\n", "" },
-    { "dot cr cr lf", ".\r\r\n.\r\n", false, "  \r\n" + 1, "" },
+    { "dot cr cr lf", ".\r\r\n.\r\n", false, " \r\n", "" },
     { "dot nul", "a\r\n.", false, "a\r\n", NULL },
     { "lf cr dot lf", "a\n\r.\n\r\n.\r\n", false, "a\r\n .\r\n\r\n", "" },
     { "dot in the line", "a.\r\n.\r\n", false, "a.\r\n", "" },

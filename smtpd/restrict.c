@@ -258,6 +258,8 @@ check_refuse_with(struct check *c, const char *reply)
     smtpd_log_reject(c->s, c->reply, c->about.sender, c->about.recipient);
 }
 
+static void format_reply(char *out, int64_t code, const char *esc, const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
 static void
 format_reply(char *out, int64_t code, const char *esc, const char *fmt, va_list ap)
 {
