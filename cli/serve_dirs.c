@@ -5,12 +5,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
+#include "store/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,15 +62,35 @@ own(const struct conf *c, const char *path, const char *owner, const char *group
     return 0;
 }
 
-/* A folder that is there is left as it is: the operator may have given it to a group of his own. */
+/* Do the daemons get at this folder as it is? More rights than needed are the operator's affair. */
+static bool
+serves(const struct conf *c, const struct stat *st, const char *owner, const char *group,
+       mode_t mode)
+{
+    const struct passwd *pw;
+
+    if (geteuid() != 0)
+        return true;
+    pw = owner ? user_of(c, owner) : NULL;
+    if (pw && st->st_uid != pw->pw_uid)
+        return false;
+    pw = user_of(c, group);
+    return !pw || (st->st_gid == pw->pw_gid && (st->st_mode & mode) == mode);
+}
+
+/* A folder that is there may be Postfix's, with Postfix's owners: it changes hands, as Postfix's own set-permissions
+ * would do it. */
 static int
 make_dir(const struct conf *c, const char *path, const char *owner, const char *group, mode_t mode,
          struct err *e)
 {
     struct stat st;
 
-    if (stat(path, &st) == 0)
-        return S_ISDIR(st.st_mode) ? 0 : err_set(e, ERR_CONFIG, "%s is no folder", path);
+    if (stat(path, &st) == 0) {
+        if (!S_ISDIR(st.st_mode))
+            return err_set(e, ERR_CONFIG, "%s is no folder", path);
+        return serves(c, &st, owner, group, mode) ? 0 : own(c, path, owner, group, mode, e);
+    }
     if (fs_mkdirs(path, geteuid() == 0 ? 0755 : 0700, e) != 0)
         return -1;
     return own(c, path, owner, group, mode, e);
@@ -88,11 +110,33 @@ give_to_authd(const struct conf *c, const char *path, struct err *e)
     return 0;
 }
 
+/* Where all mail lies: made for whom the store's daemons run as. One that is there is not touched: there is mail in it. */
+static int
+make_mail_root(const struct conf *c, struct err *e)
+{
+    const struct passwd *pw = user_of(c, "lmtpd");
+    char *root = location_common(c);
+    struct stat st;
+    int rc = 0;
+
+    if (root && stat(root, &st) != 0)
+        rc = make_dir(c, root, "lmtpd", "lmtpd", 0750, e);
+    else if (root && geteuid() == 0 && pw && st.st_uid != pw->pw_uid && st.st_gid != pw->pw_gid)
+        log_warn("dirs.mail", LOG_NONE,
+                 "%s is not %s's: if mail is deferred for want of rights, chown -R %s: %s", root,
+                 pw->pw_name, pw->pw_name, root);
+    free(root);
+    return rc;
+}
+
 int
 serve_make_dirs(const struct conf *c, struct err *e)
 {
     static const char *const parts[] = { "", "-wal", "-shm" };
     char path[512];
+
+    if (make_mail_root(c, e) != 0)
+        return -1;
 
     for (size_t i = 0; i < COUNT_OF(dirs); i++) {
         snprintf(path, sizeof path, "%s%s%s", c->queue_directory, dirs[i].name[0] ? "/" : "",

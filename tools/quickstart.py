@@ -208,8 +208,7 @@ def tell(ports, passwords):
 
 
 def main():
-    for folder in ("queue", "data", "mail", "tls"):
-        os.makedirs(at(folder), exist_ok=True)
+    os.makedirs(at("tls"), exist_ok=True)  # the other folders are made by those who write there
     ports = {}
     for name, first, _ in LISTENERS:
         ports[name] = free_port(first, ports.values())
