@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { COPY_BLOCK_OCTETS = 256 * 1024 };
+enum { COPY_BLOCK_OCTETS = 256 * 1024, COPY_YOUNG_S = 120, COPY_SYNC_EACH_MAX = 3 };
 
 struct copy {
     struct store_view *v;
@@ -175,14 +175,62 @@ unlink_tmp(struct copy *c, size_t n)
     }
 }
 
+static char *
+source_path(const struct copy *c, size_t i)
+{
+    const struct record_item *it = &c->r.items[i];
+
+    return path_join(c->v->dir, it->row.dir == MAILDIR_NEW ? "new" : "cur", it->src_file);
+}
+
+static int
+sync_one(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), rc;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_sys(e, "cannot open %s", path); /* link_all() finds out */
+    rc = fs_sync_fd(fd, e);
+    close(fd);
+    return rc;
+}
+
+/* Data of a file that appeared or changed of late may be another program's and not on disk yet. One by one while they are
+ * few, else the file system as a whole. */
+static int
+sync_young(const struct copy *c, struct err *e)
+{
+    int64_t now_s = clock_unix_s();
+    size_t n_young = 0;
+    int fd, rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < c->r.n && n_young <= COPY_SYNC_EACH_MAX; i++) {
+        char *path = source_path(c, i);
+        struct stat st;
+
+        if (lstat(path, &st) == 0 && now_s - st.st_ctim.tv_sec <= COPY_YOUNG_S && ++n_young <= COPY_SYNC_EACH_MAX)
+            rc = sync_one(path, e);
+        free(path);
+    }
+    if (rc || n_young <= COPY_SYNC_EACH_MAX)
+        return rc;
+    fd = open(c->v->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || syncfs(fd))
+        rc = err_sys(e, "cannot sync %s", c->v->dir);
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 /* 1 all linked, 0 a source is not where the index has it (nothing is linked then), -1 e. */
 static int
 link_all(struct copy *c, struct err *e)
 {
+    if (sync_young(c, e))
+        return -1;
     for (size_t i = 0; i < c->r.n; i++) {
-        const struct record_item *it = &c->r.items[i];
-        char *from = path_join(c->v->dir, it->row.dir == MAILDIR_NEW ? "new" : "cur", it->src_file);
-        char *to = path_join(buf_z(&c->to_dir), "tmp", it->tmp);
+        char *from = source_path(c, i);
+        char *to = path_join(buf_z(&c->to_dir), "tmp", c->r.items[i].tmp);
         int rc = link_file(from, to, e);
 
         free(from);
