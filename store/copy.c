@@ -208,7 +208,8 @@ sync_young(const struct copy *c, struct err *e)
         char *path = source_path(c, i);
         struct stat st;
 
-        if (lstat(path, &st) == 0 && now_s - st.st_ctim.tv_sec <= COPY_YOUNG_S && ++n_young <= COPY_SYNC_EACH_MAX)
+        if (lstat(path, &st) == 0 && now_s - st.st_ctim.tv_sec <= COPY_YOUNG_S &&
+            ++n_young <= COPY_SYNC_EACH_MAX)
             rc = sync_one(path, e);
         free(path);
     }

@@ -83,7 +83,8 @@ answer(void *arg)
 {
     struct list *batch = arg;
 
-    LIST_EACH (at, nxt, batch) {
+    LIST_EACH(at, nxt, batch)
+    {
         struct deliver_job *j = CONTAINER_OF(at, struct deliver_job, link);
 
         j->cb(j->id, j->rc, &j->err);

@@ -178,7 +178,8 @@ open_database(struct store_user *u, const char *path, struct err *e)
 {
     for (int tries = 0;; tries++) {
         *e = (struct err){ ERR_NONE };
-        if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db, e) == 0)
+        if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db,
+                    e) == 0)
             return 0;
         if (e->kind != ERR_TEMP || e->sys != 0 || tries == INDEX_OPEN_TRIES)
             return -1;

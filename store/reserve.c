@@ -17,7 +17,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { RESERVE_MARGIN_OCTETS = 1024 * 1024, RESERVE_AGAIN_MS = 60 * 1000, RESERVE_ROOM_FACTOR = 16 };
+enum {
+    RESERVE_MARGIN_OCTETS = 1024 * 1024,
+    RESERVE_AGAIN_MS = 60 * 1000,
+    RESERVE_ROOM_FACTOR = 16
+};
 
 struct reserve {
     pthread_mutex_t lock;

@@ -402,8 +402,9 @@ sweep_tmp(const char *dir)
     struct stat st;
 
     while (d != NULL && (ent = readdir(d)) != NULL)
-        if (ent->d_name[0] != '.' && fstatat(dirfd(d), ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(st.st_mode) && now_s - st.st_ctim.tv_sec > SCAN_TMP_AGE_S)
+        if (ent->d_name[0] != '.' &&
+            fstatat(dirfd(d), ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            now_s - st.st_ctim.tv_sec > SCAN_TMP_AGE_S)
             unlinkat(dirfd(d), ent->d_name, 0);
     if (d != NULL)
         closedir(d);

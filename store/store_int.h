@@ -280,8 +280,9 @@ struct store_view {
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
-void view_drop_silent(struct store_view *v, size_t from); /* forget the silent changes from that one on */
-int view_wake(struct store_view *v, struct err *e);             /* user.lock held */
+void view_drop_silent(struct store_view *v,
+                      size_t from);                 /* forget the silent changes from that one on */
+int view_wake(struct store_view *v, struct err *e); /* user.lock held */
 size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
 
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */

@@ -1,0 +1,339 @@
+/* store/disk_test.c - what happens on disk beside us: foreign writers, interruptions, a lost index, an old server. */
+#include "store/store_test.h"
+
+TEST(foreign_writers)
+{
+    struct store_view *v;
+    struct store_changes c;
+    char from[600], to[600];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+
+    foreign("new", "1800000000.M1P1.other", "Subject: x\n\nfrom outside\n");
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.exists_changed && c.recent_changed);
+    CHECK_EQ_INT(exists(v), 2);
+    CHECK_EQ_INT(flags_of(v, 2), STORE_RECENT);
+    store_changes_free(&c);
+    CHECK_EQ_INT(count_files("new"), 0); /* taken */
+
+    /* a rename gives flags and a keyword without a name */
+    snprintf(from, sizeof from, "%s/cur/%s", root, name_with("cur", "1800000000"));
+    snprintf(to, sizeof to, "%s/cur/1800000000.M1P1.other:2,FSb", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    NEED(c.n_changed == 1);
+    CHECK_EQ_INT(c.changed[0], 2);
+    CHECK(c.keywords_changed);
+    CHECK_EQ_STR(store_view_keyword(v, 1), "unknown-1");
+    CHECK_EQ_INT(flags_of(v, 2), STORE_RECENT | STORE_FLAGGED | STORE_SEEN);
+    store_changes_free(&c);
+
+    /* renamed again, and we change flags before we know */
+    snprintf(from, sizeof from, "%s/cur/1800000000.M1P1.other:2,F", root);
+    CHECK_EQ_INT(rename(to, from), 0);
+    CHECK_EQ_INT(store_flags(v, 2, 2, STORE_ADD, STORE_ANSWERED, 0, false), 0);
+    CHECK(strstr(name_with("cur", "1800000000"), ":2,FR") != NULL);
+    sync_quiet(v);
+    CHECK_EQ_INT(flags_of(v, 2), STORE_RECENT | STORE_FLAGGED | STORE_ANSWERED);
+
+    /* renamed before we read it */
+    snprintf(from, sizeof from, "%s/cur/%s", root, name_with("cur", "1800000000"));
+    snprintf(to, sizeof to, "%s/cur/1800000000.M1P1.other:2,", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    struct store_file *f;
+    CHECK_EQ_INT(store_file_open(v, 2, &f, &e), 0);
+    store_file_close(&f);
+
+    /* removed */
+    CHECK_EQ_INT(unlink(to), 0);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    NEED(c.n_expunged == 1);
+    CHECK_EQ_INT(c.expunged[0], 2);
+    store_changes_free(&c);
+
+    /* a wreck is nothing; whole, it is a message */
+    foreign("new", "1800000001.M1P1.other,S=10", "short");
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 1);
+    foreign("new", "1800000001.M1P1.other,S=10", "long\nenoug");
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 2);
+    struct store_msg m;
+    CHECK_EQ_INT(store_fetch(v, 2, STORE_GET_SIZE, &m, &e), 0);
+    CHECK_EQ_INT(m.size_octets, 11); /* no W=: counted with CRLF */
+    store_msg_free(&m);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(two_files_of_one_base_name_are_two_messages)
+{
+    struct store_view *v;
+
+    setup();
+    open_store();
+    foreign("cur", "1800000000.M1P1.other:2,S", "one\n");
+    foreign("cur", "1800000000.M1P1.other:2,F", "two\n");
+    v = sel("INBOX");
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 2);
+    CHECK_EQ_INT(count_files("cur"), 2);
+    store_unselect(&v);
+    teardown();
+}
+
+/* What a kill between the steps of a COPY of two leaves: the record is carried out by whoever comes next. */
+TEST(an_interrupted_copy_is_carried_out)
+{
+    struct store_view *v;
+    char name[300], from[600], to[600];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    append("INBOX", "two\r\n", 0, NULL);
+    v = sel("Sent"); /* the rows are there */
+    store_unselect(&v);
+    for (int moved = 0; moved <= 2; moved++) {
+        int64_t id;
+        char sql[900];
+
+        TEST_ROW("%d of 2 renamed", moved);
+        NEED(user_lock(us, &e) == 0);
+        CHECK_EQ_INT(mbox_find(us, SL("Sent"), &id, &e), 0);
+        for (int i = 0; i < 2; i++) {
+            snprintf(name, sizeof name, "17%d%d.M1P1.x,S=4,W=5", moved, i);
+            snprintf(from, sizeof from, "%s/.Sent/tmp/%s", root, name);
+            CHECK_EQ_INT(fs_replace_file(from, SL("one\n"), 0600, &e), 0);
+            snprintf(to, sizeof to, "%s/.Sent/cur/%s:2,S", root, name);
+            snprintf(sql, sizeof sql,
+                     "INSERT INTO pending VALUES (NULL, 1, %lld, 'Sent', '%s', '%s:2,S', '', '')",
+                     (long long)id, name, name);
+            CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
+            if (i < moved)
+                CHECK_EQ_INT(rename(from, to), 0);
+        }
+        user_unlock(us);
+        close_store();
+        open_store();
+        v = sel("Sent");
+        CHECK_EQ_INT(exists(v), 2 * (moved + 1));
+        CHECK_EQ_INT(count_files(".Sent/tmp"), 0);
+        CHECK_EQ_INT(flags_of(v, 1) & STORE_SEEN, STORE_SEEN);
+        store_unselect(&v);
+    }
+    teardown();
+}
+
+TEST(an_interrupted_move_is_carried_out)
+{
+    struct store_view *v;
+    char sql[900], from[600], to[600];
+    char src[300];
+    int64_t id;
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+    store_unselect(&v);
+    snprintf(src, sizeof src, "%s", name_with("cur", ",S="));
+    snprintf(from, sizeof from, "%s/cur/%s", root, src);
+    snprintf(to, sizeof to, "%s/.Trash/tmp/1750.M1P1.x,S=4,W=5", root);
+    CHECK_EQ_INT(link(from, to), 0);
+    NEED(user_lock(us, &e) == 0);
+    CHECK_EQ_INT(mbox_find(us, SL("Trash"), &id, &e), 0);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO pending VALUES (NULL, 1, %lld, 'Trash', '1750.M1P1.x,S=4,W=5', "
+             "'1750.M1P1.x,S=4,W=5:2,', 'INBOX', '%s')",
+             (long long)id, src);
+    CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
+    user_unlock(us);
+    close_store();
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 0);
+    store_unselect(&v);
+    v = sel("Trash");
+    CHECK_EQ_INT(exists(v), 1);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(the_index_is_deleted_and_rebuilt)
+{
+    struct store_view *v;
+    struct store_box before, after;
+    struct store_msg m;
+    struct store_row r;
+    char path[300];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\ntwo\r\n", STORE_SEEN | STORE_FLAGGED, "$Label");
+    append("INBOX", "two\r\n", 0, "$Other");
+    v = sel("INBOX");
+    store_view_box(v, &before);
+    store_unselect(&v);
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    CHECK_EQ_INT(unlink(path), 0);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &after);
+    CHECK(after.uidvalidity > before.uidvalidity);
+    CHECK_EQ_INT(after.exists, 2);
+    CHECK_EQ_INT(after.recent, 0);
+    CHECK_EQ_INT(flags_of(v, 1), STORE_SEEN | STORE_FLAGGED);
+    store_view_row(v, 2, &r);
+    CHECK_EQ_STR(store_view_keyword(v, 0), "$Label");
+    CHECK_EQ_STR(store_view_keyword(v, 1), "$Other");
+    CHECK_EQ_INT(r.flags.kw, 2);
+    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_SIZE | STORE_GET_DATE, &m, &e), 0);
+    CHECK_EQ_INT(m.size_octets, 10);
+    CHECK_EQ_INT(m.internaldate_unix_s, 1700000000);
+    store_msg_free(&m);
+
+    /* under an open view: it is told to end */
+    struct store_changes c;
+    CHECK_EQ_INT(unlink(path), 0);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.is_invalid);
+    store_changes_free(&c);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(a_damaged_index_is_set_aside)
+{
+    struct store_view *v;
+    char path[300];
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    CHECK_EQ_INT(fs_replace_file(path, SL("this is no database, and never was one"), 0600, &e), 0);
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 1);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(a_power_cut_skips_the_reserved_numbers)
+{
+    struct store_view *v;
+    struct store_box before, after;
+    struct store_row r;
+    uint32_t uid;
+
+    setup();
+    index_fake_boot("boot-one");
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+    store_view_box(v, &before);
+    store_unselect(&v);
+    close_store();
+    index_fake_boot("boot-two");
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &after);
+    CHECK_EQ_INT(after.uidvalidity, before.uidvalidity);
+    CHECK_EQ_INT(after.exists, 1);
+    CHECK(after.uidnext > before.uidnext + 100);
+    CHECK(after.highestmodseq > before.highestmodseq + 100);
+    store_view_row(v, 1, &r);
+    CHECK_EQ_INT(r.uid, 1);
+    CHECK(r.modseq > before.highestmodseq); /* counts as changed */
+    uid = append("INBOX", "two\r\n", 0, NULL);
+    CHECK_EQ_INT(uid, after.uidnext);
+    store_unselect(&v);
+    index_fake_boot(NULL);
+    teardown();
+}
+
+TEST(dovecots_maildir_is_taken_over)
+{
+    static const char list[] = "3 V1275660208 N25022 G3085f01b7f11094c501100008c4a11c1\n"
+                               "25006 :1276528487.M364837P9451.kurkku,S=1355,W=1394\n"
+                               "25017 W2481 P5 :1276533073.M242911P3632.kurkku,S=15\n"
+                               "25021 :1276533999.M1P1.kurkku\n";
+    struct store_view *v;
+    struct store_box b;
+    struct store_row r;
+    struct store_mailboxes l;
+    char big[1356];
+
+    setup();
+    foreign_mkdirs("");
+    foreign_mkdirs(".Entw&APw-rfe");
+    foreign("", "dovecot-uidlist", list);
+    foreign("", "dovecot-keywords", "0 $Forwarded\n1 NonJunk\n");
+    foreign("", "subscriptions", "V\t2\n\nEntw&APw-rfe\nLists\tgone\n");
+    memset(big, 'x', sizeof big);
+    big[1355] = '\0';
+    foreign("cur", "1276528487.M364837P9451.kurkku,S=1355,W=1394:2,RSa", big);
+    foreign("cur", "1276533073.M242911P3632.kurkku,S=15:2,b", "0123456789abcde");
+    foreign("new", "1276533999.M1P1.kurkku", "new\n");
+    foreign("new", "1276534000.M1P1.kurkku", "newer\n");
+    open_store();
+    v = sel("INBOX");
+    NEED(v != NULL);
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.uidvalidity, 1275660208);
+    CHECK_EQ_INT(b.uidnext, 25023);
+    CHECK_EQ_INT(b.exists, 4);
+    CHECK_EQ_INT(b.recent, 2);
+    store_view_row(v, 1, &r);
+    CHECK_EQ_INT(r.uid, 25006);
+    CHECK_EQ_INT(r.flags.sys, STORE_SEEN | STORE_ANSWERED);
+    CHECK_EQ_INT(r.flags.kw, 1);
+    store_view_row(v, 2, &r);
+    CHECK_EQ_INT(r.uid, 25017);
+    CHECK_EQ_INT(r.flags.kw, 2);
+    store_view_row(v, 4, &r);
+    CHECK_EQ_INT(r.uid, 25022);
+    CHECK_EQ_STR(store_view_keyword(v, 0), "$Forwarded");
+    store_unselect(&v);
+    CHECK_EQ_INT(store_list(us, &l, &e), 0);
+    int found = 0;
+    for (size_t i = 0; i < l.n; i++) {
+        if (strcmp(l.v[i].name, "Entw\xc3\xbcrfe") == 0)
+            found += l.v[i].attrs == STORE_MB_SUBSCRIBED;
+        if (strcmp(l.v[i].name, "Lists.gone") == 0)
+            found += l.v[i].attrs == (STORE_MB_SUBSCRIBED | STORE_MB_NONEXISTENT);
+    }
+    CHECK_EQ_INT(found, 2);
+    store_mailboxes_free(&l);
+
+    /* once: a rebuilt index does not take the list again */
+    char path[300];
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    unlink(path);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    CHECK(b.uidvalidity > 1275660208);
+    CHECK_EQ_INT(b.exists, 4);
+    store_unselect(&v);
+    teardown();
+}
+
+int
+main(int argc, char **argv)
+{
+    int rc;
+
+    loop_init();
+    rc = test_main(argc, argv);
+    loop_free();
+    return rc;
+}
