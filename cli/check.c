@@ -18,7 +18,8 @@
 enum { PEM_MAX_OCTETS = 1 << 20, EXPIRY_WARN_S = 14 * 86400, SOCKET_NAME_ROOM = 32 };
 
 static void
-problem(const struct conf *c, struct conf_problems *ps, bool is_error, const char *param, const char *text)
+problem(const struct conf *c, struct conf_problems *ps, bool is_error, const char *param,
+        const char *text)
 {
     conf_problem_add(ps, is_error, conf_file_of(c), conf_line_of(c, param), "%s: %s", param, text);
 }
@@ -26,42 +27,48 @@ problem(const struct conf *c, struct conf_problems *ps, bool is_error, const cha
 /* ---- certificates ---- */
 
 static bool
-read_pem(const struct conf *c, const char *param, const char *path, struct buf *out, struct conf_problems *ps)
+read_pem(const struct conf *c, const char *param, const char *path, struct buf *out,
+         struct conf_problems *ps)
 {
     struct err e = { 0 };
 
     if (path[0] == '\0') {
-        problem(c, ps, true, param,
-                "not set, but a TLS listener is on: name the certificate's files, make a pair with `postern cert "
-                "self-signed`, or set listen_imaps, listen_pop3s and listen_submissions to nothing");
+        problem(
+            c, ps, true, param,
+            "not set, but a TLS listener is on: name the certificate's files, make a pair with "
+            "`postern cert "
+            "self-signed`, or set listen_imaps, listen_pop3s and listen_submissions to nothing");
         return false;
     }
     if (fs_read_file(path, out, &e) == 0)
         return true;
     conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param),
-                     "%s: %s: get a certificate (certbot certonly), correct the path, or make one for a trial with "
+                     "%s: %s: get a certificate (certbot certonly), correct the path, or make one "
+                     "for a trial with "
                      "`postern cert self-signed`",
                      param, e.msg);
     return false;
 }
 
 static void
-check_pair(const struct conf *c, const char *cert_param, const char *cert, const char *key_param, const char *key,
-           struct conf_problems *ps)
+check_pair(const struct conf *c, const char *cert_param, const char *cert, const char *key_param,
+           const char *key, struct conf_problems *ps)
 {
     struct buf chain_pem = { .max = PEM_MAX_OCTETS }, key_pem = { .max = PEM_MAX_OCTETS };
     struct err e = { 0 };
     int64_t until = 0, left;
 
-    if (read_pem(c, cert_param, cert, &chain_pem, ps) && read_pem(c, key_param, key, &key_pem, ps)) {
+    if (read_pem(c, cert_param, cert, &chain_pem, ps) &&
+        read_pem(c, key_param, key, &key_pem, ps)) {
         if (tls_check_pem(buf_slice(&chain_pem), buf_slice(&key_pem), &until, &e) < 0) {
-            conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, key_param), "%s, %s: %s", cert, key, e.msg);
+            conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, key_param), "%s, %s: %s",
+                             cert, key, e.msg);
         } else {
             left = until - clock_unix_s();
             if (left < EXPIRY_WARN_S)
                 conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, cert_param),
-                                 left < 0 ? "%s expired %lld days ago" : "%s expires in %lld days", cert,
-                                 (long long)(left < 0 ? -left : left) / 86400);
+                                 left < 0 ? "%s expired %lld days ago" : "%s expires in %lld days",
+                                 cert, (long long)(left < 0 ? -left : left) / 86400);
         }
     }
     mem_wipe(key_pem.p, key_pem.cap);
@@ -81,10 +88,12 @@ check_tls(const struct conf *c, struct conf_problems *ps)
     bool must = is_on(&c->listen_imaps) || is_on(&c->listen_pop3s) || is_on(&c->listen_submissions);
 
     if (must || c->smtpd_tls_cert_file[0] != '\0')
-        check_pair(c, "smtpd_tls_cert_file", c->smtpd_tls_cert_file, "smtpd_tls_key_file", c->smtpd_tls_key_file, ps);
+        check_pair(c, "smtpd_tls_cert_file", c->smtpd_tls_cert_file, "smtpd_tls_key_file",
+                   c->smtpd_tls_key_file, ps);
     else if (is_on(&c->listen_submission))
-        problem(c, ps, false, "smtpd_tls_cert_file",
-                "not set: port 587 wants STARTTLS before anything else, so nobody can submit there");
+        problem(
+            c, ps, false, "smtpd_tls_cert_file",
+            "not set: port 587 wants STARTTLS before anything else, so nobody can submit there");
     if (c->ssl_cert[0] != '\0')
         check_pair(c, "ssl_cert", c->ssl_cert, "ssl_key", c->ssl_key, ps);
 }
@@ -101,7 +110,8 @@ check_places(const struct conf *c, struct conf_problems *ps)
     if (c->queue_directory[0] != '/')
         problem(c, ps, true, "queue_directory", "an absolute path is wanted");
     else if (strlen(c->queue_directory) + SOCKET_NAME_ROOM > sizeof(un.sun_path))
-        problem(c, ps, true, "queue_directory", "the path is too long for the unix sockets below it (76 octets at most)");
+        problem(c, ps, true, "queue_directory",
+                "the path is too long for the unix sockets below it (76 octets at most)");
     if (c->data_directory[0] != '/')
         problem(c, ps, true, "data_directory", "an absolute path is wanted");
     if (location_resolve(c, SL("user@example.com"), SL(""), &root, &e) < 0)

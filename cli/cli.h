@@ -30,15 +30,16 @@ struct cli_command {
 };
 
 /* Each command's row, in its cmd_*.c. */
-extern const struct cli_command cmd_serve, cmd_reload, cmd_status, cmd_stop, cmd_check, cmd_config, cmd_cert, cmd_sql, cmd_domain, cmd_user,
-    cmd_alias, cmd_queue;
+extern const struct cli_command cmd_serve, cmd_reload, cmd_status, cmd_stop, cmd_check, cmd_config,
+    cmd_cert, cmd_sql, cmd_domain, cmd_user, cmd_alias, cmd_queue;
 
 /* Load main.cf; problems go to standard error as "FILE:LINE: error: TEXT". NULL when there were errors: return
  * EXIT_CONFIG_ERROR. Warnings are told only when `with_warnings`. */
 struct conf *cli_load_conf(const struct cli_args *a, bool with_warnings);
 void cli_print_problems(const struct conf_problems *ps, bool with_warnings);
 /* "command: words; see postern help command" to standard error; returns EXIT_USAGE_ERROR. */
-int cli_usage_error(const struct cli_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int cli_usage_error(const struct cli_command *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* cli/check.c: what only the whole can tell - certificates, maps, restrictions, users, postmaster. Adds to ps. */
 void check_config(const struct conf *c, struct conf_problems *ps);
