@@ -128,6 +128,7 @@ on_user(uint64_t id, const struct auth_user *u)
         return;
     }
     ad = (struct imap_adopted){ .fd = a->fd,
+                                .conf = daemon_conf(),
                                 .user = u->user,
                                 .mail = u->mail,
                                 .tag = buf_slice(&a->tag),

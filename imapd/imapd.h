@@ -115,6 +115,7 @@ extern struct imapd_shared imapd;
  * store and answers tag. */
 struct imap_adopted {
     int fd;
+    const struct conf *conf;
     struct slice user, mail; /* from authd */
     struct slice tag, input, name;
     char *userip;

@@ -193,7 +193,7 @@ imap_sess_new(const struct imap_adopted *a)
     s->user = sl_dupz(a->user);
     s->name = sl_dupz(a->name);
     s->userip = a->userip;
-    s->conf = conf_ref(daemon_conf());
+    s->conf = conf_ref(a->conf);
     s->conn = conn_new(a->fd, &ops, s);
     conn_set_write_timeout(s->conn, IMAPD_WRITE_MS);
     conn_unread(s->conn, a->input);
