@@ -157,7 +157,7 @@ static bool
 add_result(struct smtpd_sess *s, struct expansion *x, struct slice text, struct slice ext)
 {
     struct slice addr, local, domain, own, own_domain;
-    struct arena *mem = &s->tx->mem;
+    struct arena *mem = &s->smtp.cmd;
     struct err e;
 
     if (text.n > (size_t)s->cfg->conf->virtual_alias_address_length_limit)
@@ -256,12 +256,12 @@ on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, str
         return;
     }
     if (f == FOUND_YES) {
-        addr = sl_z(arena_printf(&s->tx->mem, "%.*s@localhost", SL_ARG(from->addr)));
+        addr = sl_z(arena_printf(&s->smtp.cmd, "%.*s@localhost", SL_ARG(from->addr)));
         emit(s, x, addr);
         return;
     }
-    addr =
-        smtp_addr_rewrite(&s->cfg->rules, from->addr, &s->tx->mem); /* no user here: the origin's */
+    addr = smtp_addr_rewrite(&s->cfg->rules, from->addr,
+                             &s->smtp.cmd); /* no user here: the origin's */
     if (!add_item(s, x, from, addr, false))
         give_up(s, x, EXPAND_LOOP, "size");
     else
@@ -297,7 +297,7 @@ add_alias_item(struct smtpd_sess *s, struct expansion *x, struct slice text)
                   SL_ARG(text));
         return false;
     }
-    if (smtp_path_parse(text, false, &s->tx->mem, &addr, &e) != PARSE_OK || addr.n == 0)
+    if (smtp_path_parse(text, false, &s->smtp.cmd, &addr, &e) != PARSE_OK || addr.n == 0)
         return false;
     if (sl_find_char(addr, '@') != SL_NPOS)
         return add_item(s, x, x->at, addr, false);
@@ -382,6 +382,10 @@ item_step(struct smtpd_sess *s, struct expansion *x)
 {
     const struct item *before = x->at->is_final ? NULL : find_ancestor(x->at);
 
+    /* The command's memory holds nothing but what the last address was asked with; a message may have thousands. Whoever is
+     * on the stack above has said its last word by calling back. */
+    arena_reset(&s->smtp.cmd);
+
     if (x->at->depth > (unsigned)s->cfg->conf->virtual_alias_recursion_limit ||
         (before && !before->maps_to_itself && !x->at->is_name)) {
         give_up(s, x, EXPAND_LOOP, "nesting");
@@ -407,7 +411,7 @@ take_item(struct smtpd_sess *s, struct expansion *x)
             return false;
         x->end = &x->first;
         x->n_of_rcpt = 0;
-        if (!add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->tx->mem),
+        if (!add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd),
                       false))
             return false;
     }

@@ -39,7 +39,10 @@ restrict_compile(const struct conf *c, enum restrict_list_id id, struct restrict
             return err_set(e, ERR_CONFIG, "%s: unknown restriction \"%s\"", restrict_list_name(id),
                            l.v[i]);
         }
-        out->v[out->n++] = (struct restrict_step){ .verb = v };
+        out->v[out->n] = (struct restrict_step){ .verb = v };
+        if ((v->needs & NEEDS_ARG) && ++i < l.n)
+            out->v[out->n].arg = l.v[i];
+        out->n++;
     }
     return 0;
 }
