@@ -50,6 +50,24 @@ TEST(expansion)
         CHECK_EQ_STR(value_of(t[i].text, t[i].name, got, sizeof(got)), t[i].want);
 }
 
+/* Each name stands for two of the next, and the last for nothing: 2^60 expansions, which end early. */
+TEST(expansion_is_bounded)
+{
+    struct conf_problems ps = { 0 };
+    struct buf text = { 0 };
+    struct conf *c;
+
+    buf_addz(&text, "myorigin = $a0\n");
+    for (int i = 0; i < 60; i++)
+        buf_addf(&text, "a%d = $a%d$a%d\n", i, i + 1, i + 1);
+    buf_addz(&text, "a60 =\n");
+    c = conf_parse(buf_slice(&text), "main.cf", &ps);
+    CHECK(c == NULL && ps.errors >= 1);
+    conf_unref(&c);
+    conf_problems_free(&ps);
+    buf_free(&text);
+}
+
 /* All problems at once, each with its line. */
 TEST(problems)
 {

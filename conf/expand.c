@@ -2,7 +2,16 @@
  * ${{a} == {b} ? {c} : {d}} as postconf(5) has them. */
 #include "conf/conf_int.h"
 
-static int expand(const struct conf_private *p, struct slice raw, struct buf *out, unsigned depth,
+/* A name whose value names two others that name two others each, and so on, is a short text and endless work, even when all
+ * of them are empty in the end. */
+enum { EXPAND_STEPS_MAX = 200 * 1000 };
+
+struct expansion {
+    const struct conf_private *p;
+    unsigned steps;
+};
+
+static int expand(struct expansion *x, struct slice raw, struct buf *out, unsigned depth,
                   struct err *e);
 
 /* s starts with `open`: its body up to the matching `close`; *in steps past it. */
@@ -34,15 +43,14 @@ name_length(struct slice s)
 }
 
 static int
-expand_name(const struct conf_private *p, struct slice name, struct buf *out, unsigned depth,
-            struct err *e)
+expand_name(struct expansion *x, struct slice name, struct buf *out, unsigned depth, struct err *e)
 {
     struct conf_entry *en = NULL;
-    const char *raw = conf_raw_value(p, name, &en);
+    const char *raw = conf_raw_value(x->p, name, &en);
 
     if (en != NULL)
         en->is_used = true;
-    return raw == NULL ? 0 : expand(p, sl_z(raw), out, depth + 1, e);
+    return raw == NULL ? 0 : expand(x, sl_z(raw), out, depth + 1, e);
 }
 
 /* One branch of a conditional: "{text}", or bare text up to the end, colons and all. */
@@ -59,8 +67,8 @@ take_branch(struct slice *in, struct slice *branch, struct err *e)
 
 /* What follows the condition: "?yes", ":no", "?{yes}:{no}". */
 static int
-expand_choice(const struct conf_private *p, struct slice rest, bool is_true, struct buf *out,
-              unsigned depth, struct err *e)
+expand_choice(struct expansion *x, struct slice rest, bool is_true, struct buf *out, unsigned depth,
+              struct err *e)
 {
     struct slice yes = { 0 }, no = { 0 };
 
@@ -76,13 +84,12 @@ expand_choice(const struct conf_private *p, struct slice rest, bool is_true, str
     }
     if (sl_trim(rest).n > 0)
         return err_set(e, ERR_CONFIG, "cannot read \"%.*s\" in a ${...}", SL_ARG(rest));
-    return expand(p, is_true ? yes : no, out, depth + 1, e);
+    return expand(x, is_true ? yes : no, out, depth + 1, e);
 }
 
 /* "{a} op {b}" */
 static int
-compare(const struct conf_private *p, struct slice *in, bool *is_true, unsigned depth,
-        struct err *e)
+compare(struct expansion *x, struct slice *in, bool *is_true, unsigned depth, struct err *e)
 {
     static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">" };
     struct slice sides[2];
@@ -102,8 +109,8 @@ compare(const struct conf_private *p, struct slice *in, bool *is_true, unsigned 
     if (take_group(in, '{', '}', &sides[1], e) < 0)
         return -1;
     *in = sl_trim(*in);
-    if (expand(p, sides[0], &text[0], depth + 1, e) < 0 ||
-        expand(p, sides[1], &text[1], depth + 1, e) < 0)
+    if (expand(x, sides[0], &text[0], depth + 1, e) < 0 ||
+        expand(x, sides[1], &text[1], depth + 1, e) < 0)
         goto out;
     /* Numbers compare as numbers, else as text. */
     if (sl_to_u64(sl_trim(buf_slice(&text[0])), &num[0]) &&
@@ -126,8 +133,7 @@ out:
 
 /* The inside of ${...} or $(...). */
 static int
-expand_group(const struct conf_private *p, struct slice in, struct buf *out, unsigned depth,
-             struct err *e)
+expand_group(struct expansion *x, struct slice in, struct buf *out, unsigned depth, struct err *e)
 {
     struct buf value = { .max = CONF_VALUE_MAX_OCTETS };
     struct slice name;
@@ -136,29 +142,28 @@ expand_group(const struct conf_private *p, struct slice in, struct buf *out, uns
 
     in = sl_trim(in);
     if (sl_starts(in, '{'))
-        return compare(p, &in, &is_true, depth, e) < 0
+        return compare(x, &in, &is_true, depth, e) < 0
                    ? -1
-                   : expand_choice(p, in, is_true, out, depth, e);
+                   : expand_choice(x, in, is_true, out, depth, e);
     name = sl_head(in, name_length(in));
     in = sl_from(in, name.n);
     if (name.n == 0)
         return err_set(e, ERR_CONFIG, "expected a parameter name at \"${%.*s\"", SL_ARG(in));
     if (in.n == 0)
-        return expand_name(p, name, out, depth, e);
-    rc = expand_name(p, name, &value, depth, e);
+        return expand_name(x, name, out, depth, e);
+    rc = expand_name(x, name, &value, depth, e);
     is_true = buf_slice(&value).n > 0;
     buf_free(&value);
-    return rc < 0 ? -1 : expand_choice(p, sl_trim(in), is_true, out, depth, e);
+    return rc < 0 ? -1 : expand_choice(x, sl_trim(in), is_true, out, depth, e);
 }
 
 static int
-expand(const struct conf_private *p, struct slice raw, struct buf *out, unsigned depth,
-       struct err *e)
+expand(struct expansion *x, struct slice raw, struct buf *out, unsigned depth, struct err *e)
 {
     struct slice text, body;
     int rc = 0;
 
-    if (depth > CONF_EXPAND_DEPTH_MAX)
+    if (depth > CONF_EXPAND_DEPTH_MAX || ++x->steps > EXPAND_STEPS_MAX)
         return err_set(e, ERR_CONFIG, "unreasonable macro call nesting: \"%.*s\"", SL_ARG(raw));
     while (rc == 0 && sl_take_until(&raw, '$', &text)) {
         if (buf_adds(out, text) < 0)
@@ -169,11 +174,11 @@ expand(const struct conf_private *p, struct slice raw, struct buf *out, unsigned
             rc = sl_starts(raw, '{') ? take_group(&raw, '{', '}', &body, e)
                                      : take_group(&raw, '(', ')', &body, e);
             if (rc == 0)
-                rc = expand_group(p, body, out, depth, e);
+                rc = expand_group(x, body, out, depth, e);
         } else {
             body = sl_head(raw, name_length(raw));
             raw = sl_from(raw, body.n);
-            rc = body.n == 0 ? buf_addc(out, '$') : expand_name(p, body, out, depth, e);
+            rc = body.n == 0 ? buf_addc(out, '$') : expand_name(x, body, out, depth, e);
         }
     }
     if (rc == 0 && buf_adds(out, raw) < 0)
@@ -184,5 +189,7 @@ expand(const struct conf_private *p, struct slice raw, struct buf *out, unsigned
 int
 conf_expand(const struct conf_private *p, struct slice raw, struct buf *out, struct err *e)
 {
-    return expand(p, raw, out, 0, e);
+    struct expansion x = { .p = p };
+
+    return expand(&x, raw, out, 0, e);
 }
