@@ -19,8 +19,11 @@ pick_fields(struct fetch *f, const struct imap_fetch_item *it, struct slice head
 
     buf_reset(&f->fields);
     while (mime_next_field(&header, &field))
-        if (is_named(it, field.name) == (it->text == IMAP_SECTION_FIELDS))
+        if (is_named(it, field.name) == (it->text == IMAP_SECTION_FIELDS)) {
             buf_adds(&f->fields, field.whole);
+            if (!sl_ends(field.whole, '\n')) /* the message ends in it */
+                buf_addz(&f->fields, "\r\n");
+        }
     buf_addz(&f->fields, "\r\n");
     return buf_slice(&f->fields);
 }

@@ -4,15 +4,18 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
+/* How many octets in front are INBOX, which has no case (§5.1): all, or the first level. */
+static size_t
+inbox_octets(struct slice name)
+{
+    return sl_has_iprefix(name, SL("INBOX")) && (name.n == 5 || name.p[5] == '.') ? 5 : 0;
+}
+
 bool
 imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name)
 {
     struct buf b = { .max = STORE_NAME_MAX_OCTETS };
 
-    if (sl_ieqz(raw, "INBOX")) {
-        *name = SL("INBOX");
-        return true;
-    }
     if (raw.n > 2 * STORE_NAME_MAX_OCTETS) {
         imap_reply(c, "NO [CANNOT] Mailbox name too long");
         return false;
@@ -22,6 +25,8 @@ imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name)
         imap_reply(c, "NO [CANNOT] Mailbox name is not valid mUTF-7");
         return false;
     }
+    if (inbox_octets(buf_slice(&b)) > 0)
+        memcpy(b.p + b.off, "INBOX", 5);
     *name = arena_dup(&c->mem, buf_slice(&b));
     buf_free(&b);
     return true;
@@ -46,8 +51,7 @@ bool
 imap_list_match(struct slice pattern, struct slice name)
 {
     bool at[PATTERN_MAX + 1] = { true }, next[PATTERN_MAX + 1];
-    bool is_inbox = sl_ieqz(name, "INBOX");
-    size_t n = pattern.n;
+    size_t n = pattern.n, no_case = inbox_octets(name);
 
     if (n > PATTERN_MAX)
         return false;
@@ -61,7 +65,7 @@ imap_list_match(struct slice pattern, struct slice name)
             if (at[k] && (p == '*' || (p == '%' && o != '.')))
                 next[k] = true;
             else if (at[k] && p != '%' &&
-                     (p == o || (is_inbox && sl_lower_char(p) == sl_lower_char(o))))
+                     (p == o || (i < no_case && sl_lower_char(p) == sl_lower_char(o))))
                 next[k + 1] = true;
             if (next[k] && (p == '*' || p == '%')) /* it may end here */
                 next[k + 1] = true;

@@ -29,6 +29,10 @@ TEST(list_patterns)
         { "%b%", "abc", true },
         { "%b%", "a.b.c", false },
         { "inbox", "INBOX", true },
+        { "inbox.%", "INBOX.a", true },
+        { "*nbox*", "INBOX.a", true },
+        { "inbox.A", "INBOX.a", false },
+
         { "iN%", "INBOX", true },
         { "inbox", "inboxes", false },
         { "Foo", "foo", false },

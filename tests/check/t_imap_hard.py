@@ -5,6 +5,7 @@
 import os
 import random
 import re
+import smtplib
 import sys
 import threading
 import time
@@ -237,6 +238,32 @@ def the_log_tells_the_session():
     line = re.compile(r"dovecot: imap\(h6@example\.com\)<\d+><\S+>: Logged out in=\d+ out=\d+ deleted=1 expunged=1 trashed=0 "
                       r"hdr_count=0 hdr_bytes=0 body_count=1 body_bytes=%d" % len(MESSAGES["simple"]))
     wait_for(lambda: line.search(stack().log()), 5, "the line of the session's end")
+
+
+
+def next_exists(c):
+    for _ in range(6):
+        r = c.response()
+        if b"EXISTS" in r:
+            return r
+    return None
+
+
+@case
+def idle_hears_of_deliveries_and_other_programs():
+    c = connect(7)
+    ok(c, "SELECT INBOX")
+    c.send(b"t IDLE\r\n")
+    c.response()
+    mail = smtplib.SMTP("127.0.0.1", stack().ports["smtp"])
+    mail.sendmail("x@example.com", [USERS[7]], MESSAGES["simple"])
+    mail.quit()
+    equal(next_exists(c), b"* 1 EXISTS", "a delivery")
+    with open(os.path.join(stack().maildir(USERS[7]), "tmp", "1.M1P1.other"), "w") as f:
+        f.write(MESSAGES["second"])
+    os.rename(f.name, f.name.replace("/tmp/1.", "/new/1."))
+    equal(next_exists(c), b"* 2 EXISTS", "a foreign writer")
+    c.close()
 
 
 @case
