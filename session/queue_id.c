@@ -13,7 +13,7 @@ put_number(char *out, uint64_t v, unsigned base, size_t least)
     char rev[64];
     size_t n = 0;
 
-    while (v > 0 || n < least) {
+    while (n == 0 || v > 0 || n < least) {
         rev[n++] = digits[v % base];
         v /= base;
     }

@@ -108,14 +108,13 @@ client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_resu
     memcpy(r->dsn, p->dsn, sizeof r->dsn);
     if (r->outcome == SMTP_SENT) {
         smtp_reply_one_line(p, text);
-    } else if (stage <= STAGE_HELO) {
-        buf_addf(text, "host %s refused to talk to me: ", c->peer);
-        smtp_reply_one_line(p, text);
-    } else {
+    } else if (stage > STAGE_HELO && stage < STAGE_COUNT) {
         buf_addf(text, "host %s said: ", c->peer);
         smtp_reply_one_line(p, text);
-        buf_addf(text, " (in reply to %s)",
-                 stage == STAGE_HELO && c->o.is_lmtp ? "LHLO command" : stages[stage].command);
+        buf_addf(text, " (in reply to %s)", stages[stage].command);
+    } else {
+        buf_addf(text, "host %s refused to talk to me: ", c->peer);
+        smtp_reply_one_line(p, text);
     }
     r->text = buf_slice(text);
     r->reply = buf_slice(&p->text);
