@@ -13,10 +13,8 @@ put_number(char *out, uint64_t v, unsigned base, size_t least)
     char rev[64];
     size_t n = 0;
 
-    while (n == 0 || v > 0 || n < least) {
-        rev[n++] = digits[v % base];
-        v /= base;
-    }
+    for (uint64_t left = v; n == 0 || left != 0 || n < least; left /= base)
+        rev[n++] = digits[left % base];
     for (size_t i = 0; i < n; i++)
         out[i] = rev[n - 1 - i];
     return n;
