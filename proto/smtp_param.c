@@ -1,7 +1,7 @@
 /* proto/smtp_param.c */
 #include "proto/smtp_param.h"
 
-#include "base/enc.h"
+#include "base/buf.h"
 #include "base/utf8.h"
 
 static const char *
@@ -21,17 +21,43 @@ is_all_digits(struct slice s)
     return s.n > 0;
 }
 
-/* "+xx" decoded into the arena; false on bad xtext, an empty value, or octets that must not come out of it. */
+static int
+hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = sl_lower_char(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* xtext (RFC 3461 §4) decoded into the arena. As Postfix does, octets that should have been encoded are taken as they
+ * are. False on a broken "+xx", or when a NUL comes out. */
 static bool
 take_xtext(struct slice in, struct arena *a, struct slice *out)
 {
-    struct buf b = { 0 };
-    bool ok = enc_xtext_decode(&b, in) == 0 && sl_find_char(buf_slice(&b), '\0') == SL_NPOS;
+    char *p = arena_alloc(a, in.n + 1);
+    size_t n = 0;
 
-    if (ok)
-        *out = arena_dup(a, buf_slice(&b));
-    buf_free(&b);
-    return ok && out->p != NULL;
+    if (p == NULL)
+        return false;
+    for (size_t i = 0; i < in.n; i++) {
+        int c = (unsigned char)in.p[i];
+
+        if (c == '+') {
+            int high = i + 2 < in.n ? hex_value(in.p[i + 1]) : -1,
+                low = high < 0 ? -1 : hex_value(in.p[i + 2]);
+
+            if (low < 0)
+                return false;
+            c = high * 16 + low;
+            i += 2;
+        }
+        if (c == '\0')
+            return false;
+        p[n++] = (char)c;
+    }
+    *out = sl_n(p, n);
+    return true;
 }
 
 static bool
@@ -109,7 +135,7 @@ notify_bits(struct slice v)
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
             if (sl_ieqz(item, names[i].name))
                 bit = names[i].bit;
-        if (bit == 0 || (bits & bit))
+        if (bit == 0)
             return 0;
         bits |= bit;
     }

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <ifaddrs.h>
 #include <stdlib.h>
 
 static const char *const service_names[SMTPD_SERVICES] = { "smtp", "submission", "submissions" };
@@ -77,7 +78,48 @@ set_rules(struct smtpd_cfg *g)
     domlist_init(&g->mydestination, "mydestination", c->mydestination, false);
     domlist_init(&g->alias_domains, "virtual_alias_domains", c->virtual_alias_domains, false);
     domlist_init(&g->mailbox_domains, "virtual_mailbox_domains", c->virtual_mailbox_domains, false);
-    domlist_init(&g->relay_domains, "relay_domains", c->relay_domains, true);
+    /* Below level 2 the default is $mydestination: what lies below our own domains is relayed. */
+    if (c->compatibility_level < 2 && conf_line_of(c, "relay_domains") == 0)
+        domlist_init(&g->relay_domains, "mydestination", c->mydestination, true);
+    else
+        domlist_init(&g->relay_domains, "relay_domains", c->relay_domains, true);
+}
+
+/* ---- our own addresses ---- */
+
+static void
+add_own(struct smtpd_cfg *g, const struct addr *a, size_t *cap)
+{
+    g->own = mem_grow(g->own, cap, g->n_own + 1, sizeof(*g->own));
+    g->own[g->n_own++] = *a;
+}
+
+/* Those of the interfaces when inet_interfaces is all or loopback-only, else those it lists; and proxy_interfaces. */
+static void
+set_own(struct smtpd_cfg *g)
+{
+    struct conf_list in = g->conf->inet_interfaces, proxy = g->conf->proxy_interfaces;
+    bool is_all = has_word(in, "all"), is_loopback = has_word(in, "loopback-only");
+    struct ifaddrs *list = NULL;
+    size_t cap = 0;
+    struct addr a;
+
+    if ((is_all || is_loopback) && getifaddrs(&list) == 0) {
+        for (const struct ifaddrs *i = list; i; i = i->ifa_next) {
+            int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+
+            a = (struct addr){ .len = family == AF_INET ? sizeof(a.u.in4) : sizeof(a.u.in6) };
+            if (family != AF_INET && family != AF_INET6)
+                continue;
+            memcpy(&a.u, i->ifa_addr, a.len);
+            if (is_all || addr_is_loopback(&a))
+                add_own(g, &a, &cap);
+        }
+        freeifaddrs(list);
+    }
+    for (size_t i = 0; i < in.n + proxy.n; i++)
+        if (addr_parse_ip(sl_z(i < in.n ? in.v[i] : proxy.v[i - in.n]), 0, &a) == 0)
+            add_own(g, &a, &cap);
 }
 
 static void
@@ -121,6 +163,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
     g->conf = service == SMTPD_MX ? conf_ref(c) : conf_for_service(c, service_names[service]);
     set_limits(g);
     set_rules(g);
+    set_own(g);
     set_tls(g);
     g->discard = discard_bits(g->conf->smtpd_discard_ehlo_keywords);
     g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
@@ -165,6 +208,7 @@ smtpd_cfg_unref(struct smtpd_cfg **c)
     *c = NULL;
     if (old == NULL || --old->refs > 0)
         return;
+    free(old->own);
     netlist_free(&old->mynetworks);
     netlist_free(&old->lf_exclusions);
     for (int i = 0; i < RESTRICT_LISTS; i++)

@@ -229,25 +229,18 @@ struct route_ask {
     void *arg;
 };
 
-/* "[127.0.0.1]": this host's own addresses, by what inet_interfaces names and the loopback. */
+/* "[192.0.2.1]": one of this host's own addresses. */
 static bool
 is_own_literal(const struct smtpd_cfg *c, struct slice domain)
 {
     struct slice ip = sl_n(domain.p + 1, domain.n - 2);
-    struct addr a, own;
+    struct addr a;
 
     (void)sl_take_iprefix(&ip, SL("IPv6:"));
     if (!hostname_is_literal(domain) || addr_parse_ip(ip, 0, &a))
         return false;
-    if (addr_is_loopback(&a))
-        return sl_eq(ip, SL("127.0.0.1")) || sl_eq(ip, SL("::1"));
-    for (size_t i = 0; i < c->conf->inet_interfaces.n; i++)
-        if (addr_parse_ip(sl_z(c->conf->inet_interfaces.v[i]), 0, &own) == 0 &&
-            addr_same_ip(&a, &own))
-            return true;
-    for (size_t i = 0; i < c->conf->proxy_interfaces.n; i++)
-        if (addr_parse_ip(sl_z(c->conf->proxy_interfaces.v[i]), 0, &own) == 0 &&
-            addr_same_ip(&a, &own))
+    for (size_t i = 0; i < c->n_own; i++)
+        if (addr_same_ip(&a, &c->own[i]))
             return true;
     return false;
 }

@@ -38,6 +38,8 @@ struct smtpd_cfg {
     struct smtp_server_limits limits;
     struct smtp_addr_rules rules;
     struct netlist mynetworks, lf_exclusions;
+    struct addr *own; /* addresses that mail for "[literal]" is ours at */
+    size_t n_own;
     struct domlist mydestination, alias_domains, mailbox_domains, relay_domains;
     struct restrict_list lists[RESTRICT_LISTS];
     bool relay_first;

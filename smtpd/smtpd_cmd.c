@@ -367,6 +367,20 @@ cmd_etrn(struct smtp_sess *smtp, const struct smtp_words *w)
     }
 }
 
+/* XCLIENT, XFORWARD: nobody may, so far. */
+static void
+cmd_xattr(struct smtp_sess *smtp, const struct smtp_words *w)
+{
+    if (smtpd_of(smtp)->tx) {
+        refuse(smtp, "503 5.5.1 Error: MAIL transaction in progress");
+    } else if (w->n < 2) {
+        smtp_reply(smtp, "501 5.5.4 Syntax: %s attribute=value...", smtp->where);
+        smtp_sess_done(smtp, false);
+    } else {
+        refuse(smtp, "550 5.7.0 Error: insufficient authorization");
+    }
+}
+
 static void
 cmd_rset(struct smtp_sess *smtp, const struct smtp_words *w)
 {
@@ -402,6 +416,8 @@ cmd_quit(struct smtp_sess *smtp, const struct smtp_words *w)
 static const struct smtp_verb verbs[] = {
     { "HELO",     SMTP_V_JUNK | SMTP_V_PRE_TLS | SMTP_V_LAST, smtpd_cmd_helo },
     { "EHLO",     SMTP_V_JUNK | SMTP_V_PRE_TLS | SMTP_V_LAST, smtpd_cmd_ehlo },
+    { "XCLIENT",  0,                                          cmd_xattr },
+    { "XFORWARD", 0,                                          cmd_xattr },
     { "STARTTLS", SMTP_V_PRE_TLS,                             cmd_starttls },
     { "AUTH",     SMTP_V_SECRET,                              smtpd_cmd_auth },
     { "MAIL",     0,                                          smtpd_cmd_mail },

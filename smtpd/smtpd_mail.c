@@ -295,7 +295,7 @@ smtpd_cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(s, "503 5.5.1 Error: need MAIL command");
         return;
     }
-    if (s->tx->in_bdat) {
+    if (s->tx->in_bdat || s->bdat_failed) {
         refuse(s, "503 5.5.1 Error: RCPT after BDAT");
         return;
     }
