@@ -27,7 +27,7 @@ enum {
 
 /* One who waits for a question's answer. */
 struct waiter {
-    struct list link;
+    struct waiter *next;
     void (*fn)(void *arg, struct entry *e);
     void *arg;
 };
@@ -37,7 +37,7 @@ struct question {
     enum dns_type type;
     char name[DNS_NAME_OCTETS];
     char key[KEY_OCTETS];
-    struct list waiters;
+    struct waiter *waiters;
 };
 
 struct dns {
@@ -156,13 +156,14 @@ recall(struct dns *d, const char *key)
 static void
 tell_all(struct question *q, struct entry *e)
 {
-    struct list *n;
+    struct waiter *w = q->waiters;
 
-    while ((n = list_pop_front(&q->waiters)) != NULL) {
-        struct waiter *w = CONTAINER_OF(n, struct waiter, link);
+    while (w) {
+        struct waiter *next = w->next;
 
         w->fn(w->arg, e);
         free(w);
+        w = next;
     }
     free(q);
 }
@@ -225,10 +226,12 @@ on_answer(void *arg, int status, int timeouts, unsigned char *msg, int n)
 
     (void)timeouts;
     if (status == ARES_EDESTRUCTION || d->is_closing) {
-        struct list *w;
+        while (q->waiters) {
+            struct waiter *w = q->waiters;
 
-        while ((w = list_pop_front(&q->waiters)) != NULL)
-            free(CONTAINER_OF(w, struct waiter, link));
+            q->waiters = w->next;
+            free(w);
+        }
         free(q);
         return;
     }
@@ -295,8 +298,7 @@ ask(struct dns *d, enum dns_type type, struct slice name, void (*fn)(void *, str
     q = MEM_NEW(struct question);
     q->d = d;
     q->type = type;
-    list_init(&q->waiters);
-    list_push_back(&q->waiters, &w->link);
+    q->waiters = w;
     if (name.n == 0 || name.n >= DNS_NAME_OCTETS - 1 || memchr(name.p, '\0', name.n)) {
         tell_later(q, entry_new(SL(""), DNS_NXDOMAIN, ""));
         return;
@@ -319,8 +321,8 @@ ask(struct dns *d, enum dns_type type, struct slice name, void (*fn)(void *, str
         struct question *same = map_get(d->asked, sl_z(key));
 
         if (same) {
-            list_remove(&w->link);
-            list_push_back(&same->waiters, &w->link);
+            w->next = same->waiters;
+            same->waiters = w;
             free(q);
             return;
         }
@@ -459,10 +461,9 @@ question_for(struct dns *d, dns_fn *cb, uint64_t id)
     struct waiter *w = MEM_NEW(struct waiter);
 
     q->d = d;
-    list_init(&q->waiters);
     w->fn = tell_plain;
     w->arg = plain_new(cb, id);
-    list_push_back(&q->waiters, &w->link);
+    q->waiters = w;
     return q;
 }
 

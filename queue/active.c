@@ -526,7 +526,6 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
     for (size_t k = 0; k < n; k++)
         if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED)
             add_item(o, rs[k]);
-    active_hold_ref(m);
     m->n_open -= n;
     is_failing = m->n_open == 0 && has_failed(m);
     o->wants_reap = m->n_open == 0 && !is_failing;
@@ -538,7 +537,6 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
     }
     if (is_failing && !m->is_reported)
         report_failures(m);
-    active_drop_ref(m);
 }
 
 /* ---- hold and delete ---- */

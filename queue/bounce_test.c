@@ -100,17 +100,16 @@ TEST(headers_alone)
 {
     static const struct {
         unsigned ret;
-        bool is_whole;
+        bool is_whole, has_body;
         const char *original;
-        bool has_body;
     } rows[] = {
-        { RET_HDRS, true, "Subject: s\r\n\r\nbody\r\n", false },
-        { RET_FULL, true, "Subject: s\r\n\r\nbody\r\n", true },
-        { RET_FULL, false, "Subject: s\r\n\r\nbody\r\n",
-          false }, /* longer than bounce_size_limit */
-        { RET_HDRS, true, "Subject: s\n\nbody\n", false },
-        { RET_HDRS, true, "\r\nbody\r\n", false },
-        { RET_NONE, true, "Subject: s\r\n\r\nbody\r\n", true },
+        { RET_HDRS, true, false, "Subject: s\r\n\r\nbody\r\n" },
+        { RET_FULL, true, true, "Subject: s\r\n\r\nbody\r\n" },
+        /* longer than bounce_size_limit */
+        { RET_FULL, false, false, "Subject: s\r\n\r\nbody\r\n" },
+        { RET_HDRS, true, false, "Subject: s\n\nbody\n" },
+        { RET_HDRS, true, false, "\r\nbody\r\n" },
+        { RET_NONE, true, true, "Subject: s\r\n\r\nbody\r\n" },
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -90,8 +90,8 @@ make_schema(struct qdb *q, struct err *e)
 static int
 load_meta(struct qdb *q, struct err *e)
 {
-    int version;
-    uint64_t bits;
+    int version = 0;
+    uint64_t bits = 0;
 
     if (db_schema_version(q->db, &version, e) != 0)
         return -1;

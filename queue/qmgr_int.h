@@ -119,7 +119,7 @@ void active_drop_ref(struct qmsg *m); /* may free it */
 void active_sent(struct qrcpt *r);
 void active_deferred(struct qrcpt *r, const char *dsn, struct slice why);
 void active_failed(struct qrcpt *r, const char *dsn, struct slice why);
-/* Write what these recipients of one message came to, and end the round with the last. */
+/* Write what these recipients of one message came to, and end the round with the last. The caller holds a reference. */
 void active_record(struct qmsg *m, struct qrcpt **rs, size_t n);
 /* Take recipients that are not in a job out of memory. The rows are the caller's. */
 void active_withdraw(struct qmsg *m, bool is_delete);

@@ -262,8 +262,13 @@ die(struct dest *d, const char *why)
     d->dead_why = mem_dupz(why);
     list_remove(&d->link);
     while ((n = list_pop_front(&d->pending)) != NULL) {
+        struct qrcpt *r = CONTAINER_OF(n, struct qrcpt, link);
+        struct qmsg *m = r->m;
+
         d->n_pending--;
-        is_dead(d, CONTAINER_OF(n, struct qrcpt, link));
+        active_hold_ref(m);
+        is_dead(d, r);
+        active_drop_ref(m);
     }
 }
 

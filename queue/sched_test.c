@@ -137,7 +137,9 @@ TEST(concurrency_grows_with_success)
     CHECK_EQ_STR(next_job(rs, &n), "one.test:1");
     CHECK_EQ_STR(next_job(rs, &n), "-");
     active_sent(held);
+    active_hold_ref(held->m);
     active_record(held->m, &held, 1);
+    active_drop_ref(held->m);
     sched_job_ended(d, true, NULL);
     CHECK_EQ_STR(next_job(rs, &n), "one.test:1"); /* the one that ended, */
     CHECK_EQ_STR(next_job(rs, &n), "one.test:1"); /* and one more than before */
@@ -227,7 +229,9 @@ TEST(backs_off_as_postfix_does)
         next_job(rs, &n);
         r = rs[0];
         active_deferred(r, "4.4.1", SL("later"));
+        active_hold_ref(m);
         active_record(m, &r, 1);
+        active_drop_ref(m);
         while (!writer_is_idle(qm.writer)) {
             struct timer t = { 0 };
 

@@ -554,7 +554,6 @@ void
 queue_client_free(struct queue_client **qq)
 {
     struct queue_client *q = *qq;
-    struct list *n;
     size_t it = 0;
     void *v;
 
@@ -565,8 +564,8 @@ queue_client_free(struct queue_client **qq)
     timer_stop(&q->resend);
     chan_free(&q->chan);
     work_pool_free(&q->pool);
-    while ((n = list_pop_front(&q->waiting)) != NULL)
-        put_free(CONTAINER_OF(n, struct queue_put, link));
+    LIST_EACH(at, nxt, &q->waiting)
+    map_set_u64(q->sent, ++q->next_req, CONTAINER_OF(at, struct queue_put, link));
     while (map_next(q->sent, &it, NULL, &v))
         put_free(v);
     map_free(&q->sent, NULL);
