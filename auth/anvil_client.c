@@ -68,7 +68,8 @@ send_waiting(struct anvil_client *a)
         list_push_back(&a->sent, it);
         conn_writes(a->link.conn, CONTAINER_OF(it, struct anvil_ask_node, link)->wire);
     }
-    link_expect(&a->link, list_is_empty(&a->sent) ? 0 : ANVIL_ANSWER_MS);
+    if (!list_is_empty(&a->sent))
+        link_asked(&a->link, ANVIL_ANSWER_MS);
 }
 
 static void

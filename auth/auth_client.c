@@ -20,6 +20,7 @@ struct auth_req {
     struct timer refuse; /* runs when no server will answer */
     uint32_t number;
     bool is_lost;    /* the server that began it is gone */
+    bool is_long;    /* a response that fits no line of the protocol: nobody's password */
     bool is_out;     /* the server owes an answer */
     struct buf wire; /* until the handshake is done; holds the password */
     void (*cb)(uint64_t id, const struct auth_result *r);
@@ -53,7 +54,10 @@ set_out(struct auth_client *a, struct auth_req *r, bool is_out)
     if (r->is_out != is_out)
         a->out += is_out ? 1 : (size_t)-1;
     r->is_out = is_out;
-    link_expect(&a->link, a->out ? AUTH_ANSWER_MS : 0);
+    if (is_out)
+        link_asked(&a->link, AUTH_ANSWER_MS);
+    else
+        link_expect(&a->link, a->out ? AUTH_ANSWER_MS : 0);
 }
 
 static void
@@ -439,7 +443,19 @@ refuse(void *arg)
 {
     struct auth_req *r = arg;
 
-    finish(r->client, r, &(struct auth_result){ .rc = AUTH_TEMPFAIL });
+    finish(r->client, r, &(struct auth_result){ .rc = r->is_long ? AUTH_FAIL : AUTH_TEMPFAIL });
+}
+
+/* The server breaks off a connection with a line that is too long, and what others wait for on it would be lost. */
+static bool
+is_too_long(struct auth_req *r)
+{
+    if (r->wire.n <= TAB_LINE_OCTETS)
+        return false;
+    wipe_buf(&r->wire);
+    r->is_long = true;
+    timer_start(&r->refuse, 0, refuse, r);
+    return true;
 }
 
 uint32_t
@@ -460,6 +476,8 @@ auth_client_start(struct auth_client *a, const struct auth_ask *ask,
         return r->number;
     }
     write_ask(&r->wire, r->number, ask);
+    if (is_too_long(r))
+        return r->number;
     if (a->is_ready)
         send_request(a, r);
     else
@@ -481,6 +499,11 @@ auth_client_continue(struct auth_client *a, uint32_t request, struct slice respo
     buf_addf(&r->wire, "CONT\t%u\t", request);
     enc_b64(&r->wire, response);
     buf_addc(&r->wire, '\n');
+    if (is_too_long(r)) {
+        if (a->is_ready)
+            conn_printf(a->link.conn, "CANCEL\t%u\n", request);
+        return;
+    }
     if (a->is_ready)
         send_request(a, r);
     else

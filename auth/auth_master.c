@@ -40,7 +40,10 @@ set_out(struct auth_master *m, struct master_req *r, bool is_out)
     if (r->is_out != is_out)
         m->out += is_out ? 1 : (size_t)-1;
     r->is_out = is_out;
-    link_expect(&m->link, m->out ? MASTER_ANSWER_MS : 0);
+    if (is_out)
+        link_asked(&m->link, MASTER_ANSWER_MS);
+    else
+        link_expect(&m->link, m->out ? MASTER_ANSWER_MS : 0);
 }
 
 static void

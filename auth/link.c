@@ -15,6 +15,7 @@ on_connect(struct conn *c, void *arg)
 
     (void)c;
     l->is_up = true;
+    l->is_awaiting = false;
     l->since_ms = 0;
     l->ops->on_up(l, l->arg);
 }
@@ -127,8 +128,17 @@ link_need(struct link *l)
 void
 link_expect(struct link *l, uint64_t ms)
 {
-    if (l->conn && l->is_up)
-        conn_set_deadline(l->conn, ms);
+    if (!l->conn || !l->is_up)
+        return;
+    conn_set_deadline(l->conn, ms);
+    l->is_awaiting = ms > 0;
+}
+
+void
+link_asked(struct link *l, uint64_t ms)
+{
+    if (!l->is_awaiting)
+        link_expect(l, ms);
 }
 
 void

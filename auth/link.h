@@ -24,6 +24,7 @@ struct link {
     void *arg;
     struct conn *conn; /* NULL: none; set while connecting and connected */
     bool is_up;
+    bool is_awaiting; /* the conn's deadline runs */
     uint64_t since_ms; /* first attempt of this series; 0: none goes on */
     struct timer retry;
 };
@@ -31,8 +32,10 @@ struct link {
 void link_init(struct link *l, const char *path, const struct link_ops *ops, void *arg);
 void link_free(struct link *l); /* no callback any more */
 void link_need(struct link *l); /* connect unless it is or tries already */
-/* An answer must come within ms, or the connection is broken off; 0: none is awaited. */
+/* An answer must come within ms from now, or the connection is broken off; 0: none is awaited. For when one has come. */
 void link_expect(struct link *l, uint64_t ms);
+/* A question was sent: the same, but time that runs already runs on, or questions would keep a stuck peer alive. */
+void link_asked(struct link *l, uint64_t ms);
 void link_break(struct link *l); /* the peer talks nonsense; on_broken follows from the loop */
 
 #endif

@@ -3,6 +3,7 @@
 #include "auth/lookup_client.h"
 
 #include "auth/link.h"
+#include "auth/table.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -22,6 +23,7 @@ struct lookup_req {
     void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value);
     uint64_t id;
     unsigned tries;
+    enum lookup_rc refusal; /* what refuse_later() says */
     struct slice wire; /* the netstring, in the same allocation */
 };
 
@@ -71,7 +73,8 @@ send_waiting(struct lookup_client *l)
         r->tries++;
         conn_writes(l->link.conn, r->wire);
     }
-    link_expect(&l->link, list_is_empty(&l->sent) ? 0 : LOOKUP_ANSWER_MS);
+    if (!list_is_empty(&l->sent))
+        link_asked(&l->link, LOOKUP_ANSWER_MS);
 }
 
 static void
@@ -194,7 +197,7 @@ refuse_later(void *arg)
 {
     struct lookup_req *r = arg;
 
-    r->cb(r->id, LOOKUP_TEMP, sl_n(NULL, 0));
+    r->cb(r->id, r->refusal, sl_n(NULL, 0));
     free(r);
 }
 
@@ -204,17 +207,24 @@ lookup_ask(struct lookup_client *l, const char *name, struct slice key,
 {
     struct buf wire = { 0 };
     struct lookup_req *r;
+    size_t n = strlen(name) + 1 + key.n;
+    bool is_long = n > LOOKUP_QUERY_OCTETS;
 
-    buf_addf(&wire, "%zu:%s ", strlen(name) + 1 + key.n, name);
-    buf_adds(&wire, key);
-    buf_addc(&wire, ',');
+    /* One that the server would take for nonsense must not break off what others wait for on the same connection. */
+    if (!is_long) {
+        buf_addf(&wire, "%zu:%s ", n, name);
+        buf_adds(&wire, key);
+        buf_addc(&wire, ',');
+    }
     r = mem_zalloc(sizeof *r + wire.n);
-    memcpy(r + 1, buf_slice(&wire).p, wire.n);
+    if (wire.n > 0)
+        memcpy(r + 1, buf_slice(&wire).p, wire.n);
     r->wire = sl_n((const char *)(r + 1), wire.n);
     r->cb = cb;
     r->id = id;
+    r->refusal = key.n > TABLE_KEY_OCTETS ? LOOKUP_NOTFOUND : LOOKUP_TEMP;
     buf_free(&wire);
-    if (l->pending >= LOOKUP_PENDING_MAX) {
+    if (is_long || l->pending >= LOOKUP_PENDING_MAX) {
         loop_defer(refuse_later, r);
         return;
     }

@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 
+/* Longest question, name and key: what is longer is not asked. No table has a key of over TABLE_KEY_OCTETS: "not found". */
+enum { LOOKUP_QUERY_OCTETS = 10000 };
+
 struct lookup_client;
 struct lookup_client *lookup_client_new(const char *socket_path);
 void lookup_client_free(struct lookup_client **l);

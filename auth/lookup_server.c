@@ -3,6 +3,7 @@
  * one gathers. Answers are kept as long as nothing behind them has changed. */
 #include "auth/lookup_server.h"
 
+#include "auth/lookup_client.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 
 enum {
-    QUERY_OCTETS = 10000,
     QUERY_LENGTH_DIGITS = 5,
     GATHERED_MAX = 512, /* questions of one peer; it is not read further until they are answered */
     CACHE_MAX = 20000,
@@ -219,7 +219,7 @@ peek_netstring(struct slice in, struct slice *text, size_t *n)
 
     if (in.n == 0)
         return 0;
-    if (!sl_take_u64(&at, &len) || len > QUERY_OCTETS || in.n - at.n > QUERY_LENGTH_DIGITS)
+    if (!sl_take_u64(&at, &len) || len > LOOKUP_QUERY_OCTETS || in.n - at.n > QUERY_LENGTH_DIGITS)
         return -1;
     if (at.n == 0)
         return 0;

@@ -115,8 +115,12 @@ run_user(struct peer *p, uint32_t number, struct slice args)
     struct slice field;
     struct buf name = { 0 };
 
-    if (!tab_take(&args, &field) || field.n > USER_OCTETS)
+    if (!tab_take(&args, &field))
         return -1;
+    if (field.n > USER_OCTETS) { /* nobody's name; a stranger may have written it to lmtpd */
+        conn_printf(p->conn, "NOTFOUND\t%u\n", number);
+        return 0;
+    }
     f = MEM_NEW(struct user_job);
     f->peer = p->id;
     f->number = number;

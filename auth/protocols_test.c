@@ -4,6 +4,7 @@
 #include "auth/anvil_client.h"
 #include "auth/auth_client.h"
 #include "auth/auth_server.h"
+#include "auth/link.h"
 #include "auth/lookup_client.h"
 #include "auth/lookup_server.h"
 #include "base/fs.h"
@@ -335,6 +336,102 @@ TEST(nobody_there)
     CHECK_EQ_INT(redeemed.found, -1);
     auth_master_free(&m);
     auth_client_free(&login.client);
+    stop();
+}
+
+static enum auth_rc late_rc;
+
+static void
+on_late_login(uint64_t id, const struct auth_result *r)
+{
+    (void)id;
+    late_rc = r->rc;
+    if (login.rc != AUTH_CONTINUE)
+        loop_stop();
+}
+
+/* What is too long for a line is refused by itself: the connection, and what others wait for on it, stays. */
+TEST(a_response_too_long_harms_nobody_else)
+{
+    struct auth_ask ask = { .service = "imap",
+                            .mech = "PLAIN",
+                            .initial = SL_INIT("\0email1@example.com\0password") };
+    struct auth_master *m;
+    char *huge = mem_zalloc(16384);
+    struct timer later = { 0 };
+
+    start("");
+    memset(huge + 3, 'x', 16000);
+    huge[1] = 'u';
+    login.client = auth_client_new(door(0));
+    CHECK_EQ_INT(log_in("PLAIN", ask.initial, "imap"), AUTH_OK);
+    late_rc = AUTH_CONTINUE;
+    auth_client_start(login.client, &ask, on_late_login, 1);
+    CHECK_EQ_INT(log_in("PLAIN", sl_n(huge, 12250), "imap"), AUTH_FAIL);
+    if (late_rc == AUTH_CONTINUE) {
+        timer_start(&later, 3000, on_later, NULL);
+        loop_run();
+    }
+    CHECK_EQ_INT(late_rc, AUTH_OK);
+    auth_client_free(&login.client);
+
+    m = auth_master_new(door(1));
+    memset(huge, 'x', 600);
+    auth_master_user(m, sl_n(huge, 600), "lmtp", on_user, 0);
+    loop_run();
+    CHECK_EQ_INT(redeemed.found, 0);
+    auth_master_free(&m);
+    free(huge);
+    stop();
+}
+
+/* ---- a peer that says nothing, and is asked all the time ---- */
+
+static struct timer stuck_tick;
+static unsigned stuck_ticks;
+
+static void
+on_stuck_tick(void *arg)
+{
+    stuck_ticks++;
+    link_asked(arg, 100);
+    timer_start(&stuck_tick, 30, on_stuck_tick, arg);
+}
+
+static void
+on_stuck_up(struct link *l, void *arg)
+{
+    (void)arg;
+    on_stuck_tick(l);
+}
+
+static void
+on_stuck_input(struct link *l, void *arg)
+{
+    (void)arg;
+    conn_consume(l->conn, conn_input(l->conn).n);
+}
+
+static void
+on_stuck_end(struct link *l, void *arg)
+{
+    (void)l;
+    (void)arg;
+    timer_stop(&stuck_tick);
+    loop_stop();
+}
+
+TEST(questions_do_not_keep_a_stuck_peer_alive)
+{
+    static const struct link_ops cbs = { on_stuck_up, on_stuck_input, on_stuck_end, on_stuck_end };
+    struct link l;
+
+    start("");
+    link_init(&l, door(1), &cbs, NULL);
+    link_need(&l);
+    loop_run();
+    CHECK(stuck_ticks >= 2 && stuck_ticks < 20);
+    link_free(&l);
     stop();
 }
 
