@@ -5,8 +5,10 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool
 is_dir(DIR *d, const struct dirent *ent)
@@ -46,25 +48,44 @@ folders_read(const char *root, struct names *out, struct err *e)
     return rc;
 }
 
+/* One that is absent is made and its name added to made. */
+static int
+make_one(struct store_user *u, struct slice name, struct names *made, struct err *e)
+{
+    struct buf normal = { 0 }, dir = { 0 };
+    struct stat st;
+    int rc = 0;
+
+    if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e)) {
+        rc = err_prefix(e, "auto_mailboxes");
+    } else if (stat(buf_z(&dir), &st)) {
+        rc = maildir_make_unsynced(buf_z(&dir), true, e);
+        names_add(made, buf_slice(&normal));
+    }
+    buf_free(&normal);
+    buf_free(&dir);
+    return rc;
+}
+
 int
 folders_make_auto(struct store_user *u, struct err *e)
 {
+    struct names made = { 0 };
     struct slice name;
     unsigned use;
-    int rc = 0;
+    int rc = 0, fd;
 
-    for (size_t i = 0; rc == 0 && name_auto(u->s->conf, i, &name, &use); i++) {
-        struct buf normal = { 0 }, dir = { 0 };
-        struct stat st;
-
-        if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
-            rc = err_prefix(e, "auto_mailboxes");
-        else if (stat(buf_z(&dir), &st))
-            rc = maildir_make(buf_z(&dir), true, e)
-                     ? -1
-                     : subscriptions_change(u->root, buf_slice(&normal), true, e);
-        buf_free(&normal);
-        buf_free(&dir);
+    for (size_t i = 0; rc == 0 && name_auto(u->s->conf, i, &name, &use); i++)
+        rc = make_one(u, name, &made, e);
+    names_sort(&made);
+    if (rc == 0 && made.n > 0) {
+        rc = subscriptions_change(u->root, &made, true, e);
+        fd = open(u->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (rc == 0 && (fd < 0 || syncfs(fd)))
+            rc = err_sys(e, "cannot sync %s", u->root);
+        if (fd >= 0)
+            close(fd);
     }
+    names_free(&made);
     return rc;
 }

@@ -446,10 +446,14 @@ int
 store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
 {
     struct buf normal = { 0 };
+    struct names which = { 0 };
     int rc = name_normalise(name, &normal, e);
 
-    if (rc == 0)
-        rc = subscriptions_change(u->root, buf_slice(&normal), on, e);
+    if (rc == 0) {
+        names_add(&which, buf_slice(&normal));
+        rc = subscriptions_change(u->root, &which, on, e);
+    }
+    names_free(&which);
     buf_free(&normal);
     return rc;
 }

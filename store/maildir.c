@@ -248,23 +248,21 @@ join(const char *dir, const char *name)
     return b.p; /* never consumed: p is the start */
 }
 
-/* mkdir -p with each parent of a new folder synced. */
+/* mkdir -p, from the deepest level that is there; *was_there: how much of path was there (SIZE_MAX: all). */
 static int
-make_path(char *path, struct err *e)
+make_path(char *path, size_t *was_there, struct err *e)
 {
-    char *slash;
     struct stat st;
+    char *slash;
+    int rc;
 
     if (mkdir(path, 0700) == 0) {
         slash = strrchr(path, '/');
-        if (slash == NULL || slash == path)
-            return fs_sync_dir(slash == NULL ? "." : "/", e);
-        *slash = '\0';
-        int rc = fs_sync_dir(path, e);
-        *slash = '/';
-        return rc;
+        *was_there = slash == NULL ? 0 : (size_t)(slash - path);
+        return 0;
     }
     if (errno == EEXIST) {
+        *was_there = SIZE_MAX;
         if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
             return 0;
         errno = ENOTDIR;
@@ -274,14 +272,36 @@ make_path(char *path, struct err *e)
     if (errno != ENOENT || slash == NULL || slash == path)
         return err_sys(e, "cannot make folder %s", path);
     *slash = '\0';
-    if (make_path(path, e))
-        return -1;
+    rc = make_path(path, was_there, e);
     *slash = '/';
+    if (rc)
+        return -1;
+    if (*was_there == SIZE_MAX)
+        *was_there = (size_t)(slash - path);
     if (mkdir(path, 0700) && errno != EEXIST)
         return err_sys(e, "cannot make folder %s", path);
-    *slash = '\0';
-    int rc = fs_sync_dir(path, e);
-    *slash = '/';
+    return 0;
+}
+
+/* Names made below `was_there` are on disk when each folder that got one is synced. */
+static int
+sync_made(const char *dir, size_t was_there, struct err *e)
+{
+    char *at = mem_dupz(dir);
+    int rc = 0;
+
+    for (;;) {
+        char *slash;
+
+        rc = fs_sync_dir(at[0] == '\0' ? "/" : at, e);
+        if (rc || strlen(at) <= was_there)
+            break;
+        slash = strrchr(at, '/');
+        if (slash == NULL)
+            break;
+        *slash = '\0';
+    }
+    free(at);
     return rc;
 }
 
@@ -300,21 +320,43 @@ make_mark(const char *dir, struct err *e)
     return rc;
 }
 
-int
-maildir_make(const char *dir, bool is_subfolder, struct err *e)
+static int
+make_all(const char *dir, bool is_subfolder, size_t *was_there, struct err *e)
 {
     static const char *const parts[] = { "cur", "new", "tmp" };
     int rc = 0;
 
+    *was_there = SIZE_MAX;
     for (size_t i = 0; rc == 0 && i < COUNT_OF(parts); i++) {
         char *path = join(dir, parts[i]);
+        size_t there = SIZE_MAX;
 
-        rc = make_path(path, e);
+        rc = make_path(path, &there, e);
+        if (there < *was_there)
+            *was_there = there;
         free(path);
     }
-    if (rc == 0 && is_subfolder)
+    if (rc == 0 && is_subfolder && *was_there != SIZE_MAX)
         rc = make_mark(dir, e);
     return rc;
+}
+
+int
+maildir_make(const char *dir, bool is_subfolder, struct err *e)
+{
+    size_t was_there;
+
+    if (make_all(dir, is_subfolder, &was_there, e))
+        return -1;
+    return was_there == SIZE_MAX ? 0 : sync_made(dir, was_there, e);
+}
+
+int
+maildir_make_unsynced(const char *dir, bool is_subfolder, struct err *e)
+{
+    size_t was_there;
+
+    return make_all(dir, is_subfolder, &was_there, e);
 }
 
 /* 1 when the file at path is as long as its name says. */

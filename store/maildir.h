@@ -49,6 +49,8 @@ int maildir_name_cmp(const char *a, const char *b);
 /* Make dir with cur, new, tmp (0700), whatever of it is absent, durably: every parent made is synced. A subfolder
  * gets Maildir++'s "maildirfolder" file. */
 int maildir_make(const char *dir, bool is_subfolder, struct err *e);
+/* For several at once: the caller syncs. */
+int maildir_make_unsynced(const char *dir, bool is_subfolder, struct err *e);
 /* Is a delivery of this encoded ident in new/ or cur/, whole? 1: its path in path (malloc'ed), 0: no, -1: e. */
 int maildir_find_ident(const char *dir, const char *ident, char **path, struct err *e);
 

@@ -226,7 +226,8 @@ struct names {
     size_t n, cap;
 };
 int subscriptions_read(const char *root, struct names *out, struct err *e);
-int subscriptions_change(const char *root, struct slice normal, bool on, struct err *e);
+/* which: sorted */
+int subscriptions_change(const char *root, const struct names *which, bool on, struct err *e);
 void names_add(struct names *l, struct slice name);
 bool names_has(const struct names *l, struct slice name);
 void names_sort(struct names *l);

@@ -136,21 +136,17 @@ subscriptions_read(const char *root, struct names *out, struct err *e)
 }
 
 static int
-write_all(const char *path, const struct names *l, bool is_v2, struct slice but, struct slice and,
-          struct err *e)
+write_all(const char *path, const struct names *l, bool is_v2, struct err *e)
 {
     struct buf text = { 0 };
     int rc;
 
     if (is_v2)
         buf_addz(&text, "V\t2\n\n");
-    for (size_t i = 0; i <= l->n; i++) {
-        struct slice name = i < l->n ? sl_z(l->v[i]) : and;
+    for (size_t i = 0; i < l->n; i++) {
         size_t was = text.n;
 
-        if (name.n == 0 || sl_eq(name, but))
-            continue;
-        utf8_to_mutf7(&text, name);
+        utf8_to_mutf7(&text, sl_z(l->v[i]));
         for (size_t j = was; is_v2 && j < text.n; j++)
             if (text.p[text.off + j] == '.')
                 text.p[text.off + j] = '\t';
@@ -162,12 +158,11 @@ write_all(const char *path, const struct names *l, bool is_v2, struct slice but,
 }
 
 int
-subscriptions_change(const char *root, struct slice normal, bool on, struct err *e)
+subscriptions_change(const char *root, const struct names *which, bool on, struct err *e)
 {
-    char *path = path_join(root, "subscriptions", NULL),
-         *lock = path_join(root, INDEX_LOCK_FILE ".sub", NULL);
-    struct slice none = { 0 };
-    struct names l = { 0 };
+    char *path = path_join(root, "subscriptions", NULL);
+    char *lock = path_join(root, INDEX_LOCK_FILE ".sub", NULL);
+    struct names was = { 0 }, now = { 0 };
     bool is_v2;
     int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), rc = -1;
 
@@ -175,16 +170,20 @@ subscriptions_change(const char *root, struct slice normal, bool on, struct err 
         err_sys(e, "cannot lock %s", lock);
         goto out;
     }
-    if (read_all(path, &l, &is_v2, e))
+    if (read_all(path, &was, &is_v2, e))
         goto out;
-    if (names_has(&l, normal) == on)
-        rc = 0;
-    else
-        rc = write_all(path, &l, is_v2, on ? none : normal, on ? normal : none, e);
+    for (size_t i = 0; i < was.n; i++)
+        if (on || !names_has(which, sl_z(was.v[i])))
+            names_add(&now, sl_z(was.v[i]));
+    for (size_t i = 0; on && i < which->n; i++)
+        names_add(&now, sl_z(which->v[i]));
+    names_sort(&now);
+    rc = now.n == was.n ? 0 : write_all(path, &now, is_v2, e);
 out:
     if (fd >= 0)
         close(fd);
-    names_free(&l);
+    names_free(&was);
+    names_free(&now);
     free(path);
     free(lock);
     return rc;

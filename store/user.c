@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -80,7 +81,10 @@ sweep_run(struct work_job *j)
 {
     struct store *s = CONTAINER_OF(j, struct store, sweep);
 
-    return close_idle(s, clock_mono_ms()) ? WORK_YIELD : WORK_DONE;
+    if (close_idle(s, clock_mono_ms()))
+        return WORK_YIELD;
+    malloc_trim(0); /* page caches lie between what lives on */
+    return WORK_DONE;
 }
 
 static void
