@@ -270,7 +270,10 @@ on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 static void
 unlisted(struct check *c)
 {
-    if (c->s->cfg->conf->virtual_alias_maps.n)
+    if (c->addr->to.addr.n ==
+        0) /* it has no route (VRFY takes anything): nobody's, so nobody's list */
+        check_done(c, VERDICT_DUNNO);
+    else if (c->s->cfg->conf->virtual_alias_maps.n)
         find_addr(c->s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias,
                   NULL);
     else
