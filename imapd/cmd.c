@@ -256,13 +256,11 @@ job_parked(struct work_job *j)
     c->is_parked = true;
     c->is_input_wanted = c->rc == CMD_INPUT;
     flush_output(c);
-    if (imap_is_cancelled(c)) {
-        imap_cmd_resume(c);
-    } else if (c->is_input_wanted) {
+    if (!imap_is_cancelled(c) && c->is_input_wanted)
         conn_resume_input(s->conn); /* the reader fills c->piece and resumes */
-    } else if (!conn_is_out_full(s->conn)) {
+    else if (imap_is_cancelled(c) || !conn_is_out_full(s->conn))
         imap_cmd_resume(c);
-    } /* else on_drain resumes */
+    /* else on_drain resumes */
 }
 
 void

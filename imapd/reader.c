@@ -4,7 +4,7 @@
  * bare LF ends a line, as with Dovecot; a bare CR or a NUL in a line makes the command bad. */
 #include "imapd/cmd.h"
 
-#include "base/log.h"
+#include "base/mem.h"
 
 static void
 reader_reset(struct imap_reader *r)
@@ -232,6 +232,7 @@ feed_stream(struct imap_sess *s)
     bool is_sync;
     int rc;
 
+    BUG_ON(!c); /* the mode ends with the command */
     if (c->stream_left > 0) {
         if (in.n == 0)
             return false;
