@@ -261,7 +261,8 @@ on_poll_error(struct conn *c)
     struct err e = { 0 };
 
     c->events = 0; /* libuv has stopped the handle */
-    if (!c->is_closing && !c->is_eof && read_some(c))
+    /* A full buffer is not read on: the error would come again and again until its owner goes on. */
+    if (!c->is_closing && !c->is_eof && c->in.n < c->in_max && read_some(c))
         return;
     if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &sys, &len) != 0 || sys == 0)
         sys = EPIPE;

@@ -400,6 +400,29 @@ TEST(a_peer_that_takes_nothing_is_given_up)
     owner_end(&o);
 }
 
+/* Full of input that nobody takes, full of output, and reset: the error does not go away by waiting. */
+TEST(a_reset_is_noticed_when_nothing_moves)
+{
+    struct owner o = owner_new();
+    static char chunk[1024 * 1024];
+
+    o.pause_after_line = true;
+    owner_start(&o);
+    conn_set_in_max(o.c, 8192);
+    say(&o, SL("one\r\n"));
+    turn(2);
+    say(&o, sl_n(chunk, 16384));
+    conn_write(o.c, chunk, sizeof chunk);
+    turn(5);
+    CHECK_EQ_INT(conn_input(o.c).n, 8192);
+    CHECK_EQ_INT(o.n_closed, 0);
+    close(o.peer); /* with the conn's output unread: a reset */
+    o.peer = -1;
+    turn(20);
+    CHECK_EQ_INT(o.n_closed, 1);
+    owner_end(&o);
+}
+
 /* ---- ending ---- */
 
 TEST(close_flushes_once)
