@@ -271,10 +271,43 @@ level_word(enum log_level lv, bool for_dovecot)
     return for_dovecot ? dovecot[lv] : postfix[lv];
 }
 
+/* Octets of "imap-login: " or "imap(user)<pid><session>: " at the front of a sentence: where Dovecot's word goes. */
+static size_t
+own_prefix(struct slice s)
+{
+    static const char *const services[] = { "imap-login", "pop3-login", "imap", "pop3", "lmtp" };
+    struct slice in = s, part;
+    size_t i = 0;
+
+    while (i < COUNT_OF(services) && !sl_take_prefix(&in, sl_z(services[i])))
+        i++;
+    if (i == COUNT_OF(services))
+        return 0;
+    if (sl_take_char(&in, '(') && !sl_take_until(&in, ')', &part))
+        return 0;
+    while (sl_take_char(&in, '<'))
+        if (!sl_take_until(&in, '>', &part))
+            return 0;
+    return sl_take_prefix(&in, SL(": ")) ? s.n - in.n : 0;
+}
+
+/* The sentence with the level's word, unless it says that word itself. */
+static void
+add_sentence(struct line *l, const struct event *e, const char *word, size_t prefix)
+{
+    struct slice rest = sl_from(e->sentence, prefix);
+
+    line_add_plain(l, sl_head(e->sentence, prefix));
+    if (!sl_has_prefix(rest, sl_z(word)))
+        line_addz(l, word);
+    line_add_plain(l, rest);
+}
+
 static void
 make_text(struct line *l, const struct event *e)
 {
     const char *ident = e->ident == NULL ? out.ident : e->ident;
+    size_t prefix = 0;
 
     if (out.sink != LOG_TO_SYSLOG) { /* which adds all this itself */
         line_add_local_time(l);
@@ -285,10 +318,11 @@ make_text(struct line *l, const struct event *e)
             line_addf(l, "[%d]", (int)getpid());
         line_addz(l, ": ");
     }
-    if (strcmp(ident, out.ident) == 0)
+    if (strcmp(ident, out.ident) == 0 && out.prefix[0] != '\0')
         line_addz(l, out.prefix);
-    line_addz(l, level_word(e->lv, is_dovecot(ident)));
-    line_add_plain(l, e->sentence);
+    else if (is_dovecot(ident))
+        prefix = own_prefix(e->sentence);
+    add_sentence(l, e, level_word(e->lv, is_dovecot(ident)), prefix);
 }
 
 static void
@@ -447,6 +481,37 @@ log_set_output(enum log_sink sink, const char *path, enum log_format fmt, enum l
     }
     if (sink == LOG_TO_SYSLOG && out.syslog_ident[0] == '\0')
         openlog("postern", LOG_NDELAY | LOG_PID, LOG_MAIL); /* now, while /dev/log can be seen */
+    pthread_mutex_unlock(&lock);
+}
+
+int
+log_dup(void)
+{
+    int fd;
+
+    pthread_mutex_lock(&lock);
+    fd = out.sink == LOG_TO_SYSLOG ? -1 : fcntl(out.fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    pthread_mutex_unlock(&lock);
+    return fd;
+}
+
+void
+log_take_fd(int fd)
+{
+    pthread_mutex_lock(&lock);
+    if (out.fd != STDERR_FILENO)
+        close(out.fd);
+    out.sink = LOG_TO_STDERR; /* no path: log_reopen() is for who opened it */
+    out.fd = fd;
+    pthread_mutex_unlock(&lock);
+}
+
+void
+log_set_format(enum log_format fmt, enum log_level least)
+{
+    pthread_mutex_lock(&lock);
+    least_level = (int)least;
+    out.fmt = fmt;
     pthread_mutex_unlock(&lock);
 }
 

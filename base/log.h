@@ -33,13 +33,20 @@ struct log_field {
 #define LOG_NONE NULL, 0
 
 /* Program name in each line: "postfix/smtpd" gives `postfix/smtpd[PID]: ...`; ident "dovecot" with
- * prefix "imap-login: " gives `dovecot: imap-login: ...` (Dovecot puts no pid there). prefix may be NULL.
+ * prefix "imap-login: " gives `dovecot: imap-login: ...` (Dovecot puts no pid there). prefix may be NULL; a sentence of
+ * ident "dovecot" may bring its own ("imap(user)<pid><session>: ..."): "Warning: " and "Error: " go behind it.
  * Copied. daemon is the `kv` program field ("smtpd"). */
 void log_set_program(const char *daemon, const char *ident, const char *prefix);
 /* path only for LOG_TO_FILE. log_reopen() after rotation (the skeleton calls it on SIGUSR1). */
 void log_set_output(enum log_sink sink, const char *path, enum log_format fmt,
                     enum log_level least);
 void log_reopen(void);
+/* For who may not open the file (a daemon that dropped its rights): another process opens it and hands it down. A new
+ * close-on-exec descriptor of where the log goes now, or -1 (syslog, or none left); and writing to such a one from here
+ * on, which is taken over. Then log_set_format() instead of log_set_output(). */
+int log_dup(void);
+void log_take_fd(int fd);
+void log_set_format(enum log_format fmt, enum log_level least);
 bool log_is_on(enum log_level lv);
 
 /* One event. ident NULL: the program's; else for this line (e.g. "postfix/submission/smtpd"). */

@@ -76,6 +76,15 @@ TEST(text_is_the_sentence_operators_know)
     log_warn("x", LOG_NONE, "odd");
     log_error("x", LOG_NONE, "bad");
     log_event(LOG_LV_WARN, "postfix/smtpd", "x", LOG_NONE, "other");
+    log_event(LOG_LV_WARN, "postfix/smtpd", "x", LOG_NONE, "warning: said already");
+    log_set_program("imapd", "dovecot", NULL);
+    log_warn("x", LOG_NONE, "imap(a@x)<7><s+/1>: odd");
+    log_error("x", LOG_NONE, "imap(a@x)<s>: Error: bad");
+    log_error("x", LOG_NONE, "pop3-login: bad");
+    log_error("x", LOG_NONE, "lmtp: bad");
+    log_info("x", LOG_NONE, "imap(a)<7><s>: Disconnected");
+    log_warn("x", LOG_NONE, "imap(no end: odd");
+    log_warn("x", LOG_NONE, "imapd is odd");
     CHECK_EQ_STR(end(),
                  AT "postfix/smtpd[PID]: connect from x.example[192.0.2.9]\n" AT
                     "postfix/smtpd[PID]: warning: database is locked\n" AT
@@ -83,7 +92,14 @@ TEST(text_is_the_sentence_operators_know)
                     "postfix/smtpd[PID]: detail\n" AT "postfix/submission/smtpd[PID]: other\n" AT
                     "dovecot: imap-login: Login: user=<a>\n" AT
                     "dovecot: imap-login: Warning: odd\n" AT "dovecot: imap-login: Error: bad\n" AT
-                    "postfix/smtpd[PID]: warning: other\n");
+                    "postfix/smtpd[PID]: warning: other\n" AT
+                    "postfix/smtpd[PID]: warning: said already\n" AT
+                    "dovecot: imap(a@x)<7><s+/1>: Warning: odd\n" AT
+                    "dovecot: imap(a@x)<s>: Error: bad\n" AT
+                    "dovecot: pop3-login: Error: bad\n" AT "dovecot: lmtp: Error: bad\n" AT
+                    "dovecot: imap(a)<7><s>: Disconnected\n" AT
+                    "dovecot: Warning: imap(no end: odd\n" AT
+                    "dovecot: Warning: imapd is odd\n");
 }
 
 TEST(levels_below_the_least_are_left_out)
@@ -225,6 +241,31 @@ TEST(a_failed_reopen_keeps_the_old_file)
     CHECK(sl_find(all, SL("still here\n")) != SL_NPOS);
     unlink(old);
     fs_remove_tree(path, NULL);
+}
+
+/* The supervisor opens, the daemon writes. */
+TEST(a_log_is_handed_down)
+{
+    char old[80];
+    int fd;
+
+    begin(LOG_FMT_TEXT, LOG_LV_INFO);
+    log_set_program("smtpd", "postfix/smtpd", NULL);
+    snprintf(old, sizeof(old), "%s.1", path);
+    fd = log_dup();
+    CHECK(fd > STDERR_FILENO);
+    log_set_output(LOG_TO_STDERR, NULL, LOG_FMT_TEXT, LOG_LV_INFO);
+    CHECK_EQ_INT(rename(path, old), 0);
+    log_take_fd(fd);
+    log_set_format(LOG_FMT_TEXT, LOG_LV_WARN);
+    log_info("x", LOG_NONE, "no");
+    log_warn("x", LOG_NONE, "one");
+    log_reopen(); /* means nothing here */
+    log_warn("x", LOG_NONE, "two");
+    CHECK(access(path, F_OK) != 0);
+    CHECK_EQ_INT(rename(old, path), 0);
+    CHECK_EQ_STR(end(), AT "postfix/smtpd[PID]: warning: one\n" AT
+                           "postfix/smtpd[PID]: warning: two\n");
 }
 
 static void *
