@@ -94,7 +94,9 @@ serve_reload(struct conf_problems *ps)
     struct serve_sockets sockets = { 0 };
     struct conf *now = load(sv.conf_path, &text, ps);
 
-    if (!now || refuse_moved(now, ps) != 0)
+    if (now && sv.state == SERVE_STOPPING) /* a daemon that drains must not listen again */
+        conf_problem_add(ps, true, sv.conf_path, 0, "the server is stopping");
+    if (!now || ps->errors > 0 || refuse_moved(now, ps) != 0)
         goto refuse;
     serve_tell_fixed(now, ps);
     serve_wanted_sockets(now, &sockets, ps);
@@ -188,7 +190,7 @@ on_signal(int signo, void *arg)
         break;
     case SIGUSR1:
         log_reopen();
-        serve_children_signal(SIGUSR1);
+        serve_children_log();
         break;
     default:
         serve_stop(0);

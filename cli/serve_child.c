@@ -17,13 +17,14 @@
 #include <unistd.h>
 
 enum {
-    QUIET_MS = 30 * 1000, /* a daemon that ran so long starts its back-off anew */
-    START_TRIES = 5,      /* before it was ever ready */
+    QUIET_MS = 10 * 1000, /* a daemon that ran so long starts its back-off anew */
+    AT_ONCE_MS = 1000,    /* one that did not even run so long is not started again at once */
+    START_TRIES = 4,      /* before it was ever ready */
     STATUS_WAIT_MS = 500,
     KILL_AFTER_MS = 2000, /* beyond the drain's limit */
     CHILDREN_MAX = 1024
 };
-static const unsigned backoff_ms[] = { 0, 200, 1000, 2000, 5000 };
+static const unsigned backoff_ms[] = { 0, 1000, 2000, 5000 };
 
 /* In the order they are started; the front waits until the back is ready, and drains first. */
 static const struct {
@@ -131,6 +132,16 @@ tell_conf(struct child *c)
     tell(c, text, &fd, 1);
 }
 
+/* Daemons that gave up their rights cannot open the file, and none needs to. */
+static void
+tell_log(struct child *c)
+{
+    int fd = log_dup();
+
+    if (fd >= 0)
+        tell(c, "log", &fd, 1);
+}
+
 static void
 tell_pair(const char *name, struct slice chain, struct slice key, void *arg)
 {
@@ -180,6 +191,7 @@ tell_all_at_start(struct child *c)
                  serve_workers(sv.conf, programs[i].name));
         tell(c, text, NULL, 0);
     }
+    tell_log(c);
     tell_conf(c);
     if (programs[c->program].has_tls)
         serve_tls_each(tell_pair, c);
@@ -356,6 +368,8 @@ static void look_at_drain(void);
 static void
 ended(struct child *c, int status)
 {
+    uint64_t lived_ms;
+
     chan_free(&c->ch);
     timer_stop(&c->kill);
     if (!c->is_draining)
@@ -366,8 +380,14 @@ ended(struct child *c, int status)
         look_at_drain();
         return;
     }
-    if (loop_now_ms() - c->started_ms >= QUIET_MS)
+    lived_ms = loop_now_ms() - c->started_ms;
+    if (lived_ms >= QUIET_MS)
         c->tries = 0;
+    if (lived_ms < AT_ONCE_MS) {
+        log_warn("serve.throttle", LOG_F(LF_Z("program", name_of(c))),
+                 "%s: bad command startup -- throttling", ch.path[c->program]);
+        c->tries += c->tries == 0;
+    }
     if (!c->was_ready && c->tries >= START_TRIES && sv.state == SERVE_STARTING) {
         log_error("serve.failed", LOG_F(LF_Z("program", name_of(c))), "%s does not come up",
                   name_of(c));
@@ -413,6 +433,7 @@ void
 serve_children_reload(void)
 {
     for (size_t i = 0; i < ch.n; i++) {
+        tell_log(&ch.v[i]);
         tell_conf(&ch.v[i]);
         tell(&ch.v[i], "reload", NULL, 0);
     }
@@ -447,11 +468,10 @@ serve_children_sockets(const struct serve_sockets *now, const struct serve_socke
 }
 
 void
-serve_children_signal(int signo)
+serve_children_log(void)
 {
     for (size_t i = 0; i < ch.n; i++)
-        if (ch.v[i].pid > 0)
-            kill(ch.v[i].pid, signo);
+        tell_log(&ch.v[i]);
 }
 
 /* ---- stopping: first who talks to clients, then who they need ---- */

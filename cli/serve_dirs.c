@@ -103,9 +103,11 @@ give_to_authd(const struct conf *c, const char *path, struct err *e)
     const struct passwd *pw = user_of(c, "authd");
     struct stat st;
 
-    if (geteuid() != 0 || !pw || lstat(path, &st) != 0 || st.st_uid != 0 || S_ISLNK(st.st_mode))
+    /* The folder is authd's: what it puts there between two looks must not lead elsewhere. */
+    if (geteuid() != 0 || !pw || lstat(path, &st) != 0 || st.st_uid != 0 || S_ISLNK(st.st_mode) ||
+        (S_ISREG(st.st_mode) && st.st_nlink != 1))
         return 0;
-    if (chown(path, pw->pw_uid, pw->pw_gid) != 0)
+    if (lchown(path, pw->pw_uid, pw->pw_gid) != 0)
         return err_sys(e, "cannot set the owner of %s", path);
     return 0;
 }
@@ -161,17 +163,35 @@ lock_path(const struct conf *c, char *out, size_t n)
     snprintf(out, n, "%s/pid/postern.pid", c->queue_directory);
 }
 
+/* Open and lock the file that has this name now: one that its last owner unlinked meanwhile keeps nobody out. */
+static int
+open_lock(const char *path, bool *is_ours, struct err *e)
+{
+    struct stat held, named;
+
+    for (;;) {
+        lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (lock_fd < 0)
+            return err_sys(e, "cannot open %s", path);
+        *is_ours = flock(lock_fd, LOCK_EX | LOCK_NB) == 0;
+        if (!*is_ours || (fstat(lock_fd, &held) == 0 && stat(path, &named) == 0 &&
+                          held.st_dev == named.st_dev && held.st_ino == named.st_ino))
+            return 0;
+        close(lock_fd);
+    }
+}
+
 int
 serve_lock(const struct conf *c, struct err *e)
 {
     char path[512], text[32];
+    bool is_ours;
     int n;
 
     lock_path(c, path, sizeof path);
-    lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (lock_fd < 0)
-        return err_sys(e, "cannot open %s", path);
-    if (flock(lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (open_lock(path, &is_ours, e) != 0)
+        return -1;
+    if (!is_ours) {
         ssize_t got = read(lock_fd, text, sizeof text - 1);
         struct slice pid = sl_trim(sl_n(text, got > 0 ? (size_t)got : 0));
 

@@ -48,7 +48,7 @@ void serve_children_tls(void);    /* TLS material to those that speak TLS */
 void serve_children_sockets(const struct serve_sockets *now, const struct serve_sockets *before);
 void serve_children_drain(void);
 void serve_children_kill(void);
-void serve_children_signal(int signo);
+void serve_children_log(void); /* where the log goes now, to all */
 void serve_on_sigchld(int signo, void *arg);
 /* Ask each for its number of sessions; fn is called when all have answered or 500 ms are over, with the lines of a
  * status report ("daemon smtpd 0 PID ready SESSIONS RESTARTS"). */

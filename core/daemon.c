@@ -45,6 +45,7 @@ static struct {
     } workers[WORKERS_MAX];
     int64_t sessions;
     bool is_running, is_draining;
+    bool has_log; /* handed down: not to be opened here */
     struct timer drain, trim;
     uint64_t drain_until_ms;
 } dm = { .services = { &dm.services, &dm.services } };
@@ -100,8 +101,9 @@ on_trim(void *arg)
 
 /* ---- logs ---- */
 
-void
-daemon_set_log(const struct conf *c, const char *name, const char *ident, const char *prefix)
+static void
+set_log(const struct conf *c, const char *name, const char *ident, const char *prefix,
+        bool has_output)
 {
     static const char *const formats[] = { "text", "kv", "json" };
     static const char *const levels[] = { "debug", "info", "warn", "error" };
@@ -119,14 +121,23 @@ daemon_set_log(const struct conf *c, const char *name, const char *ident, const 
     snprintf(full, sizeof full, "%s%s", is_postfix ? c->syslog_name : ident,
              is_postfix ? ident + 7 : "");
     log_set_program(name, full, prefix);
-    log_set_output(c->maillog_file[0] ? LOG_TO_FILE : LOG_TO_STDERR, c->maillog_file, format,
-                   level);
+    if (has_output)
+        log_set_format(format, level);
+    else
+        log_set_output(c->maillog_file[0] ? LOG_TO_FILE : LOG_TO_STDERR, c->maillog_file, format,
+                       level);
+}
+
+void
+daemon_set_log(const struct conf *c, const char *name, const char *ident, const char *prefix)
+{
+    set_log(c, name, ident, prefix, false);
 }
 
 static void
-set_log(void)
+set_own_log(void)
 {
-    daemon_set_log(dm.conf, dm.def->name, dm.def->log_ident, dm.def->log_prefix);
+    set_log(dm.conf, dm.def->name, dm.def->log_ident, dm.def->log_prefix, dm.has_log);
 }
 
 /* ---- listeners ---- */
@@ -262,7 +273,12 @@ take_common(struct slice verb, struct slice rest, const int *fds, size_t n_fds, 
         return n_fds == 2 ? take_tls(rest, fds, e) : err_set(e, ERR_BUG, "tls without memfds");
     sl_take_word(&rest, " ", &word);
     sl_take_word(&rest, " ", &key);
-    if (sl_eqz(verb, "worker")) {
+    if (sl_eqz(verb, "log")) {
+        if (n_fds != 1)
+            return err_set(e, ERR_BUG, "log without descriptor");
+        log_take_fd(fds[0]);
+        *kept = dm.has_log = true;
+    } else if (sl_eqz(verb, "worker")) {
         if (sl_to_u32(word, &n))
             dm.worker = n;
     } else if (sl_eqz(verb, "workers")) {
@@ -323,7 +339,7 @@ use_next_conf(void)
         return;
     dm.conf = dm.next_conf;
     dm.next_conf = NULL;
-    set_log();
+    set_own_log();
     if (dm.def->reload)
         dm.def->reload();
     conf_unref(&old);
@@ -396,14 +412,6 @@ static const struct chan_ops control_ops = { .on_msg = on_control, .on_close = o
 
 /* ---- main ---- */
 
-static void
-on_reopen(int signo, void *arg)
-{
-    (void)signo;
-    (void)arg;
-    log_reopen();
-}
-
 static int
 fail_start(const struct err *e)
 {
@@ -433,12 +441,11 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
     loop_init(); /* no thread yet; tls() may want timers */
     if (start_up(&e) != 0)
         return fail_start(&e);
-    set_log(); /* while the log file can be opened */
+    set_own_log();
     if (daemon_drop_rights(dm.conf, def->name, &e) != 0)
         return fail_start(&e);
     if (def->init && def->init(&e) != 0)
         return fail_start(&e);
-    loop_on_signal(SIGUSR1, on_reopen, NULL);
     dm.control = chan_new(DAEMON_CONTROL_FD, &control_ops, NULL);
     dm.is_running = true;
     LIST_EACH(it, next, &dm.services)

@@ -4,6 +4,7 @@
  * supervisor to daemon                  descriptors
  *   worker N                            -         number of this worker among its equals, from 0
  *   workers PROGRAM N                   -         how many of each program there are
+ *   log                                 1         where the log goes from now on (it was opened, or opened anew)
  *   conf FILE                           1 memfd   text of main.cf; FILE is its name for messages
  *   tls NAME                            2 memfds  PEM: chain, key
  *   listen SERVICE KEY                  1         listening socket; KEY (its address) tells it from others

@@ -48,6 +48,7 @@ daemon_harden_early(void)
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
+    signal(SIGUSR1, SIG_IGN); /* the supervisor opens the log anew and hands it down */
     umask(077);
     /* A dozen processes: what one frees, the system has back; threads share two arenas. */
     mallopt(M_ARENA_MAX, 2);

@@ -84,6 +84,51 @@ def each_daemon_killed_is_started_again():
 
 
 @case
+def one_that_dies_at_once_is_not_started_all_the_time():
+    before = {(d["name"], d["worker"]): d["restarts"] for d in status()["daemons"]}
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        r = stack().postern("status", "--json", ok=False)
+        for d in json.loads(r.stdout)["daemons"]:
+            if d["name"] == "pop3d" and d["pid"]:
+                try:
+                    os.kill(d["pid"], signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+        time.sleep(0.02)
+    wait_for(lambda: stack().postern("status", ok=False).returncode == 0, 20, "pop3d again")
+    restarts = sum(d["restarts"] - before[d["name"], d["worker"]] for d in status()["daemons"])
+    check(1 <= restarts <= 4, "%d restarts" % restarts)
+    check("throttling" in stack().log(), "no line in the log")
+
+
+@case
+def a_rotated_log_is_opened_again():
+    s = stack()
+    path = s.path("mail.log")
+    with rewrite(lambda t: t + "\nmaillog_file = %s\n" % path):
+        s.postern("reload")
+        greeting("smtp")
+        wait_for(lambda: os.path.exists(path) and "postfix/smtpd" in open(path).read(), 10, "lines in maillog_file")
+        os.rename(path, path + ".1")
+        pids = [d["pid"] for d in status()["daemons"]]
+        os.kill(s.process.pid, signal.SIGUSR1)
+        wait_for(lambda: os.path.exists(path), 10, "the new file")
+        new = os.stat(path).st_ino
+
+        def holders():
+            n = 0
+            for pid in pids:
+                fds = "/proc/%d/fd" % pid
+                n += any(os.stat(os.path.join(fds, x)).st_ino == new for x in os.listdir(fds))
+            return n
+        wait_for(lambda: holders() == len(pids), 10, "every daemon at the new file")
+        greeting("smtp")
+        wait_for(lambda: "postfix/smtpd" in open(path).read(), 10, "smtpd's lines in the new file")
+    s.postern("reload")
+
+
+@case
 def a_reload_adds_and_removes_ports():
     s, more = stack(), free_port()
     old = "listen_pop3 = 127.0.0.1:%d" % s.ports["pop3"]
