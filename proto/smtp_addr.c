@@ -516,7 +516,8 @@ finish(const struct smtp_addr_rules *r, struct toks *t, bool is_local, struct ar
     struct slice addr = to_lower(toks_text(t, t->from, t->n), a), local;
     size_t first = 0;
 
-    if (!smtp_addr_split(addr, &local, &out->domain))
+    if (!smtp_addr_split(addr, &local, &out->domain) ||
+        (sl_starts(local, '-') && !r->allow_leading_dash))
         return SMTP_RESOLVE_BAD;
     if (!is_good_domain(out->domain, addr)) {
         if (!r->resolve_numeric_domain ||

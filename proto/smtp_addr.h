@@ -29,6 +29,7 @@ struct smtp_addr_rules {
     struct slice myorigin, mydomain, myhostname;
     bool append_at_myorigin, append_dot_mydomain, swap_bangpath, allow_percent_hack,
         resolve_dequoted_address, resolve_null_domain, resolve_numeric_domain;
+    bool allow_leading_dash; /* else "-x@d" is no good: a program might take it for an option */
     /* Is mail for this domain (or "[literal]") delivered here: 1 yes, 0 no, -1 not known yet: the resolver gives up
      * with SMTP_RESOLVE_ASK, the caller finds out and resolves again. */
     int (*is_local)(void *arg, struct slice domain);

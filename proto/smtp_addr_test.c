@@ -92,6 +92,8 @@ static const struct {
     { "d.test!u", "u@d.test", false, false },
     { "u@d.test@localhost", "u@d.test", false, false },
     { "u@d.test@", "u@d.test", false, false },
+    { "-u@d.test", NULL, false, false },
+    { "u-@d.test", "u-@d.test", false, false },
     { "u@", NULL, false, false },
     { "u@-d.test", NULL, false, false },
     { "u@d..test", NULL, false, false },
@@ -257,6 +259,10 @@ static const struct {
     { "ORCPT=rfc822;a+ZZ", true, "501 5.5.4 Error: Bad ORCPT parameter syntax" },
     { "ORCPT=utf-8;u\\x{E4}@c", true, NULL },
     { "ORCPT=utf-8;u\\x{D800}@c", true, "501 5.5.4 Error: Bad ORCPT parameter syntax" },
+    { "ORCPT=utf-8;a+b=c\\d\\x{5}", true, NULL },
+    { "ORCPT=utf-8;\\x{110000}", true, "501 5.5.4 Error: Bad ORCPT parameter syntax" },
+    { "ORCPT=utf-8;\\x{}", true, "501 5.5.4 Error: Bad ORCPT parameter syntax" },
+    { "ORCPT=utf-8;\\x{E4", true, "501 5.5.4 Error: Bad ORCPT parameter syntax" },
     { "FOO=bar", true, "555 5.5.4 Unsupported option: FOO=bar" },
 };
 

@@ -142,41 +142,46 @@ notify_bits(struct slice v)
     return (bits & SMTP_NOTIFY_NEVER) && bits != SMTP_NOTIFY_NEVER ? 0 : bits;
 }
 
+/* "{E4}" at the front of *in, stepped over. -1: no character that UTF-8 has, or NUL. */
+static int32_t
+take_unicode(struct slice *in)
+{
+    struct slice hex;
+    int32_t cp = 0;
+
+    if (!sl_take_char(in, '{') || !sl_take_until(in, '}', &hex))
+        return -1;
+    for (size_t i = 0; i < hex.n; i++) {
+        int v = hex_value(hex.p[i]);
+
+        if (v < 0 || (cp = cp * 16 + v) > 0x10ffff)
+            return -1;
+    }
+    return cp == 0 || (cp >= 0xd800 && cp <= 0xdfff) ? -1 : cp;
+}
+
+/* As with xtext, what should have been encoded is taken as it is. */
 int
 smtp_unitext_decode(struct buf *out, struct slice in)
 {
     size_t was = out->n;
 
     while (in.n) {
-        if (sl_take_prefix(&in, SL("\\x{"))) {
-            struct slice hex;
-            uint32_t cp = 0;
+        int32_t cp = (unsigned char)in.p[0];
+        bool is_coded = sl_take_prefix(&in, SL("\\x{"));
 
-            if (!sl_take_until(&in, '}', &hex) || hex.n < 2 || hex.n > 6)
-                goto bad;
-            for (size_t i = 0; i < hex.n; i++) {
-                const char *digits = "0123456789ABCDEF",
-                           *at = memchr(digits, hex.p[i] & ~(hex.p[i] >= 'a' ? 32 : 0), 16);
-
-                if (at == NULL)
-                    goto bad;
-                cp = cp * 16 + (uint32_t)(at - digits);
-            }
-            if (cp == 0 || cp > 0x10ffff || (cp >= 0xd800 && cp <= 0xdfff) || utf8_add(out, cp))
-                goto bad;
-        } else if (in.p[0] == '+' || in.p[0] == '=' || in.p[0] == '\\' ||
-                   (in.p[0] >= 0 && in.p[0] <= ' ') || in.p[0] == 127) {
-            goto bad;
-        } else {
-            if (buf_addc(out, in.p[0]))
-                goto bad;
-            in = sl_from(in, 1);
+        if (is_coded) {
+            in = sl_n(in.p - 1, in.n + 1); /* back to the brace */
+            cp = take_unicode(&in);
         }
+        if (cp <= 0 || (is_coded ? utf8_add(out, (uint32_t)cp) : buf_addc(out, in.p[0]))) {
+            buf_truncate(out, was);
+            return -1;
+        }
+        if (!is_coded)
+            in = sl_from(in, 1);
     }
     return 0;
-bad:
-    buf_truncate(out, was);
-    return -1;
 }
 
 static bool

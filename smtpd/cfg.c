@@ -74,15 +74,13 @@ set_rules(struct smtpd_cfg *g)
         .resolve_dequoted_address = c->resolve_dequoted_address,
         .resolve_null_domain = c->resolve_null_domain,
         .resolve_numeric_domain = c->resolve_numeric_domain,
+        .allow_leading_dash = c->allow_min_user,
     };
     domlist_init(&g->mydestination, "mydestination", c->mydestination, false);
     domlist_init(&g->alias_domains, "virtual_alias_domains", c->virtual_alias_domains, false);
     domlist_init(&g->mailbox_domains, "virtual_mailbox_domains", c->virtual_mailbox_domains, false);
-    /* Below level 2 the default is $mydestination: what lies below our own domains is relayed. */
-    if (c->compatibility_level < 2 && conf_line_of(c, "relay_domains") == 0)
-        domlist_init(&g->relay_domains, "mydestination", c->mydestination, true);
-    else
-        domlist_init(&g->relay_domains, "relay_domains", c->relay_domains, true);
+    /* Postfix's default below level 2, $mydestination, would relay to what lies below our own domains: not here. */
+    domlist_init(&g->relay_domains, "relay_domains", c->relay_domains, true);
 }
 
 /* ---- our own addresses ---- */

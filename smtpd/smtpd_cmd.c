@@ -416,7 +416,7 @@ cmd_quit(struct smtp_sess *smtp, const struct smtp_words *w)
 static const struct smtp_verb verbs[] = {
     { "HELO",     SMTP_V_JUNK | SMTP_V_PRE_TLS | SMTP_V_LAST, smtpd_cmd_helo },
     { "EHLO",     SMTP_V_JUNK | SMTP_V_PRE_TLS | SMTP_V_LAST, smtpd_cmd_ehlo },
-    { "XCLIENT",  0,                                          cmd_xattr },
+    { "XCLIENT",  SMTP_V_PRE_TLS,                             cmd_xattr },
     { "XFORWARD", 0,                                          cmd_xattr },
     { "STARTTLS", SMTP_V_PRE_TLS,                             cmd_starttls },
     { "AUTH",     SMTP_V_SECRET,                              smtpd_cmd_auth },

@@ -178,6 +178,9 @@ unknown_address(struct check *c)
 
     if (is_final || sl_starts(c->addr->to.domain, '['))
         check_done(c, VERDICT_DUNNO);
+    else if (sl_has_suffix(c->addr->to.domain, SL(".localhost")))
+        unknown_domain(
+            c); /* such a name resolves, but only to ourselves, where nobody has that mail (RFC 6761 §6.3) */
     else
         dns_mx(smtpd_env.dns, c->addr->to.domain, on_mx, c->s->smtp.id);
 }
