@@ -295,8 +295,9 @@ start_of_line(struct content *c)
         }
         know_field(c, sl_head(held, name_len));
         c->state = c->drops ? IN_DROPPED : IN_FIELD;
-        if (c->takes_id)
-            buf_adds(&c->message_id, sl_from(held, sl_find_char(held, ':') + 1));
+        /* Blanks before the colon are obsolete (RFC 5322 §4.5) and go. The colon is the last octet held. */
+        buf_truncate(&c->held, name_len);
+        buf_addc(&c->held, ':');
     }
     c->is_first = false;
     if (c->drops)

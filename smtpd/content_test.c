@@ -155,7 +155,7 @@ static const struct {
     { "quoted mbox line", ">From a@b\r\nA: b\r\n\r\n",
       "X-Mailbox-Line: >From a@b\r\nA: b\r\n\r\n" },
     { "From in the header's place only once", "A: b\r\nFrom x\r\n", "A: b\r\n\r\nFrom x\r\n" },
-    { "blank before the colon", "A : b\r\n\r\n", "A : b\r\n\r\n" },
+    { "blank before the colon", "A \t: b\r\n\r\n", "A: b\r\n\r\n" },
     { "header alone", "A: b\r\n", "A: b\r\n" },
 };
 
