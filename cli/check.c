@@ -1,5 +1,6 @@
 /* cli/check.c - what only the whole can tell of a configuration: listeners, certificates, places, maps, restrictions, and
  * whether postmaster and root reach a mailbox. */
+#include "cli/check_int.h"
 #include "cli/cli.h"
 
 #include "auth/auth_check.h"
@@ -137,6 +138,7 @@ void
 check_config(const struct conf *c, struct conf_problems *ps)
 {
     check_listeners(c, ps);
+    check_values(c, ps);
     check_tls(c, ps);
     check_places(c, ps);
     check_restrictions(c, ps);

@@ -81,6 +81,18 @@ tls_set_protocols(SSL_CTX *h, const char *list, struct err *e)
     return 0;
 }
 
+int
+tls_check_protocols(const char *list, struct err *e)
+{
+    SSL_CTX *h = SSL_CTX_new(TLS_server_method());
+    int rc;
+
+    BUG_ON(!h);
+    rc = tls_set_protocols(h, list, e);
+    SSL_CTX_free(h);
+    return rc;
+}
+
 /* ---- certificates ---- */
 
 /* A key with a pass phrase would make OpenSSL ask on the terminal. */

@@ -42,6 +42,8 @@ bool tls_info_of(const struct conn *c, struct tls_info *out);
 /* Checks for `postern check` and the supervisor: do these PEM texts load and match? */
 int tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s,
                   struct err *e);
+/* Is this a list of protocols as tls_server_opts has it? -1 with e ERR_CONFIG, naming the word. */
+int tls_check_protocols(const char *list, struct err *e);
 /* A self-signed certificate for names (first is the CN), valid `days`; PEM appended to the bufs. For quickstart. */
 int tls_make_self_signed(const char *const *names, size_t n, int days, struct buf *pem_chain,
                          struct buf *pem_key, struct err *e);

@@ -65,6 +65,22 @@ def every_problem_is_told_with_file_and_line():
 
 
 @case
+def a_security_level_that_is_none_is_an_error():
+    wrong = ["smtpd_tls_security_level = encypt", "smtp_tls_security_level = dane", "smtpd_tls_protocols = >=TLSv9",
+             "ssl_min_protocol = TLS", "log_format = xml", "inet_protocols = ipv5"]
+    s = configured("words", *wrong)
+    r = run([program("postern"), "-c", s.main_cf, "check"])
+    text = (r.stdout + r.stderr).decode()
+    equal(r.returncode, CONFIG_ERROR, "exit status:\n" + text)
+    for w in wrong:
+        check(":%d: error: %s: " % (line_of(s, w), w.split()[0]) in text, "nothing of %r:\n%s" % (w, text))
+    s = configured("words2", "submission_tls_security_level = no")
+    status, text = serve(s)
+    equal(status, CONFIG_ERROR, "exit status:\n" + text)
+    check(":%d: error" % line_of(s, "submission_tls_security_level = no") in text, text)
+
+
+@case
 def an_unknown_restriction_is_an_error():
     s = configured("verb", "smtpd_helo_restrictions = permit_mynetworks, reject_everything_bad")
     status, text = serve(s)

@@ -1,0 +1,10 @@
+/* cli/check_int.h - the parts of `postern check`. Folder-private. */
+#ifndef POSTERN_CLI_CHECK_INT_H
+#define POSTERN_CLI_CHECK_INT_H
+
+#include "conf/conf.h"
+
+/* cli/check_values.c: words and TLS protocols that are none. */
+void check_values(const struct conf *c, struct conf_problems *ps);
+
+#endif
