@@ -290,6 +290,10 @@ smtp_path_parse(struct slice word, bool is_strict, struct arena *a, struct slice
     *internal = f.addresses ? toks_text(&t, f.from, f.to) : SL("");
     if (is_strict && sl_starts(*internal, '@'))
         return err_parse(e, "no local part");
+    /* RFC 5321 §4.1.2 has none of them even in quotes; Postfix lets them pass. They would go into commands and fields. */
+    for (size_t i = 0; i < internal->n; i++)
+        if ((unsigned char)internal->p[i] < ' ' || internal->p[i] == 127)
+            return err_parse(e, "a control octet");
     return PARSE_OK;
 }
 

@@ -190,7 +190,7 @@ take_orcpt(struct slice v, struct arena *a, struct slice *out)
     struct slice type, addr = SL(""), coded = v;
     const char *joined;
 
-    if (!sl_take_until(&coded, ';', &type) || type.n == 0)
+    if (!sl_take_until(&coded, ';', &type) || !is_printable(type)) /* goes out as it is */
         return false;
     if (sl_ieq(type, SL("utf-8"))) {
         struct buf b = { 0 };

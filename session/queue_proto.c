@@ -121,7 +121,8 @@ queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
     }
 }
 
-/* Addresses become parts of commands: no octet that could end one. */
+/* Addresses become parts of commands: no octet that could end one. What goes out in
+ * xtext (ENVID, ORCPT after its type) may have any. */
 static bool
 is_clean(struct slice s)
 {
@@ -146,7 +147,7 @@ take_rcpts(struct slice *in, struct arena *a, struct queue_env *env)
         if (!wire_take_str(in, &v[i].addr) || !wire_take_str(in, &v[i].orig) ||
             !wire_take_str(in, &v[i].orcpt) || !wire_take_u8(in, &v[i].notify) ||
             v[i].addr.n == 0 || !is_clean(v[i].addr) || !is_clean(v[i].orig) ||
-            !is_clean(v[i].orcpt))
+            !is_clean(sl_head(v[i].orcpt, sl_find_char(v[i].orcpt, ';'))))
             return false;
         if (v[i].orig.n == 0)
             v[i].orig = v[i].addr;
@@ -172,7 +173,7 @@ queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_
         !wire_take_str(&in, &env->envid) || !wire_take_str(&in, &env->client_name) ||
         !wire_take_str(&in, &env->client_ip) || !wire_take_str(&in, &env->helo) ||
         !wire_take_str(&in, &env->sasl_user) || !wire_take_str(&in, &env->protocol) ||
-        !take_rcpts(&in, a, env) || in.n != 0 || !is_clean(env->sender) || !is_clean(env->envid))
+        !take_rcpts(&in, a, env) || in.n != 0 || !is_clean(env->sender))
         return err_set(e, ERR_CLIENT, "malformed envelope");
     if (!queue_id_parse(id, NULL, NULL, NULL))
         return err_set(e, ERR_CLIENT, "malformed queue id in an envelope");
