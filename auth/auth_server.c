@@ -93,18 +93,35 @@ send_late_fail(void *arg)
     send_fail(arg, "");
 }
 
+/* "user,address,<session>" as Dovecot's log has it. The name is a stranger's: one that brings a comma and an address of
+ * its own would have fail2ban shut out somebody else (Dovecot allows no such octets, auth_username_chars). */
+static const char *
+log_name(const struct request *r, struct buf *out)
+{
+    struct slice user = buf_slice(&r->user);
+    char ip[ADDR_TEXT_OCTETS];
+
+    for (size_t i = 0; i < user.n; i++)
+        buf_addc(out, strchr(" ,()<>\"", user.p[i]) ? '?' : user.p[i]);
+    buf_addf(out, ",%s", addr_ip_text(&r->remote, ip));
+    if (r->session)
+        buf_addf(out, ",<%s>", r->session);
+    return buf_z(out);
+}
+
 /* Wrong: told late, so that guessing is slow and all wrongs look alike. */
 static void
 fail(struct request *r, const char *why)
 {
+    struct buf name = { 0 };
     char ip[ADDR_TEXT_OCTETS];
 
     log_info("auth.fail",
              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                    LF_Z("why", why), LF_Z("service", r->service),
                    LF_Z("sid", r->session ? r->session : "")),
-             "sql(%.*s,%s%s%s%s): %s", SL_ARG(buf_slice(&r->user)), addr_ip_text(&r->remote, ip),
-             r->session ? ",<" : "", r->session ? r->session : "", r->session ? ">" : "", why);
+             "sql(%s): %s", log_name(r, &name), why);
+    buf_free(&name);
     sasl_end(&r->sasl);
     r->is_checking = true; /* no CONT any more */
     timer_start(&r->timer, (uint64_t)r->conf->auth_failure_delay, send_late_fail, r);
@@ -113,13 +130,14 @@ fail(struct request *r, const char *why)
 static void
 fail_temporarily(struct request *r, const char *why)
 {
+    struct buf name = { 0 };
     char ip[ADDR_TEXT_OCTETS];
 
     log_warn("auth.tempfail",
              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                    LF_Z("why", why)),
-             "sql(%.*s,%s): temporary failure: %s", SL_ARG(buf_slice(&r->user)),
-             addr_ip_text(&r->remote, ip), why);
+             "sql(%s): temporary failure: %s", log_name(r, &name), why);
+    buf_free(&name);
     send_fail(r, "\ttemp\tcode=temp_fail");
 }
 

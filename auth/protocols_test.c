@@ -8,6 +8,7 @@
 #include "auth/lookup_client.h"
 #include "auth/lookup_server.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/test.h"
 #include "core/conn.h"
@@ -335,6 +336,26 @@ TEST(nobody_there)
     loop_run();
     CHECK_EQ_INT(redeemed.found, -1);
     auth_master_free(&m);
+    auth_client_free(&login.client);
+    stop();
+}
+
+/* A name that looks like the rest of the line is no address to fail2ban. */
+TEST(a_name_forges_no_address_in_the_log)
+{
+    struct buf text = { 0 };
+    char path[128];
+
+    start("");
+    snprintf(path, sizeof path, "%s/log", dir);
+    log_set_output(LOG_TO_FILE, path, LOG_FMT_TEXT, LOG_LV_INFO);
+    login.client = auth_client_new(door(0));
+    CHECK_EQ_INT(log_in("PLAIN", SL("\0a,203.0.113.7): no\0b"), "imap"), AUTH_FAIL);
+    log_set_output(LOG_TO_STDERR, NULL, LOG_FMT_TEXT, LOG_LV_INFO);
+    CHECK_EQ_INT(fs_read_file(path, &text, NULL), 0);
+    CHECK(sl_find(buf_slice(&text), SL("sql(a?203.0.113.7?:?no,192.0.2.1,<s1>): unknown user")) !=
+          SL_NPOS);
+    buf_free(&text);
     auth_client_free(&login.client);
     stop();
 }
