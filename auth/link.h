@@ -24,7 +24,7 @@ struct link {
     void *arg;
     struct conn *conn; /* NULL: none; set while connecting and connected */
     bool is_up;
-    bool is_awaiting; /* the conn's deadline runs */
+    bool is_awaiting;  /* the conn's deadline runs */
     uint64_t since_ms; /* first attempt of this series; 0: none goes on */
     struct timer retry;
 };

@@ -24,7 +24,7 @@ struct lookup_req {
     uint64_t id;
     unsigned tries;
     enum lookup_rc refusal; /* what refuse_later() says */
-    struct slice wire; /* the netstring, in the same allocation */
+    struct slice wire;      /* the netstring, in the same allocation */
 };
 
 struct lookup_client {

@@ -85,21 +85,18 @@ TEST(text_is_the_sentence_operators_know)
     log_info("x", LOG_NONE, "imap(a)<7><s>: Disconnected");
     log_warn("x", LOG_NONE, "imap(no end: odd");
     log_warn("x", LOG_NONE, "imapd is odd");
-    CHECK_EQ_STR(end(),
-                 AT "postfix/smtpd[PID]: connect from x.example[192.0.2.9]\n" AT
-                    "postfix/smtpd[PID]: warning: database is locked\n" AT
-                    "postfix/smtpd[PID]: error: database is gone\n" AT
-                    "postfix/smtpd[PID]: detail\n" AT "postfix/submission/smtpd[PID]: other\n" AT
-                    "dovecot: imap-login: Login: user=<a>\n" AT
-                    "dovecot: imap-login: Warning: odd\n" AT "dovecot: imap-login: Error: bad\n" AT
-                    "postfix/smtpd[PID]: warning: other\n" AT
-                    "postfix/smtpd[PID]: warning: said already\n" AT
-                    "dovecot: imap(a@x)<7><s+/1>: Warning: odd\n" AT
-                    "dovecot: imap(a@x)<s>: Error: bad\n" AT
-                    "dovecot: pop3-login: Error: bad\n" AT "dovecot: lmtp: Error: bad\n" AT
-                    "dovecot: imap(a)<7><s>: Disconnected\n" AT
-                    "dovecot: Warning: imap(no end: odd\n" AT
-                    "dovecot: Warning: imapd is odd\n");
+    CHECK_EQ_STR(
+        end(), AT
+        "postfix/smtpd[PID]: connect from x.example[192.0.2.9]\n" AT
+        "postfix/smtpd[PID]: warning: database is locked\n" AT
+        "postfix/smtpd[PID]: error: database is gone\n" AT "postfix/smtpd[PID]: detail\n" AT
+        "postfix/submission/smtpd[PID]: other\n" AT "dovecot: imap-login: Login: user=<a>\n" AT
+        "dovecot: imap-login: Warning: odd\n" AT "dovecot: imap-login: Error: bad\n" AT
+        "postfix/smtpd[PID]: warning: other\n" AT "postfix/smtpd[PID]: warning: said already\n" AT
+        "dovecot: imap(a@x)<7><s+/1>: Warning: odd\n" AT "dovecot: imap(a@x)<s>: Error: bad\n" AT
+        "dovecot: pop3-login: Error: bad\n" AT "dovecot: lmtp: Error: bad\n" AT
+        "dovecot: imap(a)<7><s>: Disconnected\n" AT "dovecot: Warning: imap(no end: odd\n" AT
+        "dovecot: Warning: imapd is odd\n");
 }
 
 TEST(levels_below_the_least_are_left_out)
@@ -264,8 +261,8 @@ TEST(a_log_is_handed_down)
     log_warn("x", LOG_NONE, "two");
     CHECK(access(path, F_OK) != 0);
     CHECK_EQ_INT(rename(old, path), 0);
-    CHECK_EQ_STR(end(), AT "postfix/smtpd[PID]: warning: one\n" AT
-                           "postfix/smtpd[PID]: warning: two\n");
+    CHECK_EQ_STR(end(),
+                 AT "postfix/smtpd[PID]: warning: one\n" AT "postfix/smtpd[PID]: warning: two\n");
 }
 
 static void *

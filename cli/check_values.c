@@ -14,7 +14,7 @@ static const struct {
 } rows[] = {
 #define ROW(param, words)                                                                          \
     {                                                                                              \
-        #param, offsetof(struct conf, param), words                                                \
+#param, offsetof(struct conf, param), words                                                \
     }
     ROW(log_format, "text kv json"),
     ROW(log_level, "debug info warn error"),
@@ -28,8 +28,8 @@ static void
 tell(const struct conf *c, struct conf_problems *ps, const char *param, const char *value,
      const char *words)
 {
-    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param),
-                     "%s: \"%s\" is none of: %s", param, value, words);
+    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param), "%s: \"%s\" is none of: %s",
+                     param, value, words);
 }
 
 static void
@@ -47,8 +47,7 @@ check_word(const struct conf *c, struct conf_problems *ps, const char *param, co
 }
 
 static void
-check_protocols(const struct conf *c, struct conf_problems *ps, const char *param,
-                const char *list)
+check_protocols(const struct conf *c, struct conf_problems *ps, const char *param, const char *list)
 {
     struct err e = { 0 };
 
