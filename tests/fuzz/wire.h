@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WIRE_IDLE_TURNS = 40, WIRE_END_MS = 5000, WIRE_NAP_US = 50 };
+enum { WIRE_IDLE_TURNS = 40, WIRE_END_MS = 5000, WIRE_NAP_US = 50, WIRE_NAPS_MAX = 400 };
 
 static char wire_dir[] = "/dev/shm/fuzz-XXXXXX";
 
@@ -24,6 +24,7 @@ struct wire {
     int fd;                /* the client's end */
     struct buf got;        /* all that the server said */
     unsigned idle;         /* turns of the loop since it said the last */
+    unsigned naps;         /* since then, too */
     bool (*is_busy)(void); /* a thread of the server is at work; may be NULL */
     bool is_closed, is_ending, is_late;
     struct loop_watch *output, *turn;
@@ -90,7 +91,7 @@ wire_on_output(void *arg)
     char piece[16 * 1024];
     ssize_t n = recv(w->fd, piece, sizeof piece, MSG_DONTWAIT);
 
-    w->idle = 0;
+    w->idle = w->naps = 0;
     if (n > 0) {
         buf_add(&w->got, piece, (size_t)n);
     } else if (n == 0 || errno != EAGAIN) {
@@ -105,8 +106,9 @@ wire_on_turn(void *arg)
 {
     struct wire *w = arg;
 
-    if (w->is_busy && w->is_busy()) {
+    if (w->is_busy && w->is_busy() && w->naps < WIRE_NAPS_MAX) { /* it may also wait for us */
         w->idle = 0;
+        w->naps++;
         usleep(WIRE_NAP_US);
     }
     if (++w->idle >= WIRE_IDLE_TURNS && !w->is_ending)
@@ -143,7 +145,7 @@ wire_send(struct wire *w, struct slice s)
         if (n < 0 && errno != EAGAIN)
             return;
         s = sl_from(s, n > 0 ? (size_t)n : 0);
-        w->idle = 0;
+        w->idle = w->naps = 0;
         w->turn = loop_watch_fd(wire_turns, wire_on_turn, w);
         loop_run();
         loop_unwatch(&w->turn);
@@ -171,7 +173,7 @@ wire_close(struct wire *w)
 static inline void
 wire_settle(struct wire *w)
 {
-    w->idle = 0;
+    w->idle = w->naps = 0;
     w->is_ending = false;
     w->turn = loop_watch_fd(wire_turns, wire_on_turn, w);
     loop_run();
