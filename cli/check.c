@@ -77,6 +77,13 @@ check_pair(const struct conf *c, const char *cert_param, const char *cert, const
     buf_free(&key_pem);
 }
 
+/* Dovecot writes ssl_cert = </path. */
+static const char *
+file_of(const char *value)
+{
+    return value[0] == '<' ? value + 1 : value;
+}
+
 static bool
 is_on(const struct conf_list *l)
 {
@@ -95,8 +102,11 @@ check_tls(const struct conf *c, struct conf_problems *ps)
         problem(
             c, ps, false, "smtpd_tls_cert_file",
             "not set: port 587 wants STARTTLS before anything else, so nobody can submit there");
-    if (c->ssl_cert[0] != '\0')
-        check_pair(c, "ssl_cert", c->ssl_cert, "ssl_key", c->ssl_key, ps);
+    if (c->ssl_cert[0] != '\0' && c->ssl_key[0] != '\0')
+        check_pair(c, "ssl_cert", file_of(c->ssl_cert), "ssl_key", file_of(c->ssl_key), ps);
+    else if (c->ssl_cert[0] != '\0')
+        check_pair(c, "ssl_cert", file_of(c->ssl_cert), "smtpd_tls_key_file", c->smtpd_tls_key_file,
+                   ps);
 }
 
 /* ---- places ---- */

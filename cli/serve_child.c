@@ -143,12 +143,16 @@ tell_log(struct child *c)
 }
 
 static void
-tell_pair(const char *name, struct slice chain, struct slice key, void *arg)
+tell_tls(struct child *c)
 {
+    struct slice chain, key;
     struct err e = { 0 };
+    const char *name;
     char text[64];
     int fds[2];
 
+    if (!programs[c->program].has_tls || !serve_tls_of(name_of(c), &name, &chain, &key))
+        return;
     fds[0] = chan_memfd("chain", chain, &e);
     fds[1] = fds[0] < 0 ? -1 : chan_memfd("key", key, &e);
     if (fds[1] < 0) {
@@ -158,7 +162,7 @@ tell_pair(const char *name, struct slice chain, struct slice key, void *arg)
         return;
     }
     snprintf(text, sizeof text, "tls %s", name);
-    tell(arg, text, fds, 2);
+    tell(c, text, fds, 2);
 }
 
 static void
@@ -193,8 +197,7 @@ tell_all_at_start(struct child *c)
     }
     tell_log(c);
     tell_conf(c);
-    if (programs[c->program].has_tls)
-        serve_tls_each(tell_pair, c);
+    tell_tls(c);
     for (size_t i = 0; i < sv.sockets.n; i++)
         if (sv.sockets.v[i].fd >= 0)
             tell_socket(c, &sv.sockets.v[i], true);
@@ -443,8 +446,7 @@ void
 serve_children_tls(void)
 {
     for (size_t i = 0; i < ch.n; i++)
-        if (programs[ch.v[i].program].has_tls)
-            serve_tls_each(tell_pair, &ch.v[i]);
+        tell_tls(&ch.v[i]);
 }
 
 static bool

@@ -58,8 +58,8 @@ void serve_children_status(void (*fn)(struct slice lines, void *arg), void *arg)
 /* Read and check every pair the configuration names. Problems go to ps; -1: nothing was changed. */
 int serve_tls_load(const struct conf *c, struct conf_problems *ps);
 bool serve_tls_has_changed(void); /* a file has another time or size than when it was read */
-void serve_tls_each(void (*fn)(const char *name, struct slice chain, struct slice key, void *arg),
-                    void *arg);
+/* What this program shows to clients: login has ssl_cert where that is set, all else smtpd_tls_cert_file. False: none. */
+bool serve_tls_of(const char *program, const char **name, struct slice *chain, struct slice *key);
 void serve_tls_free(void);
 
 /* ---- serve_dirs.c ---- */

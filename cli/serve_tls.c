@@ -148,13 +148,15 @@ serve_tls_has_changed(void)
     return false;
 }
 
-void
-serve_tls_each(void (*fn)(const char *name, struct slice chain, struct slice key, void *arg),
-               void *arg)
+bool
+serve_tls_of(const char *program, const char **name, struct slice *chain, struct slice *key)
 {
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        if (pairs[i].chain.n > 0)
-            fn(rows[i].name, buf_slice(&pairs[i].chain), buf_slice(&pairs[i].key), arg);
+    size_t row = strcmp(program, "login") == 0 && pairs[1].chain.n > 0 ? 1 : 0;
+
+    *name = rows[row].name;
+    *chain = buf_slice(&pairs[row].chain);
+    *key = buf_slice(&pairs[row].key);
+    return chain->n > 0;
 }
 
 void

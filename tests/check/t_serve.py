@@ -166,10 +166,17 @@ def a_reload_that_cannot_bind_changes_nothing():
     check(greeting("imap").startswith(b"* OK"), "the old port is gone")
 
 
-def serial():
-    with connect(stack().ports["imaps"]) as raw:
+def serial(service="imaps"):
+    with connect(stack().ports[service]) as raw:
         with ssl._create_unverified_context().wrap_socket(raw) as s:
             return ssl.DER_cert_to_PEM_cert(s.getpeercert(True))
+
+
+def s_path_made(name):
+    path = stack().path(name)
+    os.makedirs(path)
+    make_certificate(path)
+    return path
 
 
 @case
@@ -184,6 +191,22 @@ def renewed_certificates_are_handed_down():
     equal(r.returncode, 78, "exit status of a reload with a broken certificate")
     check(serial() != before, "the broken certificate was taken")
     make_certificate(s.path("tls"))
+
+
+@case
+def imap_may_have_a_certificate_of_its_own():
+    s, other = stack(), s_path_made("imap-tls")
+    with open(s.path("tls", "fullchain.pem")) as f:
+        ours = f.read()
+    s.postern("reload")
+    wait_for(lambda: serial("imaps") == serial("submissions") == ours, 10, "one certificate for all")
+    with rewrite(lambda t: t + "\nssl_cert = <%s/fullchain.pem\nssl_key = <%s/privkey.pem\n" % (other, other)):
+        s.postern("reload")
+        wait_for(lambda: serial("imaps") != ours, 10, "the other certificate on 993")
+        time.sleep(0.2)
+        equal(serial("submissions"), ours, "the certificate on 465")
+    s.postern("reload")
+    wait_for(lambda: serial("imaps") == ours, 10, "the common certificate on 993 again")
 
 
 @case
