@@ -31,8 +31,12 @@ table_mysql_cf(const struct table *t)
 static int
 prepare(struct sql_table *x, struct db *d, struct slice sql, struct err *e)
 {
-    if (db_prepare_once(d, sql, &x->stmt, NULL, e) == 0)
-        return 0;
+    if (db_prepare_once(d, sql, &x->stmt, NULL, e) == 0) {
+        /* Within "..." or a comment it would be no parameter, and binding it a bug. */
+        if ((size_t)db_bind_count(x->stmt) >= x->n_params)
+            return 0;
+        err_set(e, ERR_CONFIG, "a %%s must stand alone or within '...'");
+    }
     return err_prefix(e, "%s: the query", x->cf.file.path);
 }
 

@@ -288,6 +288,7 @@ TEST(sqlite_tables)
         { "relay_recipient_maps", "ALIAS@example.com", "email1@example.com,x@other.example" },
         { "relay_recipient_maps", "a'b", "-" },
         { "local_recipient_maps", "alias@x", "email1@example.com,x@other.example" },
+        { "relay_domains", "alias@example.com", "temp" },
     };
     char text[512];
 
@@ -302,7 +303,13 @@ TEST(sqlite_tables)
              "source LIKE '%%u@%%%%'\n",
              dir);
     put("like.cf", text);
-    check_rows("relay_recipient_maps = sqlite:lite.cf\nlocal_recipient_maps = sqlite:like.cf\n",
+    snprintf(text, sizeof text,
+             "dbpath = %s/mailserver.db\nquery = SELECT destination FROM virtual_aliases WHERE "
+             "source=\"%%s\"\n",
+             dir);
+    put("quotes.cf", text);
+    check_rows("relay_recipient_maps = sqlite:lite.cf\nlocal_recipient_maps = sqlite:like.cf\n"
+               "relay_domains = sqlite:quotes.cf\n",
                rows, COUNT_OF(rows));
 }
 
