@@ -18,7 +18,7 @@
 
 enum { WIRE_IDLE_TURNS = 40, WIRE_END_MS = 5000, WIRE_NAP_US = 50, WIRE_NAPS_MAX = 400 };
 
-static char wire_dir[] = "/dev/shm/fuzz-XXXXXX";
+static char wire_dir[64];
 
 struct wire {
     int fd;                /* the client's end */
@@ -35,7 +35,7 @@ static int wire_turns = -1; /* an eventfd that is always readable: its watch run
 static void
 wire_rmdir(void)
 {
-    char command[64];
+    char command[96];
 
     snprintf(command, sizeof command, "rm -rf %s", wire_dir);
     if (system(command) != 0)
@@ -46,14 +46,15 @@ wire_rmdir(void)
 static inline void
 wire_init(struct buf *main_cf)
 {
-    char path[64];
+    const char *where =
+        getenv("TMPDIR"); /* what is left behind there after a crash is the caller's */
+    char path[96];
 
     signal(SIGPIPE, SIG_IGN);
     loop_init();
-    if (mkdtemp(wire_dir) == NULL) { /* no such file system: /tmp then */
-        snprintf(wire_dir, sizeof wire_dir, "/tmp/fuzz-XXXXXX");
-        MUST(mkdtemp(wire_dir) != NULL);
-    }
+    snprintf(wire_dir, sizeof wire_dir, "%s/fuzz-XXXXXX",
+             where && strlen(where) < 40 ? where : "/tmp");
+    MUST(mkdtemp(wire_dir) != NULL);
     atexit(wire_rmdir);
     snprintf(path, sizeof path, "%s/private", wire_dir);
     MUST(mkdir(path, 0700) == 0);
@@ -65,7 +66,7 @@ wire_init(struct buf *main_cf)
 static inline const char *
 wire_path(const char *name)
 {
-    static char path[96];
+    static char path[128];
 
     snprintf(path, sizeof path, "%s/private/%s", wire_dir, name);
     return path;

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 
 from harness import TOP, case, check, fail, log, tmp
 
@@ -41,11 +42,17 @@ def run_target(name, seconds, octets):
             "-max_len=%d" % octets, "-artifact_prefix=" + found, work, seeds]
     if os.path.exists(words):
         argv.insert(1, "-dict=" + words)
+    # in memory where that can be: imapd's mailboxes are synced again and again
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    scratch = tempfile.mkdtemp(prefix="t_fuzz-", dir=memory)
     try:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              cwd=tmp(name, "x")[:-2], timeout=seconds + GRACE_S)
+                              cwd=tmp(name, "x")[:-2], timeout=seconds + GRACE_S,
+                              env=dict(os.environ, TMPDIR=scratch))
     except subprocess.TimeoutExpired:
         fail("did not end after %d s" % (seconds + GRACE_S))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     text = done.stdout.decode("utf-8", "backslashreplace")
     shutil.rmtree(work, ignore_errors=True)
     if done.returncode != 0:
