@@ -15,7 +15,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct buf trace;
@@ -341,6 +343,47 @@ TEST(a_resume_that_comes_too_early_is_not_lost)
     buf_free(&trace);
     work_pool_free(&p);
     loop_free();
+}
+
+static void
+allow_threads(void *arg)
+{
+    setrlimit(RLIMIT_NPROC, arg);
+}
+
+/* In a process of its own, under a user who may start nothing: 0 when the job ran once that was allowed again. */
+static int
+run_without_threads(void)
+{
+    struct rlimit was, none;
+    struct work_pool *p = work_pool_new("test", 1, 0);
+    struct job j = job_new(1, false);
+    struct timer later = { 0 };
+
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0)
+        return 2;
+    getrlimit(RLIMIT_NPROC, &was);
+    none = was;
+    none.rlim_cur = 0;
+    setrlimit(RLIMIT_NPROC, &none);
+    loop_init();
+    jobs_left = 1;
+    if (!work_submit(p, &j.w))
+        return 3;
+    timer_start(&later, 50, allow_threads, &was);
+    loop_run();
+    return j.runs == 1 ? 0 : 4;
+}
+
+TEST(a_job_waits_for_a_thread_that_cannot_be_started)
+{
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(run_without_threads());
+    CHECK_EQ_INT(waitpid(pid, &status, 0), pid);
+    CHECK_EQ_INT(status, 0);
 }
 
 static atomic_int gate;

@@ -3,6 +3,7 @@
 #include "core/loop.h"
 #include "core/loop_int.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -17,7 +19,7 @@
 #else
 #define STACK_OCTETS (512 * 1024)
 #endif
-enum { IDLE_S = 60, NAME_OCTETS = 12 };
+enum { IDLE_S = 60, NAME_OCTETS = 12, RETRY_MS = 100 };
 
 /* work_job.state; all but FREE only under the pool's lock. */
 enum {
@@ -39,6 +41,7 @@ struct work_pool {
     bool is_ending, is_told; /* is_told: the loop was called to look at `finished` */
     size_t pending;          /* submitted and not done; the loop's */
     unsigned refs;           /* the owner and calls under way to the loop */
+    struct timer retry;      /* no thread could be started */
     char name[NAME_OCTETS];
 };
 
@@ -163,18 +166,38 @@ start_thread(struct work_pool *p)
     return rc;
 }
 
+static void wake_thread(struct work_pool *p);
+
+static void
+on_retry(void *arg)
+{
+    struct work_pool *p = arg;
+
+    pthread_mutex_lock(&p->lock);
+    if (!list_is_empty(&p->queued))
+        wake_thread(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void
 wake_thread(struct work_pool *p)
 {
+    int rc = 0;
+
     if (p->n_idle >= p->n_queued) {
         pthread_cond_signal(&p->wanted);
         return;
     }
-    if (p->n_threads < p->max_threads && start_thread(p) == 0)
+    if (p->n_threads < p->max_threads && (rc = start_thread(p)) == 0)
         return;
-    /* No thread at all can be had: out of memory, as for mem_alloc(). */
-    BUG_ON(p->n_threads == 0);
-    pthread_cond_signal(&p->wanted);
+    if (p->n_threads > 0) {
+        pthread_cond_signal(&p->wanted);
+        return;
+    }
+    /* A limit of the user's or the unit's, perhaps for a moment: jobs wait, sessions live on. */
+    if (!timer_is_running(&p->retry))
+        log_warn("work.thread", LOG_NONE, "cannot start a thread: %s; trying again", strerror(rc));
+    timer_start(&p->retry, RETRY_MS, on_retry, p);
 }
 
 /* ---- the loop's side ---- */
@@ -318,6 +341,9 @@ work_pool_free(struct work_pool **pool)
     pthread_cond_broadcast(&p->wanted);
     while (p->n_threads > 0)
         pthread_cond_wait(&p->ended, &p->lock);
+    while (!list_is_empty(&p->queued)) /* there was no thread to run these */
+        run_one(p);
+    timer_stop(&p->retry);
     pthread_mutex_unlock(&p->lock);
     deliver_all(p);
     /* Nobody will resume these any more; their done() sees an unfinished job. */
