@@ -123,11 +123,12 @@ db_open(const char *path, unsigned flags, unsigned cache_kib, struct db **out, s
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct db *d;
     int open_flags = SQLITE_OPEN_NOMUTEX, rc;
+    bool is_file = strcmp(path, ":memory:") != 0;
 
     pthread_once(&once, set_up_library);
-    if ((flags & DB_CREATE) && make_file(path, e) != 0)
+    if (is_file && (flags & DB_CREATE) && make_file(path, e) != 0)
         return -1;
-    if (access(path, F_OK) != 0 && errno == ENOENT)
+    if (is_file && access(path, F_OK) != 0 && errno == ENOENT)
         return err_set(e, ERR_NOTFOUND, "no database %s", path);
     d = MEM_NEW(struct db);
     d->path = mem_dupz(path);

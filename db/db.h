@@ -21,7 +21,7 @@ enum {
 };
 enum { DB_BUSY_TIMEOUT_MS = 5000, DB_IMPATIENT_MS = 1000 };
 
-/* cache_kib: page cache; 0: 256 KiB. foreign_keys are on. Errors: ERR_TEMP (busy, full, I/O; err_is_full() knows
+/* path ":memory:" is a database without a file. cache_kib: page cache; 0: 256 KiB. foreign_keys are on. Errors: ERR_TEMP (busy, full, I/O; err_is_full() knows
  * SQLITE_FULL), ERR_NOTFOUND (no file and no DB_CREATE), ERR_BUG (SQL misuse). A damaged file: ERR_PERM. */
 int db_open(const char *path, unsigned flags, unsigned cache_kib, struct db **out, struct err *e);
 void db_close(struct db **d); /* NULL-safe; finalises every statement */

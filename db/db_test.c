@@ -89,6 +89,17 @@ TEST(makes_a_private_file_and_keeps_rows)
     remove_dir();
 }
 
+TEST(memory_leaves_no_file)
+{
+    struct db *d = NULL;
+    struct err e = { 0 };
+
+    CHECK_EQ_INT(db_open(":memory:", DB_CREATE, 0, &d, &e), 0);
+    CHECK_EQ_INT(db_exec(d, "CREATE TABLE t(a)", &e), 0);
+    db_close(&d);
+    CHECK(access(":memory:", F_OK) != 0);
+}
+
 TEST(errors_have_kinds)
 {
     struct db *d = NULL, *other = NULL;
