@@ -77,7 +77,7 @@ def every_daemon_killed_under_load():
         pick = random.Random(os.environ.get("SEED", "postern"))
         kills = collections.Counter()
         while any(t.is_alive() for t in senders) or min(kills[k] for k in KILLED) < 1:
-            time.sleep(pick.uniform(0.02, 0.15))
+            time.sleep(pick.uniform(0.1, 0.5))
             name = min(KILLED, key=lambda k: (kills[k], KILLED.index(k)))
             pids = s.pids_of(name)
             if pids:
