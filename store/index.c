@@ -177,7 +177,7 @@ static int
 open_database(struct store_user *u, const char *path, struct err *e)
 {
     for (int tries = 0;; tries++) {
-        *e = (struct err){ ERR_NONE };
+        *e = (struct err){ 0 };
         if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db,
                     e) == 0)
             return 0;

@@ -286,7 +286,7 @@ insert_cand(struct scan *c, const struct cand *k, uint32_t *last_cur_uid, struct
     struct stat st;
     int rc;
 
-    rc = stat(path, &st);
+    rc = lstat(path, &st); /* no link: reading would not follow it either */
     free(path);
     maildir_parse(k->file, &name);
     if (rc || !S_ISREG(st.st_mode))

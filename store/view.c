@@ -340,12 +340,13 @@ void
 store_unselect(struct store_view **vp)
 {
     struct store_view *v = *vp;
+    struct err why = { 0 };
 
     if (v == NULL)
         return;
     *vp = NULL;
-    BUG_ON(v->watch != NULL); /* stop watching first */
-    if (v->n_fresh > 0 && user_lock(v->u, NULL) == 0) {
+    BUG_ON(v->watch != NULL);                           /* stop watching first */
+    if (v->n_fresh > 0 && user_lock(v->u, &why) == 0) { /* else what was computed is lost */
         view_save_fresh(v);
         user_unlock(v->u);
     }
