@@ -29,6 +29,15 @@ is_section(const struct imap_fetch_item *it)
            it->kind == IMAP_FETCH_RFC822_HEADER || it->kind == IMAP_FETCH_RFC822_TEXT;
 }
 
+/* Of the message's own header alone: the rest of the file need not be read. */
+static bool
+is_header_section(const struct imap_fetch_item *it)
+{
+    return it->kind == IMAP_FETCH_RFC822_HEADER ||
+           (it->kind == IMAP_FETCH_SECTION && it->n_part == 0 && it->text != IMAP_SECTION_ALL &&
+            it->text != IMAP_SECTION_TEXT);
+}
+
 /* What the store is asked for; 0 for what is always at hand. */
 static unsigned
 want_of(const struct imap_fetch_item *it)
@@ -63,6 +72,7 @@ fetch_begin(struct imap_cmd *c)
 
         f->want |= want_of(it);
         f->has_sections = f->has_sections || is_section(it);
+        f->needs_body = f->needs_body || (is_section(it) && !is_header_section(it));
         f->is_flags_asked = f->is_flags_asked || it->kind == IMAP_FETCH_FLAGS;
         f->sets_seen = f->sets_seen || (is_section(it) && !it->is_peek && !c->s->is_examine);
     }
@@ -152,7 +162,8 @@ begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
         return err_set(e, ERR_NOTFOUND, "no such message");
     if (f->want && store_fetch(c->s->view, seq, f->want, &m, e) < 0)
         return -1;
-    if (f->has_sections && store_file_open(c->s->view, seq, &f->file, e) < 0) {
+    if (f->has_sections &&
+        (f->needs_body ? store_file_open : store_header_open)(c->s->view, seq, &f->file, e) < 0) {
         store_msg_free(&m);
         return -1;
     }

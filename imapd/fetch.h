@@ -17,6 +17,7 @@ struct fetch {
     uint32_t seq;
     unsigned want; /* STORE_GET_* */
     bool has_sections, sets_seen, is_flags_asked;
+    bool needs_body;        /* some section is more than the message's header */
     struct store_uids seen; /* UIDs to get \Seen when all is told */
     bool was_expunged;      /* some were gone */
     /* the message in work, when file is there */

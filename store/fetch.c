@@ -17,6 +17,7 @@
 
 enum {
     FETCH_BLOCK_OCTETS = 64 * 1024,
+    FETCH_HEADER_OCTETS = 8 * 1024, /* read at a time where only the header is wanted */
     FETCH_AHEAD = 64,
     FETCH_AHEAD_MAX_OCTETS = 256 * 1024,
     FETCH_TEXTS = STORE_GET_ENVELOPE | STORE_GET_BODYSTRUCTURE | STORE_GET_BODY,
@@ -49,22 +50,35 @@ add_crlf(struct buf *out, struct slice in, char *last)
     }
 }
 
-static int
-read_crlf(int fd, struct buf *out, struct err *e)
+/* Is the empty line after a header there? Looked for from an octet on. */
+static bool
+has_header(struct slice crlf, size_t from)
 {
-    char *block = mem_alloc(FETCH_BLOCK_OCTETS), last = '\0';
+    return sl_has_prefix(crlf, SL("\r\n")) ||
+           sl_find(sl_from(crlf, from > 2 ? from - 2 : 0), SL("\n\r\n")) != SL_NPOS;
+}
+
+static int
+read_crlf(int fd, bool only_header, struct buf *out, struct err *e)
+{
+    size_t block_octets = only_header ? FETCH_HEADER_OCTETS : FETCH_BLOCK_OCTETS;
+    char *block = mem_alloc(block_octets), last = '\0';
     struct stat st;
     ssize_t got;
 
     /* Room for all of it and its CRs at once, by a guess of line lengths. */
-    if (fstat(fd, &st) == 0 && st.st_size > 0)
+    if (!only_header && fstat(fd, &st) == 0 && st.st_size > 0)
         buf_reserve(out, (size_t)st.st_size + (size_t)st.st_size / 32 + 64);
-    while ((got = read(fd, block, FETCH_BLOCK_OCTETS)) != 0) {
+    while ((got = read(fd, block, block_octets)) != 0) {
+        size_t was = out->n;
+
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             break;
         add_crlf(out, sl_n(block, (size_t)got), &last);
+        if (only_header && has_header(buf_slice(out), was))
+            break;
     }
     free(block);
     return got < 0 ? err_sys(e, "cannot read a message") : 0;
@@ -134,8 +148,9 @@ load_row(struct store_view *v, uint32_t seq, struct msg_row *m, struct err *e)
     return rc < 0 ? -1 : rc == 0 ? gone(e) : 0;
 }
 
-int
-store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e)
+static int
+open_file(struct store_view *v, uint32_t seq, bool only_header, struct store_file **out,
+          struct err *e)
 {
     struct msg_row m;
     struct store_file *f;
@@ -151,12 +166,24 @@ store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, str
     if (rc)
         return -1;
     f = MEM_NEW(struct store_file);
-    rc = read_crlf(fd, &f->octets, e);
+    rc = read_crlf(fd, only_header, &f->octets, e);
     close(fd);
     if (rc)
         store_file_close(&f);
     *out = f;
     return rc;
+}
+
+int
+store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e)
+{
+    return open_file(v, seq, false, out, e);
+}
+
+int
+store_header_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e)
+{
+    return open_file(v, seq, true, out, e);
 }
 
 struct slice
@@ -259,7 +286,7 @@ compute(struct store_view *v, struct msg_row *m, struct fresh **out, struct err 
 
     if (open_message(v, m, &fd, e))
         return -1;
-    rc = read_crlf(fd, &octets, e);
+    rc = read_crlf(fd, false, &octets, e);
     close(fd);
     if (rc) {
         buf_free(&octets);

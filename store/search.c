@@ -31,6 +31,7 @@ struct state {
     struct store_msg msg;
     bool has_msg;
     struct store_file *file;
+    bool is_file_whole; /* else the header is there */
     struct slice header;
     struct arena mime_mem;
     struct mime_part *root;
@@ -84,7 +85,7 @@ static struct plan *make_plan(struct state *s, const struct search_node *n);
 static void
 add_kids(struct state *s, struct plan *p, const struct search_node *n)
 {
-    p->kids = arena_alloc(&s->plan_mem, sizeof *p->kids * n->n_kids);
+    p->kids = arena_alloc(&s->plan_mem, sizeof(struct plan *) * n->n_kids);
     for (size_t i = 0; i < n->n_kids; i++) {
         struct plan *kid = make_plan(s, n->kids[i]);
         size_t at = p->n_kids++;
@@ -157,14 +158,17 @@ need_msg(struct state *s)
 }
 
 static int
-need_header(struct state *s)
+need_file(struct state *s, bool is_whole)
 {
     int rc;
 
-    if (s->file)
+    if (s->file && (s->is_file_whole || !is_whole))
         return 1;
     s->was_file_opened = true;
-    rc = judge(s, store_file_open(s->view, s->seq, &s->file, s->e));
+    store_file_close(&s->file);
+    s->is_file_whole = is_whole;
+    rc = judge(s, is_whole ? store_file_open(s->view, s->seq, &s->file, s->e)
+                           : store_header_open(s->view, s->seq, &s->file, s->e));
     if (rc == 1)
         s->header = mime_header_of(store_file_octets(s->file));
     return rc;
@@ -331,7 +335,7 @@ match_index(struct state *s, const struct search_node *n)
 static int
 match_file(struct state *s, const struct plan *p)
 {
-    int rc = need_header(s);
+    int rc = need_file(s, p->cost == COST_BODY);
 
     if (rc != 1)
         return rc;

@@ -176,6 +176,8 @@ void store_msg_free(struct store_msg *m);
 /* The message's octets with CRLF line ends (the file itself when it has them, converted memory when it has LF). */
 struct store_file;
 int store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e);
+/* The same, but sure to be there is the header alone; what follows its empty line may be cut off. */
+int store_header_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e);
 struct slice store_file_octets(const struct store_file *f);
 void store_file_close(struct store_file **f);
 

@@ -1,6 +1,8 @@
 /* store/store_test.c - mailboxes on a folder of their own: selecting, changing, copying, watching. */
 #include "store/store_test.h"
 
+#include "mime/mime.h"
+
 TEST(a_new_user_has_the_folders_of_the_guide)
 {
     struct store_mailboxes l;
@@ -575,6 +577,84 @@ TEST(an_idle_database_is_closed)
     CHECK_EQ_INT(st->n_open, 0);
     sync_quiet(v); /* and opened again when wanted */
     CHECK_EQ_INT(st->n_open, 1);
+    store_unselect(&v);
+    teardown();
+}
+
+TEST(unselect_when_the_index_cannot_be_opened)
+{
+    char lock[200];
+    struct store_msg m;
+    struct store_view *v;
+
+    setup();
+    open_store();
+    foreign("cur", "1.a:2,", "Subject: x\n\nhello\n");
+    v = sel("INBOX");
+    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_ENVELOPE, &m, &e), 0);
+    store_msg_free(&m);
+    CHECK_EQ_INT(v->n_fresh, 1); /* waits to be kept */
+    pthread_mutex_lock(&us->lock);
+    index_close(us);
+    pthread_mutex_unlock(&us->lock);
+    snprintf(lock, sizeof lock, "%s/" INDEX_LOCK_FILE, root);
+    unlink(lock);
+    CHECK_EQ_INT(mkdir(lock, 0700), 0);
+    store_unselect(&v);
+    rmdir(lock);
+    teardown();
+}
+
+/* A header of so many octets, and a body that is longer than what is read for a header. */
+static void
+check_header(size_t octets, const char *line_end)
+{
+    struct buf text = { 0 };
+    struct store_file *f, *whole;
+    struct store_view *v;
+
+    setup();
+    open_store();
+    while (text.n + strlen("X: y") + 2 * strlen(line_end) < octets)
+        buf_addf(&text, "X: y%s", line_end);
+    buf_addf(&text, "%s", line_end);
+    for (int i = 0; i < 20000; i++)
+        buf_addf(&text, "a line%s", line_end);
+    foreign("cur", "1.a:2,", buf_z(&text));
+    v = sel("INBOX");
+    CHECK_EQ_INT(store_header_open(v, 1, &f, &e), 0);
+    CHECK_EQ_INT(store_file_open(v, 1, &whole, &e), 0);
+    CHECK(sl_eq(mime_header_of(store_file_octets(f)), mime_header_of(store_file_octets(whole))));
+    CHECK(store_file_octets(f).n < octets * 2 + 16 * 1024);
+    store_file_close(&f);
+    store_file_close(&whole);
+    store_unselect(&v);
+    buf_free(&text);
+    teardown();
+}
+
+TEST(a_header_is_read_alone)
+{
+    static const size_t octets[] = { 0, 100, 8190, 8191, 8192, 8193, 8194, 30000 };
+
+    for (size_t i = 0; i < COUNT_OF(octets); i++) {
+        check_header(octets[i], "\n");
+        check_header(octets[i], "\r\n");
+    }
+}
+
+TEST(a_link_is_no_message)
+{
+    char path[200];
+    struct store_view *v;
+
+    setup();
+    open_store();
+    foreign("cur", "1.a:2,", "Subject: x\n\nhello\n");
+    snprintf(path, sizeof path, "%s/cur/2.b:2,", root);
+    CHECK_EQ_INT(symlink("/etc/passwd", path), 0);
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 1);
     store_unselect(&v);
     teardown();
 }
