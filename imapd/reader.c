@@ -326,6 +326,10 @@ imap_reader_run(struct imap_sess *s)
     while (went_on && s->conn && !s->is_closing && conn_input(s->conn).n > 0) {
         if (s->cmd && !(s->cmd->is_parked && s->cmd->is_input_wanted))
             return;
+        if (!s->cmd && conn_is_out_full(s->conn)) { /* no more answers to who reads none */
+            conn_pause_input(s->conn);
+            return; /* on_drain goes on */
+        }
         switch (r->mode) {
         case READER_LINE:
             went_on = take_line(s);

@@ -140,7 +140,9 @@ on_drain(struct conn *conn, void *arg)
     struct imap_sess *s = arg;
 
     (void)conn;
-    if (s->cmd && s->cmd->is_parked && !s->cmd->is_input_wanted)
+    if (!s->cmd)
+        imap_sess_continue(s); /* the reader, or news of an IDLE, waited for it */
+    else if (s->cmd->is_parked && !s->cmd->is_input_wanted)
         imap_cmd_resume(s->cmd);
 }
 

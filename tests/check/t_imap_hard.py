@@ -111,6 +111,25 @@ def a_client_that_does_not_read_holds_nobody_up():
 
 
 @case
+def no_more_is_answered_than_is_read():
+    lazy, n = connect(2), 150000
+    before = rss_kib()
+    sender = threading.Thread(target=lazy.send, args=(b"".join(b"n%d CAPABILITY\r\n" % i for i in range(n)),))
+    sender.start()
+    grown = 0
+    for i in range(20):
+        time.sleep(0.1)
+        grown = max(grown, rss_kib() - before)
+    check(os.environ.get("SANITIZE") or grown < 4 * 1024, "imapd grew by %d KiB for a client that reads nothing" % grown)
+    for i in range(n):
+        lazy.response()
+        equal(lazy.response()[:len("n%d OK" % i)], b"n%d OK" % i, "answer")
+    sender.join()
+    ok(lazy, "SELECT INBOX")
+    lazy.close()
+
+
+@case
 def octet_by_octet():
     c = connect(1)
     c.s.setsockopt(6, 1, 1)  # TCP_NODELAY
