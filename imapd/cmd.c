@@ -215,8 +215,8 @@ cmd_over(struct imap_cmd *c)
         s->why = s->why ? s->why : c->why;
     }
     cmd_free(c);
-    if (s->idle && s->view)
-        store_view_sleep(s->view); /* the next command wakes it */
+    if (s->idle && s->view && s->is_watched && !s->is_changed)
+        store_view_sleep(s->view); /* the next command wakes it; no sync is due before */
     imap_sess_continue(s);
 }
 

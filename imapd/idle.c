@@ -31,6 +31,10 @@ say_still_here(void *arg)
     imap_sess_write(s, SL("* OK Still here\r\n"));
     timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here,
                 s);
+    if (!s->cmd && s->is_sync_failed) { /* nobody will call again for what was not told */
+        s->is_changed = true;
+        imap_idle_poke(s);
+    }
 }
 
 /* ---- telling changes ---- */
@@ -57,7 +61,7 @@ on_change(void *arg)
 void
 imap_idle_poke(struct imap_sess *s)
 {
-    if (!s->idle || !s->view || s->cmd || s->is_closing)
+    if (!s->idle || !s->view || s->cmd || s->is_closing || !s->conn || conn_is_out_full(s->conn))
         return;
     if (!s->is_watched) {
         s->is_watched = true;

@@ -82,6 +82,7 @@ struct imap_sess {
     bool is_examine;          /* J */
     bool is_watched;          /* store_view_watch() is on */
     bool is_changed;          /* the watch fired since the last sync began */
+    bool is_sync_failed;      /* J; the last one: what has changed was not told */
     bool is_closing;          /* BYE was said, or the client is gone */
     bool is_drained;          /* BYE after the command in work */
     unsigned bad_count;

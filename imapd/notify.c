@@ -109,7 +109,8 @@ imap_sync(struct imap_cmd *c, bool allow_expunge)
     struct store_changes ch = { 0 };
     struct err e = { 0 };
 
-    if (store_view_sync(c->s->view, allow_expunge, &ch, &e) < 0) {
+    c->s->is_sync_failed = store_view_sync(c->s->view, allow_expunge, &ch, &e) < 0;
+    if (c->s->is_sync_failed) {
         log_error("imap.sync", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name)),
                   "imap(%s)<%s>: Error: syncing the mailbox: %s", c->s->user, c->s->name, e.msg);
         return; /* the next one will tell it */
