@@ -294,3 +294,31 @@ pop3_box_update(struct pop3_sess *s, bool with_deletes)
     s->with_deletes = with_deletes;
     start(s, POP3_UPDATE, run_update, done_update, NULL);
 }
+
+/* ---- the end ---- */
+
+static enum work_rc
+run_close(struct work_job *j)
+{
+    struct pop3_sess *s = sess_of(j);
+
+    store_file_close(&s->file);
+    store_unselect(&s->view);
+    store_user_close(&s->store);
+    return WORK_DONE;
+}
+
+static void
+done_close(struct work_job *j)
+{
+    struct pop3_sess *s = sess_of(j);
+
+    s->is_job_out = false;
+    pop3_free(s);
+}
+
+void
+pop3_box_close(struct pop3_sess *s)
+{
+    start(s, POP3_ENDING, run_close, done_close, NULL);
+}

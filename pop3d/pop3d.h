@@ -120,5 +120,6 @@ void pop3_box_open(struct pop3_sess *s);
 void pop3_box_send(struct pop3_sess *s, size_t i, bool is_top, uint64_t lines);
 void pop3_box_drained(struct pop3_sess *s); /* the client has read */
 void pop3_box_update(struct pop3_sess *s, bool with_deletes);
+void pop3_box_close(struct pop3_sess *s); /* then pop3_free() again */
 
 #endif

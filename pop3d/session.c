@@ -32,14 +32,16 @@ void
 pop3_free(struct pop3_sess *s)
 {
     BUG_ON(s->is_job_out || s->conn);
+    if (s->store) { /* closing may write and wait: not here on the loop */
+        pop3_box_close(s);
+        return;
+    }
     log_end(s);
     id_del(s->id);
     list_remove(&s->link);
     pop3d.n_sessions--;
     daemon_session_count(-1);
     store_file_close(&s->file);
-    store_unselect(&s->view);
-    store_user_close(&s->store);
     conf_unref(&s->conf);
     buf_free(&s->piece);
     free(s->v);
