@@ -228,6 +228,7 @@ install: all ## install to $(DESTDIR)$(PREFIX)
 	    echo install $$p; install -m 755 $$p $(DESTDIR)$(PREFIX)/sbin/ || exit 1; done
 	@for f in $(wildcard etc/*); do [ ! -f $$f ] || \
 	    install -m 644 $$f $(DESTDIR)$(PREFIX)/share/postern/ || exit 1; done
+	@sed -i 's|/usr/local/|$(PREFIX)/|' $(DESTDIR)$(PREFIX)/share/postern/postern.service
 	@for m in $(wildcard docs/man/*.[1-8]); do \
 	    install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/} || exit 1; done
 clean: ## remove what was built in $(BUILD)
