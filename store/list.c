@@ -2,9 +2,11 @@
 #include "store/store_int.h"
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -198,17 +200,43 @@ out:
     return rc;
 }
 
+#define GONE_PREFIX "..postern-gone."
+
+void
+folders_sweep(struct store_user *u)
+{
+    DIR *d = opendir(u->root);
+    struct dirent *ent;
+
+    while (d != NULL && (ent = readdir(d)) != NULL) {
+        struct err why = { 0 };
+        char *path;
+
+        if (!sl_has_prefix(sl_z(ent->d_name), SL(GONE_PREFIX)))
+            continue;
+        path = path_join(u->root, ent->d_name, NULL);
+        if (fs_remove_tree(path, &why))
+            log_warn("store.sweep", LOG_F(LF_Z("user", u->name)), "user %s: %s", u->name, why.msg);
+        free(path);
+    }
+    if (d != NULL)
+        closedir(d);
+}
+
 /* Out of sight at once by a rename to a name that is no folder's, then removed. */
 static int
 remove_folder(struct store_user *u, const char *dir, struct err *e)
 {
-    char name[40], *aside;
+    char name[40] = GONE_PREFIX, *aside;
     int rc;
 
-    memcpy(name, "..postern-gone.", 15);
-    rand_hex(name + 15, 16);
+    rand_hex(name + strlen(GONE_PREFIX), 16);
     aside = path_join(u->root, name, NULL);
-    rc = rename(dir, aside) ? err_sys(e, "cannot rename %s", dir) : fs_sync_dir(u->root, e);
+    rc = rename(dir, aside) ? err_sys(e, "cannot rename %s", dir) : 0;
+    if (rc == 0 && fs_sync_dir(u->root, e)) {
+        rename(aside, dir); /* the client hears NO: its mail stays */
+        rc = -1;
+    }
     if (rc == 0)
         rc = fs_remove_tree(aside, e);
     free(aside);

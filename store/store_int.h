@@ -236,6 +236,8 @@ void names_free(struct names *l);
 /* ---- folders on disk (folders.c) ---- */
 int folders_read(const char *root, struct names *out, struct err *e); /* without INBOX */
 int folders_make_auto(struct store_user *u, struct err *e);
+/* What a DELETE that was killed had still to remove (list.c). */
+void folders_sweep(struct store_user *u);
 
 /* ---- a view (view.c) ---- */
 enum { VROW_GONE = 1u << 31 }; /* in vrow.sys: expunged, not yet announced */

@@ -643,6 +643,21 @@ TEST(a_header_is_read_alone)
     }
 }
 
+TEST(a_delete_that_was_killed_is_finished)
+{
+    char path[300];
+
+    setup();
+    open_store();
+    close_store();
+    foreign_mkdirs("..postern-gone.0123456789abcdef");
+    foreign("..postern-gone.0123456789abcdef/cur", "1.a:2,", "x\n");
+    open_store();
+    snprintf(path, sizeof path, "%s/..postern-gone.0123456789abcdef", root);
+    CHECK(access(path, F_OK) != 0);
+    teardown();
+}
+
 TEST(a_link_is_no_message)
 {
     char path[200];

@@ -247,6 +247,7 @@ prepare(struct store_user *u, struct err *e)
         return 0;
     if (uidlist_import_all(u, e) || record_recover(u, e) || folders_make_auto(u, e))
         return -1;
+    folders_sweep(u);
     u->is_prepared = true;
     return 0;
 }
