@@ -225,7 +225,8 @@ job_run(struct work_job *j)
 {
     struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
 
-    if (c->s->view)
+    /* What does not look into the mailbox, as the end of a session, needs no rows; a sync wakes the view itself. */
+    if (c->s->view && c->row->states == SEL)
         store_view_wake(c->s->view, NULL); /* a failure is told by the sync at the end */
     c->rc = c->row->run(c);
     switch (c->rc) {

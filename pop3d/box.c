@@ -147,7 +147,8 @@ run_send(struct work_job *j)
 
         if (seq == 0)
             err_set(&s->err, ERR_NOTFOUND, "the message is gone");
-        if (seq == 0 || store_file_open(s->view, seq, &s->file, &s->err) != 0)
+        if (seq == 0 || (s->is_top && s->top_lines == 0 ? store_header_open : store_file_open)(
+                            s->view, seq, &s->file, &s->err) != 0)
             return WORK_DONE;
         s->rest = store_file_octets(s->file);
         s->at_line_start = true;
