@@ -210,29 +210,38 @@ take_arg(struct parser *x, struct slice *in, const struct key *k, struct search_
 
 /* ---- keys ---- */
 
-/* Keys in a row, up to ')' or the end: AND. A node is its parent's kid before what it holds is parsed, so that
- * search_program_free() finds every set. */
+/* How many keys there are is known when they are parsed: spaces and parentheses stand in strings too. */
+static bool
+more_kids(struct parser *x, struct search_node *n, size_t *room)
+{
+    size_t most = *room == 0 ? 4 : *room * 2;
+    struct search_node **kids = arena_alloc(&x->c->mem, most * sizeof(struct search_node *));
+
+    if (!kids)
+        return bad(x, "search program too long");
+    if (n->n_kids > 0)
+        memcpy(kids, n->kids, n->n_kids * sizeof(struct search_node *));
+    n->kids = kids;
+    *room = most;
+    return true;
+}
+
+/* Keys in a row, up to ')' or the end: AND. Whoever cannot give a node to its parent frees its sets, so that
+ * search_program_free() finds all others. */
 static bool
 take_keys(struct parser *x, struct slice *in, struct search_node *n)
 {
-    size_t most = 1;
-    int depth = 0;
+    size_t room = 0;
 
-    for (size_t i = 0; i < in->n && depth >= 0; i++) {
-        depth += (in->p[i] == '(') - (in->p[i] == ')');
-        most += in->p[i] == ' ';
-    }
-    if (most > SEARCH_NODES_MAX)
-        most = SEARCH_NODES_MAX; /* the rest are spaces in strings, or too many */
-    n->kids = arena_alloc(&x->c->mem, most * sizeof(struct search_node *));
-    if (!n->kids)
-        return bad(x, "search program too long");
     do {
-        struct search_node *kid =
-            n->n_kids < most ? take_key(x, in) : bad(x, "search program too long");
+        struct search_node *kid = take_key(x, in);
 
         if (!kid)
             return false;
+        if (n->n_kids == room && !more_kids(x, n, &room)) {
+            free_sets(kid);
+            return false;
+        }
         n->kids[n->n_kids++] = kid;
     } while (sl_take_char(in, ' '));
     return true;
