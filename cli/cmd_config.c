@@ -80,6 +80,18 @@ print_table(const struct conf *c, enum show show, bool is_json)
     return EXIT_OK;
 }
 
+static const struct conf_param *
+find(const char *name)
+{
+    size_t n;
+    const struct conf_param *all = conf_params(&n);
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(all[i].name, name) == 0)
+            return &all[i];
+    return NULL;
+}
+
 static int
 print_named(const struct conf *c, char **names, int n, enum show show, bool is_json)
 {
@@ -95,7 +107,9 @@ print_named(const struct conf *c, char **names, int n, enum show show, bool is_j
             rc = EXIT_DATA_ERROR;
             continue;
         }
-        if (is_json)
+        if (show == SHOW_REFERENCE && find(names[i]) != NULL)
+            print_reference(find(names[i]));
+        else if (is_json)
             print_json(names[i], v, i == 0);
         else
             printf("%s = %s\n", names[i], v);
