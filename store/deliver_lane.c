@@ -161,7 +161,10 @@ job_rename(struct deliver_job *j)
         return 0;
     job_path(j, "tmp", &from);
     job_path(j, "new", &to);
-    if (rename(from.p, to.p)) {
+    rc = rename(from.p, to.p);
+    if (rc && errno == ENOENT && maildir_make(j->dir, j->is_subfolder, NULL) == 0)
+        rc = rename(from.p, to.p); /* there was no new/ */
+    if (rc) {
         rc = err_sys(&j->err, "cannot rename to %s", to.p);
         unlink(from.p);
     }
@@ -194,16 +197,16 @@ static int
 add_dir(struct fd_set_of_round *set, const struct deliver_job *j, const char *part, struct err *e)
 {
     struct buf path = { 0 };
-    int fd;
+    int fd, rc = 0;
 
     buf_addf(&path, "%s/%s", j->dir, part);
     fd = open(buf_z(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        err_sys(e, "cannot open folder %s", buf_z(&path));
-    else
+    if (fd >= 0)
         set->v[set->n++] = fd;
+    else if (errno != ENOENT || strcmp(part, "cur") != 0) /* cur/ may never have been made */
+        rc = err_sys(e, "cannot open folder %s", buf_z(&path));
     buf_free(&path);
-    return fd < 0 ? -1 : 0;
+    return rc;
 }
 
 /* Was this job's folder taken in already? */

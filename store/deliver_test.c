@@ -135,6 +135,51 @@ TEST(one_copy_is_whole_and_named_for_its_sizes)
     teardown();
 }
 
+/* Of a Maildir that somebody made by hand, or half removed, what is absent is made. */
+TEST(a_maildir_without_new)
+{
+    struct deliver_msg *m;
+    char path[200];
+
+    setup();
+    snprintf(path, sizeof path, "%s/example.org/bob/tmp", root);
+    CHECK_EQ_INT(fs_mkdirs(path, 0700, NULL), 0);
+    m = msg_of("Subject: x\r\n\r\nbody\r\n");
+    deliver(m, &(struct deliver_rcpt){ .user = SL("bob@example.org"), .mailbox = SL("INBOX") },
+            on_done, 1);
+    deliver_msg_free(&m);
+    wait_for(1);
+    CHECK_EQ_INT(n_ok, 1);
+    CHECK_EQ_INT(files_in("example.org/bob/new", NULL), 1);
+    teardown();
+}
+
+/* A repeat in a Maildir without cur/ holds up neither itself nor those beside it. */
+TEST(a_repeat_without_cur)
+{
+    struct deliver_rcpt r = { .user = SL("bob@example.org"),
+                              .mailbox = SL("INBOX"),
+                              .ident = SL("q1.1") };
+    struct deliver_msg *m;
+    char path[200];
+
+    setup();
+    m = msg_of("Subject: x\r\n\r\nbody\r\n");
+    deliver(m, &r, on_done, 1);
+    wait_for(1);
+    snprintf(path, sizeof path, "%s/example.org/bob/cur", root);
+    CHECK_EQ_INT(rmdir(path), 0);
+    r.may_be_repeat = true;
+    deliver(m, &r, on_done, 2);
+    deliver(m, &(struct deliver_rcpt){ .user = SL("eve@example.org"), .mailbox = SL("INBOX") },
+            on_done, 3);
+    deliver_msg_free(&m);
+    wait_for(3);
+    CHECK_EQ_INT(n_ok, 3);
+    CHECK_EQ_INT(files_in("example.org/bob/new", NULL), 1);
+    teardown();
+}
+
 TEST(two_recipients_and_a_folder)
 {
     struct deliver_msg *m;
