@@ -92,7 +92,7 @@ static int
 compare(struct expansion *x, struct slice *in, bool *is_true, unsigned depth, struct err *e)
 {
     static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">" };
-    struct slice sides[2];
+    struct slice sides[2] = { { 0 } };
     struct buf text[2] = { { .max = CONF_VALUE_MAX_OCTETS }, { .max = CONF_VALUE_MAX_OCTETS } };
     uint64_t num[2];
     size_t op = 0;
@@ -160,7 +160,7 @@ expand_group(struct expansion *x, struct slice in, struct buf *out, unsigned dep
 static int
 expand(struct expansion *x, struct slice raw, struct buf *out, unsigned depth, struct err *e)
 {
-    struct slice text, body;
+    struct slice text, body = { 0 };
     int rc = 0;
 
     if (depth > CONF_EXPAND_DEPTH_MAX || ++x->steps > EXPAND_STEPS_MAX)
