@@ -104,8 +104,9 @@ client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_resu
     memset(r, 0, sizeof *r);
     buf_reset(text);
     r->code = p->code;
-    r->outcome = p->code < 400 ? SMTP_SENT : p->code < 500 ? SMTP_DEFERRED : SMTP_FAILED;
-    memcpy(r->dsn, p->dsn, sizeof r->dsn);
+    /* 3xx is no answer to anything but DATA, which looks at the code itself: never a delivery. */
+    r->outcome = p->code / 100 == 2 ? SMTP_SENT : p->code < 500 ? SMTP_DEFERRED : SMTP_FAILED;
+    memcpy(r->dsn, p->code / 100 == 3 ? "4.0.0" : p->dsn, p->code / 100 == 3 ? 6 : sizeof r->dsn);
     if (r->outcome == SMTP_SENT) {
         smtp_reply_one_line(p, text);
     } else if (stage > STAGE_HELO && stage < STAGE_COUNT) {

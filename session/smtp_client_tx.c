@@ -284,6 +284,11 @@ on_dot(struct smtp_client *c, struct expect x, const struct smtp_result *r)
 {
     uint32_t i = x.rcpt == FIRST_RCPT ? next_accepted(c, 0) : x.rcpt;
 
+    if (!c->is_body_out && r->outcome == SMTP_SENT) { /* for content it has not seen: no delivery */
+        c->expect_at++;
+        after_early_reply(c);
+        return;
+    }
     if (i ==
         FIRST_RCPT) { /* no recipient was accepted: the one reply says so, and the transaction is still open */
         c->expect_at++;
