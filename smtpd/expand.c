@@ -412,8 +412,10 @@ take_item(struct smtpd_sess *s, struct expansion *x)
         x->end = &x->first;
         x->n_of_rcpt = 0;
         if (!add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd),
-                      false))
+                      false)) {
+            give_up(s, x, EXPAND_TEMP, "size"); /* never the message without this recipient */
             return false;
+        }
     }
     x->at = x->first;
     x->first = x->at->next;
@@ -428,7 +430,7 @@ run(struct smtpd_sess *s, struct expansion *x)
     x->is_running = true;
     for (;;) {
         x->must_go_on = false;
-        if (!take_item(s, x)) {
+        if (!take_item(s, x)) { /* all done, or given up */
             x->is_over = true;
             break;
         }

@@ -121,7 +121,7 @@ find_extension(const struct smtpd_cfg *c, struct slice local)
     const char *delims = c->conf->recipient_delimiter;
 
     if (sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) ||
-        sl_ieq(local, SL("double-bounce")))
+        sl_ieqz(local, c->conf->double_bounce_sender))
         return nothing;
     for (size_t i = 1; i < local.n; i++)
         if (local.p[i] != '\0' && strchr(delims, local.p[i]) != NULL)

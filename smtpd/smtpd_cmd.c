@@ -323,6 +323,9 @@ cmd_starttls(struct smtp_sess *smtp, const struct smtp_words *w)
         smtp_reply(smtp, "220 2.0.0 Ready to start TLS");
         reset_transaction(s);
         smtpd_clear_helo(s);
+        free(s->sasl_user); /* who that was in clear is forgotten too: RFC 3207 §4.2 */
+        free(s->sasl_method);
+        s->sasl_user = s->sasl_method = NULL;
         smtp_sess_start_tls(smtp, t);
     }
 }

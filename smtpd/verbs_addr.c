@@ -233,10 +233,10 @@ on_users(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 
 /* Names that a local system always has. */
 static bool
-is_system_name(struct slice local)
+is_system_name(const struct conf *c, struct slice local)
 {
     return sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) ||
-           sl_ieq(local, SL("double-bounce"));
+           sl_ieqz(local, c->double_bounce_sender);
 }
 
 static void
@@ -260,7 +260,8 @@ on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     smtp_addr_split(c->addr->to.addr, &local, &domain);
     if (c->addr->cls == CLASS_ALIAS)
         user_unknown(c, conf->unknown_virtual_alias_reject_code, "virtual alias table");
-    else if (c->addr->cls == CLASS_LOCAL && conf->local_recipient_maps.n && !is_system_name(local))
+    else if (c->addr->cls == CLASS_LOCAL && conf->local_recipient_maps.n &&
+             !is_system_name(conf, local))
         find_addr(s, "local_recipient_maps", c->addr->to.addr, true, on_users, NULL);
     else if (c->addr->cls == CLASS_VIRTUAL && conf->virtual_mailbox_maps.n)
         find_addr(s, "virtual_mailbox_maps", c->addr->to.addr, false, on_users, NULL);
