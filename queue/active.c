@@ -301,6 +301,7 @@ record_run(struct wop *op, struct qdb *q, struct err *e)
         if (rc != 0)
             return -1;
     }
+    /* Also where others are open: results that had to wait for room come in another order. */
     return o->wants_reap ? qdb_message_reap(q, o->m->n, &o->is_gone, e) : 0;
 }
 
@@ -343,6 +344,7 @@ add_item(struct record_op *o, const struct qrcpt *r)
 
     o->items[k].i = r->i;
     o->items[k].is_done = r->state == RS_SENT;
+    o->wants_reap = o->wants_reap || r->state == RS_SENT;
     if (r->state == RS_SENT)
         return;
     memcpy(o->items[k].dsn, r->dsn, sizeof r->dsn);
@@ -528,7 +530,6 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
             add_item(o, rs[k]);
     m->n_open -= n;
     is_failing = m->n_open == 0 && has_failed(m);
-    o->wants_reap = m->n_open == 0 && !is_failing;
     if (o->n > 0) {
         active_hold_ref(m);
         writer_submit(qm.writer, &o->op);
@@ -601,6 +602,7 @@ fetch_done(struct wop *op, int rc, const struct err *e)
     struct list *n;
 
     m->is_fetching = false;
+    qm.n_fetching--;
     if (rc == 0) {
         m->body = f->body;
         m->has_body = true;
@@ -613,35 +615,40 @@ fetch_done(struct wop *op, int rc, const struct err *e)
     while ((n = list_pop_front(&m->fetch_waiting)) != NULL) {
         struct qrcpt *r = CONTAINER_OF(n, struct qrcpt, link);
 
-        if (rc == 0) {
-            sched_back(r);
-        } else {
+        sched_fetched(r, rc == 0);
+        if (rc != 0) {
             active_deferred(r, "4.3.0", SL("queue file read error"));
             active_record(m, &r, 1);
         }
     }
+    if (m->is_held || m->is_deleted)
+        active_withdraw(m, m->is_deleted);
     active_drop_ref(m);
     free(f);
     sched_kick();
 }
 
 bool
-active_has_body(struct qrcpt *r)
+active_has_body(const struct qmsg *m)
+{
+    return m->has_body || m->is_file;
+}
+
+void
+active_fetch_body(struct qrcpt *r)
 {
     struct qmsg *m = r->m;
     struct fetch_op *f;
 
-    if (m->has_body || m->is_file)
-        return true;
     r->state = RS_BUSY;
     list_push_back(&m->fetch_waiting, &r->link);
     if (m->is_fetching)
-        return false;
+        return;
     m->is_fetching = true;
+    qm.n_fetching++;
     active_hold_ref(m);
     f = MEM_NEW(struct fetch_op);
     f->op = (struct wop){ .kind = WOP_READ, .run = fetch_run, .done = fetch_done };
     f->m = m;
     writer_submit(qm.writer, &f->op);
-    return false;
 }

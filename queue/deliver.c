@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/smtp_addr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -278,7 +279,7 @@ push_body(struct link *l)
         return;
     }
     snprintf(path, sizeof path, "%s/files/%s", qm.queue_dir, m->env.id);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         log_error("queue.open", LOG_F(LF_Z("id", m->env.id)), "open %s: %s", path, strerror(errno));
         smtp_client_body_fail(l->c, "queue file open error");
@@ -299,7 +300,8 @@ start_job(struct link *l, size_t n)
 {
     struct qmsg *m = l->rs[0]->m;
     struct smtp_tx_rcpt small[1], *rcpts = n == 1 ? small : mem_alloc(n * sizeof *rcpts);
-    struct smtp_tx tx = { .sender = m->env.sender,
+    struct arena quoted = { 0 };
+    struct smtp_tx tx = { .sender = smtp_addr_quote(m->env.sender, &quoted),
                           .rcpts = rcpts,
                           .n_rcpts = n,
                           .size = m->size,
@@ -326,7 +328,7 @@ start_job(struct link *l, size_t n)
         size_t len = strlen("rfc822;") + r->orig.n;
 
         rcpts[i] =
-            (struct smtp_tx_rcpt){ .addr = l->rs[i]->addr,
+            (struct smtp_tx_rcpt){ .addr = smtp_addr_quote(l->rs[i]->addr, &quoted),
                                    .notify = r->notify,
                                    .orcpt = r->orcpt.n > 0 ? r->orcpt
                                                            : sl_n(buf_slice(&orcpts).p + at, len) };
@@ -344,6 +346,7 @@ start_job(struct link *l, size_t n)
     }
     if (smtp_client_send(l->c, &tx))
         push_body(l);
+    arena_free(&quoted);
     buf_free(&orcpts);
     if (rcpts != small)
         free(rcpts);

@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RESEND_MS = 5, ANSWERS_OCTETS_MAX = 24 * 1024 };
+enum { RESEND_MS = 5, ANSWERS_OCTETS_MAX = 24 * 1024, ERROR_TEXT_OCTETS = 100 };
 
 struct client {
     struct chan *chan;
     uint64_t id;
+    bool is_tool;       /* root, or this user: may ask about mail, and do away with it */
     struct buf answers; /* 'p' messages gathered in this turn: one packet */
     bool is_flush_due;
     struct timer resend;
@@ -68,7 +69,8 @@ answer_put(uint64_t client, uint64_t req, int rc, const struct err *e)
     wire_add_u64(&c->answers, req);
     wire_add_u32(&c->answers, rc == 0 ? 0 : (uint32_t)(e->kind == ERR_NONE ? ERR_TEMP : e->kind));
     wire_add_u32(&c->answers, rc == 0 ? 0 : (uint32_t)e->sys);
-    wire_add_str(&c->answers, rc == 0 ? SL("") : sl_z(e->msg));
+    /* A client has at most 256 puts out: with short texts all answers fit one packet. */
+    wire_add_str(&c->answers, rc == 0 ? SL("") : sl_head(sl_z(e->msg), ERROR_TEXT_OCTETS));
     if (timer_is_running(&c->resend))
         return;
     if (c->answers.n > ANSWERS_OCTETS_MAX) {
@@ -153,6 +155,7 @@ struct put_op {
     struct qdb_put put;
     struct qmsg *m;
     char *file;
+    bool is_moved;
 };
 
 static int
@@ -170,6 +173,12 @@ put_done(struct wop *op, int rc, const struct err *e)
     if (rc != 0) {
         if (!err_is_full(e)) /* a full disk was told once */
             log_warn("queue.put", LOG_NONE, "%s: not queued: %s", p->m->env.id, e->msg);
+        if (p->is_moved) { /* no row names it: on a full disk it must not stay */
+            char path[PATH_MAX];
+
+            snprintf(path, sizeof path, "%s/files/%s", qm.queue_dir, p->m->env.id);
+            unlink(path);
+        }
         active_free(p->m);
     } else if (p->put.due == INT64_MIN) {
         active_begin(p->m);
@@ -189,6 +198,7 @@ set_file(struct put_op *p, struct slice name)
     snprintf(path, sizeof path, "%s/incoming/%.*s", qm.conf->queue_directory, SL_ARG(name));
     p->file = mem_dupz(path);
     p->put.file = p->file;
+    p->put.is_moved = &p->is_moved;
 }
 
 static int
@@ -274,7 +284,7 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
             got_put(c, msg, fds, n_fds);
         else if (kind == 'G' && wire_take_u32(&msg, &want))
             grant(c->id, want);
-        else if (kind == 'A' && wire_take_u64(&msg, &req))
+        else if (kind == 'A' && wire_take_u64(&msg, &req) && c->is_tool)
             admin_ask(c->id, req, msg);
     }
     for (size_t i = 0; i < n_fds; i++)
@@ -300,7 +310,10 @@ void
 intake_accept(int fd)
 {
     struct client *c = MEM_NEW(struct client);
+    unsigned uid;
+    int pid;
 
+    c->is_tool = chan_peer_ids(fd, &pid, &uid) == 0 && (uid == 0 || uid == geteuid());
     c->id = id_add(c);
     c->chan = chan_new(fd, &ops, c);
 }

@@ -124,6 +124,22 @@ qdb_file_path(const struct qdb *q, const char *id, char *out, size_t out_octets)
     return out;
 }
 
+/* Content whose row a damaged database has lost: an operator may still want it. */
+static void
+put_aside(struct qdb *q, const char *name)
+{
+    char from[PATH_MAX], dir[PATH_MAX], to[PATH_MAX + 300];
+
+    path_of(q, "files-without-row", dir);
+    qdb_file_path(q, name, from, sizeof from);
+    snprintf(to, sizeof to, "%s/%s", dir, name);
+    if ((mkdir(dir, 0700) != 0 && errno != EEXIST) || rename(from, to) != 0)
+        log_error("queue.aside", LOG_NONE, "put %s aside: %s", from, strerror(errno));
+    else
+        log_error("queue.aside", LOG_NONE, "%s has no row in the queue database: kept as %s", name,
+                  to);
+}
+
 /* A crash between moving a file in and the commit leaves a file that no row names. */
 static void
 remove_orphans(struct qdb *q)
@@ -145,8 +161,12 @@ remove_orphans(struct qdb *q)
             continue;
         db_bind_int(s, 1, (int64_t)n);
         db_bind_text(s, 2, sl_z(de->d_name));
-        if (db_step(s, &e) == 0)
-            qdb_remove_file(q, de->d_name);
+        if (db_step(s, &e) == 0) {
+            if (q->keeps_orphans)
+                put_aside(q, de->d_name);
+            else
+                qdb_remove_file(q, de->d_name);
+        }
         db_reset(s);
     }
     if (d)
@@ -222,6 +242,7 @@ start_anew(struct qdb *q, const char *path, struct err *e)
             return err_sys(e, "rename %s", from);
     }
     e->kind = ERR_NONE;
+    q->keeps_orphans = true;
     if (open_db(q, path, e) != 0)
         return -1;
     if (qdb_salvage_into(q, aside, &salvage) != 0)
@@ -243,7 +264,8 @@ qdb_open(const char *dir, struct qdb **out, struct err *e)
     path_of(q, "queue.db", path);
     if (open_db(q, path, e) != 0 && (e->kind != ERR_PERM || start_anew(q, path, e) != 0))
         goto bad;
-    if (recover(q, e) != 0 && (e->kind != ERR_PERM || start_anew(q, path, e) != 0))
+    if (recover(q, e) != 0 &&
+        (e->kind != ERR_PERM || start_anew(q, path, e) != 0 || recover(q, e) != 0))
         goto bad;
     *out = q;
     return 0;
@@ -460,8 +482,14 @@ move_file(struct qdb *q, const struct qdb_put *p, struct err *e)
             return err_sys(e, "rename %s to %s", p->file, to);
     }
     q->is_files_dirty = true;
-    if (stat(to, &st) != 0)
+    if (p->is_moved)
+        *p->is_moved = true;
+    if (lstat(to, &st) != 0)
         return err_sys(e, "stat %s", to);
+    if (!S_ISREG(st.st_mode)) {
+        unlink(to); /* a link would show the clients of the queue what only qmgr may read */
+        return err_set(e, ERR_TEMP, "%s is no file", to);
+    }
     if ((uint64_t)st.st_size != p->size)
         return err_set(e, ERR_TEMP, "%s has %lld octets instead of %llu", to, (long long)st.st_size,
                        (unsigned long long)p->size);
@@ -493,8 +521,8 @@ qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e)
 {
     struct db_stmt *s;
 
-    if (p->file && move_file(q, p, e) != 0)
-        return -1;
+    if (p->n >= q->next)
+        return err_set(e, ERR_TEMP, "queue id that was not granted");
     if (db_prepare(
             q->db,
             "INSERT INTO message(n, id, arrived, size, env, env_crc, is_file, body_crc, body)"
@@ -513,7 +541,12 @@ qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e)
         db_bind_null(s, 9);
     else
         db_bind_blob(s, 9, p->body);
-    if (db_run(s, e) != 0 || put_rcpts(q, p, e) != 0)
+    if (db_run(s, e) != 0)
+        return -1;
+    /* Only now: an id that is taken must not cost its owner the file. */
+    if (p->file && move_file(q, p, e) != 0)
+        return -1;
+    if (put_rcpts(q, p, e) != 0)
         return -1;
     q->wal_octets += p->body.n + p->env.n + ROW_OCTETS;
     return 0;

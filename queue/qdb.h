@@ -65,6 +65,8 @@ struct qdb_put {
     struct slice body; /* or file */
     const char
         *file; /* path in incoming/, or NULL; moved, its new folder is synced before the commit */
+    bool *
+        is_moved; /* set when it was moved: then it is the caller's to remove if nothing comes of it; or NULL */
     uint32_t n_rcpts;
     int64_t due; /* INT64_MIN: NULL, qmgr keeps it in memory */
     int64_t arrived_s;

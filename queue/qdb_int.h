@@ -13,6 +13,7 @@ struct qdb {
     uint64_t wal_octets;
     bool is_files_dirty; /* a file was moved in and its folder is not synced yet */
     bool is_readonly;
+    bool keeps_orphans; /* rows were lost: files that no row names are put aside, not removed */
 };
 
 /* Salvage into q what a set-aside database still has. */

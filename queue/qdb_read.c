@@ -389,6 +389,8 @@ salvage_row(void *arg, const struct qdb_message *m)
 
     if (queue_env_unpack(m->env, &a, &env, &us, &e) != 0)
         goto bad;
+    if (m->n >= sv->q->next)
+        sv->q->next = m->n + 1;
     p.n_rcpts = (uint32_t)env.n_rcpts;
     if (m->is_file)
         p.file = qdb_file_path(sv->q, m->id, path, sizeof path);
@@ -424,7 +426,7 @@ qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e)
         qdb_rollback(q);
         return -1;
     }
-    if (sv.highest >= q->next)
+    if (sv.highest >= q->next - 1)
         q->next = sv.highest + SALVAGE_COUNTER_GAP;
     if (qdb_grant(q, 1, &first, e) != 0) {
         qdb_rollback(q);

@@ -10,7 +10,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char root[64], dir[80];
@@ -172,6 +174,51 @@ TEST(rolled_back_is_not_there)
     CHECK(b >= a + 1000); /* granted once, never again */
     CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
     CHECK_EQ_INT(s.n, 0);
+    qdb_close(&q);
+    remove_dirs();
+}
+
+/* smtpd is believed less than qmgr: an id that is taken, or was never given, takes nothing from its owner. */
+TEST(ids_of_others_are_refused)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS], incoming[120], kept[PATH_MAX];
+    struct qdb_put p = { .size = 6, .n_rcpts = 1, .due = 0 };
+    struct stat st;
+    int fd;
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    snprintf(incoming, sizeof incoming, "%s/incoming/aa", root);
+    for (int i = 0; i < 2; i++) {
+        fd = open(incoming, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        CHECK_EQ_INT(write(fd, i == 0 ? "mine\r\n" : "yours!", 6), 6);
+        close(fd);
+        if (i == 0)
+            p.n = put(q, "mine\r\n", 1, incoming, id);
+    }
+    p.id = id;
+    p.file = incoming;
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_put(q, &p, &e), -1);
+    qdb_rollback(q);
+    CHECK_EQ_INT(stat(incoming, &st), 0); /* not moved over the other's */
+    p.n += 1000;
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_put(q, &p, &e), -1);
+    qdb_rollback(q);
+    /* a link to what only qmgr may read */
+    unlink(incoming);
+    snprintf(kept, sizeof kept, "%s/queue.db", dir);
+    CHECK_EQ_INT(symlink(kept, incoming), 0);
+    CHECK_EQ_INT(stat(kept, &st), 0);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_grant(q, 1, &p.n, &e), 0);
+    queue_id_format(clock_unix_us(), p.n, qdb_db_bits(q), id);
+    p.size = (uint64_t)st.st_size;
+    CHECK_EQ_INT(qdb_put(q, &p, &e), -1);
+    qdb_rollback(q);
     qdb_close(&q);
     remove_dirs();
 }

@@ -24,6 +24,7 @@
 enum {
     BODY_CACHE_OCTETS =
         64 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
+    FETCHES_MAX = 32,     /* bodies being read at a time, or read and not yet under way */
     LOST_TRIES_MAX = 5,   /* connections lost over one recipient before it is deferred */
     JOB_RCPTS_MAX = 200,
     WHY_OCTETS_MAX = 1000
@@ -90,7 +91,7 @@ struct qmgr {
     uint32_t db_bits;
     struct map *active; /* n -> struct qmsg */
     struct list all;
-    size_t n_active, body_octets;
+    size_t n_active, body_octets, n_fetching;
     struct timer load_timer;
     bool is_loading, has_backlog;
     int64_t next_due;
@@ -124,8 +125,10 @@ void active_record(struct qmsg *m, struct qrcpt **rs, size_t n);
 /* Take recipients that are not in a job out of memory. The rows are the caller's. */
 void active_withdraw(struct qmsg *m, bool is_delete);
 void active_unhold(uint64_t n);
-/* Is the body there (or in a file)? Otherwise r waits for it and comes back to its destination. */
-bool active_has_body(struct qrcpt *r);
+/* Is the body there (or in a file)? */
+bool active_has_body(const struct qmsg *m);
+/* r waits for its body; sched_fetched() follows. */
+void active_fetch_body(struct qrcpt *r);
 void active_free_all(void);
 
 /* ---- route.c ---- */
@@ -145,6 +148,8 @@ void route_reload(void);
 /* ---- sched.c ---- */
 void sched_add(struct qrcpt *r, const struct route *route);
 void sched_back(struct qrcpt *r); /* to the front of its destination */
+/* The body that r waited for has been read, or cannot be: then r is the caller's. */
+void sched_fetched(struct qrcpt *r, bool is_there);
 void sched_remove(struct qrcpt *r);
 void sched_kick(void);
 /* The next job of a transport: recipients of one message and destination, at most JOB_RCPTS_MAX; 0: none. */
@@ -161,7 +166,8 @@ struct dest {
     struct list pending;
     size_t n_pending;
     unsigned busy, window, limit;
-    struct list link; /* t->ready while it has pending */
+    unsigned n_fetching; /* recipients taken off pending until their body is read */
+    struct list link;    /* t->ready while it has pending */
     uint64_t dead_until_ms;
     char *dead_why;
 };

@@ -86,7 +86,8 @@ find_dest(struct outlet *t, struct slice nexthop)
 static void
 free_dest_if_idle(struct dest *d)
 {
-    if (d->n_pending > 0 || d->busy > 0 || d->dead_until_ms > loop_now_ms() || !d->t->is_relay)
+    if (d->n_pending > 0 || d->busy > 0 || d->n_fetching > 0 || d->dead_until_ms > loop_now_ms() ||
+        !d->t->is_relay)
         return;
     list_remove(&d->link);
     map_del(d->t->dests, sl_z(d->nexthop));
@@ -188,6 +189,14 @@ sched_back(struct qrcpt *r)
 }
 
 void
+sched_fetched(struct qrcpt *r, bool is_there)
+{
+    r->dest->n_fetching--;
+    if (is_there)
+        sched_back(r);
+}
+
+void
 sched_remove(struct qrcpt *r)
 {
     list_remove(&r->link);
@@ -220,9 +229,15 @@ take_group(struct dest *d, struct qrcpt **rs, size_t max)
 
         if (n == max || (m && r->m != m))
             break;
-        sched_remove(r);
-        if (!active_has_body(r))
+        if (!active_has_body(r->m)) {
+            if (n > 0 || (!r->m->is_fetching && qm.n_fetching >= FETCHES_MAX))
+                break;
+            sched_remove(r);
+            d->n_fetching++;
+            active_fetch_body(r);
             continue; /* it comes back when the body is read */
+        }
+        sched_remove(r);
         m = r->m;
         r->state = RS_BUSY;
         rs[n++] = r;

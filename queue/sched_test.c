@@ -224,6 +224,8 @@ TEST(backs_off_as_postfix_does)
         /* the row, behind the writer's back but on its thread's turn: nothing else is under way */
         writer_free(&qm.writer);
         NEED(qdb_open(dir, &q, &e) == 0);
+        CHECK_EQ_INT(qdb_grant(q, 1, &put.n, &e), 0);
+        CHECK_EQ_INT(put.n, 1);
         CHECK_EQ_INT(qdb_put(q, &put, &e), 0);
         qm.writer = writer_new(q, 0);
         next_job(rs, &n);
