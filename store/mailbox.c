@@ -49,8 +49,12 @@ settle_row(struct store_user *u, struct slice normal, const char *dir, int64_t *
 
     if (index_begin(u, e))
         return -1;
-    is_there = stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
-    rc = row_by_name(u, normal, id, e);
+    rc = stat(dir, &st);
+    is_there = rc == 0 && S_ISDIR(st.st_mode);
+    if (rc && errno != ENOENT && errno != ENOTDIR) /* it may be there: no row is forgotten */
+        rc = err_sys(e, "cannot look at %s", dir);
+    else
+        rc = row_by_name(u, normal, id, e);
     if (rc == 1 && !is_there) {
         rc = mbox_forget(u, *id, e);
     } else if (rc == 0 && is_there) {

@@ -215,9 +215,12 @@ read_part(struct scan *c, int dir, struct err *e)
     char *path = path_join(c->dir, part_of(dir), NULL);
     DIR *d = opendir(path);
     struct dirent *ent;
+    struct stat st;
     int rc = 0;
 
-    if (d == NULL && errno == ENOENT && maildir_make(c->dir, true, NULL) == 0)
+    /* A folder that is not there at all was renamed or deleted by another process: nothing is known of its messages. */
+    if (d == NULL && errno == ENOENT && stat(c->dir, &st) == 0 &&
+        maildir_make(c->dir, true, NULL) == 0)
         d = opendir(path);
     if (d == NULL) {
         rc = err_sys(e, "cannot open folder %s", path);

@@ -658,6 +658,36 @@ TEST(a_delete_that_was_killed_is_finished)
     teardown();
 }
 
+/* Another process renames the mailbox that a view here looks at: the view loses it, the messages keep their UIDs. */
+TEST(renamed_under_a_view)
+{
+    struct store *other;
+    struct store_user *them;
+    struct store_view *v;
+    struct store_row row = { 0 };
+    char path[300];
+
+    setup();
+    open_store();
+    CHECK_EQ_INT(store_create(us, SL("A"), 0, &e), 0);
+    CHECK_EQ_INT(append("A", "x\r\n", 0, NULL), 1);
+    v = sel("A");
+    BUG_ON(store_new(conf, &other, &e));
+    CHECK_EQ_INT(store_user_open(other, SL("bob@example.org"), sl_n(NULL, 0), &them, &e), 0);
+    CHECK_EQ_INT(store_rename(them, SL("A"), SL("B"), &e), 0);
+    store_user_close(&them);
+    store_free(&other);
+    CHECK(store_flags(v, 1, 1, STORE_ADD, STORE_SEEN, 0, false) != 0);
+    store_unselect(&v);
+    snprintf(path, sizeof path, "%s/.A", root);
+    CHECK(access(path, F_OK) != 0);
+    v = sel("B");
+    CHECK(store_view_row(v, 1, &row));
+    CHECK_EQ_INT(row.uid, 1);
+    store_unselect(&v);
+    teardown();
+}
+
 TEST(a_link_is_no_message)
 {
     char path[200];
