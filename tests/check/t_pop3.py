@@ -128,7 +128,10 @@ def imap_hears_of_what_pop3_deletes():
     c.dele(2)
     c.quit()
     m.sock.settimeout(5)
-    equal(m.readline(), b"* 2 EXPUNGE\r\n", "what an idle IMAP session hears")
+    line = m.readline()
+    if line.startswith(b"* 2 FETCH (FLAGS (\\Deleted"):  # a deletion is two changes, and IMAP may look between
+        line = m.readline()
+    equal(line, b"* 2 EXPUNGE\r\n", "what an idle IMAP session hears")
     m.send(b"DONE\r\n")
     m.shutdown()
 
