@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 const struct conf_row conf_rows[] = {
+/* Initialisers cannot stand in parentheses. NOLINTBEGIN(bugprone-macro-parentheses) */
 #define ROW(name_, T, tname, def_, min_, max_, doc_)                                               \
     { .pub = { #name_, tname, def_, doc_, false, min_, max_ },                                     \
       .type = T,                                                                                   \
@@ -19,6 +20,7 @@ const struct conf_row conf_rows[] = {
     { .pub = { #name_, "none", "", doc_, true, 0, 0 }, .type = CONF_T_NOOP },
 #include "conf/params.def"
 #undef ROW
+    /* NOLINTEND(bugprone-macro-parentheses) */
 };
 const size_t conf_n_rows = sizeof(conf_rows) / sizeof(conf_rows[0]);
 
