@@ -1,5 +1,5 @@
 /* mime/date.c - RFC 5322 and IMAP dates. */
-#include "mime/mime.h"
+#include "mime/mime_int.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -55,27 +55,6 @@ mime_local_tz_minutes(int64_t unix_s)
     if (localtime_r(&t, &tm) == NULL)
         return 0;
     return (int16_t)(tm.tm_gmtoff / 60);
-}
-
-/* Blanks and (nested (comments)). */
-static void
-skip_cfws(struct slice *in)
-{
-    size_t i = 0, depth = 0;
-
-    for (; i < in->n; i++) {
-        char c = in->p[i];
-
-        if (c == '(')
-            depth++;
-        else if (c == ')' && depth > 0)
-            depth--;
-        else if (c == '\\' && depth > 0)
-            i++;
-        else if (depth == 0 && c != ' ' && c != '\t' && c != '\r' && c != '\n')
-            break;
-    }
-    *in = sl_from(*in, i);
 }
 
 static bool
@@ -142,15 +121,15 @@ take_time(struct slice *in, int *seconds)
 
     if (!take_number(in, 2, &h, NULL) || h > 23)
         return false;
-    skip_cfws(in);
+    mime_skip_cfws(in);
     if (!sl_take_char(in, ':'))
         return false;
-    skip_cfws(in);
+    mime_skip_cfws(in);
     if (!take_number(in, 2, &m, NULL) || m > 59)
         return false;
-    skip_cfws(in);
+    mime_skip_cfws(in);
     if (sl_take_char(in, ':')) {
-        skip_cfws(in);
+        mime_skip_cfws(in);
         if (!take_number(in, 2, &s, NULL) || s > 60)
             return false;
     }
@@ -174,21 +153,21 @@ mime_parse_date(struct slice text, int64_t *unix_s, int16_t *tz_minutes)
     int day, month, year, seconds, zone;
     size_t digits;
 
-    skip_cfws(&text);
+    mime_skip_cfws(&text);
     if (text.n > 0 && sl_lower_char(text.p[0]) >= 'a' && sl_lower_char(text.p[0]) <= 'z') {
         while (text.n > 0 && sl_lower_char(text.p[0]) >= 'a' && sl_lower_char(text.p[0]) <= 'z')
             text = sl_from(text, 1);
-        skip_cfws(&text);
+        mime_skip_cfws(&text);
         sl_take_char(&text, ',');
-        skip_cfws(&text);
+        mime_skip_cfws(&text);
     }
     if (!take_number(&text, 2, &day, NULL))
         return false;
-    skip_cfws(&text);
+    mime_skip_cfws(&text);
     sl_take_char(&text, '-');
     if (!take_month(&text, &month))
         return false;
-    skip_cfws(&text);
+    mime_skip_cfws(&text);
     sl_take_char(&text, '-');
     if (!take_number(&text, 4, &year, &digits))
         return false;
@@ -198,10 +177,10 @@ mime_parse_date(struct slice text, int64_t *unix_s, int16_t *tz_minutes)
         year += 1900;
     if (!is_day(year, month, day))
         return false;
-    skip_cfws(&text);
+    mime_skip_cfws(&text);
     if (!take_time(&text, &seconds))
         return false;
-    skip_cfws(&text);
+    mime_skip_cfws(&text);
     zone = take_zone(&text);
     *unix_s = mime_day_of(year, month, day) * 86400 + seconds - zone * 60;
     *tz_minutes = (int16_t)zone;

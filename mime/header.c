@@ -1,5 +1,5 @@
 /* mime/header.c - header fields and encoded words. */
-#include "mime/mime.h"
+#include "mime/mime_int.h"
 
 /* The next line with its end. */
 static struct slice
@@ -164,4 +164,24 @@ mime_decode_words(struct slice raw, struct buf *out)
         at = sl_from(at, n);
     }
     buf_free(&flat);
+}
+
+void
+mime_skip_cfws(struct slice *in)
+{
+    size_t i = 0, depth = 0;
+
+    for (; i < in->n; i++) {
+        char c = in->p[i];
+
+        if (c == '(')
+            depth++;
+        else if (c == ')' && depth > 0)
+            depth--;
+        else if (c == '\\' && depth > 0)
+            i++;
+        else if (depth == 0 && c != ' ' && c != '\t' && c != '\r' && c != '\n')
+            break;
+    }
+    *in = sl_from(*in, i);
 }

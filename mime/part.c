@@ -1,5 +1,5 @@
 /* mime/part.c - the tree of parts: RFC 2045, 2046. */
-#include "mime/mime.h"
+#include "mime/mime_int.h"
 
 #include "base/mem.h"
 
@@ -11,26 +11,6 @@ struct walk {
     struct arena *mem;
     size_t parts;
 };
-
-static void
-skip_cfws(struct slice *in)
-{
-    size_t i = 0, depth = 0;
-
-    for (; i < in->n; i++) {
-        char c = in->p[i];
-
-        if (c == '(')
-            depth++;
-        else if (c == ')' && depth > 0)
-            depth--;
-        else if (c == '\\' && depth > 0)
-            i++;
-        else if (depth == 0 && c != ' ' && c != '\t' && c != '\r' && c != '\n')
-            break;
-    }
-    *in = sl_from(*in, i);
-}
 
 /* token of RFC 2045 §5.1, taken leniently. */
 static struct slice
@@ -79,17 +59,17 @@ take_params(struct slice in, struct arena *mem, size_t *n)
     while (in.n > 0 && count < PARAMS_MAX) {
         struct mime_param p;
 
-        skip_cfws(&in);
+        mime_skip_cfws(&in);
         if (sl_take_char(&in, ';'))
             continue;
         p.name = take_token(&in, "=;(");
-        skip_cfws(&in);
+        mime_skip_cfws(&in);
         if (!sl_take_char(&in, '=')) {
             if (p.name.n == 0 && in.n > 0)
                 in = sl_from(in, 1);
             continue;
         }
-        skip_cfws(&in);
+        mime_skip_cfws(&in);
         p.value = take_value(&in, mem);
         if (p.name.n > 0)
             all[count++] = p;
@@ -153,11 +133,11 @@ read_type(struct mime_part *p, struct slice raw, bool in_digest, struct arena *m
     if (raw.p != NULL) {
         struct slice type, subtype;
 
-        skip_cfws(&in);
+        mime_skip_cfws(&in);
         type = take_token(&in, "/;(");
-        skip_cfws(&in);
+        mime_skip_cfws(&in);
         if (sl_take_char(&in, '/')) {
-            skip_cfws(&in);
+            mime_skip_cfws(&in);
             subtype = take_token(&in, ";(");
             if (type.n > 0 && subtype.n > 0) {
                 p->type = type;
@@ -197,7 +177,7 @@ read_header(struct mime_part *p, bool in_digest, struct arena *mem)
     }
     read_type(p, type, in_digest, mem);
     if (p->encoding.p != NULL) {
-        skip_cfws(&p->encoding);
+        mime_skip_cfws(&p->encoding);
         p->encoding = take_token(&p->encoding, ";(");
         if (p->encoding.n == 0)
             p->encoding = sl_n(NULL, 0);
@@ -205,7 +185,7 @@ read_header(struct mime_part *p, bool in_digest, struct arena *mem)
     if (p->disposition.p != NULL) {
         struct slice in = p->disposition;
 
-        skip_cfws(&in);
+        mime_skip_cfws(&in);
         p->disposition = take_token(&in, ";(");
         p->disposition_params = take_params(in, mem, &p->n_disposition_params);
         if (p->disposition.n == 0)

@@ -1,0 +1,10 @@
+/* mime/mime_int.h - what the files of mime/ share. Layer: mime, folder-private. */
+#ifndef POSTERN_MIME_MIME_INT_H
+#define POSTERN_MIME_MIME_INT_H
+
+#include "mime/mime.h"
+
+/* Step *in past blanks, line ends and (nested (comments)): CFWS, RFC 5322 §3.2.2. */
+void mime_skip_cfws(struct slice *in);
+
+#endif
