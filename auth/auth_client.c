@@ -196,25 +196,12 @@ finish(struct auth_client *a, struct auth_req *r, const struct auth_result *res)
     cb(id, res);
 }
 
-/* Unescape a field's value into text; returns where it begins (the slice is made when text stands still). */
-struct span {
-    size_t at, n;
-};
-
-static void
-keep(struct buf *text, struct slice value, struct span *out)
-{
-    out->at = text->n;
-    tab_unescape(text, value);
-    out->n = text->n - out->at;
-}
-
 static bool
 got_end(struct auth_client *a, struct slice args, enum auth_rc rc)
 {
     struct auth_req *r = take_request(a, &args);
     struct auth_result res = { .rc = rc };
-    struct span user = { 0 }, cookie = { 0 }, reason = { 0 }, code = { 0 };
+    struct tab_span user = { 0 }, cookie = { 0 }, reason = { 0 }, code = { 0 };
     struct buf text = { 0 };
     struct slice field, v;
 
@@ -222,18 +209,18 @@ got_end(struct auth_client *a, struct slice args, enum auth_rc rc)
         return true;
     while (tab_take(&args, &field)) {
         if (tab_is_pair(field, "user", &v))
-            keep(&text, v, &user);
+            tab_keep(&text, v, &user);
         else if (tab_is_pair(field, "postern_cookie", &v))
-            keep(&text, v, &cookie);
+            tab_keep(&text, v, &cookie);
         else if (tab_is_pair(field, "reason", &v))
-            keep(&text, v, &reason);
+            tab_keep(&text, v, &reason);
         else if (tab_is_pair(field, "code", &v))
-            keep(&text, v, &code);
+            tab_keep(&text, v, &code);
         else if (rc == AUTH_FAIL && sl_eqz(field, "temp"))
             res.rc = AUTH_TEMPFAIL;
         else if (rc == AUTH_FAIL &&
                  (sl_eqz(field, "user_disabled") || sl_eqz(field, "pass_expired")) && !code.n)
-            keep(&text, field, &code);
+            tab_keep(&text, field, &code);
     }
     v = buf_slice(&text);
     res.user = sl_n(v.p + user.at, user.n);

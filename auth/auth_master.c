@@ -88,18 +88,6 @@ on_up(struct link *link, void *arg)
             send_request(m, r);
 }
 
-struct span {
-    size_t at, n;
-};
-
-static void
-keep(struct buf *text, struct slice value, struct span *out)
-{
-    out->at = text->n;
-    tab_unescape(text, value);
-    out->n = text->n - out->at;
-}
-
 static void
 read_id(struct slice v, int64_t *out)
 {
@@ -114,17 +102,17 @@ static void
 got_user(struct auth_master *m, struct master_req *r, struct slice args)
 {
     struct auth_user u = { .found = 1, .uid = -1, .gid = -1 };
-    struct span user = { 0 }, home = { 0 }, mail = { 0 };
+    struct tab_span user = { 0 }, home = { 0 }, mail = { 0 };
     struct buf text = { 0 };
     struct slice field, v;
 
     if (tab_take(&args, &field))
-        keep(&text, field, &user);
+        tab_keep(&text, field, &user);
     while (tab_take(&args, &field)) {
         if (tab_is_pair(field, "home", &v))
-            keep(&text, v, &home);
+            tab_keep(&text, v, &home);
         else if (tab_is_pair(field, "mail", &v))
-            keep(&text, v, &mail);
+            tab_keep(&text, v, &mail);
         else if (tab_is_pair(field, "uid", &v))
             read_id(v, &u.uid);
         else if (tab_is_pair(field, "gid", &v))

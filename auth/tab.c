@@ -87,3 +87,11 @@ tab_is_pair(struct slice field, const char *key, struct slice *value)
     *value = sl_from(field, n + 1);
     return true;
 }
+
+void
+tab_keep(struct buf *text, struct slice value, struct tab_span *out)
+{
+    out->at = text->n;
+    tab_unescape(text, value);
+    out->n = text->n - out->at;
+}

@@ -21,4 +21,11 @@ void tab_unescape(struct buf *out, struct slice field);
 /* field is "key=...": true, and value is what follows (still escaped). */
 bool tab_is_pair(struct slice field, const char *key, struct slice *value);
 
+/* Where an unescaped field stands in a text that still grows: the slice is made when it stands still. */
+struct tab_span {
+    size_t at, n;
+};
+/* Unescape value to the end of text. */
+void tab_keep(struct buf *text, struct slice value, struct tab_span *out);
+
 #endif
