@@ -41,8 +41,9 @@ parse_net(struct slice text, struct cidr_rule *r)
 }
 
 static int
-add_rule(struct cidr_table *x, struct slice line, unsigned number, struct err *e)
+add_rule(void *state, struct slice line, unsigned number, struct err *e)
 {
+    struct cidr_table *x = state;
     struct cidr_rule r = { .op = CIDR_MATCH };
     struct slice word;
 
@@ -75,19 +76,9 @@ static int
 cidr_open(struct table *t, struct err *e)
 {
     struct cidr_table *x = MEM_NEW(struct cidr_table);
-    struct buf text = { 0 };
-    struct table_lines lines = { 0 };
-    struct slice line;
-    int rc;
 
     t->state = x;
-    rc = table_file_open(&x->file, t, &text, e);
-    lines.in = buf_slice(&text);
-    while (rc == 0 && table_lines_next(&lines, &line))
-        rc = add_rule(x, line, lines.line, e);
-    table_lines_free(&lines);
-    buf_free(&text);
-    return rc;
+    return table_file_rules(&x->file, t, add_rule, x, e);
 }
 
 static enum table_rc

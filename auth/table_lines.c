@@ -98,3 +98,21 @@ table_lines_free(struct table_lines *l)
 {
     buf_free(&l->joined);
 }
+
+int
+table_file_rules(struct table_file *f, const struct table *t,
+                 int (*add)(void *state, struct slice line, unsigned number, struct err *e),
+                 void *state, struct err *e)
+{
+    struct buf text = { 0 };
+    struct table_lines lines = { 0 };
+    struct slice line;
+    int rc = table_file_open(f, t, &text, e);
+
+    lines.in = buf_slice(&text);
+    while (rc == 0 && table_lines_next(&lines, &line))
+        rc = add(state, line, lines.line, e);
+    table_lines_free(&lines);
+    buf_free(&text);
+    return rc;
+}

@@ -74,8 +74,9 @@ take_pattern(struct slice *line, struct regexp_rule *r, struct err *e)
 }
 
 static int
-add_rule(struct regexp_table *x, struct slice line, unsigned number, struct err *e)
+add_rule(void *state, struct slice line, unsigned number, struct err *e)
 {
+    struct regexp_table *x = state;
     struct regexp_rule *r;
 
     x->rules = mem_grow(x->rules, &x->cap, x->n + 1, sizeof *x->rules);
@@ -103,19 +104,9 @@ static int
 regexp_open(struct table *t, struct err *e)
 {
     struct regexp_table *x = MEM_NEW(struct regexp_table);
-    struct buf text = { 0 };
-    struct table_lines lines = { 0 };
-    struct slice line;
-    int rc;
 
     t->state = x;
-    rc = table_file_open(&x->file, t, &text, e);
-    lines.in = buf_slice(&text);
-    while (rc == 0 && table_lines_next(&lines, &line))
-        rc = add_rule(x, line, lines.line, e);
-    table_lines_free(&lines);
-    buf_free(&text);
-    return rc;
+    return table_file_rules(&x->file, t, add_rule, x, e);
 }
 
 /* $1, ${1}, $(1) and $$. */
