@@ -55,7 +55,15 @@ void check_refuse(struct check *c, int64_t code, const char *esc, const char *fm
 /* Go on, but what would be permitted in the end is deferred with this. */
 void check_defer_if_permit(struct check *c, int64_t code, const char *esc, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* Go on, but what would be refused in the end is deferred with this: somebody cannot be asked just now. */
+void check_defer_if_reject(struct check *c, int64_t code, const char *esc, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 void check_refuse_with(struct check *c, const char *reply); /* logs, fills c->reply; no verdict */
+
+/* Carry out an action as access(5) has it ("REJECT text", "DEFER_IF_PERMIT", "HOLD", "PREPEND X: y", "permit_mynetworks,
+ * reject", ...): the right-hand side of a table, or what a policy server said. table: for the log. name: what was looked
+ * up. It ends in check_done() or one of its kin, and may first evaluate restrictions that it names. */
+void check_action(struct check *c, struct slice action, const char *table, struct slice name);
 
 /* What the current list refuses in the name of: "<x@y>", "<unknown[192.0.2.1]>". */
 struct slice check_reply_name(const struct check *c);

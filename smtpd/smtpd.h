@@ -81,6 +81,20 @@ struct addr_info {
 struct content;
 struct expansion;
 
+/* What access tables and policy servers want done with the message, beyond accepting it (access(5)). In the
+ * transaction's memory. */
+struct tx_line {
+    struct tx_line *next;
+    struct slice text;
+};
+struct tx_wishes {
+    bool discard;            /* DISCARD: answer 250, deliver to nobody */
+    const char *hold;        /* HOLD: the reason, NULL for none */
+    struct slice redirect;   /* REDIRECT: instead of all recipients; empty for none */
+    struct tx_line *bcc;     /* BCC: recipients more */
+    struct tx_line *prepend; /* PREPEND: header lines, without CRLF, in order of evaluation */
+};
+
 /* From MAIL to the end of the message. */
 struct smtpd_tx {
     struct arena mem;
@@ -95,6 +109,7 @@ struct smtpd_tx {
     struct content *content; /* once DATA or BDAT has begun */
     uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
+    struct tx_wishes wishes;
     char *deferral; /* of the sender stage where restrictions are not delayed */
 };
 
