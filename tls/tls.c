@@ -209,7 +209,6 @@ tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_se
     struct tls_ctx *c = ctx_new(TLS_server_method());
 
     ERR_clear_error();
-    SSL_CTX_set_options(c->h, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_dh_auto(c->h, 1);
     if (!o->tickets) {
         SSL_CTX_set_options(c->h, SSL_OP_NO_TICKET);
@@ -225,7 +224,7 @@ tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_se
         SSL_CTX_set_alpn_select_cb(c->h, on_alpn, c);
     }
     if (tls_set_protocols(c->h, o->protocols ? o->protocols : ">=TLSv1.2", e) != 0 ||
-        load_chain(c->h, pem_chain, e) != 0 || load_key(c->h, pem_key, e) != 0) {
+        tls_set_server_opts(c, o, e) != 0 || load_chain(c->h, pem_chain, e) != 0 || load_key(c->h, pem_key, e) != 0) {
         tls_unref(&c);
         return -1;
     }

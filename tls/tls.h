@@ -12,6 +12,15 @@ struct tls_server_opts {
     bool tickets;          /* no session tickets on port 25: some large senders break on them */
     const char *protocols; /* Postfix's list, e.g. ">=TLSv1.2"; NULL: that */
     const char *alpn;      /* "imap", "pop3" or NULL */
+    /* Postfix's smtpd_tls_*: NULL or "" means its default. */
+    const char *cipher_grade;    /* "medium", "high", ...: TLS 1.2 and below */
+    const char *exclude_ciphers; /* "aNULL, MD5, ...": TLS 1.2 and below */
+    bool client_preference;      /* no tls_preempt_cipherlist */
+    /* Certificates of clients: asked for, never a reason to fail the handshake unless it demands one. */
+    bool ask_ccert, req_ccert;
+    const char *ca_file, *ca_path; /* PEM of the authorities that are trusted */
+    int ccert_depth;               /* longest chain; 0: OpenSSL's */
+    const char *digest;            /* of fingerprints: "md5", "sha1", "sha256", ...; NULL: sha256 */
 };
 /* From PEM text: chain (leaf first) and key. -1 with e ERR_CONFIG naming what is wrong (does not match, expired is
  * only a warning in the log). */
@@ -35,13 +44,21 @@ struct tls_info {
     int bits, algbits;
     const char *key_exchange; /* "X25519" or "" */
     const char *sni;          /* what the client asked for, or "" */
-    bool peer_verified;
+    bool peer_verified;       /* its chain leads to an authority that is trusted; a client: the name fits too */
+    /* The peer's certificate: "" where there is none or no such name in it. Octets that are no printable ASCII show as
+     * "?". Fingerprints are "0A:1B:..." by the context's digest, as in relay_clientcerts and check_ccert_access. */
+    bool has_peer_cert;
+    const char *peer_cn, *issuer_cn;
+    const char *peer_fingerprint, *peer_key_fingerprint;
+    const char *peer_digest; /* "sha256" */
 };
 bool tls_info_of(const struct conn *c, struct tls_info *out);
 
 /* Checks for `postern check` and the supervisor: do these PEM texts load and match? */
 int tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s,
                   struct err *e);
+/* Would tls_server_new() take these options' ciphers, authorities and digest? -1 with e ERR_CONFIG. */
+int tls_check_server_opts(const struct tls_server_opts *o, struct err *e);
 /* Is this a list of protocols as tls_server_opts has it? -1 with e ERR_CONFIG, naming the word. */
 int tls_check_protocols(const char *list, struct err *e);
 /* A self-signed certificate for names (first is the CN), valid `days`; PEM appended to the bufs. For quickstart. */

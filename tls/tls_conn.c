@@ -17,6 +17,7 @@ struct tls_state {
     struct tls_ctx *ctx;
     struct slice *raw;   /* during feed: what is received */
     struct buf *raw_out; /* during feed, send, goodbye: what is to be sent */
+    struct tls_peer *peer; /* once somebody has asked */
     bool is_ready, is_failed;
 };
 
@@ -204,6 +205,7 @@ tls_free(void *state)
 {
     struct tls_state *s = state;
 
+    tls_peer_free(&s->peer);
     SSL_free(s->ssl);
     tls_unref(&s->ctx);
     free(s);
@@ -285,6 +287,7 @@ tls_info_of(const struct conn *c, struct tls_info *out)
     const char *group, *sni;
 
     *out = (struct tls_info){ .protocol = "", .cipher = "", .key_exchange = "", .sni = "" };
+    tls_peer_tell(NULL, out);
     if (!s || !s->is_ready)
         return false;
     cipher = SSL_get_current_cipher(s->ssl);
@@ -301,7 +304,9 @@ tls_info_of(const struct conn *c, struct tls_info *out)
     sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
     if (sni)
         out->sni = sni;
-    out->peer_verified = s->ctx->is_verifying && SSL_get_verify_result(s->ssl) == X509_V_OK &&
-                         SSL_get0_peer_certificate(s->ssl) != NULL;
+    if (s->peer == NULL && (s->ctx->is_verifying || s->ctx->is_asking))
+        s->peer = tls_peer_new(s->ssl, s->ctx->digest);
+    tls_peer_tell(s->peer, out);
+    out->peer_verified = s->peer && SSL_get_verify_result(s->ssl) == X509_V_OK;
     return true;
 }

@@ -4,6 +4,7 @@
 
 #include "tls/tls.h"
 
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
 
 struct tls_ctx {
@@ -11,6 +12,8 @@ struct tls_ctx {
     unsigned refs; /* the loop's thread alone counts */
     int64_t not_after_unix_s;
     bool is_verifying;
+    bool is_asking;       /* a server that asks for certificates */
+    const EVP_MD *digest; /* of fingerprints */
     char alpn[16]; /* wire form: length octet, name; first octet 0: none */
 };
 
@@ -18,5 +21,13 @@ struct tls_ctx {
 int tls_fail(struct err *e, enum err_kind kind, const char *words);
 /* Postfix's list of protocols onto a context. -1 with e ERR_CONFIG. */
 int tls_set_protocols(SSL_CTX *h, const char *list, struct err *e);
+
+/* tls_peer.c: what a peer's certificate says, as text; worked out once a connection. */
+struct tls_peer;
+struct tls_peer *tls_peer_new(SSL *ssl, const EVP_MD *md); /* NULL: it showed none */
+void tls_peer_free(struct tls_peer **p);
+void tls_peer_tell(const struct tls_peer *p, struct tls_info *out);
+/* tls_opts.c: the part of a server's options that is about ciphers and clients' certificates. -1 with e ERR_CONFIG. */
+int tls_set_server_opts(struct tls_ctx *c, const struct tls_server_opts *o, struct err *e);
 
 #endif

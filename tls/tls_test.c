@@ -1,11 +1,13 @@
 /* tls/tls_test.c - two conns, one loop, TLS between them; and what contexts refuse. */
-#include "tls/tls.h"
+#include "tls/tls_int.h"
 #include "tls/digest.h"
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/test.h"
 #include "core/loop.h"
+
+#include <openssl/pem.h>
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -41,6 +43,7 @@ struct side {
     struct err why;
     struct tls_info info;
     char sni[64];
+    char cn[64], issuer[64], print[200], key_print[200];
     bool echo;
 };
 
@@ -64,6 +67,10 @@ on_secure(struct conn *c, void *arg)
     s->n_secure++;
     CHECK(tls_info_of(c, &s->info));
     snprintf(s->sni, sizeof s->sni, "%s", s->info.sni);
+    snprintf(s->cn, sizeof s->cn, "%s", s->info.peer_cn);
+    snprintf(s->issuer, sizeof s->issuer, "%s", s->info.issuer_cn);
+    snprintf(s->print, sizeof s->print, "%s", s->info.peer_fingerprint);
+    snprintf(s->key_print, sizeof s->key_print, "%s", s->info.peer_key_fingerprint);
 }
 
 static void
@@ -323,6 +330,109 @@ TEST(contexts_refuse_what_does_not_fit)
         tls_make_self_signed(&(const char *){ "a,DNS:b" }, 1, 1, &other_chain, &other_key, &e), -1);
     buf_free(&other_chain);
     buf_free(&other_key);
+}
+
+/* A client that shows a certificate, as smtp clients with smtp_tls_cert_file do: that of make_cert(), but not for
+ * servers only. It is written to *ca too, for who trusts it. */
+static void
+show_cert(struct tls_ctx *t, char ca[64])
+{
+    BIO *b = BIO_new_mem_buf(chain.p, (int)chain.n), *k = BIO_new_mem_buf(key.p, (int)key.n);
+    X509 *x = PEM_read_bio_X509(b, NULL, NULL, NULL);
+    EVP_PKEY *pk = PEM_read_bio_PrivateKey(k, NULL, NULL, NULL);
+    FILE *f;
+    int fd;
+
+    X509_EXTENSION_free(X509_delete_ext(x, X509_get_ext_by_NID(x, NID_ext_key_usage, -1)));
+    X509_sign(x, pk, EVP_sha256());
+    CHECK_EQ_INT(SSL_CTX_use_certificate(t->h, x), 1);
+    CHECK_EQ_INT(SSL_CTX_use_PrivateKey(t->h, pk), 1);
+    snprintf(ca, 64, "/tmp/tls_test.XXXXXX");
+    fd = mkstemp(ca);
+    f = fd < 0 ? NULL : fdopen(fd, "w");
+    NEED(f != NULL);
+    PEM_write_X509(f, x);
+    fclose(f);
+    X509_free(x);
+    EVP_PKEY_free(pk);
+    BIO_free(b);
+    BIO_free(k);
+}
+
+TEST(certificates_of_clients)
+{
+    static const struct {
+        const char *name;
+        bool shows, ask, trusts;
+        const char *digest;
+        bool want_cert, want_trust;
+        size_t print_octets;
+    } cases[] = {
+        { "not asked", true, false, false, NULL, false, false, 0 },
+        { "asked, none shown", false, true, false, NULL, false, false, 0 },
+        { "nobody vouches for it", true, true, false, NULL, true, false, 95 },
+        { "trusted", true, true, true, "sha256", true, true, 95 },
+        { "another digest", true, true, true, "sha1", true, true, 59 },
+    };
+    char last[200] = "", ca[64];
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct tls_server_opts o = { .ask_ccert = cases[i].ask, .digest = cases[i].digest };
+        struct tls_ctx *st = NULL, *ct;
+        struct err e = { 0 };
+
+        sides_start();
+        ct = client_ctx(false);
+        if (cases[i].shows)
+            show_cert(ct, ca);
+        o.ca_file = cases[i].trusts ? ca : NULL;
+        if (tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &st, &e) != 0)
+            FAIL("%s", e.msg);
+        if (cases[i].shows)
+            unlink(ca);
+        tls_start_server(server.c, st);
+        tls_start_client(client.c, ct, NULL);
+        turn(30);
+        tls_unref(&st);
+        tls_unref(&ct);
+        if (server.n_secure != 1 || server.info.has_peer_cert != cases[i].want_cert ||
+            server.info.peer_verified != cases[i].want_trust ||
+            strlen(server.print) != cases[i].print_octets)
+            FAIL("%s: secure %u cert %d trusted %d \"%s\"", cases[i].name, server.n_secure,
+                 server.info.has_peer_cert, server.info.peer_verified, server.print);
+        CHECK_EQ_STR(server.cn, cases[i].want_cert ? "mail.example.org" : "");
+        CHECK_EQ_STR(server.issuer, cases[i].want_cert ? "mail.example.org" : "");
+        CHECK_EQ_INT(strlen(server.key_print), cases[i].print_octets);
+        if (cases[i].want_cert)
+            CHECK(strcmp(server.print, server.key_print) != 0 && strcmp(server.print, last) != 0);
+        snprintf(last, sizeof last, "%s", i == 3 ? server.print : "");
+        sides_end();
+    }
+}
+
+TEST(options_of_servers)
+{
+    static const struct {
+        struct tls_server_opts o;
+        const char *says; /* NULL: it works */
+    } cases[] = {
+        { { .cipher_grade = "high" }, NULL },
+        { { .cipher_grade = "medium", .exclude_ciphers = "aNULL, MD5 DES,RC4" }, NULL },
+        { { .cipher_grade = "strong" }, "unknown cipher grade" },
+        { { .digest = "sha512" }, NULL },
+        { { .digest = "sha3000" }, "not found" },
+        { { .ask_ccert = true, .ca_file = "/nonexistent.pem" }, "/nonexistent.pem" },
+        { { .ca_file = "/nonexistent.pem" }, NULL }, /* nobody is asked */
+        { { .protocols = "TLSv7" }, "TLSv7" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct err e = { 0 };
+        int rc = tls_check_server_opts(&cases[i].o, &e);
+
+        if (rc != (cases[i].says ? -1 : 0) || (rc && !strstr(e.msg, cases[i].says)))
+            FAIL("case %zu: %d \"%s\"", i, rc, e.msg);
+    }
 }
 
 TEST(digests)
