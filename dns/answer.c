@@ -156,6 +156,7 @@ take_rdata(struct entry *e, enum dns_type type, const unsigned char *msg, int n,
         rr.pref = (uint16_t)get16(p);
         rr.text = sl_z(name);
         return entry_add(e, &rr);
+    case DNS_NS:
     case DNS_PTR:
     case DNS_CNAME:
         if (take_name(msg, n, p, name) < 0)

@@ -33,6 +33,7 @@ enum dns_rc {
 
 enum dns_type {
     DNS_A = 1,
+    DNS_NS = 2,
     DNS_CNAME = 5,
     DNS_PTR = 12,
     DNS_MX = 15,
@@ -45,7 +46,7 @@ struct dns_rr {
     enum dns_type type;
     uint16_t pref; /* MX: preference */
     struct slice
-        text; /* MX: host, PTR, CNAME: name (no final dot, lower case; MX "" is the null MX of RFC 7505);
+        text; /* MX: host; NS, PTR, CNAME: name (no final dot, lower case; MX "" is the null MX of RFC 7505);
                         * TXT: the strings joined; TLSA: certificate association data */
     struct addr addr;                  /* A and AAAA, port 0 */
     uint8_t usage, selector, matching; /* TLSA, RFC 6698 §2.1 */

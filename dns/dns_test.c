@@ -119,6 +119,9 @@ answer(const char *name, unsigned type, struct msg *m)
         rr(m, NULL, DNS_A, 0, "\xc0\x00", 2);
     } else if (strcmp(name, "4.3.2.1.in-addr.arpa") == 0 && type == DNS_PTR) {
         rr(m, NULL, DNS_PTR, 0, "back.test", 0);
+    } else if (strcmp(name, "zone.test") == 0 && type == DNS_NS) {
+        rr(m, NULL, DNS_NS, 0, "NS1.zone.test", 0);
+        rr(m, NULL, DNS_NS, 0, "ns2.zone.test", 0);
     } else if (strcmp(name, "half.test") == 0 && type == DNS_A) {
         rr(m, NULL, DNS_A, 0, "\xc0\x00\x02\x05", 4);
     } else if (strncmp(name, "no.", 3) == 0) {
@@ -223,7 +226,7 @@ stop(struct dns *d)
     loop_free();
 }
 
-enum how { MX, ADDR, PTR, TXT, A_ONLY };
+enum how { MX, ADDR, PTR, TXT, A_ONLY, NS };
 
 static void
 ask_one(struct dns *d, enum how how, const char *name)
@@ -237,6 +240,8 @@ ask_one(struct dns *d, enum how how, const char *name)
         dns_txt(d, sl_z(name), on_dns, 1);
     else if (how == A_ONLY)
         dns_query(d, DNS_A, sl_z(name), on_dns, 1);
+    else if (how == NS)
+        dns_query(d, DNS_NS, sl_z(name), on_dns, 1);
     else if (how == PTR && addr_parse_ip(sl_z(name), 0, &a) == 0)
         dns_ptr(d, &a, on_dns, 1);
     else
@@ -268,6 +273,8 @@ TEST(answers)
         { ADDR, DNS_OK, "localhost", "::1 127.0.0.1 " },
         { A_ONLY, DNS_TEMP, "short.test", "" },
         { TXT, DNS_OK, "text.test", "0:abcde " },
+        { NS, DNS_OK, "zone.test", "0:ns1.zone.test 0:ns2.zone.test " },
+        { NS, DNS_NODATA, "host.test", "" },
         { PTR, DNS_OK, "1.2.3.4", "0:back.test " },
         { MX, DNS_NXDOMAIN, "", "" },
         { MX, DNS_NXDOMAIN, "a..b", "" },

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 static void
-finish(struct smtpd_sess *s, const char *name)
+finish(struct smtpd_sess *s, const char *name, enum peer_status status)
 {
     void (*done)(struct smtpd_sess *) = s->on_peer;
     char ip[ADDR_TEXT_OCTETS];
@@ -17,12 +17,31 @@ finish(struct smtpd_sess *s, const char *name)
 
     addr_ip_text(&s->peer, ip);
     s->name = mem_dupz(name);
-    if (s->reverse_name == NULL)
+    s->name_status = status;
+    if (s->reverse_name == NULL) {
         s->reverse_name = mem_dupz("unknown");
+        s->reverse_status = status;
+    }
     n = strlen(name) + strlen(ip) + 3;
     s->namaddr = mem_alloc(n);
     snprintf(s->namaddr, n, "%s[%s]", name, ip);
     done(s);
+}
+
+/* The words of getaddrinfo(3), which operators know from Postfix's log. */
+static const char *
+why_not(enum dns_rc rc)
+{
+    switch (rc) {
+    case DNS_NXDOMAIN:
+        return ": Name or service not known";
+    case DNS_NODATA:
+        return ": No address associated with hostname";
+    case DNS_TEMP:
+        return ": Temporary failure in name resolution";
+    default:
+        return "";
+    }
 }
 
 static void
@@ -37,13 +56,13 @@ on_forward(uint64_t id, const struct dns_answer *a)
     s = smtpd_of(smtp);
     for (size_t i = 0; a->rc == DNS_OK && i < a->n; i++)
         if (addr_same_ip(&a->rrs[i].addr, &s->peer)) {
-            finish(s, s->reverse_name);
+            finish(s, s->reverse_name, PEER_OK);
             return;
         }
     log_event(LOG_LV_WARN, s->cfg->ident, "peer.mismatch", LOG_F(LF_Z("name", s->reverse_name)),
-              "hostname %s does not resolve to address %s", s->reverse_name,
-              addr_ip_text(&s->peer, ip));
-    finish(s, "unknown");
+              "hostname %s does not resolve to address %s%s", s->reverse_name,
+              addr_ip_text(&s->peer, ip), why_not(a->rc));
+    finish(s, "unknown", a->rc == DNS_TEMP ? PEER_TEMP : PEER_FORGED);
 }
 
 static void
@@ -51,17 +70,20 @@ on_reverse(uint64_t id, const struct dns_answer *a)
 {
     struct smtp_sess *smtp = id_get(id);
     struct smtpd_sess *s;
+    unsigned want;
 
     if (smtp == NULL)
         return;
     s = smtpd_of(smtp);
     if (a->rc != DNS_OK || a->n == 0 || !hostname_is_valid(a->rrs[0].text)) {
-        finish(s, "unknown");
+        finish(s, "unknown", a->rc == DNS_TEMP ? PEER_TEMP : PEER_PERM);
         return;
     }
     s->reverse_name = sl_dupz(a->rrs[0].text);
-    dns_addr(smtpd_env.dns, sl_z(s->reverse_name), DNS_WANT_A | DNS_WANT_AAAA | DNS_WANT_HOSTS,
-             on_forward, id);
+    s->reverse_status = PEER_OK;
+    /* Only its own family: what is wrong with the other one's records says nothing about this client. */
+    want = addr_family(&s->peer) == AF_INET6 ? DNS_WANT_AAAA : DNS_WANT_A;
+    dns_addr(smtpd_env.dns, sl_z(s->reverse_name), want | DNS_WANT_HOSTS, on_forward, id);
 }
 
 void
@@ -71,5 +93,5 @@ smtpd_find_peer_name(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s))
     if (s->cfg->conf->smtpd_peername_lookup)
         dns_ptr(smtpd_env.dns, &s->peer, on_reverse, s->smtp.id);
     else
-        finish(s, "unknown");
+        finish(s, "unknown", PEER_PERM);
 }

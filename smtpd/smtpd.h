@@ -113,6 +113,14 @@ struct smtpd_tx {
     char *deferral; /* of the sender stage where restrictions are not delayed */
 };
 
+/* How far a client's host name is known. */
+enum peer_status {
+    PEER_OK,
+    PEER_TEMP,  /* DNS trouble: perhaps it has one */
+    PEER_FORGED, /* the name does not have the address */
+    PEER_PERM   /* there is none */
+};
+
 struct smtpd_sess {
     struct smtp_sess smtp; /* first */
     struct smtpd_cfg *cfg;
@@ -120,6 +128,7 @@ struct smtpd_sess {
     uint16_t port;
     char *name; /* verified host name, "unknown" */
     char *reverse_name;
+    enum peer_status name_status, reverse_status;
     char *namaddr;  /* "name[addr]" */
     char *helo;     /* NULL before */
     char *new_helo; /* being checked */

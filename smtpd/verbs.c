@@ -79,29 +79,41 @@ verb_reject_plaintext_session(struct check *c)
     if (smtp_sess_is_tls(&c->s->smtp))
         check_done(c, VERDICT_DUNNO);
     else
-        check_refuse(c, 450, "4.7.1", "Session encryption is required");
+        check_refuse(c, c->s->cfg->conf->plaintext_reject_code, "4.7.1",
+                     "Session encryption is required");
+}
+
+/* Trouble with DNS is no reason to refuse for good, whatever the code for clients without a name. */
+static int64_t
+client_code(const struct check *c, enum peer_status status)
+{
+    return status == PEER_TEMP ? 450 : c->s->cfg->conf->unknown_client_reject_code;
 }
 
 void
 verb_reject_unknown_client_hostname(struct check *c)
 {
-    if (strcmp(c->s->name, "unknown"))
+    char ip[ADDR_TEXT_OCTETS];
+
+    if (c->s->name_status == PEER_OK)
         check_done(c, VERDICT_DUNNO);
     else
-        check_refuse(c, c->s->cfg->conf->unknown_client_reject_code, "4.7.1",
-                     "Client host rejected: cannot find your hostname, %s",
-                     c->s->namaddr + sizeof("unknown") - 1);
+        check_refuse(c, client_code(c, c->s->name_status), "4.7.25",
+                     "Client host rejected: cannot find your hostname, [%s]",
+                     addr_ip_text(&c->s->peer, ip));
 }
 
 void
 verb_reject_unknown_reverse_client_hostname(struct check *c)
 {
-    if (c->s->reverse_name && strcmp(c->s->reverse_name, "unknown"))
+    char ip[ADDR_TEXT_OCTETS];
+
+    if (c->s->reverse_status == PEER_OK)
         check_done(c, VERDICT_DUNNO);
     else
-        check_refuse(c, c->s->cfg->conf->unknown_client_reject_code, "4.7.1",
-                     "Client host rejected: cannot find your reverse hostname, %s",
-                     c->s->namaddr + sizeof("unknown") - 1);
+        check_refuse(c, client_code(c, c->s->reverse_status), "4.7.1",
+                     "Client host rejected: cannot find your reverse hostname, [%s]",
+                     addr_ip_text(&c->s->peer, ip));
 }
 
 void
@@ -110,8 +122,9 @@ verb_reject_multi_recipient_bounce(struct check *c)
     bool is_bounce = c->about.sender.p && c->about.sender.n == 0;
 
     if (is_bounce && c->s->tx && c->s->tx->n_rcpts > (c->stage == STAGE_RCPT ? 0u : 1u))
-        check_refuse(c, 550, "5.5.3", "<%.*s>: %s rejected: Multi-recipient bounce",
-                     SL_ARG(check_reply_name(c)), c->reply_class);
+        check_refuse(c, c->s->cfg->conf->multi_recipient_bounce_reject_code, "5.5.3",
+                     "<%.*s>: %s rejected: Multi-recipient bounce", SL_ARG(check_reply_name(c)),
+                     c->reply_class);
     else
         check_done(c, VERDICT_DUNNO);
 }
