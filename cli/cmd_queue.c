@@ -112,6 +112,8 @@ print_rcpt(struct listing *l, const struct slice f[FIELDS_MAX])
         if (f[5].n > 0) {
             printf(",\"status\":");
             cli_json_string(f[5]);
+        }
+        if (f[8].n > 0) {
             printf(",\"delay_reason\":");
             cli_json_string(f[8]);
         }

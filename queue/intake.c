@@ -180,6 +180,10 @@ put_done(struct wop *op, int rc, const struct err *e)
             unlink(path);
         }
         active_free(p->m);
+    } else if (p->put.due == QDB_DUE_HELD) {
+        log_info("queue.hold", LOG_F(LF_Z("id", p->m->env.id), LF_S("why", p->m->env.hold)),
+                 "%s: placed on hold: %.*s", p->m->env.id, SL_ARG(p->m->env.hold));
+        active_free(p->m);
     } else if (p->put.due == INT64_MIN) {
         active_begin(p->m);
     } else {
@@ -239,7 +243,9 @@ take_put(struct client *c, uint64_t req, struct slice in, struct err *e)
                                .arrived_s = m->arrived_us / 1000000 };
     if (w.file.n > 0)
         set_file(p, w.file);
-    if (!active_is_room())
+    if (m->env.hold.n > 0)
+        p->put.due = QDB_DUE_HELD; /* never in memory before it is released */
+    else if (!active_is_room())
         p->put.due = clock_unix_s(); /* on disk only; loaded when there is room */
     writer_submit(qm.writer, &p->op);
     return 0;

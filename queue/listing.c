@@ -57,7 +57,8 @@ listing_add(struct buf *out, const struct qdb_message *m, size_t most)
         add_field(out, r->status);
         add_field(out, env.rcpts[r->i].addr);
         add_field(out, env.rcpts[r->i].orig);
-        add_field(out, r->why);
+        /* Before the first try a message is on hold for what it was accepted with. */
+        add_field(out, r->due == QDB_DUE_HELD && r->why.n == 0 ? env.hold : r->why);
         buf_addc(out, '\n');
     }
     arena_free(&a);

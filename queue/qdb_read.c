@@ -370,6 +370,16 @@ struct salvage {
     uint64_t taken, failed, highest;
 };
 
+/* What was on hold stays so; where the rows cannot tell, what was accepted to be held. */
+static bool
+was_held(const struct qdb_message *m, const struct queue_env *env)
+{
+    for (size_t k = 0; k < m->n_rcpts; k++)
+        if (m->rcpts[k].due != QDB_DUE_HELD)
+            return false;
+    return m->n_rcpts > 0 || env->hold.n > 0;
+}
+
 static void
 salvage_row(void *arg, const struct qdb_message *m)
 {
@@ -392,6 +402,7 @@ salvage_row(void *arg, const struct qdb_message *m)
     if (m->n >= sv->q->next)
         sv->q->next = m->n + 1;
     p.n_rcpts = (uint32_t)env.n_rcpts;
+    p.due = was_held(m, &env) ? QDB_DUE_HELD : 0;
     if (m->is_file)
         p.file = qdb_file_path(sv->q, m->id, path, sizeof path);
     if (qdb_put(sv->q, &p, &e) != 0)

@@ -1,5 +1,5 @@
 /* queue/qdb_test.c - the queue database: what was committed is there again, repeats are known, damage is survived. */
-#include "queue/qdb.h"
+#include "queue/qdb_int.h"
 
 #include "base/clock.h"
 #include "base/enc.h"
@@ -349,6 +349,54 @@ TEST(salvage_takes_what_is_whole)
     NEED(s.n == 2);
     CHECK_EQ_STR(s.id[0], id[0]);
     CHECK_EQ_STR(s.id[1], id[2]);
+    remove_dirs();
+}
+
+/* With a hold: kept by a restart, kept when a damaged database is read row by row. */
+TEST(what_is_on_hold_stays_on_hold)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[3][QUEUE_ID_TEXT_OCTETS], path[120];
+    struct seen s = { 0 };
+    uint64_t n, changed;
+    int64_t due;
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    n = put(q, "kept back", 2, NULL, id[0]);
+    put(q, "the spoilt body", 1, NULL, id[1]);
+    put(q, "goes on", 1, NULL, id[2]);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_hold(q, n, &changed, &e), 0);
+    CHECK_EQ_INT(changed, 2);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    CHECK_EQ_INT(qdb_checkpoint(q, true, &e), 0);
+    qdb_close(&q);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
+    CHECK_EQ_INT(due, 0);
+    CHECK_EQ_INT(qdb_take_due(q, INT64_MAX - 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(s.n, 2);
+    qdb_close(&q);
+    /* salvage into a new one */
+    CHECK(damage("the spoilt body") > 0);
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    snprintf(dir, sizeof dir, "%s/new", root);
+    log_set_output(LOG_TO_FILE, "/dev/null", LOG_FMT_TEXT, LOG_LV_INFO);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(qdb_salvage_into(q, path, &e), 0);
+    s.n = 0;
+    CHECK_EQ_INT(qdb_take_due(q, INT64_MAX - 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(s.n, 1);
+    CHECK_EQ_STR(s.id[0], id[2]);
+    s.n = 0;
+    CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
+    NEED(s.n == 2);
+    CHECK_EQ_STR(s.id[0], id[0]);
+    CHECK_EQ_INT(s.n_rcpts[0], 2);
+    CHECK(s.due[0] == QDB_DUE_HELD);
+    qdb_close(&q);
     remove_dirs();
 }
 

@@ -3,7 +3,8 @@
 
 #include "session/queue_id.h"
 
-enum { ENV_8BIT = 1, ENV_UTF8 = 2 };
+/* ENV_HOLD: the reason follows the recipients. A bit and not a version: queues written before it still open. */
+enum { ENV_8BIT = 1, ENV_UTF8 = 2, ENV_HOLD = 4 };
 
 static void
 add_le(struct buf *b, uint64_t v, unsigned octets)
@@ -99,7 +100,8 @@ void
 queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
 {
     wire_add_u8(b, QUEUE_WIRE_VERSION);
-    wire_add_u8(b, (env->is_8bit ? ENV_8BIT : 0u) | (env->is_utf8 ? ENV_UTF8 : 0u));
+    wire_add_u8(b, (env->is_8bit ? ENV_8BIT : 0u) | (env->is_utf8 ? ENV_UTF8 : 0u) |
+                       (env->hold.n > 0 ? ENV_HOLD : 0u));
     wire_add_u8(b, env->ret);
     wire_add_u64(b, (uint64_t)arrived_us);
     wire_add_str(b, sl_z(env->id));
@@ -119,6 +121,8 @@ queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
         wire_add_str(b, r->orcpt);
         wire_add_u8(b, r->notify);
     }
+    if (env->hold.n > 0)
+        wire_add_str(b, env->hold);
 }
 
 /* Addresses become parts of commands: no octet that could end one. What goes out in
@@ -173,7 +177,8 @@ queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_
         !wire_take_str(&in, &env->envid) || !wire_take_str(&in, &env->client_name) ||
         !wire_take_str(&in, &env->client_ip) || !wire_take_str(&in, &env->helo) ||
         !wire_take_str(&in, &env->sasl_user) || !wire_take_str(&in, &env->protocol) ||
-        !take_rcpts(&in, a, env) || in.n != 0 || !is_clean(env->sender))
+        !take_rcpts(&in, a, env) || ((flags & ENV_HOLD) && !wire_take_str(&in, &env->hold)) ||
+        in.n != 0 || !is_clean(env->sender))
         return err_set(e, ERR_CLIENT, "malformed envelope");
     if (!queue_id_parse(id, NULL, NULL, NULL))
         return err_set(e, ERR_CLIENT, "malformed queue id in an envelope");
