@@ -88,6 +88,8 @@ conf_raw_value(const struct conf_private *p, struct slice name, struct conf_entr
 
     if (own != NULL)
         return own;
+    if (p->is_stressed && sl_eqz(name, "stress"))
+        return "yes";
     en = map_get(p->by_name, name);
     if (en != NULL) {
         if (entry != NULL)
@@ -208,7 +210,8 @@ report_unused(struct conf_private *p, struct conf_problems *ps)
 }
 
 static struct conf *
-build(struct slice text, const char *file, const char *service, struct conf_problems *ps)
+build(struct slice text, const char *file, const char *service, bool is_stressed,
+      struct conf_problems *ps)
 {
     struct conf *c = MEM_NEW(struct conf);
     struct conf_private *p = MEM_NEW(struct conf_private);
@@ -219,6 +222,7 @@ build(struct slice text, const char *file, const char *service, struct conf_prob
     p->file = arena_dupz(&p->mem, sl_z(file));
     p->text = arena_dupz(&p->mem, text);
     p->service = service != NULL ? arena_dupz(&p->mem, sl_z(service)) : NULL;
+    p->is_stressed = is_stressed;
     p->by_name = map_new();
     if (text.n > CONF_TEXT_MAX_OCTETS)
         conf_problem_add(ps, true, file, 0, "longer than %d octets", CONF_TEXT_MAX_OCTETS);
@@ -237,13 +241,14 @@ build(struct slice text, const char *file, const char *service, struct conf_prob
 struct conf *
 conf_parse(struct slice text, const char *file, struct conf_problems *ps)
 {
-    struct conf *c = build(text, file, NULL, ps);
-    static const char *const services[] = { "submission", "submissions" };
+    struct conf *c = build(text, file, NULL, false, ps);
+    static const char *const services[] = { NULL, "submission", "submissions" };
 
-    /* A wrong submission_X is an error of the file, too: build the views once and keep what they say. */
-    for (size_t i = 0; c != NULL && i < COUNT_OF(services); i++) {
+    /* A wrong submission_X, or one that is wrong under stress, is an error of the file, too: build the views once and
+     * keep what they say. */
+    for (size_t i = 1; c != NULL && i < 2 * COUNT_OF(services); i++) {
         struct conf_problems of_view = { 0 };
-        struct conf *view = build(text, file, services[i], &of_view);
+        struct conf *view = build(text, file, services[i / 2], i % 2, &of_view);
 
         for (size_t k = 0; k < of_view.n; k++)
             if (of_view.v[k].is_error)
@@ -272,16 +277,28 @@ conf_load_file(const char *path, struct conf_problems *ps)
     return c;
 }
 
-struct conf *
-conf_for_service(const struct conf *c, const char *service)
+static struct conf *
+view_of(const struct conf *c, const char *service, bool is_stressed)
 {
     struct conf_problems ps = { 0 };
-    struct conf *view = build(sl_z(c->priv->text), c->priv->file, service, &ps);
+    struct conf *view = build(sl_z(c->priv->text), c->priv->file, service, is_stressed, &ps);
 
     /* conf_parse() has built this view before and found nothing wrong. */
     conf_problems_free(&ps);
     BUG_ON(view == NULL);
     return view;
+}
+
+struct conf *
+conf_for_service(const struct conf *c, const char *service)
+{
+    return view_of(c, service, false);
+}
+
+struct conf *
+conf_for_stress(const struct conf *c, const char *service)
+{
+    return view_of(c, service, true);
 }
 
 struct conf *

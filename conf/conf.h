@@ -53,6 +53,8 @@ void conf_unref(struct conf **c);            /* NULL-safe */
 
 /* The view of one listener: "submission" or "submissions": parameters submission_X override smtpd_X. A new reference. */
 struct conf *conf_for_service(const struct conf *c, const char *service);
+/* The same (service NULL: none) for a server under stress: $stress is "yes", whatever the file says. */
+struct conf *conf_for_stress(const struct conf *c, const char *service);
 
 /* Where a parameter was set: file line, 0 when it has its default. */
 unsigned conf_line_of(const struct conf *c, const char *name);
@@ -61,6 +63,21 @@ const char *conf_file_of(const struct conf *c);
 char *conf_value_text(const struct conf *c, const char *name, bool want_default);
 /* Any name set in the file that is not in the table (restriction classes, $mua_... ): its expanded text or NULL. */
 const char *conf_user_value(const struct conf *c, const char *name);
+
+/* Text with $name, ${name}, ${name?yes:no} whose names are not main.cf's: a reply's template (default_rbl_reply). */
+struct conf_template {
+    bool (*look_up)(void *arg, struct slice name, struct buf *out); /* appends; false: no such name */
+    void *arg;
+    const bool *allowed; /* 256: octets of values that may stand, others become "_"; NULL: all */
+};
+/* Append to out. -1 with e: bad syntax, or a name that is none. Values are not expanded again. */
+int conf_expand_template(struct slice text, const struct conf_template *t, struct buf *out,
+                         struct err *e);
+/* The octets in a text with C's escapes ("\t\40!"), as smtpd_expansion_filter has them. */
+void conf_unescape_set(const char *text, bool allowed[256]);
+
+/* "10s", "5m", "300" (then of `unit`: s, m, h, d or w) in milliseconds. */
+int conf_parse_time(struct slice text, char unit, int64_t *ms, struct err *e);
 
 /* The parameter table, for `postern config` and the manual. */
 struct conf_param {

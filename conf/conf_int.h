@@ -46,6 +46,7 @@ struct conf_private {
     const char *file;
     const char *text;    /* the file's text, for views */
     const char *service; /* NULL, or the listener of a view */
+    bool is_stressed;    /* the view of a busy server: $stress is yes */
     struct map *host;    /* computed defaults: myhostname, mydomain */
 };
 

@@ -1,6 +1,7 @@
 /* conf/conf_test.c - main.cf's syntax, expansion, types, views. */
 #include "conf/conf.h"
 
+#include "base/mem.h"
 #include "base/test.h"
 
 #include <stdlib.h>
@@ -48,6 +49,63 @@ TEST(expansion)
 
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
         CHECK_EQ_STR(value_of(t[i].text, t[i].name, got, sizeof(got)), t[i].want);
+}
+
+static bool
+look_up(void *arg, struct slice name, struct buf *out)
+{
+    (void)arg;
+    if (sl_eqz(name, "reason"))
+        return buf_addz(out, "$what is \x01 \xe9 bad") == 0;
+    return sl_eqz(name, "empty");
+}
+
+TEST(templates)
+{
+    static const struct {
+        const char *text, *want;
+    } t[] = {
+        { "554 no", "554 no" },
+        { "${reason?why: $reason}$empty.", "why: $what is _ _ bad." },
+        { "${empty?yes}${empty:no}", "no" },
+        { "$(reason)", "$what is _ _ bad" },
+        { "\x01", "\x01" }, /* the operator's own text may hold anything */
+        { "$unknown", "unknown macro name \"unknown\"" },
+        { "${reason", "'{' without '}' in \"{reason\"" },
+    };
+    bool allowed[256];
+    struct conf_template tp = { .look_up = look_up, .allowed = allowed };
+
+    conf_unescape_set("\\40$abcdehistw", allowed);
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct buf out = { 0 };
+        struct err e = { 0 };
+        int rc = conf_expand_template(sl_z(t[i].text), &tp, &out, &e);
+
+        TEST_ROW("%s", t[i].text);
+        CHECK_EQ_STR(rc < 0 ? e.msg : buf_z(&out), t[i].want);
+        buf_free(&out);
+    }
+}
+
+TEST(escapes_of_a_set)
+{
+    static const struct {
+        const char *text;
+        unsigned char in, out;
+    } t[] = {
+        { "\\t", '\t', 't' },   { "\\40", ' ', '4' },  { "\\0401", '1', '0' },
+        { "\\\\", '\\', 'x' }, { "a\\", '\\', 'b' }, { "\\x", 'x', '\\' },
+    };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        bool set[256];
+
+        TEST_ROW("%s", t[i].text);
+        conf_unescape_set(t[i].text, set);
+        CHECK(set[t[i].in]);
+        CHECK(!set[t[i].out]);
+    }
 }
 
 /* Each name stands for two of the next, and the last for nothing: 2^60 expansions, which end early. */
@@ -160,6 +218,81 @@ TEST(defaults)
     CHECK(c != NULL);
     conf_unref(&c);
     conf_problems_free(&ps);
+}
+
+TEST(stress)
+{
+    static const struct {
+        const char *text;
+        int64_t calm_ms, stressed_ms, submission_ms; /* the last: of the submission listener under stress */
+    } cases[] = {
+        { "smtpd_timeout = 30s\n", 30000, 30000, 30000 },
+        { "", 300000, 10000, 10000 },
+        { "smtpd_timeout = ${stress?{5}:{60}}s\n", 60000, 5000, 5000 },
+        { "submission_timeout = ${stress?{7}:{70}}s\n", 300000, 10000, 7000 },
+        { "stress = yes\nsmtpd_timeout = ${stress?{5}:{60}}s\n", 5000, 5000, 5000 },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct conf_problems ps = { 0 };
+        struct conf *c = conf_parse(sl_z(cases[i].text), "main.cf", &ps), *s, *sub;
+
+        NEED(c != NULL);
+        s = conf_for_stress(c, NULL);
+        sub = conf_for_stress(c, "submission");
+        if (c->smtpd_timeout != cases[i].calm_ms || s->smtpd_timeout != cases[i].stressed_ms ||
+            sub->smtpd_timeout != cases[i].submission_ms)
+            FAIL("%s: %lld %lld %lld", cases[i].text, (long long)c->smtpd_timeout,
+                 (long long)s->smtpd_timeout, (long long)sub->smtpd_timeout);
+        if (cases[i].text[0] == '\0') {
+            CHECK_EQ_INT(c->smtpd_hard_error_limit, 20);
+            CHECK_EQ_INT(s->smtpd_hard_error_limit, 1);
+            CHECK_EQ_INT(s->smtpd_junk_command_limit, 1);
+            CHECK(!c->smtpd_per_request_deadline && s->smtpd_per_request_deadline);
+        }
+        conf_unref(&c);
+        conf_unref(&s);
+        conf_unref(&sub);
+        conf_problems_free(&ps);
+    }
+}
+
+/* What is wrong only under stress is found when the file is read, not when the server is busy. */
+TEST(errors_under_stress)
+{
+    struct conf_problems ps = { 0 };
+    struct conf *c = conf_parse(SL("\nsmtpd_timeout = ${stress?{soon}:{60s}}\n"), "main.cf", &ps);
+
+    CHECK(c == NULL);
+    CHECK_EQ_INT(ps.errors, 1);
+    CHECK_EQ_INT(ps.v[0].line, 2);
+    conf_problems_free(&ps);
+}
+
+TEST(compatibility_levels)
+{
+    static const struct {
+        const char *level, *digest;
+        int64_t value; /* -1: refused */
+    } cases[] = { { "0", "md5", 0 },      { "2", "md5", 2 },      { "3", "md5", 3 },
+                  { "3.6", "sha256", 4 }, { "3.5.9", "md5", 4 },  { "3.10", "sha256", 4 },
+                  { "4", "sha256", 4 },   { "9999", NULL, 9999 }, { "3.x", NULL, -1 },
+                  { "new", NULL, -1 },    { "3.6 4", NULL, -1 } };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct conf_problems ps = { 0 };
+        struct conf *c;
+        char text[80];
+
+        snprintf(text, sizeof text, "compatibility_level = %s\n", cases[i].level);
+        c = conf_parse(sl_z(text), "main.cf", &ps);
+        if ((c ? c->compatibility_level : -1) != cases[i].value)
+            FAIL("%s: %s", text, ps.n ? ps.v[0].text : "taken");
+        if (c && cases[i].digest)
+            CHECK_EQ_STR(c->smtpd_tls_fingerprint_digest, cases[i].digest);
+        conf_unref(&c);
+        conf_problems_free(&ps);
+    }
 }
 
 TEST_MAIN()

@@ -7,7 +7,8 @@
 enum { EXPAND_STEPS_MAX = 200 * 1000 };
 
 struct expansion {
-    const struct conf_private *p;
+    const struct conf_private *p;   /* names are parameters, or */
+    const struct conf_template *t;  /* names are the template's */
     unsigned steps;
 };
 
@@ -42,12 +43,32 @@ name_length(struct slice s)
     return n;
 }
 
+/* A template's values come from strangers: taken as they are, no names in them, odd octets out. */
+static int
+expand_foreign(const struct conf_template *t, struct slice name, struct buf *out, struct err *e)
+{
+    size_t at = out->n;
+
+    if (!t->look_up(t->arg, name, out))
+        return err_set(e, ERR_CONFIG, "unknown macro name \"%.*s\"", SL_ARG(name));
+    for (; t->allowed != NULL && at < out->n; at++) {
+        char *p = out->p + out->off + at;
+
+        if (!t->allowed[(unsigned char)*p])
+            *p = '_';
+    }
+    return 0;
+}
+
 static int
 expand_name(struct expansion *x, struct slice name, struct buf *out, unsigned depth, struct err *e)
 {
     struct conf_entry *en = NULL;
-    const char *raw = conf_raw_value(x->p, name, &en);
+    const char *raw;
 
+    if (x->t != NULL)
+        return expand_foreign(x->t, name, out, e);
+    raw = conf_raw_value(x->p, name, &en);
     if (en != NULL)
         en->is_used = true;
     return raw == NULL ? 0 : expand(x, sl_z(raw), out, depth + 1, e);
@@ -87,14 +108,43 @@ expand_choice(struct expansion *x, struct slice rest, bool is_true, struct buf *
     return expand(x, is_true ? yes : no, out, depth + 1, e);
 }
 
-/* "{a} op {b}" */
+/* "3.6.1" as one number, to compare levels by. */
+static bool
+level_number(struct slice s, uint64_t *out)
+{
+    *out = 0;
+    for (int i = 0; i < 3; i++) {
+        uint64_t part = 0;
+
+        if (s.n > 0 && i > 0 && !sl_take_char(&s, '.'))
+            return false;
+        if (s.n > 0 && (!sl_take_u64(&s, &part) || part >= 1000))
+            return false;
+        *out = *out * 1000 + part;
+    }
+    return s.n == 0;
+}
+
+/* Numbers compare as numbers, levels as levels, all else as text. */
+static int
+compare_values(struct slice a, struct slice b, bool is_level)
+{
+    bool (*number)(struct slice, uint64_t *) = is_level ? level_number : sl_to_u64;
+    uint64_t num[2];
+
+    if (number(a, &num[0]) && number(b, &num[1]))
+        return num[0] < num[1] ? -1 : num[0] > num[1];
+    return sl_cmp(a, b);
+}
+
+/* "{a} op {b}"; "<level" and the like compare compatibility levels. */
 static int
 compare(struct expansion *x, struct slice *in, bool *is_true, unsigned depth, struct err *e)
 {
     static const char *const ops[] = { "==", "!=", "<=", ">=", "<", ">" };
     struct slice sides[2] = { { 0 } };
     struct buf text[2] = { { .max = CONF_VALUE_MAX_OCTETS }, { .max = CONF_VALUE_MAX_OCTETS } };
-    uint64_t num[2];
+    bool is_level;
     size_t op = 0;
     int c, rc = -1;
 
@@ -103,6 +153,7 @@ compare(struct expansion *x, struct slice *in, bool *is_true, unsigned depth, st
     *in = sl_trim(*in);
     while (op < 6 && !sl_take_prefix(in, sl_z(ops[op])))
         op++;
+    is_level = sl_take_prefix(in, SL("level"));
     *in = sl_trim(*in);
     if (op == 6 || !sl_starts(*in, '{'))
         return err_set(e, ERR_CONFIG, "expected {a} == {b} before \"%.*s\"", SL_ARG(*in));
@@ -112,12 +163,7 @@ compare(struct expansion *x, struct slice *in, bool *is_true, unsigned depth, st
     if (expand(x, sides[0], &text[0], depth + 1, e) < 0 ||
         expand(x, sides[1], &text[1], depth + 1, e) < 0)
         goto out;
-    /* Numbers compare as numbers, else as text. */
-    if (sl_to_u64(sl_trim(buf_slice(&text[0])), &num[0]) &&
-        sl_to_u64(sl_trim(buf_slice(&text[1])), &num[1]))
-        c = num[0] < num[1] ? -1 : num[0] > num[1];
-    else
-        c = sl_cmp(sl_trim(buf_slice(&text[0])), sl_trim(buf_slice(&text[1])));
+    c = compare_values(sl_trim(buf_slice(&text[0])), sl_trim(buf_slice(&text[1])), is_level);
     *is_true = op == 0   ? c == 0
                : op == 1 ? c != 0
                : op == 2 ? c <= 0
@@ -192,4 +238,38 @@ conf_expand(const struct conf_private *p, struct slice raw, struct buf *out, str
     struct expansion x = { .p = p };
 
     return expand(&x, raw, out, 0, e);
+}
+
+int
+conf_expand_template(struct slice text, const struct conf_template *t, struct buf *out,
+                     struct err *e)
+{
+    struct expansion x = { .t = t };
+
+    return expand(&x, text, out, 0, e);
+}
+
+void
+conf_unescape_set(const char *text, bool allowed[256])
+{
+    static const char letters[] = "abfnrtv", octets[] = "\a\b\f\n\r\t\v";
+
+    memset(allowed, 0, 256 * sizeof(*allowed));
+    while (*text) {
+        unsigned char c = (unsigned char)*text++;
+
+        if (c == '\\' && *text >= '0' && *text <= '7') {
+            unsigned n = 0;
+
+            for (int digits = 0; digits < 3 && *text >= '0' && *text <= '7'; digits++)
+                n = n * 8 + (unsigned)(*text++ - '0');
+            c = (unsigned char)n;
+        } else if (c == '\\' && *text) {
+            const char *letter = strchr(letters, *text);
+
+            c = (unsigned char)(letter ? octets[letter - letters] : *text);
+            text++;
+        }
+        allowed[c] = true;
+    }
 }

@@ -36,11 +36,30 @@ set_bool(bool *out, struct slice s, struct err *e)
     return 0;
 }
 
+/* A compatibility level: "3", "3.6", "3.6.1". What lies between two whole numbers counts as the upper one. */
+static int
+set_level(int64_t *out, struct slice s, const struct conf_row *row, struct err *e)
+{
+    uint64_t level = 0, part;
+    bool is_between = false;
+
+    if (!sl_take_u64(&s, &level))
+        return err_set(e, ERR_CONFIG, "bad compatibility level \"%.*s\"", SL_ARG(s));
+    while (sl_take_char(&s, '.') && sl_take_u64(&s, &part))
+        is_between = is_between || part > 0;
+    if (s.n > 0 || level + is_between > (uint64_t)row->pub.max)
+        return err_set(e, ERR_CONFIG, "bad compatibility level: \"%.*s\"", SL_ARG(s));
+    *out = (int64_t)(level + is_between);
+    return 0;
+}
+
 static int
 set_number(int64_t *out, struct slice s, const struct conf_row *row, struct err *e)
 {
     uint64_t u;
 
+    if (strcmp(row->pub.name, "compatibility_level") == 0)
+        return set_level(out, s, row, e);
     if (!sl_to_u64(s, &u) || u > INT64_MAX)
         return err_set(e, ERR_CONFIG, "bad number \"%.*s\"", SL_ARG(s));
     if ((int64_t)u < row->pub.min || (int64_t)u > row->pub.max)
@@ -69,11 +88,11 @@ unit_ms(char unit)
     }
 }
 
-static int
-set_time(int64_t *out, struct slice s, const struct conf_row *row, struct err *e)
+int
+conf_parse_time(struct slice s, char unit, int64_t *out, struct err *e)
 {
-    struct slice at = s, def = sl_z(row->pub.def);
-    int64_t per = def.n > 0 ? unit_ms(def.p[def.n - 1]) : 0;
+    struct slice at = s;
+    int64_t per = unit_ms(unit);
     uint64_t u;
 
     if (per == 0)
@@ -87,6 +106,16 @@ set_time(int64_t *out, struct slice s, const struct conf_row *row, struct err *e
         return err_set(e, ERR_CONFIG, "bad unit \"%.*s\" of time: s, m, h, d or w is wanted",
                        SL_ARG(at));
     *out = (int64_t)u * per;
+    return 0;
+}
+
+static int
+set_time(int64_t *out, struct slice s, const struct conf_row *row, struct err *e)
+{
+    struct slice def = sl_z(row->pub.def);
+
+    if (conf_parse_time(s, def.n > 0 ? def.p[def.n - 1] : 's', out, e))
+        return -1;
     if (*out < row->pub.min * 1000 || *out > row->pub.max * 1000)
         return err_set(e, ERR_CONFIG, "%.*s is outside %llds..%llds", SL_ARG(s),
                        (long long)row->pub.min, (long long)row->pub.max);

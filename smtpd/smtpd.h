@@ -8,6 +8,7 @@
 #include "dns/dns.h"
 #include "proto/smtp_addr.h"
 #include "proto/smtp_param.h"
+#include "session/policy_client.h"
 #include "session/queue_client.h"
 #include "session/smtp_server.h"
 #include "base/list.h"
@@ -25,6 +26,7 @@ struct smtpd_env {
     struct lookup_client *lookup;
     struct queue_client *queue;
     struct dns *dns;
+    struct policy_client *policy;
 };
 extern struct smtpd_env smtpd_env;
 
@@ -110,6 +112,12 @@ struct smtpd_tx {
     uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
+    struct { /* finish.c: how far the message has come on its way into the queue */
+        size_t at;
+        bool is_running, may_go_on;
+    } finish;
+    const struct queue_rcpt *final; /* after alias expansion; the expansion's */
+    size_t n_final;
     char *deferral; /* of the sender stage where restrictions are not delayed */
 };
 
@@ -126,6 +134,9 @@ struct smtpd_sess {
     struct smtpd_cfg *cfg;
     struct addr peer;
     uint16_t port;
+    struct addr local; /* where the client came in */
+    int64_t began_unix_us;
+    unsigned n_messages; /* transactions that are over */
     char *name; /* verified host name, "unknown" */
     char *reverse_name;
     enum peer_status name_status, reverse_status;
@@ -144,6 +155,7 @@ struct smtpd_sess {
     bool is_esmtp, is_greeted;
     bool bdat_failed;       /* chunks are skipped until the last one or RSET (RFC 3030 §2) */
     bool skip_last;         /* the chunk being skipped is the last one */
+    uint64_t n_over;        /* messages that were answered, one way or the other */
     const char *skip_reply; /* set while a chunk is skipped; "": the one that counts octets */
     uint64_t chunk_octets;  /* of the chunk under way */
 };
@@ -157,6 +169,13 @@ static inline const char *
 smtpd_queue_id(const struct smtpd_sess *s)
 {
     return s->tx && s->tx->id[0] ? s->tx->id : "NOQUEUE";
+}
+
+/* What restrictions see as the recipient once all are known: the one there is. */
+static inline struct slice
+smtpd_only_rcpt(const struct smtpd_tx *tx)
+{
+    return tx->n_rcpts == 1 ? tx->first->addr : sl_n(NULL, 0);
 }
 
 enum {

@@ -107,7 +107,7 @@ mail_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     why = smtp_mail_params(w, 3, offers(s), &tx->mem, &tx->params);
-    tx->params.auth = SL(""); /* it was the words'; nothing asks for it */
+    tx->params.auth = arena_dup(&tx->mem, tx->params.auth); /* it was the words' */
     if (!why && s->cfg->conf->message_size_limit &&
         tx->params.size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
         why = "552 5.3.4 Message size exceeds fixed limit";

@@ -18,6 +18,7 @@ init(struct err *e)
                          daemon_socket_path(c, "incoming", incoming, sizeof(incoming)));
     if (dns_new(&c->dns_resolvers, &smtpd_env.dns, e))
         return -1;
+    smtpd_env.policy = policy_client_new(smtpd_env.dns);
     if (c->smtpd_sasl_auth_enable)
         auth_client_connect(smtpd_env.auth);
     return smtpd_set_conf(c, e);

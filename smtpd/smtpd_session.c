@@ -3,6 +3,7 @@
 #include "smtpd/expand.h"
 #include "smtpd/smtpd.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
@@ -90,6 +91,7 @@ smtpd_tx_free(struct smtpd_sess *s)
     s->tx = NULL;
     if (tx == NULL)
         return;
+    s->n_messages++;
     expand_free(&tx->expansion);
     content_free(&tx->content);
     arena_free(&tx->mem);
@@ -195,6 +197,9 @@ smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
     s->cfg = smtpd_cfg_ref(cfgs[service]);
     s->peer = *peer;
     s->port = addr_port(peer);
+    s->began_unix_us = clock_unix_us();
+    if (addr_of_self(fd, &s->local))
+        s->local = (struct addr){ 0 };
     list_push_back(&sessions, &s->link);
     n_sessions++;
     daemon_session_count(1);
