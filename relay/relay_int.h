@@ -8,6 +8,7 @@
  * recipient has two lines, the first for qmgr's log:
  *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0
  *   250 2.0.0 250 2.0.0 Ok: queued as 7
+ * XPROBE instead of BDAT: would the recipients be accepted? No content; a host's reply to RCPT is the result.
  * 250 sent, 450 deferred, 550 failed; host=1: no host of the destination could be talked to.
  * Layer: relay, private. */
 #ifndef POSTERN_RELAY_RELAY_INT_H

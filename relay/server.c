@@ -218,6 +218,20 @@ run_bdat(struct session *s, struct slice arg)
     return true;
 }
 
+/* Like a BDAT whose content is all there: hosts are asked, nothing is sent. */
+static bool
+run_probe(struct session *s)
+{
+    if (s->n_rcpts == 0)
+        return false;
+    s->in_body = s->is_small = s->tx.is_probe = true;
+    s->body_left = s->tx.size = 0;
+    n_busy++;
+    conn_pause_input(s->conn);
+    send_start(s);
+    return true;
+}
+
 static bool
 run_command(struct session *s, struct slice line)
 {
@@ -250,6 +264,8 @@ run_command(struct session *s, struct slice line)
         return run_rcpt(s, arg);
     if (sl_ieqz(verb, "BDAT"))
         return run_bdat(s, arg);
+    if (sl_ieqz(verb, "XPROBE"))
+        return run_probe(s);
     if (sl_ieqz(verb, "RSET"))
         reset_tx(s);
     else if (!sl_ieqz(verb, "NOOP"))

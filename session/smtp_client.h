@@ -109,6 +109,9 @@ struct smtp_tx {
     struct slice
         xforward; /* "NAME=value ..." in xtext, sent only where XFORWARD is offered; or empty */
     struct slice xroute; /* argument of XROUTE, private to relayd; or empty */
+    /* Ask only whether the recipients would be accepted: no content; the outcome is that of RCPT. relayd (xroute) is told to
+     * do the same. */
+    bool is_probe;
 };
 /* Strings are copied into commands at once; nothing is kept but the counts. True: the content may be pushed right away
  * (small, by BDAT, pipelined) and no on_body comes. */

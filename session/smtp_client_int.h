@@ -62,6 +62,7 @@ struct smtp_client {
     enum rcpt_state *rcpts;
     size_t n_rcpts, n_told, n_accepted;
     uint64_t size;
+    bool is_probe; /* the reply to RCPT is the outcome */
     bool uses_bdat, is_body_on, is_body_out, has_mail_failed, data_is_refused;
     struct smtp_body body;
 

@@ -433,6 +433,80 @@ TEST(outcomes)
     }
 }
 
+/* Would it be accepted? No DATA and no BDAT, whatever the peer offers. */
+TEST(probes)
+{
+    static const struct {
+        const char *name, *script, *xroute;
+        size_t n;
+        const char *want[3], *text;
+    } rows[] = {
+        { "taken",
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 2.1.5 Ok\nC:RSET\nS:250 ok\n" BYE,
+          "",
+          1,
+          { "S2.1.5" },
+          "250 2.1.5 Ok" },
+        { "pipelined, one of each",
+          HELLO "S:250-mx\nS:250-CHUNKING\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT "
+                "TO:<b@x>\nC:RCPT TO:<c@x>\nC:RSET\nS:250 ok\nS:550 5.1.1 who\nS:450 4.2.0 later\nS:250 "
+                "ok\nS:250 ok\n" BYE,
+          "",
+          3,
+          { "F5.1.1", "D4.2.0", "S2.0.0" },
+          "host mx[1.2.3.4]:25 said: 550 5.1.1 who (in reply to RCPT TO command)" },
+        { "sender refused",
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:550 5.7.1 not you\nC:RSET\nS:250 ok\n" BYE,
+          "",
+          1,
+          { "F5.7.1" },
+          "in reply to MAIL FROM command" },
+        { "sender refused, pipelined",
+          HELLO "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RSET\nS:550 5.7.1 not "
+                "you\nS:503 no\nS:250 ok\n" BYE,
+          "",
+          1,
+          { "F5.7.1" },
+          "in reply to MAIL FROM command" },
+        { "lost at RCPT",
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nX:\n",
+          "",
+          1,
+          { "D4.4.2" },
+          "lost connection with" },
+        { "by relayd",
+          LHELLO "S:250-mx\nS:250-PIPELINING\nS:250-CHUNKING\nS:250 XROUTE\nC:XROUTE smtp x\nC:MAIL "
+                "FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT TO:<b@x>\nC:XPROBE\nS:250 ok\nS:250 ok\nS:250 "
+                "ok\nS:250 ok\nS:250-2.1.5 relay=\nS:250 2.1.5 250 ok\nS:550-5.1.1 relay=\nS:550 5.1.1 who\n" BYE,
+          "smtp x",
+          2,
+          { "S2.1.5", "F5.1.1" },
+          "250 ok" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct smtp_tx tx = tx_to(rows[i].n, 0);
+
+        TEST_ROW("%s", rows[i].name);
+        tx.is_probe = true;
+        tx.xroute = sl_z(rows[i].xroute);
+        if (!run(rows[i].script, rows[i].xroute[0] != '\0', true, &tx, SL("")))
+            continue;
+        for (size_t k = 0; k < rows[i].n; k++) {
+            char got[32];
+
+            CHECK_EQ_INT(owner.told[k], 1);
+            snprintf(got, sizeof got, "%c%s", "SDF"[owner.rcpt[k].outcome], owner.rcpt[k].dsn);
+            CHECK_EQ_STR(got, rows[i].want[k]);
+        }
+        if (!strstr(owner.text[0], rows[i].text))
+            FAIL("text is '%s', lacks '%s'", owner.text[0], rows[i].text);
+        CHECK_EQ_INT(owner.done, strcmp(rows[i].name, "lost at RCPT") != 0);
+        if (*peer.at != '\0')
+            FAIL("the script was left at '%s'", peer.at);
+    }
+}
+
 TEST(refused_before_it_begins)
 {
     static const struct {

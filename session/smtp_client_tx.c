@@ -98,6 +98,22 @@ plan_rcpt(struct smtp_client *c, const struct smtp_tx_rcpt *r, uint32_t i)
     plan(c, STAGE_RCPT, i);
 }
 
+/* Nothing is sent: RSET ends the transaction. relayd goes and asks first, and answers for each recipient as it would at the
+ * end of content. */
+static void
+plan_probe(struct smtp_client *c, const struct smtp_tx *tx)
+{
+    if (tx->xroute.n > 0) {
+        c->is_body_out = true;
+        buf_addz(&c->cmds, "XPROBE\r\n");
+        plan(c, STAGE_DOT, FIRST_RCPT);
+    } else {
+        c->is_probe = true;
+        buf_addz(&c->cmds, "RSET\r\n");
+        plan(c, STAGE_RSET, 0);
+    }
+}
+
 bool
 smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx)
 {
@@ -107,6 +123,7 @@ smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx)
     c->rcpts = mem_zalloc(tx->n_rcpts * sizeof *c->rcpts);
     c->n_told = c->n_accepted = 0;
     c->size = tx->size;
+    c->is_probe = false;
     c->is_body_on = c->is_body_out = c->has_mail_failed = c->data_is_refused = false;
     c->body = (struct smtp_body){ .line_max = c->o.line_max };
     c->uses_bdat = c->o.wants_bdat && (c->exts & SMTP_EXT_CHUNKING);
@@ -123,7 +140,9 @@ smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx)
     plan_mail(c, tx);
     for (size_t i = 0; i < tx->n_rcpts; i++)
         plan_rcpt(c, &tx->rcpts[i], (uint32_t)i);
-    if (c->uses_bdat) {
+    if (tx->is_probe) {
+        plan_probe(c, tx);
+    } else if (c->uses_bdat) {
         buf_addf(&c->cmds, "BDAT %llu LAST\r\n", (unsigned long long)tx->size);
         plan(c, STAGE_BODY, 0);
     } else {
@@ -356,7 +375,7 @@ client_tx_reply(struct smtp_client *c, struct expect x)
         }
         break;
     case STAGE_RCPT:
-        if (r.outcome != SMTP_SENT) {
+        if (r.outcome != SMTP_SENT || c->is_probe) {
             tell(c, x.rcpt, &r);
         } else if (c->rcpts[x.rcpt] == RCPT_PENDING) {
             c->rcpts[x.rcpt] = RCPT_ACCEPTED;
