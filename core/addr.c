@@ -26,6 +26,21 @@ unmap(struct addr *a)
     set_in4(a, octets, ntohs(a->u.in6.sin6_port));
 }
 
+void
+addr_from_octets(const unsigned char *ip, size_t n, uint16_t port, struct addr *out)
+{
+    if (n == 4) {
+        set_in4(out, ip, port);
+        return;
+    }
+    memset(out, 0, sizeof *out);
+    out->u.in6.sin6_family = AF_INET6;
+    out->u.in6.sin6_port = htons(port);
+    memcpy(&out->u.in6.sin6_addr, ip, 16);
+    out->len = sizeof out->u.in6;
+    unmap(out);
+}
+
 int
 addr_parse_ip(struct slice text, uint16_t port, struct addr *out)
 {
@@ -44,12 +59,7 @@ addr_parse_ip(struct slice text, uint16_t port, struct addr *out)
     }
     if (inet_pton(AF_INET6, z, octets) != 1)
         return -1;
-    memset(out, 0, sizeof *out);
-    out->u.in6.sin6_family = AF_INET6;
-    out->u.in6.sin6_port = htons(port);
-    memcpy(&out->u.in6.sin6_addr, octets, 16);
-    out->len = sizeof out->u.in6;
-    unmap(out);
+    addr_from_octets(octets, 16, port, out);
     return 0;
 }
 

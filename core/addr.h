@@ -23,6 +23,8 @@ enum { ADDR_TEXT_OCTETS = 120 };
 
 /* "192.0.2.1", "2001:db8::1" or "[2001:db8::1]"; IPv4-mapped IPv6 becomes IPv4. */
 int addr_parse_ip(struct slice text, uint16_t port, struct addr *out);
+/* n octets of an IP in network order: 4 or 16. The same about mapped ones. */
+void addr_from_octets(const unsigned char *ip, size_t n, uint16_t port, struct addr *out);
 int addr_unix(const char *path, struct addr *out, struct err *e); /* ERR_CONFIG when too long */
 int addr_of_peer(int fd, struct addr *out);
 int addr_of_self(int fd, struct addr *out);
