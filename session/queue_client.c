@@ -1,338 +1,37 @@
 /* session/queue_client.c - see queue_client.h. One SEQPACKET connection to qmgr, made again when it breaks.
- * What is not answered when it breaks is answered ERR_TEMP: the client sends again, which can repeat, never lose. */
-#include "session/queue_client.h"
+ * What is not answered when it breaks, or for too long, is answered ERR_TEMP: the client sends again, which can repeat, never
+ * lose. */
+#include "session/queue_client_int.h"
 
 #include "base/clock.h"
-#include "base/enc.h"
-#include "base/fs.h"
-#include "base/list.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
-#include "base/rand.h"
-#include "core/chan.h"
-#include "core/loop.h"
-#include "core/work.h"
 #include "session/queue_id.h"
 #include "session/queue_proto.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum {
     IN_FLIGHT_MAX = 256, /* puts sent and not answered; the rest waits here */
     SPOOL_THREADS = 2,
-    SPOOL_PIECE = 256 * 1024, /* octets handed to the pool at a time */
-    BACKLOG_LOW = 512 * 1024,
     RETRY_FIRST_MS = 100,
     RETRY_MAX_MS = 2000,
     RESEND_MS = 5,
-    FILE_NAME_HEX = 24,
-    WIRE_SLACK = 64 /* kind, req and string lengths around a put */
+    LOOK_MS = 1000,  /* how often questions without an answer are looked for */
+    ASKS_MAX = 1000, /* verdicts awaited */
+    WIRE_SLACK = 64  /* kind, req and string lengths around a put */
 };
 
-struct grant {
-    uint64_t next, end;
-    uint32_t db_bits;
-};
-
-struct queue_client {
-    char *socket_path, *incoming;
-    struct chan *chan;
-    struct work_pool *pool;
-    struct grant now, spare;
-    bool is_asking;      /* a 'G' is out */
-    struct list waiting; /* puts ready to send, oldest first */
-    struct map *sent;    /* req -> put */
-    uint64_t next_req;
-    uint64_t retry_ms;
-    struct timer retry, resend;
-    bool has_warned;
-};
-
-enum put_state { PUT_FILLING, PUT_COMMITTING, PUT_ABORTED };
-
-/* On the pool: append what was handed over; with `is_last` sync and close. */
-struct spool {
-    struct work_job job;
-    struct queue_put *put;
-    struct buf chunk;
-    bool is_open_wanted, is_last;
-    struct err err;
-};
-
-struct queue_put {
-    struct queue_client *q;
-    struct list link; /* q->waiting */
-    enum put_state state;
-    struct buf body; /* in memory, or not yet handed to the pool */
-    bool is_file, is_job_running;
-    char *path;
-    const char *file; /* last part of path */
-    int fd;
-    struct spool spool;
-    size_t spool_octets; /* in the running job */
-    uint64_t size;
-    uint32_t crc;
-    struct err err;
-    struct buf env;
-    uint64_t req;
-    void (*cb)(uint64_t id, int rc, const struct err *e);
+/* A verdict that is awaited. */
+struct ask {
+    struct list link; /* being answered */
+    uint64_t since_ms;
+    void (*cb)(uint64_t id, int rc, enum verify_status status, struct slice text);
     uint64_t cb_id;
-    void (*on_ready)(uint64_t id);
-    uint64_t on_ready_id;
 };
 
-static void put_pump(struct queue_put *p);
-static void send_waiting(struct queue_client *q);
 static void connect_now(void *arg);
-
-/* ---- the put's end ---- */
-
-static void
-put_free(struct queue_put *p)
-{
-    list_remove(&p->link);
-    if (p->fd >= 0)
-        close(p->fd);
-    buf_free(&p->body);
-    buf_free(&p->env);
-    buf_free(&p->spool.chunk);
-    free(p->path);
-    free(p);
-}
-
-static void
-put_answer(struct queue_put *p, int rc, const struct err *e)
-{
-    void (*cb)(uint64_t, int, const struct err *) = p->cb;
-    uint64_t id = p->cb_id;
-    struct err copy = { 0 };
-
-    if (e)
-        copy = *e;
-    if (rc != 0 && p->is_file && p->path)
-        unlink(
-            p->path); /* qmgr has not taken it, or will not find it: either way nothing was promised */
-    put_free(p);
-    cb(id, rc, &copy);
-}
-
-/* ---- spooling ---- */
-
-static enum work_rc
-spool_run(struct work_job *j)
-{
-    struct spool *s = CONTAINER_OF(j, struct spool, job);
-    struct queue_put *p = s->put;
-
-    if (s->is_open_wanted) {
-        p->fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-        if (p->fd < 0) {
-            err_sys(&s->err, "create %s", p->path);
-            return WORK_DONE;
-        }
-    }
-    if (fs_write_all(p->fd, buf_slice(&s->chunk), &s->err) != 0)
-        return WORK_DONE;
-    if (s->is_last)
-        fs_sync_fd(p->fd, &s->err);
-    return WORK_DONE;
-}
-
-static enum work_rc
-discard_run(struct work_job *j)
-{
-    struct spool *s = CONTAINER_OF(j, struct spool, job);
-
-    if (s->put->fd >= 0)
-        unlink(s->put->path);
-    return WORK_DONE;
-}
-
-static void
-discard_done(struct work_job *j)
-{
-    put_free(CONTAINER_OF(j, struct spool, job)->put);
-}
-
-static void
-put_discard(struct queue_put *p)
-{
-    if (!p->is_file || p->fd < 0) {
-        put_free(p);
-        return;
-    }
-    p->spool.job = (struct work_job){ .run = discard_run, .done = discard_done };
-    work_submit(p->q->pool, &p->spool.job);
-}
-
-static void
-spool_done(struct work_job *j)
-{
-    struct spool *s = CONTAINER_OF(j, struct spool, job);
-    struct queue_put *p = s->put;
-    bool was_last = s->is_last;
-
-    p->spool_octets = 0;
-    buf_free(&s->chunk);
-    if (s->err.kind != ERR_NONE && p->err.kind == ERR_NONE)
-        p->err = s->err;
-    if (p->err.kind != ERR_NONE)
-        buf_free(&p->body); /* it is lost: do not hold up who writes */
-    if (p->on_ready && queue_put_backlog(p) < BACKLOG_LOW) {
-        void (*fn)(uint64_t) = p->on_ready;
-
-        p->on_ready = NULL;
-        fn(p->on_ready_id); /* may write, commit or abort; the put stays, for its job counts as running */
-    }
-    p->is_job_running = false;
-    if (p->state == PUT_ABORTED) {
-        put_discard(p);
-        return;
-    }
-    if (was_last && p->err.kind == ERR_NONE) {
-        close(p->fd);
-        p->fd = -1;
-        list_push_back(&p->q->waiting, &p->link);
-        send_waiting(p->q);
-        return;
-    }
-    put_pump(p);
-}
-
-/* Hand on what has gathered, one job at a time. */
-static void
-put_pump(struct queue_put *p)
-{
-    struct spool *s = &p->spool;
-    bool is_end = p->state == PUT_COMMITTING;
-
-    if (p->is_job_running)
-        return;
-    if (p->err.kind != ERR_NONE) {
-        struct err e = p->err;
-
-        buf_free(&p->body);
-        if (is_end)
-            put_answer(p, -1, &e);
-        return;
-    }
-    if (!p->is_file || (p->body.n == 0 && !is_end) || (p->body.n < SPOOL_PIECE && !is_end))
-        return;
-    s->put = p;
-    s->chunk = p->body;
-    memset(&p->body, 0, sizeof p->body);
-    s->is_open_wanted = p->fd < 0;
-    s->is_last = is_end;
-    s->err.kind = ERR_NONE;
-    s->job = (struct work_job){ .run = spool_run, .done = spool_done };
-    p->spool_octets = s->chunk.n;
-    p->is_job_running = true;
-    work_submit(p->q->pool, &s->job);
-}
-
-static void
-put_to_file(struct queue_put *p)
-{
-    char name[FILE_NAME_HEX + 1];
-    size_t n = strlen(p->q->incoming) + sizeof name + 1;
-
-    rand_hex(name, FILE_NAME_HEX);
-    p->path = mem_alloc(n);
-    snprintf(p->path, n, "%s/%s", p->q->incoming, name);
-    p->file = p->path + strlen(p->q->incoming) + 1;
-    p->is_file = true;
-}
-
-struct queue_put *
-queue_put_new(struct queue_client *q)
-{
-    struct queue_put *p = MEM_NEW(struct queue_put);
-
-    p->q = q;
-    p->fd = -1;
-    list_init(&p->link);
-    return p;
-}
-
-void
-queue_put_write(struct queue_put *p, struct slice s)
-{
-    p->size += s.n;
-    p->crc = enc_crc32(p->crc, s.p, s.n);
-    if (p->err.kind != ERR_NONE)
-        return; /* told at commit */
-    buf_adds(&p->body, s);
-    if (!p->is_file && p->body.n > QUEUE_INLINE_OCTETS)
-        put_to_file(p);
-    put_pump(p);
-}
-
-size_t
-queue_put_backlog(const struct queue_put *p)
-{
-    return p->is_file ? p->body.n + p->spool_octets : 0;
-}
-
-void
-queue_put_on_ready(struct queue_put *p, void (*fn)(uint64_t id), uint64_t id)
-{
-    p->on_ready = fn;
-    p->on_ready_id = id;
-}
-
-/* The answer must not come from inside queue_put_commit(). */
-static void
-pump_later(void *arg)
-{
-    put_pump(arg);
-}
-
-static void
-send_later(void *arg)
-{
-    send_waiting(arg);
-}
-
-void
-queue_put_commit(struct queue_put *p, const struct queue_env *env,
-                 void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id)
-{
-    int64_t arrived_us = clock_unix_us();
-
-    queue_id_parse(sl_z(env->id), &arrived_us, NULL, NULL);
-    queue_env_pack(&p->env, env, arrived_us);
-    p->state = PUT_COMMITTING;
-    p->on_ready = NULL;
-    p->cb = cb;
-    p->cb_id = id;
-    if (p->is_file || p->err.kind != ERR_NONE) {
-        if (!p->is_job_running)
-            loop_defer(pump_later, p);
-        return;
-    }
-    list_push_back(&p->q->waiting, &p->link);
-    if (!list_is_empty(&p->link) && p->link.prev == &p->q->waiting)
-        loop_defer(send_later, p->q); /* the first of this turn; the others go with it */
-}
-
-void
-queue_put_abort(struct queue_put **pp)
-{
-    struct queue_put *p = *pp;
-
-    if (p == NULL)
-        return;
-    *pp = NULL;
-    p->state = PUT_ABORTED;
-    p->on_ready = NULL;
-    if (!p->is_job_running)
-        put_discard(p);
-}
 
 /* ---- the wire ---- */
 
@@ -373,7 +72,7 @@ send_put(struct queue_client *q, struct queue_put *p)
 static void
 resend(void *arg)
 {
-    send_waiting(arg);
+    client_send_waiting(arg);
 }
 
 static void
@@ -382,15 +81,16 @@ fail_waiting(struct queue_client *q)
     struct list *n;
     struct err e = { 0 };
 
-    err_set(&e, ERR_TEMP, "the queue manager is not there");
+    err_set(&e, ERR_TEMP,
+            q->chan ? "the queue manager does not answer" : "the queue manager is not there");
     while ((n = list_pop_front(&q->waiting)) != NULL)
         put_answer(CONTAINER_OF(n, struct queue_put, link), -1, &e);
 }
 
-static void
-send_waiting(struct queue_client *q)
+void
+client_send_waiting(struct queue_client *q)
 {
-    if (q->chan == NULL) {
+    if (q->chan == NULL || q->is_silent) {
         fail_waiting(q);
         return;
     }
@@ -438,6 +138,172 @@ got_grant(struct queue_client *q, struct slice in)
         q->spare = g;
 }
 
+/* ---- without an answer ---- */
+
+static void
+answer_ask(struct ask *a, int rc, enum verify_status status, struct slice text)
+{
+    void (*cb)(uint64_t, int, enum verify_status, struct slice) = a->cb;
+    uint64_t id = a->cb_id;
+
+    free(a);
+    cb(id, rc, status, text);
+}
+
+/* Whether qmgr has committed these nobody here can know. 451 is right all the same: the client keeps the message and sends it
+ * again, so it may come twice, but a 250 for what is not on disk would lose it. */
+static void
+fail_sent(struct list *puts, const char *why)
+{
+    struct list *n;
+    struct err e = { 0 };
+
+    err_set(&e, ERR_TEMP, "%s", why);
+    while ((n = list_pop_front(puts)) != NULL) {
+        struct queue_put *p = CONTAINER_OF(n, struct queue_put, link);
+
+        free(p->path); /* qmgr may have taken the file and committed: not ours to remove */
+        p->path = NULL;
+        put_answer(p, -1, &e);
+    }
+}
+
+static void
+fail_asks(struct list *asks)
+{
+    struct list *n;
+
+    while ((n = list_pop_front(asks)) != NULL)
+        answer_ask(CONTAINER_OF(n, struct ask, link), -1, VERIFY_TODO, SL(""));
+}
+
+/* Move those that have waited since before `until_ms` out of the maps: answering them may bring new ones. */
+static void
+take_overdue(struct queue_client *q, uint64_t until_ms, struct list *puts, struct list *asks)
+{
+    size_t it = 0;
+    uint64_t req;
+    void *v;
+
+    list_init(puts);
+    list_init(asks);
+    while (map_next_u64(q->sent, &it, &req, &v)) {
+        struct queue_put *p = v;
+
+        if (p->since_ms <= until_ms) {
+            list_push_back(puts, &p->link);
+            map_del_u64(q->sent, req);
+        }
+    }
+    it = 0;
+    while (map_next_u64(q->asks, &it, &req, &v)) {
+        struct ask *a = v;
+
+        if (a->since_ms <= until_ms) {
+            list_push_back(asks, &a->link);
+            map_del_u64(q->asks, req);
+        }
+    }
+}
+
+/* A dead qmgr is told by its connection; one that hangs only by its silence. */
+static void
+look(void *arg)
+{
+    struct queue_client *q = arg;
+    uint64_t now = loop_now_ms();
+    struct list puts, asks;
+    bool is_first = !q->is_silent;
+
+    if (now >= q->limit_ms) {
+        take_overdue(q, now - q->limit_ms, &puts, &asks);
+        if (!list_is_empty(&puts) || !list_is_empty(&asks)) {
+            q->is_silent = true;
+            if (is_first)
+                log_warn("queue.silent", LOG_NONE,
+                         "the queue manager has not answered for %llu s: mail is not accepted "
+                         "until it does",
+                         (unsigned long long)(q->limit_ms / 1000));
+            ask_grant(q); /* the answer tells that it is back */
+        }
+        fail_sent(&puts, "the queue manager does not answer");
+        fail_asks(&asks);
+        if (q->is_silent)
+            fail_waiting(q);
+    }
+    if (map_count(q->sent) > 0 || map_count(q->asks) > 0 || !list_is_empty(&q->waiting))
+        timer_start(&q->look, LOOK_MS, look, q);
+}
+
+static void
+look_later(struct queue_client *q)
+{
+    if (!timer_is_running(&q->look))
+        timer_start(&q->look, LOOK_MS, look, q);
+}
+
+void
+client_push_put(struct queue_put *p)
+{
+    p->since_ms = loop_now_ms();
+    list_push_back(&p->q->waiting, &p->link);
+    look_later(p->q);
+}
+
+/* ---- verdicts ---- */
+
+static void
+got_verdict(struct queue_client *q, struct slice in)
+{
+    uint64_t req;
+    unsigned is_known, status;
+    struct slice text;
+    struct ask *a;
+
+    if (!wire_take_u64(&in, &req) || !wire_take_u8(&in, &is_known) || !wire_take_u8(&in, &status) ||
+        !wire_take_str(&in, &text))
+        return;
+    a = map_del_u64(q->asks, req);
+    if (a)
+        answer_ask(a, is_known && status <= VERIFY_BOUNCE ? 0 : -1, (enum verify_status)status,
+                   text);
+}
+
+static void
+fail_ask(void *arg)
+{
+    answer_ask(arg, -1, VERIFY_TODO, SL(""));
+}
+
+void
+queue_verify(struct queue_client *q, struct slice addr, struct slice orig,
+             void (*cb)(uint64_t id, int rc, enum verify_status status, struct slice text),
+             uint64_t id)
+{
+    struct ask *a = MEM_NEW(struct ask);
+    struct buf b = { 0 };
+    uint64_t req = ++q->next_req;
+    int rc = -1;
+
+    list_init(&a->link);
+    a->since_ms = loop_now_ms();
+    a->cb = cb;
+    a->cb_id = id;
+    wire_add_u8(&b, 'V');
+    wire_add_u64(&b, req);
+    wire_add_str(&b, addr);
+    wire_add_str(&b, orig);
+    if (q->chan && !q->is_silent && map_count(q->asks) < ASKS_MAX && b.n <= CHAN_MSG_OCTETS)
+        rc = chan_send(q->chan, buf_slice(&b), NULL, 0);
+    buf_free(&b);
+    if (rc != 0) {
+        loop_defer(fail_ask, a);
+        return;
+    }
+    map_set_u64(q->asks, req, a);
+    look_later(q);
+}
+
 /* A packet answers one or more puts. */
 static void
 got_answers(struct queue_client *q, struct slice in)
@@ -459,7 +325,7 @@ got_answers(struct queue_client *q, struct slice in)
         }
         put_answer(p, kind == 0 ? 0 : -1, &e);
     }
-    send_waiting(q);
+    client_send_waiting(q);
 }
 
 static void
@@ -473,40 +339,31 @@ on_msg(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds
         close(fds[i]);
     if (!wire_take_u8(&msg, &kind))
         return;
+    if (q->is_silent)
+        log_info("queue.heard", LOG_NONE, "the queue manager answers again");
+    q->is_silent = false;
     if (kind == 'g')
         got_grant(q, msg);
     else if (kind == 'p')
         got_answers(q, msg);
+    else if (kind == 'v')
+        got_verdict(q, msg);
 }
 
 static void
 on_close(struct chan *c, void *arg)
 {
     struct queue_client *q = arg;
-    struct list lost;
-    struct list *n;
-    size_t it = 0;
-    void *v;
-    struct err e = { 0 };
+    struct list puts, asks;
 
     (void)c;
     chan_free(&q->chan);
-    q->is_asking = false;
+    q->is_asking = q->is_silent = false;
     q->now = q->spare = (struct grant){ 0 }; /* the next qmgr may have another database */
     log_warn("queue.lost", LOG_NONE, "lost connection with the queue manager");
-    list_init(&lost);
-    while (map_next(q->sent, &it, NULL, &v))
-        list_push_back(&lost, &((struct queue_put *)v)->link);
-    map_free(&q->sent, NULL);
-    q->sent = map_new();
-    err_set(&e, ERR_TEMP, "lost connection with the queue manager");
-    while ((n = list_pop_front(&lost)) != NULL) {
-        struct queue_put *p = CONTAINER_OF(n, struct queue_put, link);
-
-        free(p->path); /* qmgr may have taken the file and committed: not ours to remove */
-        p->path = NULL;
-        put_answer(p, -1, &e);
-    }
+    take_overdue(q, UINT64_MAX, &puts, &asks);
+    fail_sent(&puts, "lost connection with the queue manager");
+    fail_asks(&asks);
     fail_waiting(q);
     q->retry_ms = RETRY_FIRST_MS;
     timer_start(&q->retry, q->retry_ms, connect_now, q);
@@ -533,7 +390,7 @@ connect_now(void *arg)
     }
     q->has_warned = false;
     ask_grant(q);
-    send_waiting(q);
+    client_send_waiting(q);
 }
 
 struct queue_client *
@@ -545,6 +402,8 @@ queue_client_new(const char *socket_path, const char *incoming_dir)
     q->incoming = mem_dupz(incoming_dir);
     q->pool = work_pool_new("spool", SPOOL_THREADS, 0);
     q->sent = map_new();
+    q->asks = map_new();
+    q->limit_ms = QUEUE_ANSWER_MS;
     list_init(&q->waiting);
     connect_now(q);
     return q;
@@ -562,6 +421,7 @@ queue_client_free(struct queue_client **qq)
     *qq = NULL;
     timer_stop(&q->retry);
     timer_stop(&q->resend);
+    timer_stop(&q->look);
     chan_free(&q->chan);
     work_pool_free(&q->pool);
     LIST_EACH(at, nxt, &q->waiting)
@@ -569,6 +429,7 @@ queue_client_free(struct queue_client **qq)
     while (map_next(q->sent, &it, NULL, &v))
         put_free(v);
     map_free(&q->sent, NULL);
+    map_free(&q->asks, free);
     free(q->socket_path);
     free(q->incoming);
     free(q);
@@ -577,7 +438,13 @@ queue_client_free(struct queue_client **qq)
 bool
 queue_client_is_up(const struct queue_client *q)
 {
-    return q->chan != NULL && q->now.next < q->now.end;
+    return q->chan != NULL && !q->is_silent && q->now.next < q->now.end;
+}
+
+void
+queue_client_set_limit(struct queue_client *q, uint64_t ms)
+{
+    q->limit_ms = ms;
 }
 
 int
@@ -589,7 +456,7 @@ queue_id_new(struct queue_client *q, char out[QUEUE_ID_OCTETS])
     }
     if (q->spare.next == q->spare.end && q->now.end - q->now.next < QUEUE_GRANT_COUNT / 2)
         ask_grant(q);
-    if (q->chan == NULL || q->now.next == q->now.end)
+    if (q->chan == NULL || q->is_silent || q->now.next == q->now.end)
         return -1;
     queue_id_format(clock_unix_us(), q->now.next++, q->now.db_bits, out);
     return 0;

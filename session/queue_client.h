@@ -14,7 +14,11 @@ enum { QUEUE_INLINE_OCTETS = 64 * 1024, QUEUE_ID_OCTETS = 32 };
 struct queue_client;
 struct queue_client *queue_client_new(const char *socket_path, const char *incoming_dir);
 void queue_client_free(struct queue_client **q);
-bool queue_client_is_up(const struct queue_client *q); /* connected and granted ids */
+bool queue_client_is_up(const struct queue_client *q); /* connected, answering, and granted ids */
+/* How long qmgr may leave a question without an answer; then it is answered here, ERR_TEMP, and until qmgr says something
+ * again everything is so at once. Default QUEUE_ANSWER_MS. */
+enum { QUEUE_ANSWER_MS = 100 * 1000 };
+void queue_client_set_limit(struct queue_client *q, uint64_t ms);
 
 enum {
     NOTIFY_NEVER = 1,
@@ -61,5 +65,13 @@ void queue_put_on_ready(struct queue_put *p, void (*fn)(uint64_t id), uint64_t i
 void queue_put_commit(struct queue_put *p, const struct queue_env *env,
                       void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id);
 void queue_put_abort(struct queue_put **p);
+
+/* Address verification: what qmgr's last probe of an address found, or that one is under way (ask again). */
+enum verify_status { VERIFY_TODO, VERIFY_OK, VERIFY_DEFER, VERIFY_BOUNCE };
+/* addr: final, after alias expansion; orig: what it came from, for the log. cb comes from the loop exactly once. rc -1: there
+ * is no answer to be had. text: why, as the delivery's log line has it; valid during the call. */
+void queue_verify(struct queue_client *q, struct slice addr, struct slice orig,
+                  void (*cb)(uint64_t id, int rc, enum verify_status status, struct slice text),
+                  uint64_t id);
 
 #endif

@@ -4,10 +4,12 @@
  * Client to qmgr:
  *   'G' u32 want                              grant me ids
  *   'P' u64 req, put                          commit this message (struct queue_wire_put below)
+ *   'V' u64 req, str addr, str orig           can this address be delivered to?
  *   'A' u64 req, str verb, str arg, u64 after, u32 limit      a tool's question, see below
  * qmgr to client:
  *   'g' u64 first, u32 count, u32 db_bits     counters first..first+count-1 are yours (session/queue_id.h)
  *   'p' (u64 req, u32 kind, u32 sys, str msg)...   one or more puts: kind 0: on disk; else an err
+ *   'v' u64 req, u8 known, u8 status, str text   known 0: cannot tell; status: enum verify_status
  *   'a' u64 req, u8 more, u64 after, str text a page; `more`: ask again with that `after`. verb unknown: text "?..."
  * A put that is longer than one message travels in a sealed memfd passed with a 'P' that has only req: the memfd's
  * content is what would have followed.

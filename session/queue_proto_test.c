@@ -8,8 +8,7 @@
 static void
 fill(struct queue_env *env, struct queue_rcpt to[2])
 {
-    to[0] =
-        (struct queue_rcpt){ .addr = SL("a@x"), .orig = SL("b@y"), .notify = NOTIFY_FAILURE };
+    to[0] = (struct queue_rcpt){ .addr = SL("a@x"), .orig = SL("b@y"), .notify = NOTIFY_FAILURE };
     to[1] = (struct queue_rcpt){ .addr = SL("c@x"), .orig = SL("c@x"), .orcpt = SL("rfc822;c@z") };
     *env = (struct queue_env){ .sender = SL("s@y"),
                                .rcpts = to,

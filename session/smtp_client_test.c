@@ -442,15 +442,17 @@ TEST(probes)
         const char *want[3], *text;
     } rows[] = {
         { "taken",
-          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 2.1.5 Ok\nC:RSET\nS:250 ok\n" BYE,
+          HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 2.1.5 "
+                "Ok\nC:RSET\nS:250 ok\n" BYE,
           "",
           1,
           { "S2.1.5" },
           "250 2.1.5 Ok" },
         { "pipelined, one of each",
-          HELLO "S:250-mx\nS:250-CHUNKING\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT "
-                "TO:<b@x>\nC:RCPT TO:<c@x>\nC:RSET\nS:250 ok\nS:550 5.1.1 who\nS:450 4.2.0 later\nS:250 "
-                "ok\nS:250 ok\n" BYE,
+          HELLO
+          "S:250-mx\nS:250-CHUNKING\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT "
+          "TO:<b@x>\nC:RCPT TO:<c@x>\nC:RSET\nS:250 ok\nS:550 5.1.1 who\nS:450 4.2.0 later\nS:250 "
+          "ok\nS:250 ok\n" BYE,
           "",
           3,
           { "F5.1.1", "D4.2.0", "S2.0.0" },
@@ -462,8 +464,9 @@ TEST(probes)
           { "F5.7.1" },
           "in reply to MAIL FROM command" },
         { "sender refused, pipelined",
-          HELLO "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RSET\nS:550 5.7.1 not "
-                "you\nS:503 no\nS:250 ok\n" BYE,
+          HELLO
+          "S:250-mx\nS:250 PIPELINING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RSET\nS:550 5.7.1 not "
+          "you\nS:503 no\nS:250 ok\n" BYE,
           "",
           1,
           { "F5.7.1" },
@@ -475,9 +478,11 @@ TEST(probes)
           { "D4.4.2" },
           "lost connection with" },
         { "by relayd",
-          LHELLO "S:250-mx\nS:250-PIPELINING\nS:250-CHUNKING\nS:250 XROUTE\nC:XROUTE smtp x\nC:MAIL "
-                "FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT TO:<b@x>\nC:XPROBE\nS:250 ok\nS:250 ok\nS:250 "
-                "ok\nS:250 ok\nS:250-2.1.5 relay=\nS:250 2.1.5 250 ok\nS:550-5.1.1 relay=\nS:550 5.1.1 who\n" BYE,
+          LHELLO
+          "S:250-mx\nS:250-PIPELINING\nS:250-CHUNKING\nS:250 XROUTE\nC:XROUTE smtp x\nC:MAIL "
+          "FROM:<s@y>\nC:RCPT TO:<a@x>\nC:RCPT TO:<b@x>\nC:XPROBE\nS:250 ok\nS:250 ok\nS:250 "
+          "ok\nS:250 ok\nS:250-2.1.5 relay=\nS:250 2.1.5 250 ok\nS:550-5.1.1 relay=\nS:550 5.1.1 "
+          "who\n" BYE,
           "smtp x",
           2,
           { "S2.1.5", "F5.1.1" },
