@@ -201,18 +201,18 @@ refuse_later(void *arg)
     free(r);
 }
 
-void
-lookup_ask(struct lookup_client *l, const char *name, struct slice key,
-           void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
+static void
+ask(struct lookup_client *l, const char *prefix, const char *name, struct slice key,
+    void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
 {
     struct buf wire = { 0 };
     struct lookup_req *r;
-    size_t n = strlen(name) + 1 + key.n;
+    size_t n = strlen(prefix) + strlen(name) + 1 + key.n;
     bool is_long = n > LOOKUP_QUERY_OCTETS;
 
     /* One that the server would take for nonsense must not break off what others wait for on the same connection. */
     if (!is_long) {
-        buf_addf(&wire, "%zu:%s ", n, name);
+        buf_addf(&wire, "%zu:%s%s ", n, prefix, name);
         buf_adds(&wire, key);
         buf_addc(&wire, ',');
     }
@@ -234,4 +234,18 @@ lookup_ask(struct lookup_client *l, const char *name, struct slice key,
         send_waiting(l);
     else
         link_need(&l->link);
+}
+
+void
+lookup_ask(struct lookup_client *l, const char *name, struct slice key,
+           void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
+{
+    ask(l, "", name, key, cb, id);
+}
+
+void
+lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
+                void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
+{
+    ask(l, LOOKUP_PART_PREFIX, name, key, cb, id);
 }

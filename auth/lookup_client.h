@@ -9,6 +9,9 @@
 
 #include <stdint.h>
 
+/* What goes before the name on the wire when the key is a part of an address (lookup_ask_part()). */
+#define LOOKUP_PART_PREFIX "part:"
+
 /* Longest question, name and key: what is longer is not asked. No table has a key of over TABLE_KEY_OCTETS: "not found". */
 enum { LOOKUP_QUERY_OCTETS = 10000 };
 
@@ -24,5 +27,9 @@ enum lookup_rc {
 /* cb comes from the loop exactly once, never from inside the call; value is valid during it. */
 void lookup_ask(struct lookup_client *l, const char *name, struct slice key,
                 void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id);
+/* The same for a key that is a part of what is looked for ("@domain", "user", a parent domain, "192.0.2"): tables of
+ * patterns (regexp, cidr) are passed over, as they match whole addresses (regexp_table(5), cidr_table(5)). */
+void lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
+                     void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id);
 
 #endif

@@ -1,6 +1,7 @@
 /* auth/table.c - which tables there are, and what a list of them says. See table.h. */
 #include "auth/table.h"
 
+#include "auth/lookup_client.h"
 #include "auth/table_lines.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -289,23 +290,26 @@ table_set_open(struct table_set *s, struct slice text, struct table **half, stru
 }
 
 static enum table_rc
-lookup_table(struct table_set *s, struct slice text, struct slice key, struct buf *value,
-             struct err *e)
+lookup_table(struct table_set *s, struct slice text, struct slice key, bool is_part,
+             struct buf *value, struct err *e)
 {
     uint64_t began = clock_mono_ms();
     enum table_rc rc = TABLE_TEMP;
     struct table *t;
     struct slice arg;
+    const struct table_type *type = table_type_of(text, &arg);
 
     buf_reset(value);
-    if (table_type_of(text, &arg) == &table_mysql && is_resting(s, e))
+    if (is_part && type && type->is_pattern)
+        return TABLE_NOTFOUND;
+    if (type == &table_mysql && is_resting(s, e))
         return TABLE_TEMP;
     t = table_set_open(s, text, NULL, e);
     if (t)
         rc = t->type->lookup(t, key, value, e);
     if (rc == TABLE_TEMP) {
         complain(s, e);
-        if (table_type_of(text, &arg) == &table_mysql)
+        if (type == &table_mysql)
             table_set_note_failure(s, began, e);
     }
     return rc;
@@ -335,6 +339,7 @@ struct list_ask {
     struct buf *value;
     struct err *e;
     bool is_domains, is_parent;
+    bool is_part; /* the key is a part of what is looked for */
     unsigned depth;
 };
 
@@ -388,7 +393,7 @@ domain_table_lookup(struct list_ask *a, struct slice item)
     for (;;) {
         size_t dot;
 
-        rc = lookup_table(a->set, item, key, a->value, a->e);
+        rc = lookup_table(a->set, item, key, a->is_part || key.n < a->key.n, a->value, a->e);
         dot = sl_find_char(key, '.');
         if (rc != TABLE_NOTFOUND || !a->is_parent || dot == SL_NPOS)
             return rc;
@@ -401,7 +406,7 @@ item_lookup(struct list_ask *a, struct slice item)
 {
     if (table_is_type_text(item))
         return a->is_domains ? domain_table_lookup(a, item)
-                             : lookup_table(a->set, item, a->key, a->value, a->e);
+                             : lookup_table(a->set, item, a->key, a->is_part, a->value, a->e);
     if (!a->is_domains)
         return TABLE_NOTFOUND;
     if (sl_starts(item, '/'))
@@ -528,10 +533,11 @@ table_set_lookup(struct table_set *s, struct slice name, struct slice key, struc
     buf_reset(value);
     if (key.n > TABLE_KEY_OCTETS)
         return TABLE_NOTFOUND;
+    a.is_part = sl_take_prefix(&name, SL(LOOKUP_PART_PREFIX));
     if (table_is_type_text(name)) {
         text = named_text(s, name);
         if (text)
-            return lookup_table(s, sl_z(text), key, value, e);
+            return lookup_table(s, sl_z(text), key, a.is_part, value, e);
         err_set(e, ERR_PERM, "main.cf does not name the table %.*s", SL_ARG(name));
         return TABLE_PERM;
     }

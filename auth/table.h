@@ -30,7 +30,8 @@ bool table_set_poll(struct table_set *s);
 /* When it last looked, by clock_mono_ms(); 0: not yet. */
 uint64_t table_set_polled_ms(const struct table_set *s);
 /* name: a parameter ("virtual_mailbox_maps") or a table as main.cf writes it ("hash:/etc/aliases").
- * A parameter that is a list of domains also matches plain names and "/file" and "!not" patterns. */
+ * A parameter that is a list of domains also matches plain names and "/file" and "!not" patterns. Before the name
+ * LOOKUP_PART_PREFIX: the key is a part of what is looked for, and tables of patterns are passed over. */
 enum table_rc table_set_lookup(struct table_set *s, struct slice name, struct slice key,
                                struct buf *value, struct err *e);
 /* Open one table, for checks: NULL with e; *half (may be NULL) is then what there is of it, or NULL. */
@@ -53,6 +54,7 @@ struct table_type {
     enum table_rc (*lookup)(struct table *t, struct slice key, struct buf *value, struct err *e);
     bool (*poll)(struct table *t);  /* something changed; may be NULL */
     void (*close)(struct table *t); /* after a failed open too */
+    bool is_pattern;                /* matches whole keys: is not asked for parts of an address */
 };
 struct table {
     const struct table_type *type;

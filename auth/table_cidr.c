@@ -132,4 +132,5 @@ cidr_close(struct table *t)
     free(x);
 }
 
-const struct table_type table_cidr = { "cidr", cidr_open, cidr_lookup, cidr_poll, cidr_close };
+const struct table_type table_cidr = { "cidr", cidr_open, cidr_lookup, cidr_poll, cidr_close,
+                                       true };

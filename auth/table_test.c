@@ -180,6 +180,23 @@ TEST(regexp)
     check_rows("relay_recipient_maps = regexp:$D/re\n", rows, COUNT_OF(rows));
 }
 
+/* A part of an address is no business of patterns; the next table may know it. */
+TEST(parts_of_keys)
+{
+    static const struct row rows[] = {
+        { "relay_recipient_maps", "@a.example", "pattern" },
+        { "part:relay_recipient_maps", "@a.example", "text" },
+        { "part:relay_recipient_maps", "@b.example", "-" },
+        { "relay_domains", "sub.a.example", "whole" },
+        { "relay_domains", "x.b.example", "-" },
+    };
+
+    put("whole", "/^@/ pattern\n/^sub\\.a/ whole\n/^b\\.example/ parent\n");
+    check_rows("relay_recipient_maps = regexp:$D/whole, inline:{@a.example=text}\n"
+               "relay_domains = regexp:$D/whole\n",
+               rows, COUNT_OF(rows));
+}
+
 TEST(lists_of_domains)
 {
     static const struct row rows[] = {

@@ -38,13 +38,25 @@ on_key(uint64_t id, enum lookup_rc rc, struct slice value)
     free(k);
 }
 
-void
-find_key(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg)
+static uint64_t
+key_ask_new(struct smtpd_sess *s, find_fn *cb, void *arg)
 {
     struct key_ask *k = MEM_NEW(struct key_ask);
 
     *k = (struct key_ask){ .id = id_add(k), .sess = s->smtp.id, .cb = cb, .arg = arg };
-    lookup_ask(smtpd_env.lookup, table, key, on_key, k->id);
+    return k->id;
+}
+
+void
+find_key(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg)
+{
+    lookup_ask(smtpd_env.lookup, table, key, on_key, key_ask_new(s, cb, arg));
+}
+
+void
+find_part(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg)
+{
+    lookup_ask_part(smtpd_env.lookup, table, key, on_key, key_ask_new(s, cb, arg));
 }
 
 /* ---- a domain in a list ---- */
@@ -176,7 +188,7 @@ on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         a->n > 1) { /* most addresses are found at once; the rest side by side */
         a->n_open = a->n - 1;
         for (size_t i = 1; i < a->n; i++)
-            find_key(s, a->param, a->keys[i].key, on_addr_key, &a->keys[i]);
+            find_part(s, a->param, a->keys[i].key, on_addr_key, &a->keys[i]);
         return;
     }
     finish_addr(s, a);

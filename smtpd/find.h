@@ -23,6 +23,8 @@ void find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool 
 
 /* One key in one table or parameter. */
 void find_key(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg);
+/* The same for a key that is a part of what is looked for (a parent domain, "user@"): pattern tables are passed over. */
+void find_part(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg);
 
 /* Fill a->to. FOUND_NO: the address is no good; memory from mem. */
 void find_route(struct smtpd_sess *s, struct addr_info *a, struct arena *mem, find_fn *cb,
