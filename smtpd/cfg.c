@@ -49,7 +49,9 @@ discard_bits(struct conf_list l)
                   { "8bitmime", DISCARD_8BITMIME },
                   { "dsn", DISCARD_DSN },
                   { "smtputf8", DISCARD_UTF8 },
-                  { "chunking", DISCARD_CHUNKING } };
+                  { "chunking", DISCARD_CHUNKING },
+                  { "xclient", DISCARD_XCLIENT },
+                  { "xforward", DISCARD_XFORWARD } };
     unsigned bits = 0;
 
     for (size_t i = 0; i < COUNT_OF(names); i++)
@@ -80,7 +82,9 @@ set_rules(struct smtpd_cfg *g)
     domlist_init(&g->alias_domains, "virtual_alias_domains", c->virtual_alias_domains, false);
     domlist_init(&g->mailbox_domains, "virtual_mailbox_domains", c->virtual_mailbox_domains, false);
     /* Postfix's default below level 2, $mydestination, would relay to what lies below our own domains: not here. */
-    domlist_init(&g->relay_domains, "relay_domains", c->relay_domains, true);
+    domlist_init(&g->relay_domains, "relay_domains", c->relay_domains,
+                 has_word(c->parent_domain_matches_subdomains, "relay_domains"));
+    g->access_parents = has_word(c->parent_domain_matches_subdomains, "smtpd_access_maps");
 }
 
 /* ---- our own addresses ---- */
@@ -137,6 +141,24 @@ set_limits(struct smtpd_cfg *g)
     };
 }
 
+/* Who may speak for other clients. */
+static int
+set_speakers(struct smtpd_cfg *g, struct err *e)
+{
+    const struct conf *c = g->conf;
+
+    g->is_proxied = c->smtpd_upstream_proxy_protocol[0] != '\0';
+    if (g->is_proxied && strcmp(c->smtpd_upstream_proxy_protocol, "haproxy") != 0)
+        return err_set(e, ERR_CONFIG, "smtpd_upstream_proxy_protocol: \"%s\" is not haproxy",
+                       c->smtpd_upstream_proxy_protocol);
+    if (netlist_init(&g->proxies, "smtpd_upstream_proxy_hosts", c->smtpd_upstream_proxy_hosts, e) ||
+        hostlist_init(&g->xclient_hosts, "smtpd_authorized_xclient_hosts",
+                      c->smtpd_authorized_xclient_hosts, e))
+        return -1;
+    return hostlist_init(&g->xforward_hosts, "smtpd_authorized_xforward_hosts",
+                         c->smtpd_authorized_xforward_hosts, e);
+}
+
 static char *
 ident(const struct conf *c, const char *service, const char *program)
 {
@@ -165,6 +187,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
     set_tls(g);
     g->discard = discard_bits(g->conf->smtpd_discard_ehlo_keywords);
     g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
+    conf_unescape_set(g->conf->smtpd_expansion_filter, g->expansion_set);
     /* compatibility_level counts whole numbers; Postfix drew this line at 3.6 */
     g->relay_first = g->conf->smtpd_relay_before_recipient_restrictions &&
                      (g->conf->compatibility_level >= 4 ||
@@ -178,15 +201,15 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
     g->cleanup_ident = ident(g->conf, "", "cleanup");
     if (netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
         netlist_init(&g->lf_exclusions, "smtpd_forbid_bare_newline_exclusions",
-                     g->conf->smtpd_forbid_bare_newline_exclusions, e)) {
+                     g->conf->smtpd_forbid_bare_newline_exclusions, e) ||
+        set_speakers(g, e)) {
         smtpd_cfg_unref(&g);
         return -1;
     }
-    for (int i = 0; i < RESTRICT_LISTS; i++)
-        if (restrict_compile(g->conf, (enum restrict_list_id)i, &g->lists[i], e)) {
-            smtpd_cfg_unref(&g);
-            return -1;
-        }
+    if (restrict_set_init(&g->restrictions, g->conf, e)) {
+        smtpd_cfg_unref(&g);
+        return -1;
+    }
     *out = g;
     return 0;
 }
@@ -209,8 +232,10 @@ smtpd_cfg_unref(struct smtpd_cfg **c)
     free(old->own);
     netlist_free(&old->mynetworks);
     netlist_free(&old->lf_exclusions);
-    for (int i = 0; i < RESTRICT_LISTS; i++)
-        restrict_list_free(&old->lists[i]);
+    netlist_free(&old->proxies);
+    hostlist_free(&old->xclient_hosts);
+    hostlist_free(&old->xforward_hosts);
+    restrict_set_free(&old->restrictions);
     free(old->ident_mem);
     free(old->cleanup_ident);
     conf_unref(&old->conf);

@@ -119,24 +119,35 @@ put_received(struct content *c)
     }
 }
 
+/* A line that an access table put in front; it may have several lines of its own. */
+static void
+put_prepended(struct content *c, struct slice line)
+{
+    put(c, line);
+    put(c, SL("\r\n"));
+}
+
 /* ---- the end of the header ---- */
 
 static bool
 adds_missing(const struct smtpd_sess *s)
 {
     const struct smtpd_cfg *cfg = s->cfg;
-    struct addr self;
+    bool is_local;
 
+    if (smtpd_xforward_source(s, &is_local))
+        return is_local || cfg->conf->always_add_missing_headers;
     if (cfg->conf->always_add_missing_headers || (cfg->add_headers_auth && s->sasl_user) ||
         (cfg->add_headers_mynetworks && netlist_match(&cfg->mynetworks, &s->peer)))
         return true;
-    return cfg->add_headers_local && addr_of_self(conn_fd(s->smtp.conn), &self) == 0 &&
-           addr_same_ip(&self, &s->peer);
+    return cfg->add_headers_local && addr_same_ip(&s->local, &s->peer);
 }
 
 static void
 log_message_id(struct content *c, struct slice id)
 {
+    if (c->s->tx->wishes.discard)
+        return; /* nothing comes of it */
     log_event(LOG_LV_INFO, c->s->cfg->cleanup_ident, "msg.id",
               LOG_F(LF_Z("qid", c->s->tx->id), LF_S("message_id", id)), "%s: %smessage-id=%.*s",
               c->s->tx->id, (c->seen & SEEN_RESENT) ? "resent-" : "", SL_ARG(id));
@@ -387,6 +398,8 @@ content_new(struct smtpd_sess *s)
     c->put = queue_put_new(smtpd_env.queue);
     c->is_first = true;
     c->hops = 1; /* our own */
+    for (const struct tx_line *l = s->tx->wishes.prepend; l; l = l->next)
+        put_prepended(c, l->text);
     put_received(c);
     return c;
 }

@@ -237,13 +237,14 @@ struct route_ask {
     } asked[ASKED_DOMAINS_MAX];
     size_t n_asked;
     const struct smtpd_cfg *cfg;
+    const struct addr *front; /* the address that the client sees, of a proxy before us; or NULL */
     find_fn *cb;
     void *arg;
 };
 
 /* "[192.0.2.1]": one of this host's own addresses. */
 static bool
-is_own_literal(const struct smtpd_cfg *c, struct slice domain)
+is_own_literal(const struct smtpd_cfg *c, const struct addr *front, struct slice domain)
 {
     struct slice ip = sl_n(domain.p + 1, domain.n - 2);
     struct addr a;
@@ -254,7 +255,7 @@ is_own_literal(const struct smtpd_cfg *c, struct slice domain)
     for (size_t i = 0; i < c->n_own; i++)
         if (addr_same_ip(&a, &c->own[i]))
             return true;
-    return false;
+    return front && addr_same_ip(&a, front);
 }
 
 static int
@@ -263,7 +264,7 @@ is_local(void *arg, struct slice domain)
     const struct route_ask *r = arg;
 
     if (sl_starts(domain, '[') && sl_ends(domain, ']'))
-        return is_own_literal(r->cfg, domain);
+        return is_own_literal(r->cfg, r->front, domain);
     for (size_t i = 0; i < r->n_asked; i++)
         if (sl_ieq(r->asked[i].domain, domain))
             return r->asked[i].is_local;
@@ -321,6 +322,8 @@ find_route(struct smtpd_sess *s, struct addr_info *a, struct arena *mem, find_fn
         return;
     }
     *r = (struct route_ask){ .a = a, .mem = mem, .cfg = s->cfg, .cb = cb, .arg = arg };
+    if (s->cfg->is_proxied)
+        r->front = &s->local;
     route_step(s, r);
 }
 

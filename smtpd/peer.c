@@ -8,23 +8,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void
-finish(struct smtpd_sess *s, const char *name, enum peer_status status)
+void
+smtpd_set_namaddr(struct smtpd_sess *s)
 {
-    void (*done)(struct smtpd_sess *) = s->on_peer;
     char ip[ADDR_TEXT_OCTETS];
     size_t n;
 
     addr_ip_text(&s->peer, ip);
+    n = strlen(s->name) + strlen(ip) + 3;
+    free(s->namaddr);
+    s->namaddr = mem_alloc(n);
+    snprintf(s->namaddr, n, "%s[%s]", s->name, ip);
+}
+
+static void
+finish(struct smtpd_sess *s, const char *name, enum peer_status status)
+{
+    void (*done)(struct smtpd_sess *) = s->on_peer;
+
     s->name = mem_dupz(name);
     s->name_status = status;
     if (s->reverse_name == NULL) {
         s->reverse_name = mem_dupz("unknown");
         s->reverse_status = status;
     }
-    n = strlen(name) + strlen(ip) + 3;
-    s->namaddr = mem_alloc(n);
-    snprintf(s->namaddr, n, "%s[%s]", name, ip);
+    smtpd_set_namaddr(s);
     done(s);
 }
 

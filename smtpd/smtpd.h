@@ -13,6 +13,7 @@
 #include "session/smtp_server.h"
 #include "base/list.h"
 #include "smtpd/domlist.h"
+#include "smtpd/hostlist.h"
 #include "smtpd/restrict.h"
 
 enum {
@@ -40,11 +41,16 @@ struct smtpd_cfg {
     struct smtp_server_limits limits;
     struct smtp_addr_rules rules;
     struct netlist mynetworks, lf_exclusions;
+    struct hostlist xclient_hosts, xforward_hosts;
+    bool is_proxied; /* connections begin with a header of the PROXY protocol */
+    struct netlist proxies;
     struct addr *own; /* addresses that mail for "[literal]" is ours at */
     size_t n_own;
     struct domlist mydestination, alias_domains, mailbox_domains, relay_domains;
-    struct restrict_list lists[RESTRICT_LISTS];
+    struct restrict_set restrictions;
     bool relay_first;
+    bool access_parents; /* smtpd_access_maps is in parent_domain_matches_subdomains */
+    bool expansion_set[256]; /* smtpd_expansion_filter: octets that values in replies may have */
     bool has_tls, must_tls, is_wrapper, sasl_enable;
     bool add_headers_auth, add_headers_local, add_headers_mynetworks;
     unsigned discard;  /* DISCARD_* */
@@ -82,6 +88,9 @@ struct addr_info {
 
 struct content;
 struct expansion;
+struct upstream_client;
+struct xforward;
+struct rbl_cache;
 
 /* What access tables and policy servers want done with the message, beyond accepting it (access(5)). In the
  * transaction's memory. */
@@ -134,7 +143,10 @@ struct smtpd_sess {
     struct smtpd_cfg *cfg;
     struct addr peer;
     uint16_t port;
-    struct addr local; /* where the client came in */
+    struct addr local; /* where the client came in; behind a proxy or after XCLIENT as those say */
+    bool has_early_words; /* came together with the proxy's header: no early talk */
+    bool may_xclient, may_xforward;
+    struct xforward *xforward; /* of the message to come or under way; NULL: none */
     int64_t began_unix_us;
     unsigned n_messages; /* transactions that are over */
     char *name; /* verified host name, "unknown" */
@@ -147,8 +159,11 @@ struct smtpd_sess {
     char sasl_try[24]; /* mechanism of the exchange under way */
     struct smtpd_tx *tx;
     char *access_denied;
+    /* Where restrictions are not delayed: what the client and HELO stages put off until RCPT. */
+    char *client_deferral, *helo_deferral;
     struct check *check; /* restrictions being evaluated */
     struct rcpt_ask *rcpt_ask;
+    struct rbl_cache *rbl; /* what DNS lists have said */
     void (*on_peer)(struct smtpd_sess *s);
     struct list link; /* all sessions */
     struct slice vrfy_text;
@@ -189,10 +204,16 @@ enum {
     DISCARD_8BITMIME = 128,
     DISCARD_DSN = 256,
     DISCARD_UTF8 = 512,
-    DISCARD_CHUNKING = 1024
+    DISCARD_CHUNKING = 1024,
+    DISCARD_XCLIENT = 2048,
+    DISCARD_XFORWARD = 4096
 };
 
 /* smtpd_session.c */
+/* A connection whose client is known; cfg's reference is moved. */
+void smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c);
+/* Client restrictions where they are not delayed, and the greeting or the refusal; ends the command under way. */
+void smtpd_greet(struct smtpd_sess *s);
 void smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer);
 size_t smtpd_sessions(void);
 void smtpd_drain_all(void);
@@ -203,6 +224,9 @@ void smtpd_tx_free(struct smtpd_sess *s);
 /* "reject: RCPT from name[addr]: TEXT; from=<> to=<> proto=ESMTP helo=<>". rcpt p NULL: none. */
 void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender,
                       struct slice rcpt);
+/* The same for another word than "reject". */
+void smtpd_log_what(struct smtpd_sess *s, const char *what, const char *text, struct slice sender,
+                    struct slice rcpt);
 void smtpd_clear_helo(struct smtpd_sess *s);
 void smtpd_secured(struct smtp_sess *s);
 void smtpd_closed(struct smtp_sess *s, enum conn_end end, const struct err *why);
@@ -227,8 +251,29 @@ bool smtpd_sasl_is_active(const struct smtpd_sess *s);
 /* Mechanisms of this session, "PLAIN LOGIN", into out; and whether one is among them. */
 void smtpd_sasl_mechs(const struct smtpd_sess *s, struct buf *out);
 bool smtpd_is_in_tx(const struct smtpd_sess *s);
+void smtpd_reset(struct smtpd_sess *s); /* as RSET does */
 
-/* peer.c: find name and reverse name, then done. */
+/* upstream.c: a connection from a proxy, or from somebody who is none. cfg's reference is moved. */
+void smtpd_accept_proxied(struct smtpd_cfg *cfg, int fd, const struct addr *peer);
+
+/* xclient.c, xforward.c */
+void smtpd_cmd_xclient(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_xforward(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_xforward_free(struct smtpd_sess *s);
+/* Where the message came from first: what XFORWARD said, else this session's client. "unknown" and "" where it is not
+ * known. Borrowed; ip is room for an address. */
+struct smtpd_origin {
+    struct slice name, ip, helo, protocol;
+};
+void smtpd_origin(const struct smtpd_sess *s, char ip[ADDR_TEXT_OCTETS], struct smtpd_origin *out);
+/* XFORWARD SOURCE: false: it was not sent. */
+bool smtpd_xforward_source(const struct smtpd_sess *s, bool *is_local);
+/* ", orig_queue_id=ID, orig_client=name[addr]" for the log's client= line; "" for none. */
+void smtpd_xforward_log(const struct smtpd_sess *s, struct buf *out);
+
+/* peer.c */
+void smtpd_set_namaddr(struct smtpd_sess *s); /* anew, from name and peer */
+/* Find name and reverse name, then done. */
 void smtpd_find_peer_name(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s));
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/hostname.h"
+#include "proto/xattr.h"
 #include "session/smtp_sasl.h"
 
 #include <stdlib.h>
@@ -36,10 +37,11 @@ clean_helo(struct slice words)
     return h;
 }
 
-static void
-reset_transaction(struct smtpd_sess *s)
+void
+smtpd_reset(struct smtpd_sess *s)
 {
     smtpd_tx_free(s);
+    smtpd_xforward_free(s);
     s->bdat_failed = false;
 }
 
@@ -77,6 +79,10 @@ ehlo_lines(struct smtpd_sess *s, struct buf *b)
             buf_addf(b, "250-AUTH %s\r\n", buf_z(&mechs));
         buf_free(&mechs);
     }
+    if (!(no & DISCARD_XCLIENT) && s->may_xclient)
+        add_keyword(b, xattr_keyword(XATTR_XCLIENT));
+    if (!(no & DISCARD_XFORWARD) && s->may_xforward)
+        add_keyword(b, xattr_keyword(XATTR_XFORWARD));
     if (!(no & DISCARD_ENHANCED))
         add_keyword(b, "ENHANCEDSTATUSCODES");
     if (!(no & DISCARD_8BITMIME))
@@ -116,7 +122,7 @@ helo_restricted(struct smtpd_sess *s, const char *reply)
         refuse(&s->smtp, reply);
         return;
     }
-    reset_transaction(s);
+    smtpd_reset(s);
     free(s->helo);
     s->helo = helo;
     if (s->is_esmtp)
@@ -297,7 +303,7 @@ smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
             return;
         }
         ask.mech = s->sasl_try;
-        (void)addr_of_self(conn_fd(smtp->conn), &ask.local);
+        ask.local = s->local;
         smtp_sasl_start(smtp, smtpd_env.auth, &ask, w->n == 3 ? w->w[2].s : sl_n(NULL, 0),
                         auth_over);
     }
@@ -321,7 +327,7 @@ cmd_starttls(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(smtp, "454 4.7.0 TLS not available due to local problem");
     } else {
         smtp_reply(smtp, "220 2.0.0 Ready to start TLS");
-        reset_transaction(s);
+        smtpd_reset(s);
         smtpd_clear_helo(s);
         free(s->sasl_user); /* who that was in clear is forgotten too: RFC 3207 §4.2 */
         free(s->sasl_method);
@@ -370,20 +376,6 @@ cmd_etrn(struct smtp_sess *smtp, const struct smtp_words *w)
     }
 }
 
-/* XCLIENT, XFORWARD: nobody may, so far. */
-static void
-cmd_xattr(struct smtp_sess *smtp, const struct smtp_words *w)
-{
-    if (smtpd_of(smtp)->tx) {
-        refuse(smtp, "503 5.5.1 Error: MAIL transaction in progress");
-    } else if (w->n < 2) {
-        smtp_reply(smtp, "501 5.5.4 Syntax: %s attribute=value...", smtp->where);
-        smtp_sess_done(smtp, false);
-    } else {
-        refuse(smtp, "550 5.7.0 Error: insufficient authorization");
-    }
-}
-
 static void
 cmd_rset(struct smtp_sess *smtp, const struct smtp_words *w)
 {
@@ -391,7 +383,7 @@ cmd_rset(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(smtp, "501 5.5.4 Syntax: RSET");
         return;
     }
-    reset_transaction(smtpd_of(smtp));
+    smtpd_reset(smtpd_of(smtp));
     smtp_reply(smtp, "250 2.0.0 Ok");
     smtp_sess_done(smtp, true);
 }
@@ -419,8 +411,8 @@ cmd_quit(struct smtp_sess *smtp, const struct smtp_words *w)
 static const struct smtp_verb verbs[] = {
     { "HELO",     SMTP_V_JUNK | SMTP_V_PRE_TLS | SMTP_V_LAST, smtpd_cmd_helo },
     { "EHLO",     SMTP_V_JUNK | SMTP_V_PRE_TLS | SMTP_V_LAST, smtpd_cmd_ehlo },
-    { "XCLIENT",  SMTP_V_PRE_TLS,                             cmd_xattr },
-    { "XFORWARD", 0,                                          cmd_xattr },
+    { "XCLIENT",  SMTP_V_PRE_TLS,                             smtpd_cmd_xclient },
+    { "XFORWARD", 0,                                          smtpd_cmd_xforward },
     { "STARTTLS", SMTP_V_PRE_TLS,                             cmd_starttls },
     { "AUTH",     SMTP_V_SECRET,                              smtpd_cmd_auth },
     { "MAIL",     0,                                          smtpd_cmd_mail },

@@ -174,7 +174,7 @@ struct rcpt_ask { /* in the command's memory */
 static bool
 begin_message(struct smtpd_sess *s)
 {
-    char sasl[300] = "";
+    struct buf more = { 0 };
 
     if (s->tx->id[0])
         return true;
@@ -183,11 +183,12 @@ begin_message(struct smtpd_sess *s)
         return false;
     }
     if (s->sasl_user)
-        snprintf(sasl, sizeof(sasl), ", sasl_method=%s, sasl_username=%s", s->sasl_method,
-                 s->sasl_user);
+        buf_addf(&more, ", sasl_method=%s, sasl_username=%s", s->sasl_method, s->sasl_user);
+    smtpd_xforward_log(s, &more);
     log_event(LOG_LV_INFO, s->cfg->ident, "msg.begin",
               LOG_F(LF_Z("qid", s->tx->id), LF_Z("client", s->namaddr)), "%s: client=%s%s",
-              s->tx->id, s->namaddr, sasl);
+              s->tx->id, s->namaddr, buf_z(&more));
+    buf_free(&more);
     return true;
 }
 

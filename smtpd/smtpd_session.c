@@ -1,6 +1,7 @@
 /* smtpd/smtpd_session.c - a session's beginning and end, and what is logged then. */
 #include "smtpd/content.h"
 #include "smtpd/expand.h"
+#include "smtpd/rbl.h"
 #include "smtpd/smtpd.h"
 
 #include "base/clock.h"
@@ -8,6 +9,7 @@
 #include "base/mem.h"
 #include "core/daemon.h"
 #include "session/smtp_sasl.h"
+#include "session/upstream_proxy.h"
 
 #include <stdlib.h>
 
@@ -91,6 +93,7 @@ smtpd_tx_free(struct smtpd_sess *s)
     s->tx = NULL;
     if (tx == NULL)
         return;
+    smtpd_xforward_free(s);
     s->n_messages++;
     expand_free(&tx->expansion);
     content_free(&tx->content);
@@ -109,9 +112,16 @@ smtpd_clear_helo(struct smtpd_sess *s)
 void
 smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender, struct slice rcpt)
 {
+    smtpd_log_what(s, "reject", text, sender, rcpt);
+}
+
+void
+smtpd_log_what(struct smtpd_sess *s, const char *what, const char *text, struct slice sender,
+               struct slice rcpt)
+{
     struct buf b = { 0 };
 
-    buf_addf(&b, "%s: reject: %s from %s: %s;", smtpd_queue_id(s), s->smtp.where, s->namaddr, text);
+    buf_addf(&b, "%s: %s: %s from %s: %s;", smtpd_queue_id(s), what, s->smtp.where, s->namaddr, text);
     if (sender.p)
         buf_addf(&b, " from=<%.*s>", SL_ARG(sender));
     if (rcpt.p)
@@ -121,7 +131,7 @@ smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender, st
         buf_addf(&b, " helo=<%s>", s->helo);
     if (s->sasl_user)
         buf_addf(&b, " sasl_username=<%s>", s->sasl_user);
-    log_event(LOG_LV_INFO, s->cfg->ident, "reject",
+    log_event(LOG_LV_INFO, s->cfg->ident, what,
               LOG_F(LF_Z("qid", smtpd_queue_id(s)), LF_Z("client", s->namaddr),
                     LF_S("from", sender), LF_S("to", rcpt), LF_Z("reply", text)),
               "%s", buf_z(&b));
@@ -134,6 +144,8 @@ static void
 client_restricted(struct smtpd_sess *s, const char *reply)
 {
     s->smtp.verb = UINT8_MAX;
+    free(s->access_denied);
+    s->access_denied = NULL;
     if (reply) {
         s->access_denied = mem_dupz(reply);
         s->smtp.errors++;
@@ -144,8 +156,8 @@ client_restricted(struct smtpd_sess *s, const char *reply)
     smtp_sess_done(&s->smtp, reply == NULL);
 }
 
-static void
-greet(struct smtpd_sess *s)
+void
+smtpd_greet(struct smtpd_sess *s)
 {
     struct restrict_subject about = { 0 };
 
@@ -159,11 +171,13 @@ greet(struct smtpd_sess *s)
 static void
 peer_known(struct smtpd_sess *s)
 {
+    s->may_xclient = hostlist_match(&s->cfg->xclient_hosts, s->name, &s->peer);
+    s->may_xforward = hostlist_match(&s->cfg->xforward_hosts, s->name, &s->peer);
     log_event(LOG_LV_INFO, s->cfg->ident, "conn.open",
               LOG_F(LF_Z("client", s->namaddr), LF_N("port", s->port)), "connect from %s",
               s->namaddr);
     if (!s->cfg->is_wrapper) {
-        greet(s);
+        smtpd_greet(s);
     } else if (smtpd_tls_ctx(s) == NULL) {
         log_event(LOG_LV_WARN, s->cfg->ident, "tls.none", LOG_NONE,
                   "Wrapper-mode request dropped from %s: no usable certificate", s->namaddr);
@@ -186,25 +200,41 @@ smtpd_secured(struct smtp_sess *smtp)
     if (s->is_greeted)
         smtp_sess_done(smtp, true); /* STARTTLS */
     else
-        greet(s);
+        smtpd_greet(s);
+}
+
+void
+smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c)
+{
+    struct smtpd_sess *s = MEM_NEW(struct smtpd_sess);
+
+    s->cfg = cfg;
+    s->peer = c->peer;
+    s->port = addr_port(&c->peer);
+    s->local = c->local;
+    s->has_early_words = c->unread.n > 0;
+    s->began_unix_us = clock_unix_us();
+    list_push_back(&sessions, &s->link);
+    n_sessions++;
+    daemon_session_count(1);
+    smtp_sess_open(&s->smtp, &smtpd_def, &s->cfg->limits, fd);
+    conn_unread(s->smtp.conn, c->unread);
+    smtpd_find_peer_name(s, peer_known);
 }
 
 void
 smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
 {
-    struct smtpd_sess *s = MEM_NEW(struct smtpd_sess);
+    struct smtpd_cfg *cfg = smtpd_cfg_ref(cfgs[service]);
+    struct upstream_client c = { .peer = *peer };
 
-    s->cfg = smtpd_cfg_ref(cfgs[service]);
-    s->peer = *peer;
-    s->port = addr_port(peer);
-    s->began_unix_us = clock_unix_us();
-    if (addr_of_self(fd, &s->local))
-        s->local = (struct addr){ 0 };
-    list_push_back(&sessions, &s->link);
-    n_sessions++;
-    daemon_session_count(1);
-    smtp_sess_open(&s->smtp, &smtpd_def, &s->cfg->limits, fd);
-    smtpd_find_peer_name(s, peer_known);
+    if (cfg->is_proxied) {
+        smtpd_accept_proxied(cfg, fd, peer);
+        return;
+    }
+    if (addr_of_self(fd, &c.local))
+        c.local = (struct addr){ 0 };
+    smtpd_begin(cfg, fd, &c);
 }
 
 /* ---- the end ---- */
@@ -244,6 +274,7 @@ smtpd_closed(struct smtp_sess *smtp, enum conn_end end, const struct err *why)
         log_end(s, end, why);
     smtp_sasl_cancel(smtp);
     smtpd_tx_free(s);
+    smtpd_xforward_free(s);
     smtp_sess_free(smtp);
     list_remove(&s->link);
     n_sessions--;
@@ -256,6 +287,9 @@ smtpd_closed(struct smtp_sess *smtp, enum conn_end end, const struct err *why)
     free(s->sasl_user);
     free(s->sasl_method);
     free(s->access_denied);
+    free(s->client_deferral);
+    free(s->helo_deferral);
+    rbl_cache_free(&s->rbl);
     smtpd_cfg_unref(&s->cfg);
     free(s);
 }
@@ -263,12 +297,13 @@ smtpd_closed(struct smtp_sess *smtp, enum conn_end end, const struct err *why)
 size_t
 smtpd_sessions(void)
 {
-    return n_sessions;
+    return n_sessions + upstream_proxy_count();
 }
 
 void
 smtpd_drain_all(void)
 {
+    upstream_proxy_drain();
     LIST_EACH(it, nxt, &sessions)
     smtp_sess_drain(&CONTAINER_OF(it, struct smtpd_sess, link)->smtp);
 }
