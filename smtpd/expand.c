@@ -401,18 +401,41 @@ item_step(struct smtpd_sess *s, struct expansion *x)
     find_route(s, &x->info, &s->smtp.cmd, on_route, x);
 }
 
+/* REDIRECT: the first recipient's place is taken by this address, which no virtual alias changes any more; the others
+ * get nothing. */
+static bool
+add_redirected(struct smtpd_sess *s, struct expansion *x)
+{
+    struct slice to = smtp_addr_rewrite(&s->cfg->rules, s->tx->wishes.redirect, &s->smtp.cmd);
+
+    if (!add_item(s, x, NULL, to, false))
+        return false;
+    x->first->is_final = true;
+    return true;
+}
+
+static bool
+add_recipient(struct smtpd_sess *s, struct expansion *x)
+{
+    if (s->tx->wishes.redirect.n)
+        return add_redirected(s, x);
+    return add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd),
+                    false);
+}
+
 /* The next address of this recipient, or the next recipient's. False: all done. */
 static bool
 take_item(struct smtpd_sess *s, struct expansion *x)
 {
     if (x->first == NULL) {
+        if (x->rcpt && s->tx->wishes.redirect.n)
+            return false;
         x->rcpt = x->rcpt ? x->rcpt->next : s->tx->first;
         if (x->rcpt == NULL)
             return false;
         x->end = &x->first;
         x->n_of_rcpt = 0;
-        if (!add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd),
-                      false)) {
+        if (!add_recipient(s, x)) {
             give_up(s, x, EXPAND_TEMP, "size"); /* never the message without this recipient */
             return false;
         }

@@ -12,7 +12,7 @@ enum expand_rc {
 };
 
 /* For all recipients of s->tx. done once, here or later; rcpts live until the transaction ends, in order, each final
- * address once. */
+ * address once. A wish to redirect leaves one. */
 void expand_recipients(struct smtpd_sess *s,
                        void (*done)(struct smtpd_sess *s, enum expand_rc rc,
                                     const struct queue_rcpt *rcpts, size_t n));

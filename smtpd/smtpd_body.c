@@ -1,7 +1,6 @@
-/* smtpd/smtpd_body.c - DATA and BDAT: RFC 5321 §4.1.1.4, RFC 3030. 250 is said when the queue has the message on disk,
- * and not before. */
+/* smtpd/smtpd_body.c - DATA and BDAT: RFC 5321 §4.1.1.4, RFC 3030. What follows the end of data is in finish.c. */
 #include "smtpd/content.h"
-#include "smtpd/expand.h"
+#include "smtpd/finish.h"
 #include "smtpd/smtpd.h"
 
 #include "base/log.h"
@@ -14,21 +13,15 @@ refuse(struct smtpd_sess *s, const char *reply)
 }
 
 /* The transaction is over, one way or the other. */
-static void
-end_message(struct smtpd_sess *s, bool good)
+void
+finish_over(struct smtpd_sess *s, bool good)
 {
     bool is_partial = s->tx && s->tx->in_bdat && !s->tx->bdat_last;
 
+    s->n_over++;
     smtpd_tx_free(s);
     s->bdat_failed = is_partial && !good;
     smtp_sess_done(&s->smtp, good);
-}
-
-static void
-fail_message(struct smtpd_sess *s, const char *reply)
-{
-    smtp_reply(&s->smtp, "%s", reply);
-    end_message(s, false);
 }
 
 /* ---- content ---- */
@@ -63,111 +56,10 @@ smtpd_backlog(struct smtp_sess *smtp)
 
 /* ---- the end of data ---- */
 
-static void
-on_commit(uint64_t id, int rc, const struct err *e)
-{
-    struct smtp_sess *smtp = id_get(id);
-    struct smtpd_sess *s;
-
-    if (smtp == NULL)
-        return; /* the client is gone; the message is the queue's */
-    s = smtpd_of(smtp);
-    if (rc) {
-        log_event(LOG_LV_WARN, s->cfg->ident, "queue.refused",
-                  LOG_F(LF_Z("qid", s->tx->id), LF_Z("why", e->msg)),
-                  "%s: queue file write error: %s", s->tx->id, e->msg);
-        fail_message(s, err_is_full(e) ? "452 4.3.1 Insufficient system storage"
-                                       : "451 4.3.0 Error: queue file write error");
-        return;
-    }
-    smtp_sess_forgive(smtp);
-    if (s->tx->in_bdat)
-        smtp_reply(smtp, "250 2.0.0 Ok: %llu bytes queued as %s",
-                   (unsigned long long)s->tx->size_octets, s->tx->id);
-    else
-        smtp_reply(smtp, "250 2.0.0 Ok: queued as %s", s->tx->id);
-    end_message(s, true);
-}
-
-static void
-commit(struct smtpd_sess *s, const struct queue_rcpt *rcpts, size_t n)
-{
-    struct smtpd_tx *tx = s->tx;
-    struct queue_env env = { .rcpts = rcpts, .n_rcpts = n };
-    char ip[ADDR_TEXT_OCTETS];
-
-    memcpy(env.id, tx->id, sizeof(env.id));
-    env.sender = smtp_addr_rewrite(&s->cfg->rules, tx->sender.given, &tx->mem);
-    env.ret = tx->params.ret == SMTP_RET_FULL   ? RET_FULL
-              : tx->params.ret == SMTP_RET_HDRS ? RET_HDRS
-                                                : RET_NONE;
-    env.envid = tx->params.envid;
-    env.is_8bit = tx->params.body == SMTP_BODY_8BITMIME;
-    env.is_utf8 = tx->params.is_utf8;
-    env.client_name = sl_z(s->name);
-    env.client_ip = sl_z(addr_ip_text(&s->peer, ip));
-    env.helo = sl_z(s->helo);
-    env.sasl_user = sl_z(s->sasl_user);
-    env.protocol = s->is_esmtp ? SL("ESMTP") : SL("SMTP");
-    queue_put_commit(content_take_put(&tx->content), &env, on_commit, s->smtp.id);
-}
-
-static void
-on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n)
-{
-    if (rc == EXPAND_TEMP)
-        fail_message(s, "451 4.3.0 Error: queue file write error");
-    else if (rc == EXPAND_LOOP)
-        fail_message(s, "451 4.6.0 Alias expansion error");
-    else
-        commit(s, rcpts, n);
-}
-
-static void
-on_end_of_data_restricted(struct smtpd_sess *s, const char *reply)
-{
-    if (reply)
-        fail_message(s, reply);
-    else
-        expand_recipients(s, on_expanded);
-}
-
-/* All content is here: the one step that looks at the message as a whole. */
-static void
-end_of_data(struct smtpd_sess *s)
-{
-    struct smtpd_tx *tx = s->tx;
-    struct restrict_subject about = { .helo = s->helo,
-                                      .sender = tx->sender.given,
-                                      .recipient = sl_n(NULL, 0) };
-    const struct conf *conf = s->cfg->conf;
-
-    s->smtp.where = "END-OF-MESSAGE";
-    if (tx->too_big) {
-        fail_message(s, "552 5.3.4 Error: message file too big");
-        return;
-    }
-    if (s->smtp.data.has_bare_lf && !strcmp(conf->smtpd_forbid_bare_newline, "reject") &&
-        !netlist_match(&s->cfg->lf_exclusions, &s->peer)) {
-        smtp_reply(&s->smtp, "%d 5.5.2 %s Error: bare <LF> received",
-                   (int)conf->smtpd_forbid_bare_newline_reject_code, conf->myhostname);
-        end_message(s, false);
-        return;
-    }
-    content_end(tx->content);
-    if (content_has_looped(tx->content)) {
-        fail_message(s, "554 5.4.0 Error: too many hops");
-        return;
-    }
-    if (tx->n_rcpts == 1)
-        about.recipient = tx->first->addr;
-    restrict_run(s, STAGE_END_OF_DATA, &about, on_end_of_data_restricted);
-}
-
 void
 smtpd_body_end(struct smtp_sess *smtp)
 {
-    end_of_data(smtpd_of(smtp));
+    finish_run(smtpd_of(smtp));
 }
 
 /* ---- DATA ---- */
@@ -176,9 +68,7 @@ smtpd_body_end(struct smtp_sess *smtp)
 static bool
 lf_ends(const struct smtpd_sess *s)
 {
-    const char *how = s->cfg->conf->smtpd_forbid_bare_newline;
-
-    return !strcmp(how, "no") || netlist_match(&s->cfg->lf_exclusions, &s->peer);
+    return sl_ieqz(SL("no"), s->cfg->conf->smtpd_forbid_bare_newline) || netlist_match(&s->cfg->lf_exclusions, &s->peer);
 }
 
 static void
@@ -206,10 +96,8 @@ check_data(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, const char *
 {
     struct restrict_subject about = { .helo = s->helo,
                                       .sender = s->tx->sender.given,
-                                      .recipient = sl_n(NULL, 0) };
+                                      .recipient = smtpd_only_rcpt(s->tx) };
 
-    if (s->tx->n_rcpts == 1)
-        about.recipient = s->tx->first->addr;
     restrict_run(s, STAGE_DATA, &about, done);
 }
 
@@ -280,9 +168,9 @@ smtpd_chunk_end(struct smtp_sess *smtp)
     }
     if (s->tx->bdat_last) {
         smtp_sess_finish_chunks(smtp);
-        end_of_data(s);
+        finish_run(s);
     } else if (s->tx->too_big) {
-        fail_message(s, "552 5.3.4 Error: message file too big");
+        finish_refuse(s, "552 5.3.4 Error: message file too big");
     } else {
         smtp_reply(smtp, "250 2.0.0 Ok: %llu bytes", (unsigned long long)s->chunk_octets);
         smtp_sess_done(smtp, true);
