@@ -37,5 +37,8 @@ size_t anvil_size(const struct anvil *a);
 
 /* private/anvil: take over a connection. The table is shared by all of them. */
 void anvil_serve(struct anvil *a, int fd);
+/* A request of our own on private/anvil, "account" (ident, recipients): counted here; NULL: answered with a failure. */
+struct account_rate;
+void anvil_serve_accounts(struct account_rate *a);
 
 #endif

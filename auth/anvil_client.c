@@ -16,6 +16,7 @@ static const char *const verbs[] = {
     [ANVIL_MESSAGE] = "message", [ANVIL_RECIPIENT] = "recipient",
     [ANVIL_NEWTLS] = "newtls",   [ANVIL_NEWTLS_STATUS] = "newtls_status",
     [ANVIL_AUTH] = "auth",       [ANVIL_LOOKUP] = "lookup",
+    [ANVIL_ACCOUNT] = "account",
 };
 
 struct anvil_ask_node {
@@ -92,11 +93,17 @@ take_attribute(struct anvil_client *a, struct slice line)
     } rows[] = {
         { "count", &a->now.count },     { "rate", &a->now.rate },     { "mail", &a->now.messages },
         { "rcpt", &a->now.recipients }, { "newtls", &a->now.newtls }, { "auth", &a->now.auths },
+        { "max", &a->now.max },
     };
     struct slice name;
+    uint64_t n;
 
     if (!sl_take_until(&line, '=', &name))
         return;
+    if (sl_eqz(name, "limit") && line.n < sizeof(a->now.limit))
+        memcpy(a->now.limit, line.p, line.n); /* the rest is zero */
+    if (sl_eqz(name, "tell"))
+        a->now.tell = sl_to_u64(line, &n) && n > 0;
     if (sl_eqz(name, "status")) {
         a->has_status = true;
         a->now.is_ok = sl_eqz(line, "0");
@@ -199,14 +206,17 @@ refuse_later(void *arg)
     free(n);
 }
 
-void
-anvil_ask(struct anvil_client *a, enum anvil_req req, struct slice ident,
-          void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id)
+static void
+ask(struct anvil_client *a, enum anvil_req req, struct slice ident, uint64_t recipients,
+    void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id)
 {
     struct buf wire = { 0 };
     struct anvil_ask_node *n;
 
-    buf_addf(&wire, "request=%s\nident=", verbs[req]);
+    buf_addf(&wire, "request=%s\n", verbs[req]);
+    if (req == ANVIL_ACCOUNT)
+        buf_addf(&wire, "recipients=%llu\n", (unsigned long long)recipients);
+    buf_addz(&wire, "ident=");
     for (size_t i = 0; i < ident.n; i++) /* an ident is one line */
         buf_addc(&wire, ident.p[i] == '\n' || ident.p[i] == '\0' ? '?' : ident.p[i]);
     buf_addz(&wire, "\n\n");
@@ -226,4 +236,18 @@ anvil_ask(struct anvil_client *a, enum anvil_req req, struct slice ident,
         send_waiting(a);
     else
         link_need(&a->link);
+}
+
+void
+anvil_ask(struct anvil_client *a, enum anvil_req req, struct slice ident,
+          void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id)
+{
+    ask(a, req, ident, 0, cb, id);
+}
+
+void
+anvil_ask_account(struct anvil_client *a, struct slice account, uint64_t recipients,
+                  void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id)
+{
+    ask(a, ANVIL_ACCOUNT, account, recipients, cb, id);
 }

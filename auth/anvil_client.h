@@ -17,13 +17,19 @@ enum anvil_req {
     ANVIL_NEWTLS,        /* rate */
     ANVIL_NEWTLS_STATUS, /* rate, counts nothing */
     ANVIL_AUTH,          /* rate */
-    ANVIL_LOOKUP         /* all, counts nothing */
+    ANVIL_LOOKUP,        /* all, counts nothing */
+    ANVIL_ACCOUNT        /* anvil_ask_account() */
 };
 struct anvil_result {
     bool is_ok; /* false: authd is away or the table is full: Postfix then lets the client pass */
     uint64_t count; /* connections now, this one included */
     uint64_t rate;  /* of the thing asked for, within anvil_rate_time_unit */
     uint64_t messages, recipients, newtls, auths; /* rates, for ANVIL_LOOKUP */
+    /* ANVIL_ACCOUNT: the limit that is exceeded ("message_limit_hour"; "": none), what it is (count: what would be), and
+     * whether postmaster is to be told. */
+    char limit[32];
+    uint64_t max;
+    bool tell;
 };
 
 struct anvil_client;
@@ -32,5 +38,8 @@ void anvil_client_free(struct anvil_client **a);
 /* cb may be NULL; it comes from the loop exactly once, never from inside the call. */
 void anvil_ask(struct anvil_client *a, enum anvil_req req, struct slice ident,
                void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id);
+/* The same for a message that an account submits to so many recipients. */
+void anvil_ask_account(struct anvil_client *a, struct slice account, uint64_t recipients,
+                       void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id);
 
 #endif

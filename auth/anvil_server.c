@@ -3,6 +3,8 @@
  * was killed does not count for ever. */
 #include "auth/anvil.h"
 
+#include "auth/account_rate.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -17,7 +19,16 @@ struct peer {
     struct anvil *anvil;
     struct map *connected; /* ident -> number of connections, as a pointer */
     struct buf request, ident;
+    uint64_t recipients;
 };
+
+static struct account_rate *accounts;
+
+void
+anvil_serve_accounts(struct account_rate *a)
+{
+    accounts = a;
+}
 
 struct verb {
     const char *name;
@@ -87,6 +98,22 @@ disconnect(struct peer *p, struct slice ident)
     add_connected(p, ident, -1);
 }
 
+/* Beyond Postfix's protocol: a message that an account submits. */
+static void
+run_account(struct conn *c, const struct peer *p)
+{
+    struct account_verdict v;
+
+    if (accounts == NULL ||
+        !account_rate_count(accounts, buf_slice(&p->ident), p->recipients, clock_unix_s(), &v))
+        conn_printf(c, "status=-1\n\n");
+    else if (v.limit == NULL)
+        conn_printf(c, "status=0\n\n");
+    else
+        conn_printf(c, "status=0\nlimit=%s\nmax=%llu\ncount=%llu\ntell=%d\n\n", v.limit,
+                    (unsigned long long)v.max, (unsigned long long)v.count, v.tell);
+}
+
 static void
 run_request(struct conn *c, struct peer *p)
 {
@@ -96,6 +123,10 @@ run_request(struct conn *c, struct peer *p)
     if (sl_eqz(request, "disconnect")) {
         disconnect(p, ident);
         conn_printf(c, "status=0\n\n");
+        return;
+    }
+    if (sl_eqz(request, "account")) {
+        run_account(c, p);
         return;
     }
     for (size_t i = 0; i < COUNT_OF(verbs); i++) {
@@ -137,6 +168,7 @@ on_input(struct conn *c, void *arg)
                 run_request(c, p);
             buf_reset(&p->request);
             buf_reset(&p->ident);
+            p->recipients = 0;
             continue;
         }
         if (!sl_take_until(&line, '=', &name))
@@ -147,6 +179,8 @@ on_input(struct conn *c, void *arg)
         } else if (sl_eqz(name, "ident")) {
             buf_reset(&p->ident);
             buf_adds(&p->ident, sl_head(line, ANVIL_IDENT_OCTETS));
+        } else if (sl_eqz(name, "recipients")) {
+            (void)sl_to_u64(line, &p->recipients);
         }
     }
 }

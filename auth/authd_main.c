@@ -1,5 +1,6 @@
 /* auth/authd_main.c - authd: who may log in, what tables say, how often clients come. The only daemon that reads the
  * users' database. No network. */
+#include "auth/account_rate.h"
 #include "auth/anvil.h"
 #include "auth/auth_server.h"
 #include "auth/lookup_server.h"
@@ -13,6 +14,7 @@
 static struct auth_service service;
 static struct lookup_cache *lookups;
 static struct anvil *anvil;
+static struct account_rate *accounts;
 static struct timer sweep;
 
 static void
@@ -21,6 +23,26 @@ on_sweep(void *arg)
     (void)arg;
     anvil_sweep(anvil, loop_now_ms());
     timer_start(&sweep, (uint64_t)service.conf->anvil_rate_time_unit, on_sweep, NULL);
+}
+
+static void
+open_accounts(void)
+{
+    struct buf path = { 0 };
+
+    buf_addf(&path, "%s/accounts.db", service.conf->data_directory);
+    accounts = account_rate_new(buf_z(&path));
+    account_rate_set_limits(accounts, service.conf);
+    anvil_serve_accounts(accounts);
+    buf_free(&path);
+}
+
+/* What was counted in the last seconds is written before the end. */
+static void
+drain(void)
+{
+    anvil_serve_accounts(NULL);
+    account_rate_free(&accounts);
 }
 
 static int
@@ -33,6 +55,7 @@ init(struct err *e)
     service.cookies = cookie_jar_new();
     lookups = lookup_cache_new(service.backend);
     anvil = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
+    open_accounts();
     on_sweep(NULL);
     return 0;
 }
@@ -93,6 +116,8 @@ reload(void)
 
     service.conf = conf_ref(daemon_conf());
     backend_reload(service.backend, service.conf);
+    if (accounts)
+        account_rate_set_limits(accounts, service.conf);
     anvil_set_unit(anvil, (uint64_t)service.conf->anvil_rate_time_unit);
     conf_unref(&old);
 }
@@ -104,6 +129,7 @@ static const struct daemon_def def = {
     .init = init,
     .accept = on_accept,
     .reload = reload,
+    .drain = drain,
 };
 
 int
