@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 
 enum {
     M_WAIT, /* a command is being worked on; nothing is read */
@@ -33,10 +34,45 @@ wait_for_answer(struct smtp_sess *s)
 }
 
 static void
+start_turn(struct smtp_sess *s)
+{
+    uint64_t ms = s->mode == M_TLS ? s->lim->starttls_timeout_ms : s->lim->timeout_ms;
+
+    s->due_ms = loop_now_ms() + ms;
+    conn_set_deadline(s->conn, ms);
+}
+
+/* Something came, but not all that is waited for. */
+static void
+go_on_with_turn(struct smtp_sess *s)
+{
+    uint64_t now = loop_now_ms();
+
+    if (s->lim->is_per_request)
+        conn_set_deadline(s->conn, s->due_ms > now ? s->due_ms - now : 1);
+    else
+        start_turn(s);
+}
+
+/* Content came: whoever is quick enough is never cut off, however much it is. */
+static void
+earn_time(struct smtp_sess *s, size_t octets)
+{
+    uint64_t most;
+
+    if (!s->lim->is_per_request || s->lim->min_data_rate == 0)
+        return;
+    most = loop_now_ms() + s->lim->timeout_ms;
+    s->due_ms += octets * 1000 / s->lim->min_data_rate;
+    if (s->due_ms > most)
+        s->due_ms = most;
+}
+
+static void
 wait_for_client(struct smtp_sess *s, uint8_t mode)
 {
     s->mode = mode;
-    conn_set_deadline(s->conn, mode == M_TLS ? s->lim->starttls_timeout_ms : s->lim->timeout_ms);
+    start_turn(s);
     if (!s->in_pump)
         conn_resume_input(s->conn);
 }
@@ -55,7 +91,7 @@ on_tarpit(void *arg)
         return;
     }
     if (s->mode != M_WAIT) {
-        conn_set_deadline(s->conn, s->lim->timeout_ms);
+        start_turn(s);
         conn_resume_input(s->conn);
     }
 }
@@ -63,11 +99,66 @@ on_tarpit(void *arg)
 static void
 hold_back(struct smtp_sess *s)
 {
-    if (s->held.n == 0 || timer_is_running(&s->tarpit))
+    if (s->held.n == 0 || s->is_decorating || timer_is_running(&s->tarpit))
         return;
     conn_pause_input(s->conn);
     conn_set_deadline(s->conn, 0);
     timer_start(&s->tarpit, s->lim->error_sleep_ms, on_tarpit, s);
+}
+
+static void
+put_reply(struct smtp_sess *s, struct slice lines)
+{
+    if (s->held.n || (s->errors >= s->lim->soft_errors && s->lim->error_sleep_ms)) {
+        buf_adds(&s->held, lines);
+        buf_adds(&s->held, SL("\r\n"));
+    } else {
+        conn_writes(s->conn, lines);
+        conn_writes(s->conn, SL("\r\n"));
+    }
+}
+
+static void
+send_reply(struct smtp_sess *s, struct slice line)
+{
+    if (s->lim->decorates && (sl_starts(line, '4') || sl_starts(line, '5'))) {
+        s->is_decorating = true;
+        s->def->decorate(s, line);
+    } else {
+        put_reply(s, line);
+    }
+}
+
+static void
+send_behind(struct smtp_sess *s)
+{
+    struct buf all = s->behind;
+    struct slice rest = buf_slice(&all), line;
+
+    s->behind = (struct buf){ 0 };
+    while (!s->is_decorating && sl_take_until(&rest, '\n', &line))
+        send_reply(s, sl_head(line, line.n - 1));
+    buf_adds(&s->behind, rest);
+    buf_free(&all);
+}
+
+void
+smtp_reply_decorated(struct smtp_sess *s, struct slice lines)
+{
+    s->is_decorating = false;
+    put_reply(s, lines);
+    send_behind(s);
+    if (s->is_decorating || s->in_pump)
+        return;
+    hold_back(s);
+    if (s->held.n)
+        return; /* the tarpit's end does the rest */
+    if (s->is_closing) {
+        conn_close(s->conn);
+    } else if (s->mode != M_WAIT) {
+        start_turn(s);
+        conn_resume_input(s->conn);
+    }
 }
 
 void
@@ -87,12 +178,11 @@ smtp_reply(struct smtp_sess *s, const char *fmt, ...)
     for (size_t i = 0; i < l.n; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 127)
             line[i] = ' ';
-    if (s->held.n || (s->errors >= s->lim->soft_errors && s->lim->error_sleep_ms)) {
-        buf_adds(&s->held, l);
-        buf_adds(&s->held, SL("\r\n"));
+    if (s->is_decorating) {
+        buf_adds(&s->behind, l);
+        buf_adds(&s->behind, SL("\r\n"));
     } else {
-        conn_writes(s->conn, l);
-        conn_writes(s->conn, SL("\r\n"));
+        send_reply(s, l);
     }
     if ((sl_has_prefix(l, SL("421")) || sl_has_prefix(l, SL("521"))) && s->end == SMTP_END_NONE)
         s->end = SMTP_END_FORBIDDEN;
@@ -104,7 +194,7 @@ close_now(struct smtp_sess *s)
     s->is_closing = true;
     s->mode = M_WAIT;
     hold_back(s);
-    if (s->held.n == 0)
+    if (s->held.n == 0 && !s->is_decorating)
         conn_close(s->conn);
 }
 
@@ -331,6 +421,7 @@ pump_data(struct smtp_sess *s)
         return false;
     is_end = smtp_data_dot(&s->data, &in, sink_body, s);
     conn_consume(s->conn, had - in.n);
+    earn_time(s, had - in.n);
     if (is_end) {
         wait_for_answer(s);
         s->def->body_end(s);
@@ -349,6 +440,7 @@ pump_chunk(struct smtp_sess *s)
         if (conn_take_some(s->conn, s->left_octets, &some) != FRAME_OK)
             return false;
         s->left_octets -= some.n;
+        earn_time(s, some.n);
         if (s->mode == M_CHUNK)
             smtp_data_chunk(&s->data, some, sink_body, s);
         if (s->left_octets)
@@ -383,7 +475,7 @@ static void
 pump(struct smtp_sess *s)
 {
     s->in_pump = true;
-    while (!s->is_closing && !timer_is_running(&s->tarpit) && pump_once(s)) {
+    while (!s->is_closing && !s->is_decorating && !timer_is_running(&s->tarpit) && pump_once(s)) {
         if (s->is_done) {
             s->is_done = false;
             finish_command(s, s->is_good);
@@ -396,8 +488,13 @@ pump(struct smtp_sess *s)
         return;
     if (s->mode == M_WAIT || timer_is_running(&s->tarpit) || s->is_paused)
         return;
+    if (s->is_decorating) {
+        conn_set_deadline(s->conn, 0);
+        conn_pause_input(s->conn);
+        return;
+    }
     conn_resume_input(s->conn); /* it was paused on the way, and the answer came at once */
-    conn_set_deadline(s->conn, s->mode == M_TLS ? s->lim->starttls_timeout_ms : s->lim->timeout_ms);
+    go_on_with_turn(s);
 }
 
 /* ---- what a command may turn into ---- */
@@ -457,7 +554,7 @@ smtp_sess_backlog_fell(struct smtp_sess *s)
     if (!s->is_paused)
         return;
     s->is_paused = false;
-    conn_set_deadline(s->conn, s->lim->timeout_ms);
+    start_turn(s);
     conn_resume_input(s->conn);
 }
 
@@ -513,6 +610,20 @@ smtp_sess_stats(const struct smtp_sess *s, struct buf *out)
     buf_addf(out, "commands=%u", s->n_good);
     if (s->n_good != s->n_commands)
         buf_addf(out, "/%u", s->n_commands);
+}
+
+size_t
+smtp_sess_peek(struct smtp_sess *s, char *out, size_t max)
+{
+    struct slice in = sl_head(conn_input(s->conn), max);
+    ssize_t n;
+
+    if (in.n > 0)
+        memcpy(out, in.p, in.n);
+    if (in.n > 0 || smtp_sess_is_tls(s))
+        return in.n;
+    n = recv(conn_fd(s->conn), out, max, MSG_PEEK | MSG_DONTWAIT);
+    return n > 0 ? (size_t)n : 0;
 }
 
 /* ---- the conn ---- */
@@ -575,6 +686,7 @@ smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def,
     s->id = id_add(s);
     s->conn = conn_new(fd, &sess_conn_ops, s);
     conn_set_in_max(s->conn, CONN_IN_MAX);
+    conn_set_write_timeout(s->conn, lim->timeout_ms);
     wait_for_answer(s);
 }
 
@@ -584,6 +696,7 @@ smtp_sess_free(struct smtp_sess *s)
     id_del(s->id);
     timer_stop(&s->tarpit);
     buf_free(&s->held);
+    buf_free(&s->behind);
     arena_free(&s->cmd);
 }
 

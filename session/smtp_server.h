@@ -61,6 +61,9 @@ struct smtp_server_def {
         struct smtp_sess *s); /* TLS is there; the daemon greets (wrapper) or waits (STARTTLS) */
     /* The connection is gone: free the session. where: the command under way or the last one, for the log. */
     void (*closed)(struct smtp_sess *s, enum conn_end end, const struct err *why);
+    /* With limits.decorates: a reply line that begins with 4 or 5 is about to be sent. It (and what it grows to) is given
+     * to smtp_reply_decorated(), at once or later; until then nothing that follows is sent or read. May be NULL. */
+    void (*decorate)(struct smtp_sess *s, struct slice reply);
     /* Replies of the engine itself. */
     const char *bad_utf8, *bad_syntax; /* whole lines; bad_utf8 NULL: octets are not looked at */
     const char *timeout[2];            /* "421 4.4.2 ", host name, " Error: timeout exceeded" */
@@ -74,6 +77,11 @@ struct smtp_server_limits {
     size_t line_octets;
     unsigned soft_errors, hard_errors, junk_commands;
     uint64_t error_sleep_ms, timeout_ms, starttls_timeout_ms;
+    /* timeout_ms is for a whole command line or message, not for each read; every min_data_rate octets of a message
+     * earn it a second more. */
+    bool is_per_request;
+    uint64_t min_data_rate;
+    bool decorates; /* def->decorate is asked */
 };
 
 enum smtp_sess_end { /* why it is ending, when it is the server's doing */
@@ -93,7 +101,9 @@ struct smtp_sess {
     const char *where; /* verb under way or the last one; "CONNECT", "DATA content", ... */
     struct arena cmd;  /* this command's memory */
     struct buf held;   /* a reply that is being delayed */
+    struct buf behind; /* replies that wait for one that is being decorated */
     struct timer tarpit;
+    uint64_t due_ms;       /* when the client's turn is over */
     struct smtp_data data; /* framer of the message being read */
     uint64_t left_octets;  /* of a chunk, or of a line to skip */
     /* The next line goes here rather than to the commands (SASL). The slice is empty and is_too_long set for a line
@@ -111,7 +121,8 @@ struct smtp_sess {
     uint8_t verb; /* row under way, SMTP_VERBS_MAX for none */
     uint8_t end;  /* enum smtp_sess_end */
     bool in_pump, is_done, is_good, is_closing, is_draining;
-    bool is_paused; /* until the backlog fell */
+    bool is_paused;      /* until the backlog fell */
+    bool is_decorating;  /* a reply is with def->decorate */
 };
 
 /* Take over fd. Nothing is read before the daemon's first smtp_sess_done() (the greeting). */
@@ -123,6 +134,11 @@ void smtp_sess_free(struct smtp_sess *s);
 /* Queue a reply line ("250 2.1.0 Ok", without CRLF; control octets come out as blanks). Past the soft error limit it is
  * held back for a while. 421 and 521 end the session after it. */
 void smtp_reply(struct smtp_sess *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The end of def->decorate: reply lines with CRLF between them, none at the end. */
+void smtp_reply_decorated(struct smtp_sess *s, struct slice lines);
+/* What the client has sent already though it is not its turn: the first octets of it into out. 0: nothing, or that
+ * cannot be told. Never blocks, reads nothing away. */
+size_t smtp_sess_peek(struct smtp_sess *s, char *out, size_t max);
 /* The command is over. good: it counts as one that worked, else as an error. */
 void smtp_sess_done(struct smtp_sess *s, bool good);
 /* Close after what was replied. */

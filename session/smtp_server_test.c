@@ -159,6 +159,39 @@ on_closed(struct smtp_sess *s, enum conn_end end, const struct err *why)
     free(s);
 }
 
+/* Every refusal gets a second line, sooner or later. */
+struct decor {
+    uint64_t id;
+    char line[100];
+};
+
+static void
+decorate_now(void *arg)
+{
+    struct decor *d = arg;
+    struct smtp_sess *s = id_get(d->id);
+    char lines[300];
+
+    snprintf(lines, sizeof lines, "%.3s-%s\r\n%.3s call us", d->line, d->line + 4, d->line);
+    if (s)
+        smtp_reply_decorated(s, sl_z(lines));
+    free(d);
+}
+
+static void
+decorate(struct smtp_sess *s, struct slice reply)
+{
+    static unsigned n;
+    struct decor *d = MEM_NEW(struct decor);
+
+    d->id = s->id;
+    snprintf(d->line, sizeof d->line, "%.*s", SL_ARG(reply));
+    if (n++ % 2)
+        loop_defer(decorate_now, d);
+    else
+        decorate_now(d);
+}
+
 static const struct smtp_server_def def = {
     .verbs = verbs,
     .n_verbs = COUNT_OF(verbs),
@@ -169,6 +202,7 @@ static const struct smtp_server_def def = {
     .backlog = backlog,
     .secured = on_body_end,
     .closed = on_closed,
+    .decorate = decorate,
     .bad_utf8 = "500 utf8",
     .bad_syntax = "500 syntax",
     .timeout = { "421 ", " timeout" },
@@ -220,6 +254,7 @@ static const struct smtp_server_limits limits = { .myhostname = "host",
                                                   .error_sleep_ms = 5,
                                                   .timeout_ms = 60,
                                                   .starttls_timeout_ms = 60 };
+static const struct smtp_server_limits *use_limits = &limits;
 
 /* What the server says to `input`, sent in pieces; CRLF shown as '|'. */
 static char *
@@ -236,7 +271,7 @@ talk(const char *input, size_t piece, bool keeps_open)
         abort();
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     c.fd = fds[0];
-    smtp_sess_open(&t->smtp, &def, &limits, fds[1]);
+    smtp_sess_open(&t->smtp, &def, use_limits, fds[1]);
     smtp_reply(&t->smtp, "220 hi");
     smtp_sess_done(&t->smtp, true);
     timer_start(&c.timer, 0, client_turn, &c);
@@ -305,6 +340,72 @@ TEST(a_silent_client_is_told)
     CHECK_EQ_STR(got, "220 hi|250 pong a|421 host timeout|");
     CHECK_EQ_INT(gone_how, CONN_END_OWN);
     free(got);
+}
+
+/* What is said while a refusal is worked on waits for it; so does what ends the session. */
+TEST(refusals_are_decorated)
+{
+    static const struct {
+        const char *in, *want;
+    } cases[] = {
+        { "PING a\r\nX\r\nPING b\r\n", "220 hi|250 pong a|500-no|500 call us|250 pong b|" },
+        { "X\r\nX\r\nX\r\nX\r\nX\r\nPING\r\n",
+          "220 hi|500-no|500 call us|500-no|500 call us|500-no|500 call us|500-no|500 call us|"
+          "500-no|500 call us|421-host errors|421 call us|" },
+        { "BYE\r\nPING\r\n", "220 hi|421-bye  for now|421 call us|" },
+    };
+    struct smtp_server_limits l = limits;
+
+    l.decorates = true;
+    use_limits = &l;
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        for (size_t piece = 1; piece < 200; piece += 198) {
+            char *got = talk(cases[i].in, piece, false), *again = talk(cases[i].in, piece, false);
+
+            CHECK_EQ_STR(got, cases[i].want);
+            CHECK_EQ_STR(again, cases[i].want);
+            free(got);
+            free(again);
+        }
+    use_limits = &limits;
+}
+
+/* An octet a millisecond, or less often where the machine is busy. */
+TEST(a_slow_client_is_cut_off_where_the_limit_is_for_whole_requests)
+{
+    static const struct {
+        const char *name;
+        bool is_per_request, is_content, want_cut;
+        uint64_t rate;
+    } cases[] = {
+        { "a limit for each read", false, false, false, 500 },
+        { "a limit for the command", true, false, true, 500 },
+        { "content, quick enough", true, true, false, 20 },
+        { "content, too slow", true, true, true, 1000 * 1000 },
+        { "content, a limit for each read", false, true, false, 1000 * 1000 },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct smtp_server_limits l = limits;
+        struct buf in = { 0 };
+        char *got;
+
+        l.is_per_request = cases[i].is_per_request;
+        l.min_data_rate = cases[i].rate;
+        l.timeout_ms = 200;
+        l.line_octets = 400;
+        use_limits = &l;
+        buf_addz(&in, cases[i].is_content ? "DATA\r\n" : "PING ");
+        for (int k = 0; k < 390; k++)
+            buf_addc(&in, 'x');
+        buf_addz(&in, cases[i].is_content ? "\r\n.\r\n" : "\r\n");
+        got = talk(buf_z(&in), 1, false);
+        if ((strstr(got, "421 host timeout") != NULL) != cases[i].want_cut)
+            FAIL("%s: %.60s", cases[i].name, got);
+        free(got);
+        buf_free(&in);
+    }
+    use_limits = &limits;
 }
 
 TEST(counts_are_written_as_a_disconnect_line_has_them)
