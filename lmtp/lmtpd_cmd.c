@@ -159,7 +159,7 @@ on_user(uint64_t id, const struct auth_user *u)
     answer(s, "250 2.1.5 OK");
 }
 
-/* The user is the address in lower case without its extension. */
+/* The user is the address in lower case without its extension; p NULL: no memory left in the transaction. */
 static struct slice
 user_of(const struct lmtpd_sess *s, struct slice addr, struct arena *a)
 {
@@ -167,8 +167,8 @@ user_of(const struct lmtpd_sess *s, struct slice addr, struct arena *a)
     size_t n;
     char *p = arena_alloc(a, addr.n + 1);
 
-    if (p == NULL)
-        return addr;
+    if (p == NULL || addr.p == NULL)
+        return sl_n(NULL, 0);
     smtp_addr_split(addr, &local, &domain);
     for (n = 1; n < local.n; n++)
         if (local.p[n] != '\0' && strchr(s->conf->recipient_delimiter, local.p[n]) != NULL)
@@ -217,6 +217,11 @@ cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
     r->s = s;
     r->given = arena_dup(&s->tx->mem, addr);
     r->user = user_of(s, r->given, &s->tx->mem);
+    if (r->user.p == NULL) { /* asked for like this nobody would be found, and good mail bounced */
+        smtp_reply(smtp, "452 4.5.3 Too many recipients");
+        smtp_sess_done(smtp, true);
+        return;
+    }
     s->asking = r;
     auth_master_user(lmtpd_env.auth, r->user, "lmtp", on_user, smtp->id);
 }

@@ -151,9 +151,12 @@ routed(struct qrcpt *r, const struct route *route)
     struct qmsg *m = r->m;
 
     if (r->state == RS_ROUTING) {
-        if (route->kind == ROUTE_ERROR || route->kind == ROUTE_TEMP) {
+        if (route->kind == ROUTE_ERROR || route->kind == ROUTE_TEMP ||
+            route->kind == ROUTE_DISCARD) {
             struct qrcpt *one[1] = { r };
-            bool is_temp = route->kind == ROUTE_TEMP;
+            enum smtp_outcome outcome = route->kind == ROUTE_TEMP    ? SMTP_DEFERRED
+                                        : route->kind == ROUTE_ERROR ? SMTP_FAILED
+                                                                     : SMTP_SENT;
 
             log_info(
                 "delivery",
@@ -161,8 +164,10 @@ routed(struct qrcpt *r, const struct route *route)
                 "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)",
                 m->env.id, SL_ARG(r->addr),
                 (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), route->dsn,
-                is_temp ? "deferred" : "bounced", SL_ARG(route->nexthop));
-            if (is_temp)
+                verify_status_word(m, outcome), SL_ARG(route->nexthop));
+            if (outcome == SMTP_SENT)
+                active_sent(r);
+            else if (outcome == SMTP_DEFERRED)
                 active_deferred(r, route->dsn, route->nexthop);
             else
                 active_failed(r, route->dsn, route->nexthop);
@@ -189,7 +194,7 @@ active_begin(struct qmsg *m)
     list_push_back(&qm.all, &m->link);
     qm.n_active++;
     qm.body_octets += m->body.n;
-    if (m->has_body && qm.body_octets > BODY_CACHE_OCTETS) {
+    if (m->has_body && m->body.n > 0 && qm.body_octets > BODY_CACHE_OCTETS) {
         qm.body_octets -= m->body.n;
         buf_free(&m->body);
         m->has_body = false;
@@ -248,7 +253,7 @@ active_failed(struct qrcpt *r, const char *dsn, struct slice why)
 void
 active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
 {
-    if (has_expired(r->m) && !r->m->is_held) {
+    if (has_expired(r->m) && !r->m->is_held && !r->m->is_probe) {
         log_info("queue.expired", LOG_F(LF_Z("id", r->m->env.id), LF_S("from", r->m->env.sender)),
                  "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id,
                  SL_ARG(r->m->env.sender));
@@ -518,9 +523,16 @@ report_failures(struct qmsg *m)
 void
 active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
 {
-    struct record_op *o = mem_zalloc(sizeof *o + n * sizeof o->items[0]);
+    struct record_op *o;
     bool is_failing;
 
+    if (m->is_probe) { /* nothing is on disk, nobody is told but who asked */
+        for (size_t k = 0; k < n; k++)
+            verify_ended(rs[k]);
+        m->n_open -= n;
+        return;
+    }
+    o = mem_zalloc(sizeof *o + n * sizeof o->items[0]);
     o->op = (struct wop){
         .kind = WOP_STATE, .run = record_run, .after = record_after, .done = record_done
     };

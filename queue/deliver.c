@@ -152,9 +152,7 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *re
         l->host_failed = sl_dupz(o.text);
     l->has_worked = l->has_worked || !host_failed;
     snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(o.dsn));
-    o.status = res->outcome == SMTP_SENT       ? "sent"
-               : res->outcome == SMTP_DEFERRED ? "deferred"
-                                               : "bounced";
+    o.status = verify_status_word(r->m, res->outcome);
     log_outcome(l, r, &o);
     if (res->outcome == SMTP_SENT)
         active_sent(r);
@@ -308,7 +306,8 @@ start_job(struct link *l, size_t n)
                           .ret = m->env.ret,
                           .envid = m->env.envid,
                           .is_8bit = m->env.is_8bit,
-                          .is_utf8 = m->env.is_utf8 };
+                          .is_utf8 = m->env.is_utf8,
+                          .is_probe = m->is_probe };
     char xforward[QUEUE_ID_OCTETS + 64];
     struct buf orcpts = { 0 };
     size_t at = 0;
@@ -336,7 +335,7 @@ start_job(struct link *l, size_t n)
     }
     if (l->t->is_relay) {
         tx.xroute = sl_z(l->dest->nexthop);
-    } else {
+    } else if (!m->is_probe) {
         bool is_repeat =
             (l->rs[0]->flags & QDB_REPEAT) && (smtp_client_exts(l->c) & SMTP_EXT_XREPEAT);
 

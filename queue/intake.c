@@ -98,6 +98,24 @@ intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struc
     buf_free(&b);
 }
 
+void
+intake_send_verdict(uint64_t client, uint64_t req, bool is_known, enum verify_status status,
+                    struct slice text)
+{
+    struct client *c = id_get(client);
+    struct buf b = { 0 };
+
+    if (c == NULL)
+        return;
+    wire_add_u8(&b, 'v');
+    wire_add_u64(&b, req);
+    wire_add_u8(&b, is_known);
+    wire_add_u8(&b, status);
+    wire_add_str(&b, text);
+    chan_send(c->chan, buf_slice(&b), NULL, 0); /* lost: the client asks again, or gives up */
+    buf_free(&b);
+}
+
 /* ---- ids ---- */
 
 struct grant_op {
@@ -283,6 +301,7 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
     unsigned kind;
     uint64_t req;
     uint32_t want;
+    struct slice addr, orig;
 
     (void)chan;
     if (wire_take_u8(&msg, &kind)) {
@@ -290,6 +309,9 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
             got_put(c, msg, fds, n_fds);
         else if (kind == 'G' && wire_take_u32(&msg, &want))
             grant(c->id, want);
+        else if (kind == 'V' && wire_take_u64(&msg, &req) && wire_take_str(&msg, &addr) &&
+                 wire_take_str(&msg, &orig))
+            verify_ask(c->id, req, addr, orig);
         else if (kind == 'A' && wire_take_u64(&msg, &req) && c->is_tool)
             admin_ask(c->id, req, msg);
     }

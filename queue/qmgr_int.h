@@ -7,6 +7,7 @@
  *   sched.c    destinations and who is next
  *   deliver.c  kept-open LMTP connections, one job each
  *   bounce.c   reports to senders
+ *   verify.c   can an address be delivered to? probes, and what they found
  * Layer: queue, private. */
 #ifndef POSTERN_QUEUE_QMGR_INT_H
 #define POSTERN_QUEUE_QMGR_INT_H
@@ -78,6 +79,7 @@ struct qmsg {
     unsigned refs;          /* writer ops, look-ups and jobs that name it */
     bool is_reported;       /* failures of this round are in the writer's hands */
     bool is_deleted, is_held;
+    bool is_probe; /* verify.c's: in no database, without content, never reported */
     struct list fetch_waiting; /* qrcpts that wait for the body */
 };
 
@@ -133,13 +135,13 @@ void active_free_all(void);
 
 /* ---- route.c ---- */
 struct route {
-    enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP } kind;
+    enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP, ROUTE_DISCARD } kind;
     struct slice path;    /* LMTP: socket, relative to queue_directory or absolute */
-    struct slice nexthop; /* RELAY: domain, or relayhost as main.cf has it; ERROR, TEMP: text */
+    struct slice nexthop; /* RELAY: domain, or relayhost as main.cf has it; ERROR, TEMP, DISCARD: text */
     const char *mailer;   /* "lmtp", "smtp", "relay": log name */
     bool is_lmtp_inet;
     bool is_local;   /* mydestination: the mailbox is user@localhost */
-    const char *dsn; /* ERROR, TEMP */
+    const char *dsn; /* ERROR, TEMP, DISCARD */
 };
 /* Find the route of a recipient; fn comes now or later, exactly once. */
 void route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route));
@@ -202,10 +204,22 @@ bool bounce_wants(const struct qrcpt *r);
 void bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s,
                   struct slice original, bool is_whole, struct buf *out);
 
+/* ---- verify.c ---- */
+void verify_init(void); /* blocks */
+void verify_free(void);
+/* Answered by intake_send_verdict(), soon; may start a probe. */
+void verify_ask(uint64_t client, uint64_t req, struct slice addr, struct slice orig);
+/* A probe's recipient has come to its end. */
+void verify_ended(const struct qrcpt *r);
+/* For status= in the log: "sent", "deferred", "bounced", and of a probe "deliverable", "undeliverable". */
+const char *verify_status_word(const struct qmsg *m, enum smtp_outcome outcome);
+
 /* ---- intake.c, admin.c ---- */
 void intake_accept(int fd);
 struct chan;
 void admin_ask(uint64_t client, uint64_t req, struct slice in);
+void intake_send_verdict(uint64_t client, uint64_t req, bool is_known, enum verify_status status,
+                         struct slice text);
 /* A page to a tool whose connection is `client`; dropped when it is gone. */
 void intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struct slice text);
 

@@ -50,6 +50,7 @@ init(struct err *e)
     daemon_socket_path(qm.conf, "private/lookup", path, sizeof path);
     qm.lookup = lookup_client_new(path);
     route_reload();
+    verify_init();
     active_load_soon();
     return 0;
 }
@@ -101,6 +102,7 @@ main(int argc, char **argv)
 {
     int rc = daemon_main(argc, argv, &def);
 
+    verify_free();
     writer_free(&qm.writer); /* what is left goes to disk, and the log into the database */
     return rc;
 }

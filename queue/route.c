@@ -152,13 +152,31 @@ take_transport(const char *spec, struct slice domain, struct route *route)
     }
 }
 
-static void
-route_of(enum domain_class class, struct slice domain, struct route *route)
+/* Reports about reports that nobody can be told of, and probes of the address that probes come from. */
+static bool
+is_double_bounce(struct slice addr)
 {
+    return sl_ieqz(sl_head(addr, sl_rfind_char(addr, '@')), qm.conf->double_bounce_sender);
+}
+
+static void
+route_of(enum domain_class class, struct slice domain, const struct qrcpt *r, struct route *route)
+{
+    const struct conf *c = qm.conf;
+    bool is_probe = r->m->is_probe;
+    const char *relayhost = is_probe ? c->address_verify_relayhost : c->relayhost;
+
     memset(route, 0, sizeof *route);
     switch (class) {
     case CLASS_LOCAL:
-        take_transport(qm.conf->local_transport, domain, route);
+        if (is_double_bounce(r->addr)) {
+            route->kind = ROUTE_DISCARD;
+            route->dsn = "2.0.0";
+            route->nexthop = SL("undeliverable postmaster notification discarded");
+            break;
+        }
+        take_transport(is_probe ? c->address_verify_local_transport : c->local_transport, domain,
+                       route);
         route->is_local = true;
         break;
     case CLASS_ALIAS:
@@ -167,15 +185,20 @@ route_of(enum domain_class class, struct slice domain, struct route *route)
         route->nexthop = SL("User unknown in virtual alias table");
         break;
     case CLASS_VIRTUAL:
-        take_transport(qm.conf->virtual_transport, domain, route);
+        take_transport(is_probe ? c->address_verify_virtual_transport : c->virtual_transport,
+                       domain, route);
         break;
     case CLASS_RELAY:
     case CLASS_OTHER:
-        take_transport(class == CLASS_RELAY ? qm.conf->relay_transport : qm.conf->default_transport,
-                       domain, route);
+        if (class == CLASS_RELAY)
+            take_transport(is_probe ? c->address_verify_relay_transport : c->relay_transport,
+                           domain, route);
+        else
+            take_transport(is_probe ? c->address_verify_default_transport : c->default_transport,
+                           domain, route);
         if (route->kind == ROUTE_RELAY && !route->is_lmtp_inet && sl_eq(route->nexthop, domain) &&
-            qm.conf->relayhost[0])
-            route->nexthop = sl_z(qm.conf->relayhost);
+            relayhost[0])
+            route->nexthop = sl_z(relayhost);
         break;
     case CLASS_UNKNOWN:
         route->kind = ROUTE_TEMP;
@@ -215,9 +238,10 @@ settle(struct ask *a, enum domain_class class)
         keep(a->domain, class);
     map_del(asks, sl_z(a->domain));
     id_del(a->id);
-    route_of(class, sl_z(a->domain), &route);
-    for (size_t i = 0; i < a->n; i++)
+    for (size_t i = 0; i < a->n; i++) {
+        route_of(class, sl_z(a->domain), a->waiting[i].r, &route);
         a->waiting[i].fn(a->waiting[i].r, &route);
+    }
     free(a->waiting);
     free(a->domain);
     free(a);
@@ -292,13 +316,13 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
     domain[d.n] = '\0';
     d.p = domain;
     if (domain[0] == '[') {
-        route_of(is_own_literal(d) ? CLASS_LOCAL : CLASS_OTHER, d, &route);
+        route_of(is_own_literal(d) ? CLASS_LOCAL : CLASS_OTHER, d, r, &route);
         fn(r, &route);
         return;
     }
     v = map_get(cache, d);
     if (v && v->until_ms > loop_now_ms()) {
-        route_of(v->class, d, &route);
+        route_of(v->class, d, r, &route);
         fn(r, &route);
         return;
     }
