@@ -152,18 +152,19 @@ find_ancestor(const struct item *i)
 
 /* ---- virtual aliases ---- */
 
-/* One address of a table's value: "u@d", "u", "@d" (the same user there). */
-static bool
-add_result(struct smtpd_sess *s, struct expansion *x, struct slice text, struct slice ext)
+bool
+expand_target(struct smtpd_sess *s, struct slice from, struct slice text, struct slice ext,
+              struct slice *out)
 {
     struct slice addr, local, domain, own, own_domain;
     struct arena *mem = &s->smtp.cmd;
     struct err e;
 
+    *out = SL("");
     if (text.n > (size_t)s->cfg->conf->virtual_alias_address_length_limit)
         return false;
     if (sl_starts(text, '@')) {
-        smtp_addr_split(x->at->addr, &own, &own_domain);
+        smtp_addr_split(from, &own, &own_domain);
         addr = sl_z(arena_printf(mem, "%.*s%.*s", SL_ARG(own), SL_ARG(text)));
     } else if (smtp_path_parse(text, false, mem, &addr, &e) != PARSE_OK) {
         return false;
@@ -175,15 +176,27 @@ add_result(struct smtpd_sess *s, struct expansion *x, struct slice text, struct 
         smtp_addr_split(addr, &local, &domain);
         addr = sl_z(arena_printf(mem, "%.*s%.*s@%.*s", SL_ARG(local), SL_ARG(ext), SL_ARG(domain)));
     }
-    if (addr.p == NULL)
+    *out = addr;
+    return addr.p != NULL;
+}
+
+/* One address of a table's value. */
+static bool
+add_result(struct smtpd_sess *s, struct expansion *x, struct slice text, struct slice ext)
+{
+    struct slice addr;
+
+    if (!expand_target(s, x->at->addr, text, ext, &addr))
         return false;
+    if (addr.n == 0)
+        return true;
     if (sl_ieq(addr, x->at->addr))
         x->at->maps_to_itself = true;
     return add_item(s, x, x->at, addr, false);
 }
 
-static bool
-propagates(const struct smtpd_sess *s)
+bool
+expand_keeps_extension(const struct smtpd_sess *s)
 {
     for (size_t i = 0; i < s->cfg->conf->propagate_unmatched_extensions.n; i++)
         if (sl_ieqz(sl_z(s->cfg->conf->propagate_unmatched_extensions.v[i]), "virtual"))
@@ -191,9 +204,8 @@ propagates(const struct smtpd_sess *s)
     return false;
 }
 
-/* The next address of a list, commas and white space between, quotes kept whole. */
-static bool
-take_listed(struct slice *in, struct slice *out)
+bool
+expand_take_listed(struct slice *in, struct slice *out)
 {
     size_t i = 0;
     bool quoted = false;
@@ -230,9 +242,9 @@ on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value, st
         local_step(s, x);
         return;
     }
-    if (!propagates(s))
+    if (!expand_keeps_extension(s))
         ext = SL("");
-    while (take_listed(&value, &one))
+    while (expand_take_listed(&value, &one))
         if (!add_result(s, x, one, ext)) {
             give_up(s, x, EXPAND_LOOP, "result");
             return;
@@ -322,7 +334,7 @@ on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value
         ask_passwd(s, x);
         return;
     }
-    while (take_listed(&value, &one))
+    while (expand_take_listed(&value, &one))
         if (!add_alias_item(s, x, one)) {
             give_up(s, x, EXPAND_LOOP, "alias");
             return;

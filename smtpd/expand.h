@@ -17,6 +17,17 @@ void expand_recipients(struct smtpd_sess *s,
                        void (*done)(struct smtpd_sess *s, enum expand_rc rc,
                                     const struct queue_rcpt *rcpts, size_t n));
 
+/* ---- what an alias says, for others who follow one ---- */
+
+/* The next address of a table's value: commas and white space between, quotes kept whole. */
+bool expand_take_listed(struct slice *value, struct slice *out);
+/* One such address of the virtual alias `from`: "u@d", "u", "@d" (the same user there), complete, with the extension.
+ * "": it names nobody. In the command's memory; false: it is no address, or memory is full. */
+bool expand_target(struct smtpd_sess *s, struct slice from, struct slice text, struct slice ext,
+                   struct slice *out);
+/* Does what virtual aliases lead to get the extension of the address they were asked for? */
+bool expand_keeps_extension(const struct smtpd_sess *s);
+
 struct expansion; /* hangs on the transaction, which frees it */
 void expand_free(struct expansion **x);
 
