@@ -28,6 +28,7 @@ struct smtpd_env {
     struct queue_client *queue;
     struct dns *dns;
     struct policy_client *policy;
+    struct anvil_client *anvil;
 };
 extern struct smtpd_env smtpd_env;
 
@@ -50,6 +51,8 @@ struct smtpd_cfg {
     struct restrict_set restrictions;
     bool relay_first;
     bool access_parents; /* smtpd_access_maps is in parent_domain_matches_subdomains */
+    const char *login_param; /* the parameter whose tables say who owns a sender address; NULL: none */
+    bool login_by_alias;     /* without one: the login, and the aliases that lead to it */
     bool expansion_set[256]; /* smtpd_expansion_filter: octets that values in replies may have */
     bool has_tls, must_tls, is_wrapper, sasl_enable;
     bool add_headers_auth, add_headers_local, add_headers_mynetworks;
@@ -88,6 +91,7 @@ struct addr_info {
 
 struct content;
 struct expansion;
+struct account_ask;
 struct upstream_client;
 struct xforward;
 struct rbl_cache;
@@ -121,12 +125,14 @@ struct smtpd_tx {
     uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
+    struct account_ask *account; /* authd was asked for its counts */
     struct { /* finish.c: how far the message has come on its way into the queue */
         size_t at;
         bool is_running, may_go_on;
     } finish;
     const struct queue_rcpt *final; /* after alias expansion; the expansion's */
     size_t n_final;
+    bool sender_is_owned; /* by the client's login: found out already */
     char *deferral; /* of the sender stage where restrictions are not delayed */
 };
 

@@ -4,29 +4,8 @@
 
 #include "proto/hostname.h"
 
-static const char *
-namaddr(const struct check *c)
-{
-    return c->s->namaddr;
-}
-
-struct slice
-check_reply_name(const struct check *c)
-{
-    if (!strcmp(c->reply_class, CLASS_TEXT_SENDER))
-        return c->about.sender;
-    if (!strcmp(c->reply_class, CLASS_TEXT_RECIPIENT))
-        return c->about.recipient;
-    if (!strcmp(c->reply_class, CLASS_TEXT_HELO))
-        return sl_z(c->about.helo);
-    if (!strcmp(c->reply_class, "Etrn command"))
-        return c->about.etrn;
-    if (!strcmp(c->reply_class, "Data command"))
-        return SL("DATA");
-    if (!strcmp(c->reply_class, "End-of-data"))
-        return SL("END-OF-MESSAGE");
-    return sl_z(namaddr(c));
-}
+#include <stdarg.h>
+#include <stdio.h>
 
 void
 verb_permit(struct check *c)
@@ -66,9 +45,7 @@ verb_permit_sasl_authenticated(struct check *c)
 void
 verb_permit_inet_interfaces(struct check *c)
 {
-    struct addr self;
-    bool is_ours =
-        addr_of_self(conn_fd(c->s->smtp.conn), &self) == 0 && addr_same_ip(&self, &c->s->peer);
+    bool is_ours = addr_same_ip(&c->s->local, &c->s->peer);
 
     check_done(c, is_ours ? VERDICT_PERMIT : VERDICT_DUNNO);
 }
@@ -129,6 +106,55 @@ verb_reject_multi_recipient_bounce(struct check *c)
         check_done(c, VERDICT_DUNNO);
 }
 
+/* ---- client certificates ---- */
+
+static void
+on_ccert(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+    const char *next = arg; /* another fingerprint to try, or NULL */
+
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP) {
+        check_fail(c, 451, "4.3.0", "<%s>: Temporary lookup failure", s->namaddr);
+    } else if (f == FOUND_YES) {
+        check_log_permit(c, c->step->name, CLASS_TEXT_CLIENT, sl_z(s->namaddr), "");
+        check_done(c, VERDICT_PERMIT);
+    } else if (next) {
+        find_key(s, "relay_clientcerts", sl_z(next), on_ccert, NULL);
+    } else {
+        check_done(c, VERDICT_DUNNO);
+    }
+}
+
+/* In Postfix's order: the key's fingerprint, then the certificate's. */
+void
+verb_permit_tls_clientcerts(struct check *c)
+{
+    struct tls_info t;
+
+    if (!tls_info_of(c->s->smtp.conn, &t) || !t.has_peer_cert ||
+        c->s->cfg->conf->relay_clientcerts.n == 0)
+        check_done(c, VERDICT_DUNNO);
+    else
+        find_key(c->s, "relay_clientcerts", sl_z(t.peer_key_fingerprint), on_ccert,
+                 (void *)(uintptr_t)t.peer_fingerprint); /* lives as long as the connection */
+}
+
+void
+verb_permit_tls_all_clientcerts(struct check *c)
+{
+    struct tls_info t;
+
+    if (tls_info_of(c->s->smtp.conn, &t) && t.has_peer_cert && t.peer_verified) {
+        check_log_permit(c, c->step->name, CLASS_TEXT_CLIENT, sl_z(c->s->namaddr), "");
+        check_done(c, VERDICT_PERMIT);
+    } else {
+        verb_permit_tls_clientcerts(c);
+    }
+}
+
 /* ---- HELO ---- */
 
 /* A literal is looked at as such by both HELO verbs. */
@@ -184,6 +210,74 @@ verb_reject_non_fqdn_helo_hostname(struct check *c)
         check_refuse(c, c->s->cfg->conf->non_fqdn_reject_code, "5.5.2",
                      "<%s>: %s rejected: need fully-qualified hostname", c->about.helo,
                      CLASS_TEXT_HELO);
+}
+
+/* ---- does the HELO name exist ---- */
+
+static struct check *
+check_of(uint64_t id)
+{
+    struct smtp_sess *s = id_get(id);
+
+    return s ? smtpd_of(s)->check : NULL;
+}
+
+static void
+on_helo_mx(uint64_t id, const struct dns_answer *a)
+{
+    struct check *c = check_of(id);
+    const struct conf *conf;
+
+    if (c == NULL)
+        return;
+    conf = c->s->cfg->conf;
+    if (a->rc == DNS_OK) /* a null MX too: it is a name */
+        check_done(c, VERDICT_DUNNO);
+    else if (a->rc == DNS_TEMP || c->had_trouble)
+        check_tempfail(c, conf->unknown_helo_hostname_tempfail_action, 450, "4.7.1",
+                       "<%s>: %s rejected: Host not found", c->about.helo, CLASS_TEXT_HELO);
+    else
+        check_refuse(c, conf->unknown_hostname_reject_code, "4.7.1",
+                     "<%s>: %s rejected: Host not found", c->about.helo, CLASS_TEXT_HELO);
+}
+
+static void
+on_helo_addr(uint64_t id, const struct dns_answer *a)
+{
+    struct check *c = check_of(id);
+
+    if (c == NULL)
+        return;
+    c->had_trouble = a->rc == DNS_TEMP;
+    if (a->rc == DNS_OK)
+        check_done(c, VERDICT_DUNNO);
+    else
+        dns_mx(smtpd_env.dns, sl_z(c->about.helo), on_helo_mx, id);
+}
+
+void
+verb_reject_unknown_helo_hostname(struct check *c)
+{
+    if (refuse_bad_literal(c))
+        return;
+    dns_addr(smtpd_env.dns, sl_z(c->about.helo), DNS_WANT_A | DNS_WANT_AAAA, on_helo_addr,
+             c->s->smtp.id);
+}
+
+void
+check_tempfail(struct check *c, const char *action, int64_t code, const char *esc, const char *fmt,
+               ...)
+{
+    char text[CHECK_REPLY_OCTETS];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (sl_ieq(sl_z(action), SL("defer")))
+        check_refuse(c, code, esc, "%s", text);
+    else
+        check_defer_if_permit(c, code, esc, "%s", text);
 }
 
 /* ---- addresses as they were given ---- */
