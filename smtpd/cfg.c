@@ -1,4 +1,5 @@
 /* smtpd/cfg.c - a listener's view of the configuration, worked out once for all its sessions. */
+#include "smtpd/login.h"
 #include "smtpd/smtpd.h"
 
 #include "base/mem.h"
@@ -210,6 +211,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
         smtpd_cfg_unref(&g);
         return -1;
     }
+    login_set_cfg(g);
     *out = g;
     return 0;
 }

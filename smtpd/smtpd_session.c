@@ -145,6 +145,7 @@ client_restricted(struct smtpd_sess *s, const char *reply)
 {
     s->smtp.verb = UINT8_MAX;
     free(s->access_denied);
+    rbl_cache_free(&s->rbl);
     s->access_denied = NULL;
     if (reply) {
         s->access_denied = mem_dupz(reply);

@@ -45,9 +45,8 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     find_class(s, c->addr, on_class, arg);
 }
 
-/* then must be a static pointer to the function that goes on. */
-static void
-with_class(struct check *c, bool is_sender, void (*const *then)(struct check *))
+void
+check_with_class(struct check *c, bool is_sender, void (*const *then)(struct check *))
 {
     c->is_sender = is_sender;
     c->addr = is_sender ? &c->sender : &c->rcpt;
@@ -62,9 +61,8 @@ with_class(struct check *c, bool is_sender, void (*const *then)(struct check *))
 
 /* ---- relaying ---- */
 
-/* Where the recipient leads is here, and no way further on is hidden in its local part. */
-static bool
-is_auth_destination(const struct check *c)
+bool
+check_is_auth_destination(const struct check *c)
 {
     if (c->addr->to.is_routed)
         return false;
@@ -75,7 +73,7 @@ is_auth_destination(const struct check *c)
 static void
 unauth_destination(struct check *c)
 {
-    if (is_auth_destination(c))
+    if (check_is_auth_destination(c))
         check_done(c, VERDICT_DUNNO);
     else
         check_refuse(c, c->code, c->esc, "<%.*s>: Relay access denied", SL_ARG(c->about.recipient));
@@ -87,7 +85,7 @@ verb_reject_unauth_destination(struct check *c)
 {
     c->code = c->s->cfg->conf->relay_domains_reject_code;
     c->esc = "5.7.1";
-    with_class(c, false, &then_unauth);
+    check_with_class(c, false, &then_unauth);
 }
 
 void
@@ -95,20 +93,20 @@ verb_defer_unauth_destination(struct check *c)
 {
     c->code = c->s->cfg->conf->relay_domains_reject_code - 100;
     c->esc = "4.7.1";
-    with_class(c, false, &then_unauth);
+    check_with_class(c, false, &then_unauth);
 }
 
 static void
 auth_destination(struct check *c)
 {
-    check_done(c, is_auth_destination(c) ? VERDICT_PERMIT : VERDICT_DUNNO);
+    check_done(c, check_is_auth_destination(c) ? VERDICT_PERMIT : VERDICT_DUNNO);
 }
 static void (*const then_auth)(struct check *) = auth_destination;
 
 void
 verb_permit_auth_destination(struct check *c)
 {
-    with_class(c, false, &then_auth);
+    check_with_class(c, false, &then_auth);
 }
 
 /* ---- does the domain exist ---- */
@@ -123,9 +121,9 @@ unknown_domain(struct check *c)
 static void
 domain_tempfail(struct check *c)
 {
-    check_defer_if_permit(c, 450, c->is_sender ? "4.1.8" : "4.1.2",
-                          "<%.*s>: %s rejected: Domain not found", SL_ARG(c->addr->given),
-                          class_text(c));
+    check_tempfail(c, c->s->cfg->conf->unknown_address_tempfail_action, 450,
+                   c->is_sender ? "4.1.8" : "4.1.2", "<%.*s>: %s rejected: Domain not found",
+                   SL_ARG(c->addr->given), class_text(c));
 }
 
 static struct check *
@@ -145,7 +143,7 @@ on_address(uint64_t id, const struct dns_answer *a)
         return;
     if (a->rc == DNS_OK)
         check_done(c, VERDICT_DUNNO);
-    else if (a->rc == DNS_TEMP)
+    else if (a->rc == DNS_TEMP || c->had_trouble)
         domain_tempfail(c);
     else
         unknown_domain(c);
@@ -158,16 +156,16 @@ on_mx(uint64_t id, const struct dns_answer *a)
 
     if (c == NULL)
         return;
-    if (a->rc == DNS_OK && a->n == 1 && a->rrs[0].text.n == 0) /* RFC 7505 */
+    if (a->rc == DNS_OK && a->n == 1 && a->rrs[0].text.n == 0) { /* RFC 7505 */
         check_refuse(c, c->is_sender ? 550 : 556, c->is_sender ? "4.7.27" : "4.1.10",
                      "<%.*s>: %s rejected: Domain %.*s does not accept mail (nullMX)",
                      SL_ARG(c->addr->given), class_text(c), SL_ARG(c->addr->to.domain));
-    else if (a->rc == DNS_OK)
+    } else if (a->rc == DNS_OK) {
         check_done(c, VERDICT_DUNNO);
-    else if (a->rc == DNS_TEMP)
-        domain_tempfail(c);
-    else
+    } else { /* an address will do, even where the mail exchangers cannot be had just now */
+        c->had_trouble = a->rc == DNS_TEMP;
         dns_addr(smtpd_env.dns, c->addr->to.domain, DNS_WANT_A | DNS_WANT_AAAA, on_address, id);
+    }
 }
 
 static void
@@ -189,13 +187,13 @@ static void (*const then_unknown)(struct check *) = unknown_address;
 void
 verb_reject_unknown_sender_domain(struct check *c)
 {
-    with_class(c, true, &then_unknown);
+    check_with_class(c, true, &then_unknown);
 }
 
 void
 verb_reject_unknown_recipient_domain(struct check *c)
 {
-    with_class(c, false, &then_unknown);
+    check_with_class(c, false, &then_unknown);
 }
 
 /* ---- is the user listed ---- */
@@ -289,14 +287,14 @@ void
 check_unlisted_recipient(struct check *c)
 {
     c->rcpt_listed = true;
-    with_class(c, false, &then_unlisted);
+    check_with_class(c, false, &then_unlisted);
 }
 
 void
 check_unlisted_sender(struct check *c)
 {
     c->sender_listed = true;
-    with_class(c, true, &then_unlisted);
+    check_with_class(c, true, &then_unlisted);
 }
 
 void

@@ -1,0 +1,255 @@
+/* smtpd/rbl.c - one A question to a list, and one TXT where its answer counts. An answer that is a list's error, or no
+ * list's at all, is logged and never a listing; so is a list that cannot be asked: mail is not refused because a list is
+ * down (the verbs that permit say so themselves). */
+#include "smtpd/rbl.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "proto/hostname.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct entry {
+    struct list link;
+    char *name;
+    bool is_trouble;
+    uint8_t (*ips)[4];
+    size_t n_ips;
+    char *reason; /* NULL: not asked yet */
+    uint64_t until_ms;
+};
+struct rbl_cache {
+    struct list entries; /* the oldest first */
+    size_t n;
+};
+
+/* ---- names ---- */
+
+static bool
+put_name(char out[DNS_NAME_OCTETS], struct slice left, struct slice zone)
+{
+    int n = snprintf(out, DNS_NAME_OCTETS, "%.*s.%.*s", SL_ARG(left), SL_ARG(zone));
+
+    return n > 0 && n < DNS_NAME_OCTETS;
+}
+
+bool
+rbl_name_of_addr(const struct addr *a, struct slice zone, char out[DNS_NAME_OCTETS])
+{
+    char z[RBL_ZONE_OCTETS + 1];
+
+    snprintf(z, sizeof(z), "%.*s", SL_ARG(zone));
+    return dns_reverse_name(a, z, out) == 0;
+}
+
+static bool
+is_digits(struct slice s)
+{
+    uint64_t n;
+
+    return s.n > 0 && sl_take_u64(&s, &n) && s.n == 0;
+}
+
+bool
+rbl_name_of_domain(struct slice what, struct slice zone, char out[DNS_NAME_OCTETS])
+{
+    size_t at = sl_rfind_char(what, '@'), dot;
+    struct slice domain = at == SL_NPOS ? what : sl_from(what, at + 1);
+
+    dot = sl_rfind_char(domain, '.');
+    /* Lists of names have no addresses, and some take offence at being asked for what looks like one. */
+    if (is_digits(dot == SL_NPOS ? domain : sl_from(domain, dot + 1)))
+        return false;
+    return hostname_is_valid(domain) && put_name(out, domain, zone);
+}
+
+/* ---- what the session has been told ---- */
+
+static void
+entry_free(struct rbl_cache *k, struct entry *en)
+{
+    list_remove(&en->link);
+    k->n--;
+    free(en->name);
+    free(en->ips);
+    free(en->reason);
+    free(en);
+}
+
+void
+rbl_cache_free(struct rbl_cache **c)
+{
+    struct rbl_cache *k = *c;
+
+    *c = NULL;
+    if (k == NULL)
+        return;
+    while (k->n > 0)
+        entry_free(k, CONTAINER_OF(k->entries.next, struct entry, link));
+    free(k);
+}
+
+static struct entry *
+recall(const struct smtpd_sess *s, const char *name)
+{
+    if (s->rbl == NULL)
+        return NULL;
+    LIST_EACH(it, nxt, &s->rbl->entries)
+    {
+        struct entry *en = CONTAINER_OF(it, struct entry, link);
+
+        if (sl_ieqz(sl_z(en->name), name))
+            return en->until_ms > clock_mono_ms() ? en : NULL;
+    }
+    return NULL;
+}
+
+static struct entry *
+remember(struct smtpd_sess *s, const char *name, uint32_t ttl_s)
+{
+    struct entry *en = MEM_NEW(struct entry);
+
+    if (s->rbl == NULL) {
+        s->rbl = MEM_NEW(struct rbl_cache);
+        list_init(&s->rbl->entries);
+    }
+    LIST_EACH(it, nxt, &s->rbl->entries) /* one that has run out */
+    if (sl_ieqz(sl_z(CONTAINER_OF(it, struct entry, link)->name), name))
+        entry_free(s->rbl, CONTAINER_OF(it, struct entry, link));
+    if (s->rbl->n >= RBL_CACHE_ENTRIES)
+        entry_free(s->rbl, CONTAINER_OF(s->rbl->entries.next, struct entry, link));
+    en->name = mem_dupz(name);
+    en->until_ms = clock_mono_ms() + (uint64_t)ttl_s * 1000;
+    list_init(&en->link);
+    list_push_back(&s->rbl->entries, &en->link);
+    s->rbl->n++;
+    return en;
+}
+
+/* ---- asking ---- */
+
+static struct check *
+check_of(uint64_t id)
+{
+    struct smtp_sess *s = id_get(id);
+
+    return s ? smtpd_of(s)->check : NULL;
+}
+
+/* The strings of all records, as Postfix joins them. */
+static char *
+join_reason(const struct dns_answer *a)
+{
+    struct buf b = { .max = RBL_REASON_OCTETS };
+    char *out;
+
+    for (size_t i = 0; a->rc == DNS_OK && i < a->n; i++) {
+        if (i > 0 && buf_addz(&b, " / ") < 0)
+            break;
+        if (buf_adds(&b, a->rrs[i].text) < 0) {
+            buf_adds(&b, sl_head(a->rrs[i].text, RBL_REASON_OCTETS - b.n));
+            break;
+        }
+    }
+    out = mem_dupz(b.n > 0 ? buf_z(&b) : "");
+    buf_free(&b);
+    return out;
+}
+
+static void
+on_txt(uint64_t id, const struct dns_answer *a)
+{
+    struct check *c = check_of(id);
+    struct rbl_ask *ask;
+    struct entry *en;
+
+    if (c == NULL)
+        return;
+    ask = c->own;
+    en = recall(c->s, ask->name);
+    if (en == NULL) { /* its time has run out meanwhile; it was a listing all the same */
+        char *reason = join_reason(a);
+
+        ask->done(c, RBL_LISTED, sl_z(reason));
+        free(reason);
+        return;
+    }
+    free(en->reason);
+    en->reason = join_reason(a);
+    ask->done(c, RBL_LISTED, sl_z(en->reason));
+}
+
+static void
+tell(struct check *c, const struct entry *en)
+{
+    struct rbl_ask *ask = c->own;
+    bool is_match = false;
+
+    for (size_t i = 0; i < en->n_ips && !is_match; i++)
+        is_match = rbl_filter_match(&ask->filter, en->ips[i]);
+    if (en->is_trouble)
+        ask->done(c, RBL_TROUBLE, SL(""));
+    else if (!is_match)
+        ask->done(c, RBL_NOT_LISTED, SL(""));
+    else if (en->reason || !ask->want_reason)
+        ask->done(c, RBL_LISTED, sl_z(en->reason));
+    else
+        dns_txt(smtpd_env.dns, sl_z(ask->name), on_txt, c->s->smtp.id);
+}
+
+static void
+take_answer(struct smtpd_sess *s, struct entry *en, const struct dns_answer *a)
+{
+    char text[ADDR_TEXT_OCTETS];
+
+    en->ips = mem_zalloc((a->n + 1) * sizeof(*en->ips));
+    for (size_t i = 0; i < a->n; i++) {
+        const char *bad;
+
+        memcpy(en->ips[en->n_ips], &a->rrs[i].addr.u.in4.sin_addr, 4);
+        bad = rbl_answer_error(en->ips[en->n_ips]);
+        if (bad == NULL)
+            en->n_ips++;
+        else
+            log_event(LOG_LV_WARN, s->cfg->ident, "rbl.bad",
+                      LOG_F(LF_Z("name", en->name), LF_Z("answer", addr_ip_text(&a->rrs[i].addr, text))),
+                      "%s: RBL answer %s is no listing: %s", en->name, text, bad);
+    }
+}
+
+static void
+on_a(uint64_t id, const struct dns_answer *a)
+{
+    struct check *c = check_of(id);
+    struct rbl_ask *ask;
+    struct entry *en;
+
+    if (c == NULL)
+        return;
+    ask = c->own;
+    en = remember(c->s, ask->name, a->rc == DNS_TEMP ? RBL_TROUBLE_S : a->ttl_s);
+    if (a->rc == DNS_TEMP) {
+        en->is_trouble = true;
+        log_event(LOG_LV_WARN, c->s->cfg->ident, "rbl.fail",
+                  LOG_F(LF_Z("name", ask->name), LF_Z("why", a->why)),
+                  "%s: RBL lookup error: Name service error for name=%s type=A: %s", ask->name,
+                  ask->name, a->why);
+    } else if (a->rc == DNS_OK) {
+        take_answer(c->s, en, a);
+    }
+    tell(c, en);
+}
+
+void
+rbl_ask(struct check *c, struct rbl_ask *ask)
+{
+    const struct entry *en = recall(c->s, ask->name);
+
+    c->own = ask;
+    if (en)
+        tell(c, en);
+    else
+        dns_query(smtpd_env.dns, DNS_A, sl_z(ask->name), on_a, c->s->smtp.id);
+}
