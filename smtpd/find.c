@@ -4,10 +4,11 @@
 
 #include "base/mem.h"
 #include "proto/hostname.h"
+#include "proto/lookup_keys.h"
 
 #include <stdlib.h>
 
-enum { KEYS_MAX = 5, ASKED_DOMAINS_MAX = 8 };
+enum { ASKED_DOMAINS_MAX = 8 };
 
 static const struct slice nothing = { "", 0 };
 
@@ -113,15 +114,14 @@ find_domain(struct smtpd_sess *s, const struct domlist *l, struct slice domain, 
 
 struct addr_ask {
     const char *param;
-    struct addr_key {
+    struct lookup_keys keys;
+    struct lookup_key key_room[LOOKUP_MAIL_KEYS_MAX];
+    struct addr_answer {
         struct addr_ask *up;
-        struct slice key;
-        bool is_bare; /* without the extension */
         enum found found;
         struct slice value;
-    } keys[KEYS_MAX];
-    size_t n, n_open;
-    char *mem; /* the keys' octets */
+    } answers[LOOKUP_MAIL_KEYS_MAX];
+    size_t n_open;
     struct slice ext;
     find_fn *cb;
     void *arg;
@@ -130,27 +130,7 @@ struct addr_ask {
 struct slice
 find_extension(const struct smtpd_cfg *c, struct slice local)
 {
-    const char *delims = c->conf->recipient_delimiter;
-
-    if (sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) ||
-        sl_ieqz(local, c->conf->double_bounce_sender))
-        return nothing;
-    for (size_t i = 1; i < local.n; i++)
-        if (local.p[i] != '\0' && strchr(delims, local.p[i]) != NULL)
-            return sl_from(local, i);
-    return nothing;
-}
-
-static void
-add_key(struct addr_ask *a, struct slice left, struct slice right, bool is_bare)
-{
-    struct addr_key *k = &a->keys[a->n++];
-    char *p = a->mem +
-              (a->n > 1 ? (size_t)(a->keys[a->n - 2].key.p + a->keys[a->n - 2].key.n - a->mem) : 0);
-
-    memcpy(p, left.p, left.n);
-    memcpy(p + left.n, right.p, right.n);
-    *k = (struct addr_key){ .up = a, .key = sl_n(p, left.n + right.n), .is_bare = is_bare };
+    return lookup_extension(local, c->conf->recipient_delimiter, c->conf->double_bounce_sender);
 }
 
 static void
@@ -159,11 +139,11 @@ finish_addr(struct smtpd_sess *s, struct addr_ask *a)
     enum found f = FOUND_NO;
     struct slice value = nothing, ext = nothing;
 
-    for (size_t i = 0; i < a->n && f == FOUND_NO; i++) {
-        f = a->keys[i].found;
+    for (size_t i = 0; i < a->keys.n && f == FOUND_NO; i++) {
+        f = a->answers[i].found;
         if (f == FOUND_YES) {
-            value = a->keys[i].value;
-            ext = a->keys[i].is_bare ? a->ext : nothing;
+            value = a->answers[i].value;
+            ext = a->keys.v[i].is_bare ? a->ext : nothing;
         }
     }
     a->cb(s, a->arg, f, value, ext);
@@ -172,7 +152,7 @@ finish_addr(struct smtpd_sess *s, struct addr_ask *a)
 static void
 on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
-    struct addr_key *k = arg;
+    struct addr_answer *k = arg;
     struct addr_ask *a = k->up;
 
     (void)ext;
@@ -184,11 +164,11 @@ on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     }
     if (--a->n_open > 0)
         return;
-    if (k == &a->keys[0] && f == FOUND_NO &&
-        a->n > 1) { /* most addresses are found at once; the rest side by side */
-        a->n_open = a->n - 1;
-        for (size_t i = 1; i < a->n; i++)
-            find_part(s, a->param, a->keys[i].key, on_addr_key, &a->keys[i]);
+    if (k == &a->answers[0] && f == FOUND_NO &&
+        a->keys.n > 1) { /* most addresses are found at once; the rest side by side */
+        a->n_open = a->keys.n - 1;
+        for (size_t i = 1; i < a->keys.n; i++)
+            find_part(s, a->param, a->keys.v[i].key, on_addr_key, &a->answers[i]);
         return;
     }
     finish_addr(s, a);
@@ -199,31 +179,26 @@ find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool is_lo
           void *arg)
 {
     struct addr_ask *a = ARENA_NEW(&s->smtp.cmd, struct addr_ask);
-    char *mem = arena_alloc(&s->smtp.cmd, KEYS_MAX * addr.n + 1);
-    struct slice local, domain, at_domain, bare;
+    struct slice local, domain, own = arena_dup(&s->smtp.cmd, addr);
 
-    if (a == NULL || mem == NULL) {
+    if (a == NULL || own.p == NULL) {
         cb(s, arg, FOUND_TEMP, nothing, nothing);
         return;
     }
-    smtp_addr_split(addr, &local, &domain);
-    at_domain = sl_from(addr, local.n); /* with its '@' */
-    *a = (struct addr_ask){ .param = param, .cb = cb, .arg = arg, .mem = mem };
+    smtp_addr_split(own, &local, &domain);
+    *a = (struct addr_ask){ .param = param, .cb = cb, .arg = arg };
+    a->keys = (struct lookup_keys){ .v = a->key_room, .max = LOOKUP_MAIL_KEYS_MAX };
     a->ext = find_extension(s->cfg, local);
-    bare = sl_head(local, local.n - a->ext.n);
-    add_key(a, local, at_domain, false);
-    a->ext = sl_n(a->keys[0].key.p + bare.n, a->ext.n); /* our own copy */
-    if (a->ext.n)
-        add_key(a, bare, at_domain, true);
-    if (is_local || sl_ieq(domain, s->cfg->rules.myorigin)) {
-        add_key(a, local, nothing, false);
-        if (a->ext.n)
-            add_key(a, bare, nothing, true);
+    lookup_keys_mail(&a->keys, own, a->ext,
+                     is_local || sl_ieq(domain, s->cfg->rules.myorigin), &s->smtp.cmd);
+    if (a->keys.is_full) {
+        cb(s, arg, FOUND_TEMP, nothing, nothing);
+        return;
     }
-    if (at_domain.n > 1)
-        add_key(a, nothing, at_domain, false);
+    for (size_t i = 0; i < a->keys.n; i++)
+        a->answers[i].up = a;
     a->n_open = 1;
-    find_key(s, param, a->keys[0].key, on_addr_key, &a->keys[0]);
+    find_key(s, param, a->keys.v[0].key, on_addr_key, &a->answers[0]);
 }
 
 /* ---- where an address leads ---- */

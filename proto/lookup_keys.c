@@ -1,0 +1,84 @@
+/* proto/lookup_keys.c - see lookup_keys.h. */
+#include "proto/lookup_keys.h"
+
+#include "proto/smtp_addr.h"
+
+struct slice
+lookup_extension(struct slice local, const char *delimiters, const char *double_bounce)
+{
+    if (sl_ieq(local, SL("postmaster")) || sl_ieq(local, SL("mailer-daemon")) ||
+        sl_ieqz(local, double_bounce))
+        return SL("");
+    if (strchr(delimiters, '-') != NULL &&
+        (sl_has_iprefix(local, SL("owner-")) || sl_has_isuffix(local, SL("-request"))))
+        return SL("");
+    for (size_t i = 1; i < local.n; i++)
+        if (local.p[i] != '\0' && strchr(delimiters, local.p[i]) != NULL)
+            return sl_from(local, i);
+    return SL("");
+}
+
+static void
+add(struct lookup_keys *k, struct slice key, bool is_bare)
+{
+    if (key.p == NULL || k->n == k->max) {
+        k->is_full = true;
+        return;
+    }
+    k->v[k->n] = (struct lookup_key){ .key = key, .is_part = k->n > 0, .is_bare = is_bare };
+    k->n++;
+}
+
+static struct slice
+joined(struct arena *mem, struct slice left, struct slice right)
+{
+    char *p = arena_alloc(mem, left.n + right.n + 1);
+
+    if (p == NULL)
+        return sl_n(NULL, 0);
+    memcpy(p, left.p, left.n);
+    memcpy(p + left.n, right.p, right.n);
+    return sl_n(p, left.n + right.n);
+}
+
+void
+lookup_keys_mail(struct lookup_keys *k, struct slice addr, struct slice ext, bool with_local,
+                 struct arena *mem)
+{
+    struct slice local, domain, bare, at_domain;
+
+    k->n = 0;
+    k->is_full = false;
+    smtp_addr_split(addr, &local, &domain);
+    at_domain = sl_from(addr, local.n);
+    bare = sl_head(local, local.n - ext.n);
+    add(k, addr, false);
+    if (ext.n)
+        add(k, joined(mem, bare, at_domain), true);
+    if (with_local) {
+        add(k, local, false);
+        if (ext.n)
+            add(k, bare, true);
+    }
+    if (at_domain.n > 1)
+        add(k, at_domain, false);
+}
+
+void
+lookup_keys_transport(struct lookup_keys *k, struct slice addr, struct slice ext, struct arena *mem)
+{
+    struct slice local, domain;
+
+    k->n = 0;
+    k->is_full = false;
+    smtp_addr_split(addr, &local, &domain);
+    add(k, addr, false);
+    if (ext.n)
+        add(k, joined(mem, sl_head(local, local.n - ext.n), sl_from(addr, local.n)), true);
+    if (domain.n)
+        add(k, domain, false);
+    for (size_t i = 1; i < domain.n; i++)
+        if (domain.p[i] == '.' && domain.p[0] != '[')
+            add(k, sl_from(domain, i), false);
+    add(k, SL("*"), false);
+}
