@@ -152,5 +152,6 @@ check_config(const struct conf *c, struct conf_problems *ps)
     check_tls(c, ps);
     check_places(c, ps);
     check_restrictions(c, ps);
+    check_speakers(c, ps);
     auth_check(c, ps);
 }

@@ -7,4 +7,7 @@
 /* cli/check_values.c: words and TLS protocols that are none. */
 void check_values(const struct conf *c, struct conf_problems *ps);
 
+/* cli/check_speakers.c: XCLIENT, XFORWARD and proxies, of all SMTP listeners. */
+void check_speakers(const struct conf *c, struct conf_problems *ps);
+
 #endif

@@ -41,7 +41,6 @@ name_of(const struct xattr_value *v)
     return v->status == XATTR_GIVEN ? v->value : SL("unknown");
 }
 
-/* In the order of the words NAME and REVERSE_NAME would override one another; REVERSE_NAME is the more exact. */
 static void
 set_names(struct smtpd_sess *s, const struct wishes *w)
 {
@@ -50,10 +49,6 @@ set_names(struct smtpd_sess *s, const struct wishes *w)
     if (w->given[XATTR_NAME]) {
         set_text(&s->name, name_of(name));
         s->name_status = status_of(name);
-        if (s->name_status == PEER_OK) {
-            set_text(&s->reverse_name, name->value);
-            s->reverse_status = PEER_OK;
-        }
     }
     if (w->given[XATTR_REVERSE_NAME]) {
         set_text(&s->reverse_name, name_of(reverse));
@@ -122,6 +117,10 @@ read_words(const struct smtp_words *w, struct arena *a, struct wishes *out)
             return why;
         out->v[v.attr] = v;
         out->given[v.attr] = true;
+        if (v.attr == XATTR_NAME && v.status == XATTR_GIVEN) { /* until REVERSE_NAME says more */
+            out->v[XATTR_REVERSE_NAME] = v;
+            out->given[XATTR_REVERSE_NAME] = true;
+        }
     }
     return NULL;
 }

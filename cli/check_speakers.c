@@ -1,0 +1,95 @@
+/* cli/check_speakers.c - who may speak for other clients: XCLIENT, XFORWARD, proxies. A list that holds everybody makes
+ * anybody one of mynetworks; a listener behind a proxy that is not named hears nobody. */
+#include "cli/check_int.h"
+
+#include "smtpd/hostlist.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+
+struct view {
+    const struct conf *c;
+    const char *service; /* NULL: smtpd_X itself */
+    struct conf_problems *ps;
+};
+
+/* "PARAM: VALUE TEXT", under the name that the listener has it by: "submission_X" where that is set. */
+static void
+problem(const struct view *v, bool is_error, const char *param, const char *value, const char *text)
+{
+    char own[128];
+
+    snprintf(own, sizeof(own), "%s_%s", v->service ? v->service : "", param + strlen("smtpd_"));
+    if (v->service == NULL || conf_line_of(v->c, own) == 0)
+        snprintf(own, sizeof(own), "%s", param);
+    conf_problem_add(v->ps, is_error, conf_file_of(v->c), conf_line_of(v->c, own), "%s: %s%s", own,
+                     value, text);
+}
+
+static void
+check_hosts(const struct view *v, const char *param, struct conf_list items)
+{
+    struct hostlist l;
+    struct err e = { 0 };
+
+    if (hostlist_init(&l, param, items, &e)) {
+        conf_problem_add(v->ps, true, conf_file_of(v->c), conf_line_of(v->c, param), "%s", e.msg);
+        return;
+    }
+    for (size_t i = 0; i < l.n; i++)
+        if (l.v[i].name == NULL && l.v[i].net.bits == 0 && !l.v[i].is_not)
+            problem(v, false, param, items.v[i], ": anybody may say who the client is");
+    hostlist_free(&l);
+}
+
+static void
+check_proxies(const struct view *v)
+{
+    const struct conf *c = v->c;
+    struct netlist l;
+    struct err e = { 0 };
+    bool is_on = c->smtpd_upstream_proxy_protocol[0] != '\0';
+
+    if (is_on && strcmp(c->smtpd_upstream_proxy_protocol, "haproxy") != 0)
+        problem(v, true, "smtpd_upstream_proxy_protocol", c->smtpd_upstream_proxy_protocol,
+                " is none of: haproxy");
+    else if (is_on && c->smtpd_upstream_proxy_hosts.n == 0)
+        problem(v, true, "smtpd_upstream_proxy_protocol", c->smtpd_upstream_proxy_protocol,
+                ", but smtpd_upstream_proxy_hosts does not say which proxies to believe, so nobody "
+                "could connect: name their addresses there");
+    if (netlist_init(&l, "smtpd_upstream_proxy_hosts", c->smtpd_upstream_proxy_hosts, &e)) {
+        problem(v, true, "smtpd_upstream_proxy_hosts", "", e.msg);
+        return;
+    }
+    for (size_t i = 0; i < l.n; i++)
+        if (l.v[i].bits == 0 && !l.v[i].is_not)
+            problem(v, false, "smtpd_upstream_proxy_hosts", c->smtpd_upstream_proxy_hosts.v[i],
+                    ": anybody may say who the client is");
+    netlist_free(&l);
+}
+
+void
+check_speakers(const struct conf *c, struct conf_problems *ps)
+{
+    static const char *const services[] = { NULL, "submission", "submissions" };
+    bool is_proxied = false;
+
+    for (size_t i = 0; i < COUNT_OF(services); i++) {
+        struct conf *view = services[i] ? conf_for_service(c, services[i]) : conf_ref(c);
+        struct view v = { .c = view, .service = services[i], .ps = ps };
+        size_t before = ps->n;
+
+        is_proxied = is_proxied || view->smtpd_upstream_proxy_protocol[0] != '\0';
+        check_proxies(&v);
+        check_hosts(&v, "smtpd_authorized_xclient_hosts", view->smtpd_authorized_xclient_hosts);
+        check_hosts(&v, "smtpd_authorized_xforward_hosts", view->smtpd_authorized_xforward_hosts);
+        conf_unref(&view);
+        if (ps->n > before) /* the others would say it again */
+            return;
+    }
+    if (c->smtpd_upstream_proxy_hosts.n && !is_proxied)
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "smtpd_upstream_proxy_hosts"),
+                         "smtpd_upstream_proxy_hosts: without smtpd_upstream_proxy_protocol = "
+                         "haproxy no proxy is listened to");
+}
