@@ -291,7 +291,7 @@ run(const struct cli_args *a)
 
 const struct cli_command cmd_queue = {
     .name = "queue",
-    .usage = "queue list|show|flush|hold|release|requeue|delete [--json] [ID|ALL ...]",
+    .usage = "queue list|show|flush|hold|release|requeue|delete [--json] [ID|ALL|account=LOGIN ...]",
     .summary = "mail that waits: list it, look at it, send, hold or remove it",
     .help = "DESCRIPTION\n"
             "    list              every message: id, state, size, arrival, sender; its recipients "
@@ -302,6 +302,7 @@ const struct cli_command cmd_queue = {
             "    release ID|ALL    end a hold\n"
             "    requeue ID|ALL    look up the way anew and try, held or not\n"
             "    delete ID|ALL     remove without telling anybody\n"
+            "    account=LOGIN     instead of an ID: all that this account has submitted\n"
             "    --json            one object a message (list, show), or the count of what was "
             "changed\n"
             "\n"

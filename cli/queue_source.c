@@ -126,14 +126,15 @@ out:
 
 struct reading {
     struct queue_page *p;
-    const char *id; /* must be this, or NULL */
+    const char *id;      /* must be this, or NULL */
+    const char *account; /* must be by this login, or NULL */
     bool wants_content, is_there;
     struct {
         uint64_t n;
         char id[QUEUE_ID_TEXT_OCTETS];
         bool is_file;
     } touched[OFFLINE_PAGE];
-    size_t n;
+    size_t n, n_seen;
     const struct qdb *q;
 };
 
@@ -145,6 +146,11 @@ take(void *arg, const struct qdb_message *m)
 
     if (r->id && strcmp(r->id, m->id) != 0)
         return;
+    r->n_seen++;
+    if (r->account && !listing_is_by(m, r->account)) {
+        r->p->after = m->n;
+        return;
+    }
     r->is_there = true;
     r->touched[r->n].n = m->n;
     r->touched[r->n].is_file = m->is_file;
@@ -209,9 +215,11 @@ ask_database(struct queue_source *s, const char *verb, const char *arg, struct q
     r->p = p;
     r->q = s->q;
     r->wants_content = strcmp(verb, "content") == 0;
-    if (is_list || is_all) {
+    if (!is_list && !is_show && !r->wants_content && sl_has_prefix(sl_z(arg), SL("account=")))
+        r->account = arg + strlen("account=");
+    if (is_list || is_all || r->account) {
         rc = qdb_list(s->q, p->after, OFFLINE_PAGE, take, r, e);
-        p->more = r->n == OFFLINE_PAGE;
+        p->more = r->n_seen == OFFLINE_PAGE;
     } else if (!queue_id_parse(sl_z(arg), NULL, &n, NULL)) {
         err_set(e, ERR_CLIENT, "not a queue id: %s", arg);
     } else {

@@ -6,7 +6,8 @@
  *   show ID            the same for one message
  *   content ID         its content, raw; after: octets seen so far
  *   stat               S messages recipients held active
- *   flush|hold|release|requeue|delete  ID, or "ALL"          N count of recipients (delete: messages)
+ *   flush|hold|release|requeue|delete  ID, "ALL", or "account=NAME" (all that this login submitted)
+ *                                                            N count of recipients (delete: messages)
  * An error is a line "E text". */
 #include "queue/qmgr_int.h"
 
@@ -40,6 +41,7 @@ struct admin_op {
     enum verb verb;
     uint64_t n, after; /* n 0: all */
     char id[QUEUE_ID_TEXT_OCTETS];
+    char *account; /* all of this login; NULL: whoever sent them */
     char path[PATH_MAX];
     uint32_t limit;
     struct buf text;
@@ -52,7 +54,7 @@ struct admin_op {
         uint64_t n;
         char id[QUEUE_ID_TEXT_OCTETS];
     } touched[ALL_STEP];
-    size_t n_touched;
+    size_t n_touched, n_seen;
 };
 
 /* ---- on the writer's thread ---- */
@@ -93,8 +95,13 @@ touch(void *arg, const struct qdb_message *m)
 {
     struct admin_op *o = arg;
 
+    o->n_seen++;
     if (o->n > 0 && strcmp(m->id, o->id) != 0)
         return;
+    if (o->account && !listing_is_by(m, o->account)) {
+        o->next = m->n;
+        return;
+    }
     o->touched[o->n_touched].n = m->n;
     memcpy(o->touched[o->n_touched].id, m->id, strlen(m->id) + 1);
     o->n_touched++;
@@ -130,12 +137,12 @@ change(struct admin_op *o, struct qdb *q, uint64_t n, struct err *e)
 static int
 run_change(struct admin_op *o, struct qdb *q, struct err *e)
 {
-    o->n_touched = 0;
+    o->n_touched = o->n_seen = 0;
     o->count = 0;
     if (o->n > 0 ? qdb_get(q, o->n, false, touch, o, e) != 0
                  : qdb_list(q, o->after, ALL_STEP, touch, o, e) != 0)
         return -1;
-    o->more = o->n == 0 && o->n_touched == ALL_STEP;
+    o->more = o->n == 0 && o->n_seen == ALL_STEP;
     for (size_t i = 0; i < o->n_touched; i++)
         if (change(o, q, o->touched[i].n, e) != 0)
             return -1;
@@ -225,6 +232,7 @@ admin_done(struct wop *op, int rc, const struct err *e)
     }
     intake_send_page(o->client, o->req, o->more, o->next, buf_slice(&o->text));
     buf_free(&o->text);
+    free(o->account);
     free(o);
 }
 
@@ -241,8 +249,9 @@ refuse(uint64_t client, uint64_t req, const char *text)
 void
 admin_ask(uint64_t client, uint64_t req, struct slice in)
 {
-    struct slice verb, arg;
+    struct slice verb, arg, account;
     uint64_t after, n = 0;
+    bool is_account;
     uint32_t limit, bits;
     struct admin_op *o;
 
@@ -252,7 +261,9 @@ admin_ask(uint64_t client, uint64_t req, struct slice in)
     for (size_t v = 0; v < COUNT_OF(verbs); v++) {
         if (!sl_eqz(verb, verbs[v].name))
             continue;
-        if (verbs[v].takes_id && !(verbs[v].changes && sl_eqz(arg, "ALL")) &&
+        account = arg;
+        is_account = verbs[v].changes && sl_take_prefix(&account, SL("account=")) && account.n > 0;
+        if (verbs[v].takes_id && !is_account && !(verbs[v].changes && sl_eqz(arg, "ALL")) &&
             !queue_id_parse(arg, NULL, &n, &bits)) {
             refuse(client, req, "not a queue id");
             return;
@@ -265,6 +276,7 @@ admin_ask(uint64_t client, uint64_t req, struct slice in)
         o->req = req;
         o->verb = (enum verb)v;
         o->n = n;
+        o->account = is_account ? sl_dupz(account) : NULL;
         o->after = after;
         o->limit = limit > 0 ? limit : LIST_MAX;
         if (n > 0)

@@ -76,3 +76,16 @@ listing_add_file(struct buf *out, const char *path, uint64_t from, size_t most, 
     *more = n > (ssize_t)most;
     buf_commit(out, n <= 0 ? 0 : *more ? most : (size_t)n);
 }
+
+bool
+listing_is_by(const struct qdb_message *m, const char *account)
+{
+    struct arena a = { 0 };
+    struct queue_env env;
+    int64_t us;
+    bool is = m->is_env_ok && queue_env_unpack(m->env, &a, &env, &us, NULL) == 0 &&
+              sl_ieqz(env.sasl_user, account);
+
+    arena_free(&a);
+    return is;
+}

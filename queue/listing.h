@@ -11,4 +11,7 @@ void listing_add(struct buf *out, const struct qdb_message *m, size_t most);
 /* Octets [from, from + most) of a message's file; *more: there is more behind. */
 void listing_add_file(struct buf *out, const char *path, uint64_t from, size_t most, bool *more);
 
+/* Was it submitted by this login? */
+bool listing_is_by(const struct qdb_message *m, const char *account);
+
 #endif
