@@ -21,6 +21,9 @@ static const struct {
     ROW(smtp_tls_security_level, "none may encrypt"),
     ROW(smtp_address_preference, "any ipv4 ipv6"),
     ROW(smtpd_sasl_type, "dovecot"),
+    ROW(reject_tempfail_action, "defer defer_if_permit"),
+    ROW(unknown_address_tempfail_action, "defer defer_if_permit"),
+    ROW(unknown_helo_hostname_tempfail_action, "defer defer_if_permit"),
 #undef ROW
 };
 

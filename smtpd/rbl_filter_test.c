@@ -1,4 +1,5 @@
-/* smtpd/rbl_filter_test.c - patterns of answers, and answers that are none. */
+/* smtpd/rbl_filter_test.c - patterns of answers, answers that are none, resolvers that get such. */
+#include "smtpd/rbl_conf.h"
 #include "smtpd/rbl_filter.h"
 
 #include "base/test.h"
@@ -68,6 +69,31 @@ TEST(answers_that_are_none)
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
         TEST_ROW("%zu", i);
         CHECK_EQ_INT(rbl_answer_error(t[i].ip) != NULL, t[i].is_error);
+    }
+}
+
+TEST(public_resolvers)
+{
+    static const struct {
+        const char *text, *want; /* NULL: none */
+    } t[] = {
+        { "nameserver 127.0.0.1\nnameserver 8.8.8.8\n", "8.8.8.8" },
+        { "search x\r\nnameserver\t2606:4700:4700::1111 # c\n", "2606:4700:4700::1111" },
+        { "# nameserver 8.8.8.8\nnameserver 192.168.1.1\n", NULL },
+        { "nameserver 9.9.9.10", "9.9.9.10" },
+        { "nameserver\n", NULL },
+        { "nameserver ::1\noptions 1.1.1.1\n", NULL },
+        { "", NULL },
+    };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct slice got = { 0 };
+        bool has_one = rbl_public_resolver(sl_z(t[i].text), &got);
+
+        TEST_ROW("%s", t[i].text);
+        CHECK_EQ_INT(has_one, t[i].want != NULL);
+        if (has_one && t[i].want)
+            CHECK_EQ_MEM(got.p, got.n, t[i].want, strlen(t[i].want));
     }
 }
 

@@ -3,6 +3,7 @@
 #include "smtpd/restrict.h"
 
 #include "base/mem.h"
+#include "smtpd/rbl_conf.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,5 +198,6 @@ restrict_check_conf(const struct conf *c, const char *service, struct conf_probl
                          "neither smtpd_relay_restrictions nor smtpd_recipient_restrictions%s%s "
                          "stops strangers from relaying: add reject_unauth_destination",
                          service ? " of " : "", service ? service : "");
+    rbl_check_conf(c, &k.set, ps);
     restrict_set_free(&k.set);
 }
