@@ -53,6 +53,17 @@ verify_sender_make(const struct conf *c, int64_t unix_s, struct buf *out)
     buf_adds(out, domain);
 }
 
+void
+verify_sender_plain(const struct conf *c, struct buf *out)
+{
+    struct slice local, domain;
+
+    if (is_null(c))
+        return;
+    split(c, &local, &domain);
+    buf_addf(out, "%.*s@%.*s", SL_ARG(local), SL_ARG(domain));
+}
+
 static bool
 take_epoch(struct slice s, uint64_t *v)
 {

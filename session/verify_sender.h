@@ -14,4 +14,7 @@ void verify_sender_make(const struct conf *c, int64_t unix_s, struct buf *out);
 /* Is it that address, now or one period before or after? The null sender is, where it is the one in use. */
 bool verify_sender_is(const struct conf *c, struct slice addr, int64_t unix_s);
 
+/* Append it without its number: what is known of one such address is known of all. */
+void verify_sender_plain(const struct conf *c, struct buf *out);
+
 #endif

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "session/verify_sender.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,21 @@ static bool
 is_declared(const struct addr_info *a, bool is_utf8)
 {
     return is_utf8 || utf8_is_ascii(a->to.domain);
+}
+
+/* The address that our own probes come from, without what changes in it; p NULL: it is another. */
+static struct slice
+own_probe_sender(const struct smtpd_sess *s, struct slice addr, struct arena *mem)
+{
+    struct buf b = { 0 };
+    struct slice plain = sl_n(NULL, 0);
+
+    if (addr.n > 0 && verify_sender_is(s->cfg->conf, addr, clock_unix_s())) {
+        verify_sender_plain(s->cfg->conf, &b);
+        plain = arena_dup(mem, buf_slice(&b));
+        buf_free(&b);
+    }
+    return plain;
 }
 
 /* ---- MAIL ---- */
@@ -156,7 +172,9 @@ smtpd_cmd_mail(struct smtp_sess *smtp, const struct smtp_words *w)
     s->tx->mem.cap = SMTPD_TX_ARENA_OCTETS;
     s->tx->end = &s->tx->first;
     s->tx->began_unix_s = clock_unix_s();
-    s->tx->sender.given = arena_dup(&s->tx->mem, sender);
+    s->tx->sender.given = own_probe_sender(s, sender, &s->tx->mem);
+    if (s->tx->sender.given.p == NULL)
+        s->tx->sender.given = arena_dup(&s->tx->mem, sender);
     if (sender.n)
         find_route(s, &s->tx->sender, &s->tx->mem, mail_routed, (void *)(uintptr_t)w);
     else
@@ -255,6 +273,7 @@ static void
 rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct rcpt_ask *r = arg;
+    struct slice plain;
     const char *why;
 
     (void)value;
@@ -283,6 +302,12 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     s->rcpt_ask = r;
+    plain = own_probe_sender(s, r->addr.given, &s->smtp.cmd);
+    if (plain.p) { /* turned away, two hosts that verify each other's probes would refuse each other's mail */
+        r->addr.given = plain;
+        rcpt_restricted(s, NULL);
+        return;
+    }
     check_rcpt(s, r->addr.given, rcpt_restricted);
 }
 

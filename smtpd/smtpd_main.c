@@ -1,6 +1,7 @@
 /* smtpd/smtpd_main.c - the SMTP server: ports 25, 587 and 465. */
 #include "smtpd/smtpd.h"
 
+#include "auth/anvil_client.h"
 #include "base/log.h"
 #include "core/daemon.h"
 
@@ -16,6 +17,8 @@ init(struct err *e)
     smtpd_env.queue =
         queue_client_new(daemon_socket_path(c, "private/queue", path, sizeof(path)),
                          daemon_socket_path(c, "incoming", incoming, sizeof(incoming)));
+    queue_client_set_limit(smtpd_env.queue, (uint64_t)c->queue_answer_timeout);
+    smtpd_env.anvil = anvil_client_new(daemon_socket_path(c, "private/anvil", path, sizeof(path)));
     if (dns_new(&c->dns_resolvers, &smtpd_env.dns, e))
         return -1;
     smtpd_env.policy = policy_client_new(smtpd_env.dns);
@@ -41,6 +44,7 @@ reload(void)
 {
     struct err e = { 0 };
 
+    queue_client_set_limit(smtpd_env.queue, (uint64_t)daemon_conf()->queue_answer_timeout);
     if (smtpd_set_conf(daemon_conf(), &e))
         log_error("conf.refused", LOG_F(LF_Z("why", e.msg)), "new configuration is not used: %s",
                   e.msg);
