@@ -3,6 +3,7 @@
  * message on disk, and not before. */
 #include "smtpd/finish.h"
 
+#include "smtpd/account.h"
 #include "smtpd/content.h"
 #include "smtpd/expand.h"
 
@@ -65,6 +66,14 @@ step_restrictions(struct smtpd_sess *s)
                                       .recipient = smtpd_only_rcpt(s->tx) };
 
     restrict_run(s, STAGE_END_OF_DATA, &about, on_restricted);
+}
+
+/* ---- how much an account may send ---- */
+
+static void
+step_account(struct smtpd_sess *s)
+{
+    account_check(s, finish_next);
 }
 
 /* ---- wishes of access tables and policy servers ---- */
@@ -177,6 +186,7 @@ step_commit(struct smtpd_sess *s)
 {
     struct smtpd_tx *tx = s->tx;
     struct queue_env env = { .rcpts = tx->final, .n_rcpts = tx->n_final };
+    struct smtpd_origin from;
     char ip[ADDR_TEXT_OCTETS];
 
     if (tx->wishes.discard) {
@@ -194,11 +204,12 @@ step_commit(struct smtpd_sess *s)
     env.is_utf8 = tx->params.is_utf8;
     if (tx->wishes.hold)
         env.hold = tx->wishes.hold[0] ? sl_z(tx->wishes.hold) : SL("HOLD");
-    env.client_name = sl_z(s->name);
-    env.client_ip = sl_z(addr_ip_text(&s->peer, ip));
-    env.helo = sl_z(s->helo);
+    smtpd_origin(s, ip, &from);
+    env.client_name = from.name;
+    env.client_ip = from.ip;
+    env.helo = from.helo;
     env.sasl_user = sl_z(s->sasl_user);
-    env.protocol = s->is_esmtp ? SL("ESMTP") : SL("SMTP");
+    env.protocol = from.protocol;
     queue_put_commit(content_take_put(&tx->content), &env, on_commit, s->smtp.id);
 }
 
@@ -206,7 +217,7 @@ step_commit(struct smtpd_sess *s)
 
 /* In this order. header_checks act while content streams (content.c), milters belong before the wishes. */
 static void (*const steps[])(struct smtpd_sess *s) = {
-    step_content, step_restrictions, step_wishes, step_expand, step_commit,
+    step_content, step_restrictions, step_account, step_wishes, step_expand, step_commit,
 };
 
 void
