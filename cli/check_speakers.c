@@ -69,12 +69,38 @@ check_proxies(const struct view *v)
     netlist_free(&l);
 }
 
+/* IMAP and POP3, where Dovecot would say it in an inet_listener. */
+static void
+check_haproxy(const struct conf *c, struct conf_problems *ps)
+{
+    bool is_on = c->imap_haproxy || c->imaps_haproxy || c->pop3_haproxy || c->pop3s_haproxy;
+    unsigned line = conf_line_of(c, "haproxy_trusted_networks");
+    struct netlist l;
+    struct err e = { 0 };
+
+    if (netlist_init(&l, "haproxy_trusted_networks", c->haproxy_trusted_networks, &e)) {
+        conf_problem_add(ps, true, conf_file_of(c), line, "%s", e.msg);
+        return;
+    }
+    if (is_on && l.n == 0)
+        conf_problem_add(
+            ps, true, conf_file_of(c), line,
+            "haproxy_trusted_networks: empty, so nobody could connect where %s_haproxy "
+            "is yes: name the proxies' addresses",
+            c->imap_haproxy    ? "imap"
+            : c->imaps_haproxy ? "imaps"
+            : c->pop3_haproxy  ? "pop3"
+                               : "pop3s");
+    netlist_free(&l);
+}
+
 void
 check_speakers(const struct conf *c, struct conf_problems *ps)
 {
     static const char *const services[] = { NULL, "submission", "submissions" };
     bool is_proxied = false;
 
+    check_haproxy(c, ps);
     for (size_t i = 0; i < COUNT_OF(services); i++) {
         struct conf *view = services[i] ? conf_for_service(c, services[i]) : conf_ref(c);
         struct view v = { .c = view, .service = services[i], .ps = ps };

@@ -27,6 +27,7 @@ void
 login_forget(void)
 {
     conf_unref(&setup.conf);
+    login_forget_proxies();
     tls_unref(&setup.tls_imap);
     tls_unref(&setup.tls_pop3);
 }
@@ -40,6 +41,7 @@ login_set(const struct login_setup *s)
 
     login_forget();
     setup.conf = conf;
+    login_set_proxies(conf);
     setup.auth = s->auth;
     setup.tls_imap = imap;
     setup.tls_pop3 = pop3;
@@ -67,7 +69,7 @@ login_imapd_workers(void)
 size_t
 login_count(void)
 {
-    return n_sessions + relay_count();
+    return n_sessions + relay_count() + upstream_proxy_count();
 }
 
 bool
@@ -319,7 +321,7 @@ make_sid(char *out)
 }
 
 void
-login_accept(struct slice service, int fd, const struct addr *peer)
+login_begin(struct slice service, int fd, const struct upstream_client *c)
 {
     struct sess *s;
 
@@ -331,15 +333,15 @@ login_accept(struct slice service, int fd, const struct addr *peer)
     s->spare_fd = -1;
     s->id = id_add(s);
     s->began_ms = clock_mono_ms();
-    s->remote = *peer;
-    if (addr_of_self(fd, &s->local) != 0)
-        s->local.len = 0;
+    s->remote = c->peer;
+    s->local = c->local;
     s->is_secured = addr_is_loopback(&s->remote) || addr_same_ip(&s->remote, &s->local);
     make_sid(s->sid);
     list_push_back(&sessions, &s->link);
     n_sessions++;
     daemon_session_count(1);
     login_adopt_conn(s, fd);
+    conn_unread(s->conn, c->unread);
     if (sl_ends(service, 's')) {
         s->is_tls = s->is_secured = true;
         if (!login_tls(s)) {
@@ -355,8 +357,23 @@ login_accept(struct slice service, int fd, const struct addr *peer)
 }
 
 void
+login_accept(struct slice service, int fd, const struct addr *peer)
+{
+    struct upstream_client c = { .peer = *peer };
+
+    if (login_is_proxied(setup.conf, service)) {
+        login_accept_proxied(setup.conf, service, fd, peer);
+        return;
+    }
+    if (addr_of_self(fd, &c.local) != 0)
+        c.local.len = 0;
+    login_begin(service, fd, &c);
+}
+
+void
 login_drain(void)
 {
+    upstream_proxy_drain();
     LIST_EACH(it, nxt, &sessions)
     {
         struct sess *s = CONTAINER_OF(it, struct sess, link);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "core/loop.h"
+#include "session/upstream_proxy.h"
 
 enum {
     LOGIN_LINE_MAX = 8 * 1024,      /* of a command, and of a SASL response in base64 */
@@ -83,6 +84,8 @@ struct sess {
 };
 
 /* login.c */
+/* A connection whose client is known. */
+void login_begin(struct slice service, int fd, const struct upstream_client *c);
 struct tls_ctx *login_tls(const struct sess *s); /* NULL: not offered */
 struct auth_client *login_authd(void);
 unsigned login_imapd_workers(void);
@@ -107,6 +110,13 @@ void login_authenticate(struct sess *s, struct slice mech, struct slice initial_
 void login_password(struct sess *s, struct slice user, struct slice password);
 bool login_sasl_step(struct sess *s); /* in LOGIN_SASL: take the response */
 void login_auth_cancel(struct sess *s);
+
+/* upstream.c */
+void login_set_proxies(const struct conf *c);
+void login_forget_proxies(void);
+bool login_is_proxied(const struct conf *c, struct slice service);
+void login_accept_proxied(const struct conf *c, struct slice service, int fd,
+                          const struct addr *peer);
 
 /* login_relay.c: both are the relay's. worker_fd is the other end of the socketpair that the worker has. */
 void relay_start(struct conn *client, int worker_fd);

@@ -18,7 +18,8 @@ from stack import Stack
 ZONE = dict(SMTP_CASES_ZONE, **{"1.2.0.192.in-addr.arpa": {"PTR": ["client.test"]}, "client.test": {"A": ["192.0.2.1"]}})
 CONF = ["smtpd_upstream_proxy_protocol = haproxy", "smtpd_upstream_proxy_hosts = 127.0.0.1", "smtpd_upstream_proxy_timeout = 2s",
         "submission_upstream_proxy_protocol =", "mynetworks = 127.0.0.0/8, 198.51.100.7, [2001:db8:7::]/48",
-        "smtpd_helo_restrictions ="]
+        "smtpd_helo_restrictions =", "imap_haproxy = yes", "imaps_haproxy = yes", "pop3s_haproxy = yes",
+        "haproxy_trusted_networks = 127.0.0.1", "haproxy_timeout = 2s"]
 V2 = b"\r\n\r\n\0\r\nQUIT\n"
 V1 = b"PROXY TCP4 192.0.2.1 192.0.2.25 4711 25\r\n"
 _stack = []
@@ -230,6 +231,41 @@ def what_follows_the_header_is_the_clients():
     c.send(V1)
     c.sock.shutdown(socket.SHUT_WR)
     log_line(s, r"lost connection after CONNECT from client\.test\[192\.0\.2\.1\]")
+
+
+@case
+def imap_and_pop3():
+    s = stack()
+    c = Raw(s, port="imaps")
+    c.send(v2("192.0.2.1", "192.0.2.25", sport=993))
+    c.tls()
+    c.want("* OK ")
+    c.say("a LOGIN email1@example.com password", "a OK ")
+    log_line(s, r"imap-login: Login: user=<email1@example\.com>, method=PLAIN, rip=192\.0\.2\.1, lip=192\.0\.2\.25, .*TLS")
+    c = Raw(s, port="imap")
+    c.send(V1 + b"a NOOP\r\n")
+    c.want("* OK ", "a OK ")
+    c.say("b LOGIN email1@example.com password", "* BAD [ALERT] Plaintext")  # it is no client on loopback
+    c.want("b NO [PRIVACYREQUIRED]")
+    c = Raw(s, port="pop3s")
+    c.send(V1)
+    c.tls()
+    c.want("+OK")
+    c.say("USER email1@example.com", "+OK")
+    c.say("PASS password", "+OK")
+    log_line(s, r"pop3-login: Login: user=<email1@example\.com>, method=PLAIN, rip=192\.0\.2\.1, lip=192\.0\.2\.25")
+    c = Raw(s, port="pop3")
+    c.want("+OK")  # this one wants no header
+    c = Raw(s, "127.0.0.9", "imap")
+    c.want("")
+    log_line(s, r"imap-login: .*haproxy: Client not trusted \(rip=127\.0\.0\.9\)")
+    c = Raw(s, port="imap")
+    c.send(b"a LOGIN email1@example.com password\r\n")
+    c.want("")
+    log_line(s, r"imap-login: .*haproxy: Client disconnected: neither version 1 nor version 2 \(rip=127\.0\.0\.1\)")
+    c = Raw(s, port="pop3s")
+    c.want("")
+    log_line(s, r"pop3-login: .*haproxy: Client disconnected: timeout \(rip=127\.0\.0\.1\)")
 
 
 main()
