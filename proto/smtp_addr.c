@@ -1,23 +1,10 @@
 /* proto/smtp_addr.c - addresses as a list of tokens. Everything that looks into an address does it on tokens, so that
  * "a@b"@c and a@b@c are never mistaken for each other. */
-#include "proto/smtp_addr.h"
+#include "proto/smtp_addr_int.h"
 
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "proto/hostname.h"
-
-enum { T_ATOM = 256, T_QUOTED, T_LITERAL, T_COMMENT }; /* below: the operator's own octet */
-
-struct tok {
-    int type;
-    struct slice s; /* text without quotes and backslashes; comments with their parentheses */
-};
-struct toks {
-    struct tok *v;
-    size_t from, n; /* the list is v[from .. n) */
-    size_t cap;
-    struct arena *a;
-};
 
 static bool
 is_blank(char c)
@@ -31,16 +18,16 @@ is_operator(char c)
     return c != '\0' && strchr("|%!()<>@,;:\\\".[]", c) != NULL;
 }
 
-static bool
-toks_init(struct toks *t, size_t cap, struct arena *a)
+bool
+smtp_toks_init(struct toks *t, size_t cap, struct arena *a)
 {
     *t = (struct toks){ .cap = cap, .a = a };
     t->v = arena_alloc(a, cap * sizeof(*t->v));
     return t->v != NULL;
 }
 
-static bool
-toks_add(struct toks *t, int type, struct slice s)
+bool
+smtp_toks_add(struct toks *t, int type, struct slice s)
 {
     if (t->n == t->cap)
         return false;
@@ -109,8 +96,8 @@ scan_atom(struct slice *in, char *to)
     return (struct tok){ type, sl_n(to, n) };
 }
 
-static bool
-scan(struct toks *t, struct slice text)
+bool
+smtp_toks_scan(struct toks *t, struct slice text)
 {
     char *mem = arena_alloc(t->a, text.n + 1);
 
@@ -139,7 +126,7 @@ scan(struct toks *t, struct slice text)
         }
         if (k.type >= T_ATOM && k.type != T_COMMENT)
             mem += k.s.n;
-        if (!toks_add(t, k.type, k.s))
+        if (!smtp_toks_add(t, k.type, k.s))
             return false;
     }
     return true;
@@ -147,8 +134,8 @@ scan(struct toks *t, struct slice text)
 
 /* ---- tokens to internal text ---- */
 
-static struct slice
-toks_text(const struct toks *t, size_t from, size_t to)
+struct slice
+smtp_toks_text(const struct toks *t, size_t from, size_t to)
 {
     size_t n = 0;
     char *p;
@@ -281,13 +268,13 @@ smtp_path_parse(struct slice word, bool is_strict, struct arena *a, struct slice
         return err_parse(e, "too long");
     if (sl_starts(text, '@') && (colon = sl_find_char(text, ':')) != SL_NPOS)
         text = sl_from(text, colon + 1); /* source route */
-    if (!toks_init(&t, text.n + 1, a) || !scan(&t, text))
+    if (!smtp_toks_init(&t, text.n + 1, a) || !smtp_toks_scan(&t, text))
         return err_parse(e, "too complex");
     f.others = drop_comments(&t);
     find_addresses(&t, &f);
     if (f.addresses > 1 || (is_strict && f.others))
         return err_parse(e, "more than one address");
-    *internal = f.addresses ? toks_text(&t, f.from, f.to) : SL("");
+    *internal = f.addresses ? smtp_toks_text(&t, f.from, f.to) : SL("");
     if (is_strict && sl_starts(*internal, '@'))
         return err_parse(e, "no local part");
     /* RFC 5321 §4.1.2 has none of them even in quotes; Postfix lets them pass. They would go into commands and fields. */
@@ -376,7 +363,7 @@ find_first(const struct toks *t, size_t from, int type)
 static bool
 append_domain(struct toks *t, struct slice domain)
 {
-    return toks_add(t, '@', SL("")) && scan(t, domain);
+    return smtp_toks_add(t, '@', SL("")) && smtp_toks_scan(t, domain);
 }
 
 static void
@@ -403,8 +390,8 @@ swap_bang(struct toks *t, size_t bang)
     return true;
 }
 
-static bool
-rewrite(const struct smtp_addr_rules *r, struct toks *t)
+bool
+smtp_toks_rewrite(const struct smtp_addr_rules *r, struct toks *t)
 {
     size_t colon, at, bang;
 
@@ -433,7 +420,7 @@ rewrite(const struct smtp_addr_rules *r, struct toks *t)
     at = find_last(t, '@');
     if (r->append_dot_mydomain && r->mydomain.n && at != SL_NPOS && at + 1 < t->n &&
         find_first(t, at, T_LITERAL) == SL_NPOS && find_first(t, at, '.') == SL_NPOS &&
-        (!toks_add(t, '.', SL("")) || !scan(t, r->mydomain)))
+        (!smtp_toks_add(t, '.', SL("")) || !smtp_toks_scan(t, r->mydomain)))
         return false;
     strip_final_dot(t);
     return true;
@@ -447,8 +434,8 @@ start_toks(const struct smtp_addr_rules *r, struct slice internal, struct arena 
 
     if (ext.n > 2 * SMTP_ADDR_OCTETS_MAX + 8)
         return false;
-    return toks_init(t, ext.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, a) &&
-           scan(t, ext);
+    return smtp_toks_init(t, ext.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, a) &&
+           smtp_toks_scan(t, ext);
 }
 
 struct slice
@@ -456,9 +443,9 @@ smtp_addr_rewrite(const struct smtp_addr_rules *r, struct slice internal, struct
 {
     struct toks t;
 
-    if (internal.n == 0 || !start_toks(r, internal, a, &t) || !rewrite(r, &t))
+    if (internal.n == 0 || !start_toks(r, internal, a, &t) || !smtp_toks_rewrite(r, &t))
         return internal;
-    return toks_text(&t, t.from, t.n);
+    return smtp_toks_text(&t, t.from, t.n);
 }
 
 /* ---- resolving ---- */
@@ -487,10 +474,10 @@ crack_quoted(const struct smtp_addr_rules *r, struct toks *t)
     inner = sl_n(copy, s.n);
     if (copy[oper] == '@')
         inner = smtp_addr_quote(inner, t->a);
-    if (!toks_init(t, inner.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, t->a) ||
-        !scan(t, inner))
+    if (!smtp_toks_init(t, inner.n + r->myorigin.n + r->mydomain.n + r->myhostname.n + 32, t->a) ||
+        !smtp_toks_scan(t, inner))
         return -1;
-    return rewrite(r, t) ? 1 : -1;
+    return smtp_toks_rewrite(r, t) ? 1 : -1;
 }
 
 static struct slice
@@ -517,7 +504,7 @@ static enum smtp_resolve_rc
 finish(const struct smtp_addr_rules *r, struct toks *t, bool is_local, struct arena *a,
        struct smtp_resolved *out)
 {
-    struct slice addr = to_lower(toks_text(t, t->from, t->n), a), local;
+    struct slice addr = to_lower(smtp_toks_text(t, t->from, t->n), a), local;
     size_t first = 0;
 
     if (!smtp_addr_split(addr, &local, &out->domain) ||
@@ -555,7 +542,7 @@ smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct
     int rc;
 
     *out = (struct smtp_resolved){ 0 };
-    if (!start_toks(r, internal, a, &t) || !rewrite(r, &t))
+    if (!start_toks(r, internal, a, &t) || !smtp_toks_rewrite(r, &t))
         return SMTP_RESOLVE_BAD;
     for (;; left--) {
         size_t at;
@@ -569,7 +556,7 @@ smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct
         at = find_last(&t, '@');
         if (at != SL_NPOS) {
             if (at + 1 < t.n) {
-                struct slice domain = toks_text(&t, at + 1, t.n);
+                struct slice domain = smtp_toks_text(&t, at + 1, t.n);
 
                 rc = r->is_local(r->arg, domain);
                 if (rc < 0) {
@@ -588,7 +575,7 @@ smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct
         }
         if (find_last(&t, '@') != SL_NPOS || (r->swap_bangpath && find_last(&t, '!') != SL_NPOS) ||
             (r->allow_percent_hack && find_last(&t, '%') != SL_NPOS)) {
-            if (!rewrite(r, &t))
+            if (!smtp_toks_rewrite(r, &t))
                 return SMTP_RESOLVE_BAD;
             continue;
         }
@@ -602,7 +589,7 @@ smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct
                 t.n = t.from;
         }
         if (t.n == t.from) {
-            if (!toks_add(&t, T_ATOM, SL("MAILER-DAEMON")))
+            if (!smtp_toks_add(&t, T_ATOM, SL("MAILER-DAEMON")))
                 return SMTP_RESOLVE_BAD;
             continue;
         }
@@ -612,7 +599,7 @@ smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct
             continue;
         }
         for (size_t i = 0; i < n_saved; i++)
-            if (!toks_add(&t, saved[i].type, saved[i].s))
+            if (!smtp_toks_add(&t, saved[i].type, saved[i].s))
                 return SMTP_RESOLVE_BAD;
         return finish(r, &t, n_saved > 1, a, out);
     }

@@ -1,0 +1,21 @@
+/* proto/smtp_header.h - addresses in header fields (RFC 5322 §3.4, and what is found in their place), completed as
+ * envelope addresses are. Layer: proto (base only). Reentrant. */
+#ifndef POSTERN_PROTO_SMTP_HEADER_H
+#define POSTERN_PROTO_SMTP_HEADER_H
+
+#include "base/buf.h"
+#include "proto/smtp_addr.h"
+
+/* Words, phrases and comments beside one address; with more, "<address>" alone is left: some receivers have a buffer
+ * of 256 octets. */
+enum { SMTP_HEADER_BESIDE_OCTETS = 250, SMTP_HEADER_LINE_OCTETS = 70 };
+
+/* Complete every address of a field's value (raw: folded lines parted by LF). False when none had to be changed: the
+ * field should stay as it is. True: the field is written anew into out, "name: " and the value, one address after
+ * another on lines of SMTP_HEADER_LINE_OCTETS parted by LF, without a white space in front of the lines that continue.
+ * What cannot be read is left as it is; what is beyond max_tokens is lost. *n_stripped counts addresses whose
+ * company was too long. */
+bool smtp_header_rewrite(const struct smtp_addr_rules *r, struct slice name, struct slice value,
+                         size_t max_tokens, struct arena *a, struct buf *out, size_t *n_stripped);
+
+#endif
