@@ -5,7 +5,10 @@
 
 #include "proto/smtp_addr_int.h"
 
-enum { T_ADDRESS = 512, T_GROUP }; /* items beyond tokens; T_GROUP: the colon after a group's name */
+enum {
+    T_ADDRESS = 512,
+    T_GROUP
+}; /* items beyond tokens; T_GROUP: the colon after a group's name */
 
 struct item {
     struct item *next;
@@ -160,7 +163,8 @@ needs_space(const struct item *i)
 {
     const struct item *next = i->next;
 
-    return next && (i->type == T_GROUP || next->type == '<' || (is_word(i->type) && is_word(next->type)));
+    return next &&
+           (i->type == T_GROUP || next->type == '<' || (is_word(i->type) && is_word(next->type)));
 }
 
 static struct slice

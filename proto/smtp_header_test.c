@@ -281,8 +281,8 @@ TEST(addresses_are_completed)
         struct arena a = { 0 };
         struct buf out = { 0 };
         size_t n;
-        bool changed = smtp_header_rewrite(&rules, sl_z(rows[i].name), sl_z(rows[i].value), 10240, &a,
-                                           &out, &n);
+        bool changed = smtp_header_rewrite(&rules, sl_z(rows[i].name), sl_z(rows[i].value), 10240,
+                                           &a, &out, &n);
 
         TEST_ROW("%s:%s", rows[i].name, rows[i].value);
         CHECK_EQ_INT(changed, rows[i].want != NULL);

@@ -2,6 +2,8 @@
 #include "smtpd/login.h"
 #include "smtpd/smtpd.h"
 
+#include "smtpd/rewrite_clients.h"
+
 #include "base/mem.h"
 
 #include <ifaddrs.h>
@@ -177,7 +179,6 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
               struct err *e)
 {
     struct smtpd_cfg *g = MEM_NEW(struct smtpd_cfg);
-    const struct conf_list *local;
 
     g->refs = 1;
     g->service = service;
@@ -193,14 +194,11 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
     g->relay_first = g->conf->smtpd_relay_before_recipient_restrictions &&
                      (g->conf->compatibility_level >= 4 ||
                       conf_line_of(g->conf, "smtpd_relay_before_recipient_restrictions") > 0);
-    local = &g->conf->local_header_rewrite_clients;
-    g->add_headers_local = has_word(*local, "permit_inet_interfaces");
-    g->add_headers_mynetworks = has_word(*local, "permit_mynetworks");
-    g->add_headers_auth = has_word(*local, "permit_sasl_authenticated") || service != SMTPD_MX;
     g->ident_mem = ident(g->conf, service == SMTPD_MX ? "" : service_names[service], "smtpd");
     g->ident = g->ident_mem;
     g->cleanup_ident = ident(g->conf, "", "cleanup");
-    if (netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
+    if (rewrite_clients_check(g->conf, e) ||
+        netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
         netlist_init(&g->lf_exclusions, "smtpd_forbid_bare_newline_exclusions",
                      g->conf->smtpd_forbid_bare_newline_exclusions, e) ||
         set_speakers(g, e)) {

@@ -1,49 +1,74 @@
-/* smtpd/content.c - a header field is passed on as it comes; only its name is held back until it is known, and the value
- * of Message-ID is looked at on the way. */
+/* smtpd/content.c - a header field is gathered, looked at when it is whole, and passed on: as it came, or written anew
+ * where addresses in it had to be completed. header_size_limit bounds what is gathered; a body streams through. */
 #include "smtpd/content.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/smtp_header.h"
+#include "smtpd/received.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { NAME_MAX_OCTETS = 1000, MESSAGE_ID_MAX_OCTETS = 998, DATE_OCTETS = 64 };
+enum {
+    NAME_MAX_OCTETS = 1000,
+    MESSAGE_ID_MAX_OCTETS = 998,           /* in the log */
+    REWRITE_ARENA_OCTETS = 4 * 1024 * 1024 /* for one field; with less it stays as it came */
+};
 
-enum { SEEN_DATE = 1, SEEN_FROM = 2, SEEN_MESSAGE_ID = 4, SEEN_RESENT = 8 };
 enum state {
-    AT_LINE,    /* the start of a header line is in `held` */
-    IN_FIELD,   /* the rest of a line goes out */
-    IN_DROPPED, /* the rest of a line is dropped */
+    AT_LINE,  /* the start of a header line is in `held` */
+    IN_FIELD, /* the rest of a line goes to `field` */
     IN_BODY
+};
+
+/* Fields that mean something here. */
+enum field {
+    FIELD_DATE,
+    FIELD_FROM,
+    FIELD_MESSAGE_ID,
+    FIELD_RECIPIENT, /* that is visible: To, Cc */
+    FIELD_RECEIVED,
+    FIELD_OTHER
+};
+struct kind {
+    const char *name; /* without "Resent-" */
+    enum field field;
+    bool has_addresses, may_be_resent;
+};
+
+static const struct kind kinds[] = {
+    { "Apparently-To", FIELD_OTHER, true, false },
+    { "Bcc", FIELD_OTHER, true, true },
+    { "Cc", FIELD_RECIPIENT, true, true },
+    { "Date", FIELD_DATE, false, true },
+    { "Disposition-Notification-To", FIELD_OTHER, true, false },
+    { "Errors-To", FIELD_OTHER, true, false },
+    { "From", FIELD_FROM, true, true },
+    { "Mail-Followup-To", FIELD_OTHER, true, false },
+    { "Message-Id", FIELD_MESSAGE_ID, false, true },
+    { "Received", FIELD_RECEIVED, false, false },
+    { "Reply-To", FIELD_OTHER, true, true },
+    { "Return-Path", FIELD_OTHER, true, false },
+    { "Return-Receipt-To", FIELD_OTHER, true, false },
+    { "Sender", FIELD_OTHER, true, true },
+    { "To", FIELD_RECIPIENT, true, true },
 };
 
 struct content {
     struct smtpd_sess *s;
     struct queue_put *put;
     struct buf held;
-    struct buf message_id; /* its value, as far as wanted */
+    struct buf field; /* lines parted by LF, without the last one's end */
     enum state state;
-    unsigned seen;
+    unsigned seen, seen_resent; /* 1 << enum field */
     unsigned hops;
-    bool is_first; /* no line of the client's has come yet */
-    bool drops;    /* the field that is going on is dropped */
-    bool takes_id;
+    bool is_resent; /* it has been sent on by somebody: that block is the one that must be whole */
+    bool is_first;  /* no line of the client's has come yet */
+    bool is_cut;    /* the field is longer than header_size_limit */
 };
-
-/* "Sun, 22 Nov 2026 15:20:46 +0000 (UTC)". */
-static void
-date_text(int64_t unix_s, char out[DATE_OCTETS])
-{
-    time_t t = (time_t)unix_s;
-    struct tm tm;
-
-    localtime_r(&t, &tm);
-    if (strftime(out, DATE_OCTETS, "%a, %e %b %Y %H:%M:%S %z (%Z)", &tm) == 0)
-        out[0] = '\0';
-}
 
 static void
 put(struct content *c, struct slice s)
@@ -66,102 +91,169 @@ putf(struct content *c, const char *fmt, ...)
     buf_free(&b);
 }
 
-/* ---- our trace line ---- */
+/* ---- one field ---- */
 
-static void
-put_tls(struct content *c)
+static const struct kind *
+find_kind(struct slice name, bool *is_resent)
 {
-    struct tls_info t;
+    struct slice plain = name;
 
-    if (!c->s->cfg->conf->smtpd_tls_received_header || !tls_info_of(c->s->smtp.conn, &t))
-        return;
-    putf(c, "\t(using %s with cipher %s (%d/%d bits)", t.protocol, t.cipher, t.bits, t.algbits);
-    if (t.key_exchange && t.key_exchange[0])
-        putf(c, "\r\n\t key-exchange %s", t.key_exchange);
-    putf(c, ")\r\n\t(No client certificate requested)\r\n");
-}
-
-/* RFC 3848: ESMTP, with S for TLS and A for AUTH; RFC 6531 §4.3. */
-static const char *
-protocol_text(const struct smtpd_sess *s)
-{
-    bool tls = smtp_sess_is_tls(&s->smtp), auth = s->sasl_user != NULL;
-
-    if (s->tx->params.is_utf8)
-        return tls ? (auth ? "UTF8SMTPSA" : "UTF8SMTPS") : auth ? "UTF8SMTPA" : "UTF8SMTP";
-    if (!s->is_esmtp)
-        return "SMTP";
-    return tls ? (auth ? "ESMTPSA" : "ESMTPS") : auth ? "ESMTPA" : "ESMTP";
+    *is_resent = sl_take_iprefix(&plain, SL("Resent-"));
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (sl_ieqz(plain, kinds[i].name) && (!*is_resent || kinds[i].may_be_resent))
+            return &kinds[i];
+    return NULL;
 }
 
 static void
-put_received(struct content *c)
-{
-    struct smtpd_sess *s = c->s;
-    char ip[ADDR_TEXT_OCTETS], date[DATE_OCTETS];
-    const struct conf *conf = s->cfg->conf;
-
-    addr_ip_text(&s->peer, ip);
-    date_text(s->tx->began_unix_s, date);
-    putf(c, "Received: from %s (%s [%s%s])\r\n", s->helo ? s->helo : s->name, s->name,
-         addr_family(&s->peer) == AF_INET6 ? "IPv6:" : "", ip);
-    put_tls(c);
-    if (conf->smtpd_sasl_authenticated_header && s->sasl_user)
-        putf(c, "\t(Authenticated sender: %s)\r\n", s->sasl_user);
-    putf(c, "\tby %s (%s) with %s id %s", s->cfg->limits.myhostname, conf->mail_name,
-         protocol_text(s), s->tx->id);
-    if (s->tx->n_rcpts == 1) {
-        struct slice to = smtp_addr_quote(s->tx->first->addr, &s->smtp.cmd);
-
-        putf(c, "\r\n\tfor <%.*s>; %s\r\n", SL_ARG(to), date);
-    } else {
-        putf(c, ";\r\n\t%s\r\n", date);
-    }
-}
-
-/* A line that an access table put in front; it may have several lines of its own. */
-static void
-put_prepended(struct content *c, struct slice line)
-{
-    put(c, line);
-    put(c, SL("\r\n"));
-}
-
-/* ---- the end of the header ---- */
-
-static bool
-adds_missing(const struct smtpd_sess *s)
-{
-    const struct smtpd_cfg *cfg = s->cfg;
-    bool is_local;
-
-    if (smtpd_xforward_source(s, &is_local))
-        return is_local || cfg->conf->always_add_missing_headers;
-    if (cfg->conf->always_add_missing_headers || (cfg->add_headers_auth && s->sasl_user) ||
-        (cfg->add_headers_mynetworks && netlist_match(&cfg->mynetworks, &s->peer)))
-        return true;
-    return cfg->add_headers_local && addr_same_ip(&s->local, &s->peer);
-}
-
-static void
-log_message_id(struct content *c, struct slice id)
+log_message_id(struct content *c, const char *resent, struct slice id)
 {
     if (c->s->tx->wishes.discard)
         return; /* nothing comes of it */
     log_event(LOG_LV_INFO, c->s->cfg->cleanup_ident, "msg.id",
               LOG_F(LF_Z("qid", c->s->tx->id), LF_S("message_id", id)), "%s: %smessage-id=%.*s",
-              c->s->tx->id, (c->seen & SEEN_RESENT) ? "resent-" : "", SL_ARG(id));
+              c->s->tx->id, resent, SL_ARG(id));
 }
+
+static void
+note_field(struct content *c, const struct kind *k, bool is_resent, struct slice value)
+{
+    *(is_resent ? &c->seen_resent : &c->seen) |= 1u << k->field;
+    c->is_resent = c->is_resent || is_resent;
+    if (k->field == FIELD_RECEIVED)
+        c->hops++;
+    else if (k->field == FIELD_MESSAGE_ID)
+        log_message_id(c, is_resent ? "resent-" : "",
+                       sl_head(sl_trim(value), MESSAGE_ID_MAX_OCTETS));
+}
+
+static bool
+is_dropped(const struct content *c, struct slice name)
+{
+    struct conf_list l = c->s->cfg->conf->message_drop_headers;
+
+    for (size_t i = 0; i < l.n; i++)
+        if (sl_ieqz(name, l.v[i]))
+            return true;
+    return false;
+}
+
+/* Put out a field's lines. What is beyond header_size_limit goes: at the end of a line when not more than a tenth is
+ * lost by that. A line that writing anew has made gets its white space here. */
+static void
+put_field(struct content *c, struct slice field)
+{
+    size_t limit = (size_t)c->s->cfg->conf->header_size_limit, at = 0, end;
+
+    do {
+        end = sl_find_char(sl_from(field, at), '\n');
+        end = end == SL_NPOS ? field.n : at + end;
+        if (end > limit) {
+            c->is_cut = true;
+            if (at > limit - limit / 10)
+                break;
+            end = limit;
+        }
+        if (at > 0 && at < end && field.p[at] != ' ' && field.p[at] != '\t')
+            put(c, SL("\t"));
+        put(c, sl_n(field.p + at, end - at));
+        put(c, SL("\r\n"));
+        at = end + 1;
+    } while (at <= field.n && end < limit);
+    if (c->is_cut)
+        log_event(LOG_LV_WARN, c->s->cfg->cleanup_ident, "header.cut",
+                  LOG_F(LF_Z("qid", c->s->tx->id)),
+                  "%s: a header field of over %zu octets is cut (header_size_limit): %.*s",
+                  c->s->tx->id, limit, SL_ARG(sl_head(field, 60)));
+    c->is_cut = false;
+}
+
+/* How this client's addresses are completed. False: not at all. */
+static bool
+get_rules(const struct content *c, struct smtp_addr_rules *out)
+{
+    *out = c->s->cfg->rules;
+    if (c->s->tx->rewrite == REWRITE_REMOTE)
+        out->myorigin = out->mydomain = sl_z(c->s->cfg->conf->remote_header_rewrite_domain);
+    return c->s->tx->rewrite != REWRITE_NONE;
+}
+
+static void
+put_addresses(struct content *c, struct slice name, struct slice value)
+{
+    struct smtp_addr_rules rules;
+    struct arena mem = { .cap = REWRITE_ARENA_OCTETS };
+    struct buf out = { 0 };
+    size_t n_stripped = 0, max = (size_t)c->s->cfg->conf->header_address_token_limit;
+
+    if (get_rules(c, &rules) &&
+        smtp_header_rewrite(&rules, name, value, max, &mem, &out, &n_stripped))
+        put_field(c, buf_slice(&out));
+    else
+        put_field(c, buf_slice(&c->field));
+    if (n_stripped)
+        log_event(LOG_LV_WARN, c->s->cfg->cleanup_ident, "header.stripped",
+                  LOG_F(LF_Z("qid", c->s->tx->id)),
+                  "%s: stripping too many comments from %zu addresses of %.*s", c->s->tx->id,
+                  n_stripped, SL_ARG(name));
+    buf_free(&out);
+    arena_free(&mem);
+}
+
+static void
+end_field(struct content *c)
+{
+    struct slice field = buf_slice(&c->field), name;
+    const struct kind *k;
+    bool is_resent;
+
+    if (field.n == 0)
+        return;
+    name = sl_head(field, sl_find_char(field, ':'));
+    k = find_kind(name, &is_resent);
+    if (k)
+        note_field(c, k, is_resent, sl_from(field, name.n + 1));
+    if (is_dropped(c, name))
+        c->is_cut = false;
+    else if (k && k->has_addresses)
+        put_addresses(c, name, sl_from(field, name.n + 1));
+    else
+        put_field(c, field);
+    buf_free(&c->field);
+}
+
+/* One octet more than the limit is kept, so that the end is seen to be missing. */
+static void
+add_to_field(struct content *c, struct slice s)
+{
+    size_t room = (size_t)c->s->cfg->conf->header_size_limit + 1;
+
+    room = c->field.n < room ? room - c->field.n : 0;
+    c->is_cut = c->is_cut || s.n > room;
+    buf_adds(&c->field, sl_head(s, room));
+}
+
+/* A line that an access table put in front. */
+static void
+put_prepended(struct content *c, struct slice line)
+{
+    add_to_field(c, line);
+    end_field(c);
+}
+
+/* ---- the end of the header ---- */
 
 static void
 add_missing(struct content *c)
 {
-    const char *resent = (c->seen & SEEN_RESENT) ? "Resent-" : "";
+    const char *resent = c->is_resent ? "Resent-" : "";
+    unsigned seen = c->is_resent ? c->seen_resent : c->seen;
     struct smtpd_tx *tx = c->s->tx;
-    char date[DATE_OCTETS], id[300];
-    struct slice from;
+    const char *undisclosed = c->s->cfg->conf->undisclosed_recipients_header;
+    char date[RECEIVED_DATE_OCTETS], id[300];
+    struct slice from = SL("MAILER-DAEMON");
 
-    if (!(c->seen & SEEN_MESSAGE_ID)) {
+    if (!(seen & 1u << FIELD_MESSAGE_ID)) {
         char stamp[20];
         time_t t = (time_t)clock_unix_s();
         struct tm tm;
@@ -170,65 +262,35 @@ add_missing(struct content *c)
         strftime(stamp, sizeof(stamp), "%Y%m%d%H%M%S", &tm);
         snprintf(id, sizeof(id), "<%s.%s@%s>", stamp, tx->id, c->s->cfg->limits.myhostname);
         putf(c, "%sMessage-Id: %s\r\n", resent, id);
-        log_message_id(c, sl_z(id));
-        c->seen |= SEEN_MESSAGE_ID;
-        c->takes_id = true;
+        log_message_id(c, c->is_resent ? "resent-" : "", sl_z(id));
+        c->seen |= c->is_resent ? 0 : 1u << FIELD_MESSAGE_ID;
     }
-    if (!(c->seen & SEEN_DATE)) {
-        date_text(tx->began_unix_s, date);
+    if (!(seen & 1u << FIELD_DATE)) {
+        received_date(tx->began_unix_s, date);
         putf(c, "%sDate: %s\r\n", resent, date);
     }
-    if (!(c->seen & SEEN_FROM)) {
-        from = tx->sender.given.n
-                   ? smtp_addr_quote(
-                         smtp_addr_rewrite(&c->s->cfg->rules, tx->sender.given, &tx->mem), &tx->mem)
-                   : SL("MAILER-DAEMON");
+    if (!(seen & 1u << FIELD_FROM)) {
+        if (tx->sender.given.n)
+            from = smtp_addr_quote(smtp_addr_rewrite(&c->s->cfg->rules, tx->sender.given, &tx->mem),
+                                   &tx->mem);
         putf(c, "%sFrom: %.*s\r\n", resent, SL_ARG(from));
     }
+    if (!((c->seen | c->seen_resent) & 1u << FIELD_RECIPIENT) && undisclosed[0])
+        putf(c, "%s\r\n", undisclosed);
 }
 
 static void
 end_header(struct content *c)
 {
-    bool has_id = (c->seen & SEEN_MESSAGE_ID) != 0;
-
-    if (has_id)
-        log_message_id(c, sl_trim(buf_slice(&c->message_id)));
-    if (adds_missing(c->s))
+    end_field(c);
+    if (c->s->tx->rewrite != REWRITE_NONE || c->s->cfg->conf->always_add_missing_headers)
         add_missing(c);
-    if (!(c->seen & SEEN_MESSAGE_ID))
-        log_message_id(c, SL("<>"));
-    buf_free(&c->message_id);
+    if (!(c->seen & 1u << FIELD_MESSAGE_ID))
+        log_message_id(c, "", SL("<>"));
     c->state = IN_BODY;
 }
 
-/* ---- header fields ---- */
-
-static void
-know_field(struct content *c, struct slice name)
-{
-    struct slice plain = name;
-    bool is_resent = sl_take_iprefix(&plain, SL("Resent-"));
-
-    c->drops = sl_ieq(name, SL("Return-Path")) || sl_ieq(name, SL("Content-Length")) ||
-               sl_ieq(plain, SL("Bcc"));
-    c->takes_id = false;
-    if (is_resent &&
-        !(c->seen & SEEN_RESENT)) /* from here on the resent block is the one that must be whole */
-        c->seen = SEEN_RESENT;
-    else if ((c->seen & SEEN_RESENT) && !is_resent)
-        plain = SL("");
-    if (sl_ieq(plain, SL("Date")))
-        c->seen |= SEEN_DATE;
-    else if (sl_ieq(plain, SL("From")))
-        c->seen |= SEEN_FROM;
-    else if (sl_ieq(plain, SL("Message-ID"))) {
-        c->seen |= SEEN_MESSAGE_ID;
-        c->takes_id = c->message_id.n == 0;
-    }
-    if (sl_ieq(name, SL("Received")))
-        c->hops++;
-}
+/* ---- lines ---- */
 
 /* What is held is the start of a line: 1 a field whose name is known (with its length), 0 not known yet, -1 no field. */
 static int
@@ -248,33 +310,28 @@ look_at_name(struct slice held, size_t *name_len)
     return held.p[i] == ':' ? 1 : -1;
 }
 
-static void
-release_held(struct content *c)
-{
-    put(c, buf_slice(&c->held));
-    buf_free(&c->held);
-}
-
 /* The line is no field: the header has ended, with an empty line that we add if it was none. */
 static void
 not_a_field(struct content *c)
 {
     struct slice held = buf_slice(&c->held);
-    bool is_mbox;
 
     while (sl_starts(held, '>'))
         held = sl_from(held, 1);
-    is_mbox = c->is_first && sl_has_prefix(held, SL("From "));
-    if (is_mbox) {
-        put(c, SL("X-Mailbox-Line: "));
-        release_held(c);
+    if (c->is_first && sl_has_prefix(held, SL("From "))) { /* mbox */
+        held = buf_slice(&c->held);
+        held.n -= sl_ends(held, '\r'); /* canonical: half of the line's end */
+        add_to_field(c, SL("X-Mailbox-Line: "));
+        add_to_field(c, held);
+        buf_free(&c->held);
         c->state = IN_FIELD;
         return;
     }
     end_header(c);
     if (!sl_has_prefix(buf_slice(&c->held), SL("\r\n")))
         put(c, SL("\r\n"));
-    release_held(c);
+    put(c, buf_slice(&c->held));
+    buf_free(&c->held);
 }
 
 /* Enough of a line's start has come to say what it is? */
@@ -291,7 +348,8 @@ start_of_line(struct content *c)
         return;
     }
     if (!c->is_first && (sl_starts(held, ' ') || sl_starts(held, '\t'))) {
-        c->state = c->drops ? IN_DROPPED : IN_FIELD;
+        add_to_field(c, SL("\n"));
+        add_to_field(c, held);
     } else {
         known = look_at_name(held, &name_len);
         if (known == 0)
@@ -304,33 +362,28 @@ start_of_line(struct content *c)
             c->is_first = false;
             return;
         }
-        know_field(c, sl_head(held, name_len));
-        c->state = c->drops ? IN_DROPPED : IN_FIELD;
+        end_field(c);
         /* Blanks before the colon are obsolete (RFC 5322 §4.5) and go. The colon is the last octet held. */
-        buf_truncate(&c->held, name_len);
-        buf_addc(&c->held, ':');
+        add_to_field(c, sl_head(held, name_len));
+        add_to_field(c, SL(":"));
     }
     c->is_first = false;
-    if (c->drops)
-        buf_free(&c->held);
-    else
-        release_held(c);
+    c->state = IN_FIELD;
+    buf_free(&c->held);
 }
 
 static void
 rest_of_line(struct content *c, struct slice *in)
 {
     size_t lf = sl_find_char(*in, '\n');
-    struct slice part = lf == SL_NPOS ? *in : sl_head(*in, lf + 1);
+    struct slice part = lf == SL_NPOS ? *in : sl_head(*in, lf);
 
-    if (c->state == IN_FIELD)
-        put(c, part);
-    if (c->takes_id && c->message_id.n < MESSAGE_ID_MAX_OCTETS)
-        buf_adds(&c->message_id, sl_head(part, MESSAGE_ID_MAX_OCTETS - c->message_id.n));
-    *in = sl_from(*in, part.n);
-    if (lf != SL_NPOS) {
+    *in = sl_from(*in, part.n + (lf != SL_NPOS));
+    if (sl_ends(part, '\r')) /* canonical: half of the line's end */
+        part.n--;
+    add_to_field(c, part);
+    if (lf != SL_NPOS)
         c->state = AT_LINE;
-    }
 }
 
 void
@@ -393,6 +446,7 @@ struct content *
 content_new(struct smtpd_sess *s)
 {
     struct content *c = MEM_NEW(struct content);
+    struct buf trace = { 0 };
 
     c->s = s;
     c->put = queue_put_new(smtpd_env.queue);
@@ -400,7 +454,9 @@ content_new(struct smtpd_sess *s)
     c->hops = 1; /* our own */
     for (const struct tx_line *l = s->tx->wishes.prepend; l; l = l->next)
         put_prepended(c, l->text);
-    put_received(c);
+    received_line(s, &trace);
+    put(c, buf_slice(&trace));
+    buf_free(&trace);
     return c;
 }
 
@@ -425,6 +481,6 @@ content_free(struct content **c)
     if (old->put)
         queue_put_abort(&old->put);
     buf_free(&old->held);
-    buf_free(&old->message_id);
+    buf_free(&old->field);
     free(old);
 }

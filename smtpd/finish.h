@@ -12,7 +12,8 @@ void finish_over(struct smtpd_sess *s, bool good);
 
 /* Every step ends with one of these, once, at once or later from the loop. Answers from elsewhere find the session by
  * its number: it may have gone, and the message with it. */
-void finish_next(struct smtpd_sess *s);                      /* go on with the next step */
-void finish_refuse(struct smtpd_sess *s, const char *reply); /* "451 4.3.0 ..."; the message is dropped */
+void finish_next(struct smtpd_sess *s); /* go on with the next step */
+void finish_refuse(struct smtpd_sess *s,
+                   const char *reply); /* "451 4.3.0 ..."; the message is dropped */
 
 #endif

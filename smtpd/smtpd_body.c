@@ -1,9 +1,12 @@
 /* smtpd/smtpd_body.c - DATA and BDAT: RFC 5321 §4.1.1.4, RFC 3030. What follows the end of data is in finish.c. */
 #include "smtpd/content.h"
 #include "smtpd/finish.h"
+#include "smtpd/rewrite_clients.h"
 #include "smtpd/smtpd.h"
 
 #include "base/log.h"
+
+#define TEMP_LOOKUP "451 4.3.0 Temporary lookup error" /* who the client is */
 
 static void
 refuse(struct smtpd_sess *s, const char *reply)
@@ -68,7 +71,8 @@ smtpd_body_end(struct smtp_sess *smtp)
 static bool
 lf_ends(const struct smtpd_sess *s)
 {
-    return sl_ieqz(SL("no"), s->cfg->conf->smtpd_forbid_bare_newline) || netlist_match(&s->cfg->lf_exclusions, &s->peer);
+    return sl_ieqz(SL("no"), s->cfg->conf->smtpd_forbid_bare_newline) ||
+           netlist_match(&s->cfg->lf_exclusions, &s->peer);
 }
 
 static void
@@ -79,16 +83,25 @@ start_content(struct smtpd_sess *s)
 }
 
 static void
-data_restricted(struct smtpd_sess *s, const char *reply)
+read_data(struct smtpd_sess *s, bool good)
 {
-    if (reply) {
-        refuse(s, reply);
+    if (!good) {
+        refuse(s, TEMP_LOOKUP);
         return;
     }
     start_content(s);
     smtp_reply(&s->smtp, "354 End data with <CR><LF>.<CR><LF>");
     s->smtp.where = "DATA content";
     smtp_sess_read_data(&s->smtp);
+}
+
+static void
+data_restricted(struct smtpd_sess *s, const char *reply)
+{
+    if (reply)
+        refuse(s, reply);
+    else
+        rewrite_clients_find(s, read_data);
 }
 
 static void
@@ -199,6 +212,15 @@ read_chunk(struct smtpd_sess *s)
 }
 
 static void
+bdat_asked(struct smtpd_sess *s, bool good)
+{
+    if (good)
+        read_chunk(s);
+    else
+        skip_chunk(s, s->chunk_octets, s->tx->bdat_last, TEMP_LOOKUP);
+}
+
+static void
 bdat_restricted(struct smtpd_sess *s, const char *reply)
 {
     if (reply) { /* it must outlive the evaluation */
@@ -206,7 +228,7 @@ bdat_restricted(struct smtpd_sess *s, const char *reply)
         skip_chunk(s, s->chunk_octets, s->tx->bdat_last,
                    reply ? reply : "451 4.3.0 Error: out of room");
     } else {
-        read_chunk(s);
+        rewrite_clients_find(s, bdat_asked);
     }
 }
 
