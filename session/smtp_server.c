@@ -309,6 +309,24 @@ run_command(struct smtp_sess *s, struct slice line)
         v->run(s, w);
 }
 
+void
+smtp_sess_run(struct smtp_sess *s, struct slice line)
+{
+    s->n_commands--;
+    s->seen[s->verb].all--;
+    run_command(s, arena_dup(&s->cmd, line));
+}
+
+void
+smtp_sess_uncount(struct smtp_sess *s)
+{
+    s->n_commands--;
+    s->seen[s->verb].all--;
+    s->verb = UINT8_MAX;
+    if (s->junk++ > s->lim->junk_commands)
+        s->errors++;
+}
+
 /* ---- input ---- */
 
 /* The first octets of a line that is too long are the command, as far as they go; the rest is skipped. */

@@ -141,6 +141,10 @@ void smtp_reply_decorated(struct smtp_sess *s, struct slice lines);
 size_t smtp_sess_peek(struct smtp_sess *s, char *out, size_t max);
 /* The command is over. good: it counts as one that worked, else as an error. */
 void smtp_sess_done(struct smtp_sess *s, bool good);
+/* Inside a command, instead of its end: carry out this line as if the client had said it. */
+void smtp_sess_run(struct smtp_sess *s, struct slice line);
+/* The command under way is not shown among the commands of the session; it still counts as junk. */
+void smtp_sess_uncount(struct smtp_sess *s);
 /* Close after what was replied. */
 void smtp_sess_end(struct smtp_sess *s, enum smtp_sess_end why);
 

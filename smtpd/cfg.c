@@ -1,6 +1,7 @@
 /* smtpd/cfg.c - a listener's view of the configuration, worked out once for all its sessions. */
 #include "smtpd/login.h"
 #include "smtpd/smtpd.h"
+#include "smtpd/words.h"
 
 #include "smtpd/rewrite_clients.h"
 
@@ -10,6 +11,12 @@
 #include <stdlib.h>
 
 static const char *const service_names[SMTPD_SERVICES] = { "smtp", "submission", "submissions" };
+
+const char *
+smtpd_service_name(enum smtpd_service service)
+{
+    return service_names[service];
+}
 
 static bool
 has_word(struct conf_list l, const char *word)
@@ -36,31 +43,42 @@ set_tls(struct smtpd_cfg *g)
     }
 }
 
-static unsigned
-discard_bits(struct conf_list l)
+static const struct {
+    const char *name;
+    unsigned bit;
+} keywords[] = { { "8bitmime", DISCARD_8BITMIME },
+                 { "auth", DISCARD_AUTH },
+                 { "etrn", DISCARD_ETRN },
+                 { "pipelining", DISCARD_PIPELINING },
+                 { "size", DISCARD_SIZE },
+                 { "vrfy", DISCARD_VRFY },
+                 { "xclient", DISCARD_XCLIENT },
+                 { "xforward", DISCARD_XFORWARD },
+                 { "starttls", DISCARD_STARTTLS },
+                 { "enhancedstatuscodes", DISCARD_ENHANCED },
+                 { "dsn", DISCARD_DSN },
+                 { "smtputf8", DISCARD_UTF8 },
+                 { "chunking", DISCARD_CHUNKING },
+                 { "limits", DISCARD_LIMITS },
+                 { "silent-discard", DISCARD_SILENT } };
+
+unsigned
+smtpd_discard_bits(struct conf_list l)
 {
-    static const struct {
-        const char *name;
-        unsigned bit;
-    } names[] = { { "pipelining", DISCARD_PIPELINING },
-                  { "size", DISCARD_SIZE },
-                  { "vrfy", DISCARD_VRFY },
-                  { "etrn", DISCARD_ETRN },
-                  { "starttls", DISCARD_STARTTLS },
-                  { "auth", DISCARD_AUTH },
-                  { "enhancedstatuscodes", DISCARD_ENHANCED },
-                  { "8bitmime", DISCARD_8BITMIME },
-                  { "dsn", DISCARD_DSN },
-                  { "smtputf8", DISCARD_UTF8 },
-                  { "chunking", DISCARD_CHUNKING },
-                  { "xclient", DISCARD_XCLIENT },
-                  { "xforward", DISCARD_XFORWARD } };
     unsigned bits = 0;
 
-    for (size_t i = 0; i < COUNT_OF(names); i++)
-        if (has_word(l, names[i].name))
-            bits |= names[i].bit;
+    for (size_t i = 0; i < COUNT_OF(keywords); i++)
+        if (has_word(l, keywords[i].name))
+            bits |= keywords[i].bit;
     return bits;
+}
+
+void
+smtpd_discard_names(unsigned bits, struct buf *out)
+{
+    for (size_t i = 0; i < COUNT_OF(keywords); i++)
+        if (bits & keywords[i].bit)
+            buf_addf(out, "%s%s", out->n ? " " : "", keywords[i].name);
 }
 
 static void
@@ -141,6 +159,9 @@ set_limits(struct smtpd_cfg *g)
         .error_sleep_ms = (uint64_t)c->smtpd_error_sleep_time,
         .timeout_ms = (uint64_t)c->smtpd_timeout,
         .starttls_timeout_ms = (uint64_t)c->smtpd_starttls_timeout,
+        .is_per_request = c->smtpd_per_request_deadline,
+        .min_data_rate = (uint64_t)c->smtpd_min_data_rate,
+        .decorates = c->smtpd_reject_footer[0] || c->smtpd_reject_footer_maps.n > 0,
     };
 }
 
@@ -175,19 +196,24 @@ ident(const struct conf *c, const char *service, const char *program)
 }
 
 int
-smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out,
-              struct err *e)
+smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed,
+              struct smtpd_cfg **out, struct err *e)
 {
+    const char *view = service == SMTPD_MX ? NULL : service_names[service];
     struct smtpd_cfg *g = MEM_NEW(struct smtpd_cfg);
 
     g->refs = 1;
     g->service = service;
-    g->conf = service == SMTPD_MX ? conf_ref(c) : conf_for_service(c, service_names[service]);
+    g->service_name = service_names[service];
+    g->is_stressed = is_stressed;
+    g->conf = is_stressed ? conf_for_stress(c, view)
+              : view      ? conf_for_service(c, view)
+                          : conf_ref(c);
     set_limits(g);
     set_rules(g);
     set_own(g);
     set_tls(g);
-    g->discard = discard_bits(g->conf->smtpd_discard_ehlo_keywords);
+    g->discard = smtpd_discard_bits(g->conf->smtpd_discard_ehlo_keywords);
     g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
     conf_unescape_set(g->conf->smtpd_expansion_filter, g->expansion_set);
     /* compatibility_level counts whole numbers; Postfix drew this line at 3.6 */
@@ -201,6 +227,15 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg
         netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
         netlist_init(&g->lf_exclusions, "smtpd_forbid_bare_newline_exclusions",
                      g->conf->smtpd_forbid_bare_newline_exclusions, e) ||
+        hostlist_init(&g->uncounted, "smtpd_client_event_limit_exceptions",
+                      g->conf->smtpd_client_event_limit_exceptions, e) ||
+        netlist_init(&g->no_auth, "smtpd_sasl_exceptions_networks",
+                     g->conf->smtpd_sasl_exceptions_networks, e) ||
+        words_init(&g->forbidden, "smtpd_forbidden_commands", g->conf->smtpd_forbidden_commands,
+                   e) ||
+        words_init(&g->mechs, "smtpd_sasl_mechanism_filter",
+                   g->conf->smtpd_sasl_mechanism_filter, e) ||
+        words_init(&g->noops, "smtpd_noop_commands", g->conf->smtpd_noop_commands, e) ||
         set_speakers(g, e)) {
         smtpd_cfg_unref(&g);
         return -1;
@@ -232,6 +267,11 @@ smtpd_cfg_unref(struct smtpd_cfg **c)
     free(old->own);
     netlist_free(&old->mynetworks);
     netlist_free(&old->lf_exclusions);
+    netlist_free(&old->no_auth);
+    hostlist_free(&old->uncounted);
+    words_free(&old->forbidden);
+    words_free(&old->noops);
+    words_free(&old->mechs);
     netlist_free(&old->proxies);
     hostlist_free(&old->xclient_hosts);
     hostlist_free(&old->xforward_hosts);

@@ -117,7 +117,7 @@ set_up(const char *extra)
     c = conf_parse(buf_slice(&text), "main.cf", &ps);
     buf_free(&text);
     CHECK(c != NULL && ps.errors == 0);
-    CHECK(c && smtpd_cfg_new(c, SMTPD_MX, &cfg, &e) == 0);
+    CHECK(c && smtpd_cfg_new(c, SMTPD_MX, false, &cfg, &e) == 0);
     conf_problems_free(&ps);
     conf_unref(&c);
     CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0);

@@ -55,13 +55,20 @@ struct smtpd_cfg {
     bool login_by_alias;     /* without one: the login, and the aliases that lead to it */
     bool expansion_set[256]; /* smtpd_expansion_filter: octets that values in replies may have */
     bool has_tls, must_tls, is_wrapper, sasl_enable;
-    unsigned discard;  /* DISCARD_* */
+    bool add_headers_auth, add_headers_local, add_headers_mynetworks;
+    bool is_stressed;          /* the view of a busy server */
+    struct hostlist uncounted; /* smtpd_client_event_limit_exceptions */
+    struct netlist no_auth;    /* smtpd_sasl_exceptions_networks */
+    struct words *forbidden, *noops, *mechs;
+    struct domlist etrn_domains;
+    unsigned discard;         /* DISCARD_* */
+    const char *service_name; /* "smtp", "submission", "submissions" */
     const char *ident; /* log: "postfix/smtpd", "postfix/submission/smtpd" */
     char *ident_mem, *cleanup_ident;
 };
 /* ERR_CONFIG with the parameter's name. */
-int smtpd_cfg_new(const struct conf *c, enum smtpd_service service, struct smtpd_cfg **out,
-                  struct err *e);
+int smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed,
+                  struct smtpd_cfg **out, struct err *e);
 struct smtpd_cfg *smtpd_cfg_ref(struct smtpd_cfg *c);
 void smtpd_cfg_unref(struct smtpd_cfg **c);
 
@@ -109,9 +116,6 @@ struct tx_wishes {
     struct tx_line *prepend; /* PREPEND: header lines, without CRLF, in order of evaluation */
 };
 
-/* How the addresses in a message's header are completed, and whether missing fields are added. */
-enum rewrite_context { REWRITE_NONE, REWRITE_LOCAL, REWRITE_REMOTE };
-
 /* From MAIL to the end of the message. */
 struct smtpd_tx {
     struct arena mem;
@@ -127,7 +131,6 @@ struct smtpd_tx {
     uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
-    enum rewrite_context rewrite; /* known when the content begins */
     struct account_ask *account; /* authd was asked for its counts */
     struct { /* finish.c: how far the message has come on its way into the queue */
         size_t at;
@@ -174,6 +177,20 @@ struct smtpd_sess {
     struct rcpt_ask *rcpt_ask;
     struct rbl_cache *rbl; /* what DNS lists have said */
     void (*on_peer)(struct smtpd_sess *s);
+    unsigned discard;       /* DISCARD_*: the listener's, or the client's own */
+    struct timer greet_wait;
+    struct slice now_rcpt;     /* of RCPT under way, for the footer of a refusal; p NULL: none */
+    struct footer_ask *footer; /* tables are being asked for one */
+    /* limits.c */
+    char *anvil_ident; /* "smtp:192.0.2.1"; NULL: not counted */
+    void (*limit_go)(struct smtpd_sess *s);
+    void (*limit_again)(struct smtp_sess *s, const struct smtp_words *w);
+    void (*limit_tls)(struct smtpd_sess *s, bool is_over);
+    const struct smtp_words *limit_words;
+    bool limits_begun, is_connected, limit_is_passed;
+    bool is_ill_pipelined; /* it did not wait where it had to (RFC 2920 §3.1, RFC 5321 §3.1) */
+    bool is_filtered;      /* smtpd_command_filter has seen this command */
+    const char *cert_refusal; /* no good certificate: the next command is answered with this and 421 */
     struct list link; /* all sessions */
     struct slice vrfy_text;
     bool is_esmtp, is_greeted;
@@ -215,7 +232,9 @@ enum {
     DISCARD_UTF8 = 512,
     DISCARD_CHUNKING = 1024,
     DISCARD_XCLIENT = 2048,
-    DISCARD_XFORWARD = 4096
+    DISCARD_XFORWARD = 4096,
+    DISCARD_LIMITS = 8192,
+    DISCARD_SILENT = 16384 /* -SILENT: the log does not tell */
 };
 
 /* smtpd_session.c */
@@ -240,6 +259,21 @@ void smtpd_clear_helo(struct smtpd_sess *s);
 void smtpd_secured(struct smtp_sess *s);
 void smtpd_closed(struct smtp_sess *s, enum conn_end end, const struct err *why);
 
+/* greet.c: is there room for a session more? False: refused, fd is closed. And which view of the configuration it gets. */
+bool smtpd_has_room(const struct smtpd_cfg *c, size_t sessions, int fd, const struct addr *peer);
+bool smtpd_is_stressed(const struct smtpd_cfg *c, size_t sessions);
+/* The name is known: all that comes before the greeting, then smtpd_greet(). */
+void smtpd_meet(struct smtpd_sess *s);
+/* The client sent something though it has to wait: log and note it. False: it is refused for that, and told. */
+bool smtpd_check_pipelining(struct smtpd_sess *s);
+unsigned smtpd_discard_bits(struct conf_list l);
+void smtpd_discard_names(unsigned bits, struct buf *out); /* "8bitmime dsn" */
+const char *smtpd_service_name(enum smtpd_service service);
+
+/* footer.c: smtpd_reject_footer */
+void smtpd_decorate(struct smtp_sess *s, struct slice reply);
+void smtpd_footer_free(struct smtpd_sess *s);
+
 /* smtpd_cmd.c, smtpd_mail.c, smtpd_body.c: the table's functions */
 extern const struct smtp_server_def smtpd_def;
 void smtpd_cmd_helo(struct smtp_sess *s, const struct smtp_words *w);
@@ -250,6 +284,9 @@ void smtpd_cmd_vrfy(struct smtp_sess *s, const struct smtp_words *w);
 void smtpd_cmd_data(struct smtp_sess *s, const struct smtp_words *w);
 void smtpd_cmd_bdat(struct smtp_sess *s, const struct smtp_words *w);
 void smtpd_cmd_auth(struct smtp_sess *s, const struct smtp_words *w);
+void smtpd_cmd_quit(struct smtp_sess *s, const struct smtp_words *w);
+bool smtpd_gate(struct smtp_sess *s, const struct smtp_verb *v, const struct smtp_words *w,
+                struct slice line); /* gate.c */
 void smtpd_body(struct smtp_sess *s, struct slice octets);
 void smtpd_body_end(struct smtp_sess *s);
 void smtpd_chunk_end(struct smtp_sess *s);

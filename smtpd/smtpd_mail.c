@@ -1,6 +1,7 @@
 /* smtpd/smtpd_mail.c - MAIL, RCPT and VRFY: RFC 5321 §4.1.1.2, §4.1.1.3, §3.5. The order of the checks is Postfix's; a
  * client may tell them apart. */
 #include "smtpd/find.h"
+#include "smtpd/limits.h"
 #include "smtpd/smtpd.h"
 
 #include "base/clock.h"
@@ -24,9 +25,9 @@ offers(const struct smtpd_sess *s)
 {
     unsigned o = 0;
 
-    if (s->cfg->conf->smtputf8_enable && !(s->cfg->discard & DISCARD_UTF8))
+    if (s->cfg->conf->smtputf8_enable && !(s->discard & DISCARD_UTF8))
         o |= SMTP_OFFER_UTF8;
-    if (!(s->cfg->discard & DISCARD_DSN))
+    if (!(s->discard & DISCARD_DSN))
         o |= SMTP_OFFER_DSN;
     return o | SMTP_OFFER_AUTH;
 }
@@ -165,6 +166,8 @@ smtpd_cmd_mail(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(s, "501 5.5.4 Syntax: MAIL FROM:<address>");
         return;
     }
+    if (!limits_pass(s, LIMIT_MESSAGE, w, smtpd_cmd_mail))
+        return;
     smtpd_tx_free(s);
     if (!take_path(s, w, &smtp->cmd, true, &sender, "501 5.1.7 Bad sender address syntax"))
         return;
@@ -329,6 +332,8 @@ smtpd_cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(s, "501 5.5.4 Syntax: RCPT TO:<address>");
         return;
     }
+    if (!limits_pass(s, LIMIT_RECIPIENT, w, smtpd_cmd_rcpt))
+        return;
     r = ARENA_NEW(&smtp->cmd, struct rcpt_ask);
     if (r == NULL) {
         refuse(s, "451 4.3.0 Error: out of room for this command");
@@ -367,6 +372,8 @@ smtpd_cmd_vrfy(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(s, "501 5.5.4 Syntax: VRFY address [SMTPUTF8]");
         return;
     }
+    if (!limits_pass(s, LIMIT_RECIPIENT, w, smtpd_cmd_vrfy))
+        return;
     s->vrfy_text = w->w[1].s;
     if (w->w[1].is_open || smtp_path_parse(w->w[1].s, false, &smtp->cmd, &addr, NULL) != PARSE_OK ||
         addr.n == 0)

@@ -1,6 +1,7 @@
 /* smtpd/smtpd_session.c - a session's beginning and end, and what is logged then. */
 #include "smtpd/content.h"
 #include "smtpd/expand.h"
+#include "smtpd/limits.h"
 #include "smtpd/rbl.h"
 #include "smtpd/smtpd.h"
 
@@ -14,36 +15,73 @@
 #include <stdlib.h>
 
 struct smtpd_env smtpd_env;
-static struct smtpd_cfg *cfgs[SMTPD_SERVICES];
-static struct tls_ctx *tls_mx, *tls_submission;
+static struct smtpd_cfg *cfgs[SMTPD_SERVICES][2]; /* calm, and under stress */
+static struct tls_ctx *tls_of[SMTPD_SERVICES];
 static struct list sessions = { &sessions, &sessions };
 static size_t n_sessions;
 static char *tls_chain, *tls_key; /* kept: a new configuration may want other options */
 
 /* ---- configuration ---- */
 
+/* Where TLS is not a matter of choice the parameters for mandatory TLS hold. */
 static int
-make_tls(const struct conf *c, struct slice chain, struct slice key, struct err *e)
+make_tls(const struct conf *main_conf, enum smtpd_service service, struct slice chain,
+         struct slice key, struct tls_ctx **out, struct err *e)
 {
-    struct tls_server_opts mx = { .tickets = false, .protocols = c->smtpd_tls_protocols };
-    struct tls_server_opts sub = { .tickets = true, .protocols = c->smtpd_tls_mandatory_protocols };
-    struct tls_ctx *a = NULL, *b = NULL;
+    struct conf *c = service == SMTPD_MX
+                         ? conf_ref(main_conf)
+                         : conf_for_service(main_conf, smtpd_service_name(service));
+    bool is_must = sl_ieqz(sl_z(c->smtpd_tls_security_level), "encrypt") ||
+                   (c->smtpd_tls_security_level[0] == '\0' && c->smtpd_enforce_tls) ||
+                   c->smtpd_tls_wrappermode || service == SMTPD_SUBMISSIONS;
+    struct buf excluded = { 0 };
+    struct tls_server_opts o = {
+        .tickets = service != SMTPD_MX,
+        .protocols = is_must ? c->smtpd_tls_mandatory_protocols : c->smtpd_tls_protocols,
+        .cipher_grade = is_must ? c->smtpd_tls_mandatory_ciphers : c->smtpd_tls_ciphers,
+        .client_preference = !c->tls_preempt_cipherlist,
+        .ask_ccert = c->smtpd_tls_ask_ccert,
+        .req_ccert = is_must && c->smtpd_tls_req_ccert,
+        .ca_file = c->smtpd_tls_CAfile,
+        .ca_path = c->smtpd_tls_CApath,
+        .ccert_depth = (int)c->smtpd_tls_ccert_verifydepth,
+        .digest = c->smtpd_tls_fingerprint_digest,
+    };
+    int rc;
 
-    if (tls_server_new(chain, key, &mx, &a, e) || tls_server_new(chain, key, &sub, &b, e)) {
-        tls_unref(&a);
-        return -1;
+    buf_addf(&excluded, "%s,%s", c->smtpd_tls_exclude_ciphers,
+             is_must ? c->smtpd_tls_mandatory_exclude_ciphers : "");
+    o.exclude_ciphers = buf_z(&excluded);
+    rc = tls_server_new(chain, key, &o, out, e);
+    buf_free(&excluded);
+    conf_unref(&c);
+    return rc;
+}
+
+static int
+make_all_tls(const struct conf *c, struct slice chain, struct slice key, struct err *e)
+{
+    struct tls_ctx *fresh[SMTPD_SERVICES] = { NULL };
+    int rc = 0;
+
+    for (int i = 0; i < SMTPD_SERVICES && rc == 0; i++)
+        rc = make_tls(c, (enum smtpd_service)i, chain, key, &fresh[i], e);
+    for (int i = 0; i < SMTPD_SERVICES; i++) {
+        if (rc == 0) {
+            struct tls_ctx *old = tls_of[i];
+
+            tls_of[i] = fresh[i];
+            fresh[i] = old;
+        }
+        tls_unref(&fresh[i]);
     }
-    tls_unref(&tls_mx);
-    tls_unref(&tls_submission);
-    tls_mx = a;
-    tls_submission = b;
-    return 0;
+    return rc;
 }
 
 int
 smtpd_set_tls(struct slice chain, struct slice key, struct err *e)
 {
-    if (make_tls(daemon_conf(), chain, key, e))
+    if (make_all_tls(daemon_conf(), chain, key, e))
         return -1;
     if (tls_key)
         mem_wipe(tls_key, strlen(tls_key));
@@ -57,30 +95,31 @@ smtpd_set_tls(struct slice chain, struct slice key, struct err *e)
 int
 smtpd_set_conf(const struct conf *c, struct err *e)
 {
-    struct smtpd_cfg *fresh[SMTPD_SERVICES] = { NULL };
+    struct smtpd_cfg *fresh[SMTPD_SERVICES][2] = { { NULL } };
+    int rc = 0;
 
+    for (int i = 0; i < SMTPD_SERVICES && rc == 0; i++)
+        for (int k = 0; k < 2 && rc == 0; k++)
+            rc = smtpd_cfg_new(c, (enum smtpd_service)i, k, &fresh[i][k], e);
+    if (rc == 0 && tls_chain)
+        rc = make_all_tls(c, sl_z(tls_chain), sl_z(tls_key), e);
     for (int i = 0; i < SMTPD_SERVICES; i++)
-        if (smtpd_cfg_new(c, (enum smtpd_service)i, &fresh[i], e)) {
-            while (i-- > 0)
-                smtpd_cfg_unref(&fresh[i]);
-            return -1;
+        for (int k = 0; k < 2; k++) {
+            if (rc == 0) {
+                struct smtpd_cfg *old = cfgs[i][k];
+
+                cfgs[i][k] = fresh[i][k];
+                fresh[i][k] = old;
+            }
+            smtpd_cfg_unref(&fresh[i][k]);
         }
-    if (tls_chain && make_tls(c, sl_z(tls_chain), sl_z(tls_key), e)) {
-        for (int i = 0; i < SMTPD_SERVICES; i++)
-            smtpd_cfg_unref(&fresh[i]);
-        return -1;
-    }
-    for (int i = 0; i < SMTPD_SERVICES; i++) {
-        smtpd_cfg_unref(&cfgs[i]);
-        cfgs[i] = fresh[i];
-    }
-    return 0;
+    return rc;
 }
 
 struct tls_ctx *
 smtpd_tls_ctx(const struct smtpd_sess *s)
 {
-    return s->cfg->service == SMTPD_MX ? tls_mx : tls_submission;
+    return tls_of[s->cfg->service];
 }
 
 /* ---- parts of a session ---- */
@@ -177,31 +216,7 @@ peer_known(struct smtpd_sess *s)
     log_event(LOG_LV_INFO, s->cfg->ident, "conn.open",
               LOG_F(LF_Z("client", s->namaddr), LF_N("port", s->port)), "connect from %s",
               s->namaddr);
-    if (!s->cfg->is_wrapper) {
-        smtpd_greet(s);
-    } else if (smtpd_tls_ctx(s) == NULL) {
-        log_event(LOG_LV_WARN, s->cfg->ident, "tls.none", LOG_NONE,
-                  "Wrapper-mode request dropped from %s: no usable certificate", s->namaddr);
-        conn_abort(s->smtp.conn);
-    } else {
-        smtp_sess_start_wrapper(&s->smtp, smtpd_tls_ctx(s));
-    }
-}
-
-void
-smtpd_secured(struct smtp_sess *smtp)
-{
-    struct smtpd_sess *s = smtpd_of(smtp);
-    struct tls_info t;
-
-    if (s->cfg->conf->smtpd_tls_loglevel > 0 && tls_info_of(smtp->conn, &t))
-        log_event(LOG_LV_INFO, s->cfg->ident, "tls.up", LOG_F(LF_Z("client", s->namaddr)),
-                  "Anonymous TLS connection established from %s: %s with cipher %s (%d/%d bits)",
-                  s->namaddr, t.protocol, t.cipher, t.bits, t.algbits);
-    if (s->is_greeted)
-        smtp_sess_done(smtp, true); /* STARTTLS */
-    else
-        smtpd_greet(s);
+    smtpd_meet(s);
 }
 
 void
@@ -210,6 +225,7 @@ smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c)
     struct smtpd_sess *s = MEM_NEW(struct smtpd_sess);
 
     s->cfg = cfg;
+    s->discard = cfg->discard;
     s->peer = c->peer;
     s->port = addr_port(&c->peer);
     s->local = c->local;
@@ -226,9 +242,13 @@ smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c)
 void
 smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
 {
-    struct smtpd_cfg *cfg = smtpd_cfg_ref(cfgs[service]);
+    size_t n = smtpd_sessions();
+    struct smtpd_cfg *cfg = cfgs[service][smtpd_is_stressed(cfgs[service][0], n)];
     struct upstream_client c = { .peer = *peer };
 
+    if (!smtpd_has_room(cfg, n, fd, peer))
+        return;
+    smtpd_cfg_ref(cfg);
     if (cfg->is_proxied) {
         smtpd_accept_proxied(cfg, fd, peer);
         return;
@@ -274,6 +294,9 @@ smtpd_closed(struct smtp_sess *smtp, enum conn_end end, const struct err *why)
     if (s->namaddr)
         log_end(s, end, why);
     smtp_sasl_cancel(smtp);
+    limits_disconnect(s);
+    smtpd_footer_free(s);
+    timer_stop(&s->greet_wait);
     smtpd_tx_free(s);
     smtpd_xforward_free(s);
     smtp_sess_free(smtp);

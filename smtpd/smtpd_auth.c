@@ -1,0 +1,166 @@
+/* smtpd/smtpd_auth.c - AUTH: RFC 4954. Which mechanisms a session may use; the exchange is session/smtp_sasl.h's. */
+#include "smtpd/limits.h"
+#include "smtpd/smtpd.h"
+#include "smtpd/words.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "session/smtp_sasl.h"
+
+#include <stdlib.h>
+
+static void
+refuse(struct smtp_sess *s, const char *reply)
+{
+    smtp_reply(s, "%s", reply);
+    smtp_sess_done(s, false);
+}
+
+bool
+smtpd_sasl_is_active(const struct smtpd_sess *s)
+{
+    return s->cfg->sasl_enable &&
+           (smtp_sess_is_tls(&s->smtp) || !s->cfg->conf->smtpd_tls_auth_only);
+}
+
+static bool
+has_option(struct conf_list l, const char *name)
+{
+    for (size_t i = 0; i < l.n; i++)
+        if (sl_ieqz(sl_z(l.v[i]), name))
+            return true;
+    return false;
+}
+
+/* smtpd_sasl_security_options and its sister for TLS. */
+static bool
+is_mech_allowed(const struct smtpd_sess *s, struct slice mech, unsigned flags)
+{
+    struct conf_list opts = smtp_sess_is_tls(&s->smtp)
+                                ? s->cfg->conf->smtpd_sasl_tls_security_options
+                                : s->cfg->conf->smtpd_sasl_security_options;
+    const char *table;
+    size_t at = 0;
+    bool is_plain =
+        (flags & AUTH_MECH_PLAINTEXT) || sl_ieq(mech, SL("PLAIN")) || sl_ieq(mech, SL("LOGIN"));
+    bool is_anon = (flags & AUTH_MECH_ANONYMOUS) || sl_ieq(mech, SL("ANONYMOUS"));
+
+    if (is_plain && has_option(opts, "noplaintext"))
+        return false;
+    if (is_anon && has_option(opts, "noanonymous"))
+        return false;
+    return !((flags & AUTH_MECH_DICTIONARY) && has_option(opts, "nodictionary")) &&
+           words_match(s->cfg->mechs, mech, &at, &table) == WORDS_YES;
+}
+
+/* The i-th mechanism: what authd said, or, before it has said anything, what auth_mechanisms promises. */
+static bool
+mech_at(const struct smtpd_sess *s, size_t i, struct slice *name, unsigned *flags)
+{
+    const struct conf_list *l = &s->cfg->conf->auth_mechanisms;
+
+    *flags = 0;
+    *name = sl_z(auth_client_is_ready(smtpd_env.auth) ? auth_client_mech(smtpd_env.auth, i, flags)
+                 : i < l->n                           ? l->v[i]
+                                                      : NULL);
+    return name->n > 0;
+}
+
+void
+smtpd_sasl_mechs(const struct smtpd_sess *s, struct buf *out)
+{
+    struct slice name;
+    unsigned flags;
+
+    for (size_t i = 0; mech_at(s, i, &name, &flags); i++) {
+        if (!is_mech_allowed(s, name, flags))
+            continue;
+        if (out->n)
+            buf_addc(out, ' ');
+        for (size_t k = 0; k < name.n; k++)
+            buf_addc(out,
+                     name.p[k] >= 'a' && name.p[k] <= 'z' ? (char)(name.p[k] - 32) : name.p[k]);
+    }
+}
+
+static bool
+is_mech_offered(const struct smtpd_sess *s, struct slice mech)
+{
+    struct slice name;
+    unsigned flags;
+
+    for (size_t i = 0; mech_at(s, i, &name, &flags); i++)
+        if (sl_ieq(name, mech))
+            return is_mech_allowed(s, name, flags);
+    return false;
+}
+
+static void
+log_auth_failure(const struct smtpd_sess *s, const char *what, const char *reason)
+{
+    log_event(LOG_LV_WARN, s->cfg->ident, "auth.fail",
+              LOG_F(LF_Z("client", s->namaddr), LF_Z("why", reason)),
+              "%s: SASL %.100s authentication %s%s%s", s->namaddr, s->sasl_try, what,
+              reason[0] ? ": " : "", reason);
+}
+
+static void
+auth_over(struct smtp_sess *smtp, const struct smtp_sasl_result *r)
+{
+    struct smtpd_sess *s = smtpd_of(smtp);
+
+    switch (r->rc) {
+    case SMTP_SASL_OK:
+        s->sasl_user = sl_dupz(r->user);
+        s->sasl_method = mem_dupz(s->sasl_try);
+        break;
+    case SMTP_SASL_ABORTED:
+        log_auth_failure(s, "aborted", "");
+        break;
+    default:
+        log_auth_failure(s, "failed", r->reason);
+    }
+    smtp_sess_done(smtp, r->rc == SMTP_SASL_OK);
+}
+
+void
+smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
+{
+    struct smtpd_sess *s = smtpd_of(smtp);
+    struct auth_ask ask = { .service = s->cfg->conf->smtpd_sasl_service,
+                            .is_secured = smtp_sess_is_tls(smtp),
+                            .remote = s->peer };
+    size_t n;
+
+    if (!limits_pass(s, LIMIT_AUTH, w, smtpd_cmd_auth))
+        return;
+    if (s->cfg->conf->smtpd_helo_required && s->helo == NULL) {
+        refuse(smtp, "503 5.5.1 Error: send HELO/EHLO first");
+    } else if (!smtpd_sasl_is_active(s) || (s->discard & DISCARD_AUTH)) {
+        refuse(smtp, "503 5.5.1 Error: authentication not enabled");
+    } else if (s->tx) {
+        refuse(smtp, "503 5.5.1 Error: MAIL transaction in progress");
+    } else if (s->sasl_user) {
+        refuse(smtp, "503 5.5.1 Error: already authenticated");
+    } else if (w->n < 2 || w->n > 3) {
+        refuse(smtp, "501 5.5.4 Syntax: AUTH mechanism");
+    } else {
+        n = w->w[1].s.n < sizeof(s->sasl_try) - 1 ? w->w[1].s.n : sizeof(s->sasl_try) - 1;
+        for (size_t i = 0; i < n; i++) {
+            char c = w->w[1].s.p[i];
+
+            s->sasl_try[i] = c >= 'a' && c <= 'z' ? (char)(c - 32) : c;
+        }
+        s->sasl_try[n] = '\0';
+        if (!is_mech_offered(s, w->w[1].s)) {
+            log_auth_failure(s, "failed", "Invalid authentication mechanism");
+            refuse(smtp,
+                   "535 5.7.8 Error: authentication failed: Invalid authentication mechanism");
+            return;
+        }
+        ask.mech = s->sasl_try;
+        ask.local = s->local;
+        smtp_sasl_start(smtp, smtpd_env.auth, &ask, w->n == 3 ? w->w[2].s : sl_n(NULL, 0),
+                        auth_over);
+    }
+}
