@@ -351,6 +351,23 @@ name_step(struct smtpd_sess *s, struct expansion *x)
         ask_passwd(s, x);
 }
 
+struct slice
+expand_destination(struct slice addr, const struct addr_info *a, struct arena *mem)
+{
+    struct slice local, domain, hidden, to_domain;
+
+    smtp_addr_split(addr, &local, &domain);
+    if (sl_ieq(domain, a->to.domain))
+        return addr;
+    smtp_addr_split(a->to.addr, &hidden, &to_domain);
+    for (size_t i = 0; i + hidden.n <= local.n; i++)
+        if (sl_ieq(sl_n(local.p + i, hidden.n), hidden)) {
+            hidden.p = local.p + i;
+            break;
+        }
+    return sl_z(arena_printf(mem, "%.*s@%.*s", SL_ARG(hidden), SL_ARG(to_domain)));
+}
+
 /* No virtual alias any more: here, then aliases(5) has its say. */
 static void
 local_step(struct smtpd_sess *s, struct expansion *x)
@@ -358,10 +375,15 @@ local_step(struct smtpd_sess *s, struct expansion *x)
     struct slice local, domain, ext;
 
     if (!x->info.to.is_local) {
-        emit(s, x, x->at->addr);
+        emit(s, x, expand_destination(x->at->addr, &x->info, &s->smtp.cmd));
         return;
     }
     smtp_addr_split(x->info.to.addr, &local, &domain);
+    if (sl_ieqz(local,
+                s->cfg->conf->double_bounce_sender)) { /* nobody's, and no error: qmgr drops it */
+        emit(s, x, x->info.to.addr);
+        return;
+    }
     ext = find_extension(s->cfg, local);
     local.n -= ext.n;
     if (!add_item(s, x, x->at, local, true))

@@ -28,6 +28,11 @@ bool expand_target(struct smtpd_sess *s, struct slice from, struct slice text, s
 /* Does what virtual aliases lead to get the extension of the address they were asked for? */
 bool expand_keeps_extension(const struct smtpd_sess *s);
 
+/* Where to deliver: the address as it is written, or, where another way is hidden in it ("user%there@here"), the one it
+ * leads to, its local part in the letters it was written in. a->to is known. Memory from mem, or the argument's; p NULL:
+ * no memory. */
+struct slice expand_destination(struct slice addr, const struct addr_info *a, struct arena *mem);
+
 struct expansion; /* hangs on the transaction, which frees it */
 void expand_free(struct expansion **x);
 

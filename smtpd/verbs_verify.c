@@ -15,6 +15,7 @@ struct verify { /* in the command's memory */
     bool is_sender;
     struct slice given;
     struct addr_info at; /* what aliases have made of it so far */
+    struct slice probed; /* ... and where mail for that would go */
     unsigned depth;
     int64_t polls_left;
 };
@@ -138,7 +139,7 @@ ask_qmgr(struct check *c)
 {
     struct verify *v = c->own;
 
-    queue_verify(smtpd_env.queue, v->at.to.addr, v->given, on_verdict, c->s->smtp.id);
+    queue_verify(smtpd_env.queue, v->probed, v->given, on_verdict, c->s->smtp.id);
 }
 
 /* ---- aliases ---- */
@@ -213,7 +214,10 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     (void)arg;
     (void)value;
     (void)ext;
-    if (f == FOUND_TEMP)
+    if (f == FOUND_YES)
+        v->probed = expand_destination(smtp_addr_rewrite(&s->cfg->rules, v->at.given, &s->smtp.cmd),
+                                       &v->at, &s->smtp.cmd);
+    if (f == FOUND_TEMP || (f == FOUND_YES && v->probed.p == NULL))
         trouble(c);
     else if (f == FOUND_NO)
         conclude(c, VERIFY_BOUNCE, SL("bad address syntax"));
