@@ -55,7 +55,6 @@ struct smtpd_cfg {
     bool login_by_alias;     /* without one: the login, and the aliases that lead to it */
     bool expansion_set[256]; /* smtpd_expansion_filter: octets that values in replies may have */
     bool has_tls, must_tls, is_wrapper, sasl_enable;
-    bool add_headers_auth, add_headers_local, add_headers_mynetworks;
     bool is_stressed;          /* the view of a busy server */
     struct hostlist uncounted; /* smtpd_client_event_limit_exceptions */
     struct netlist no_auth;    /* smtpd_sasl_exceptions_networks */
@@ -116,6 +115,9 @@ struct tx_wishes {
     struct tx_line *prepend; /* PREPEND: header lines, without CRLF, in order of evaluation */
 };
 
+/* How the addresses in a message's header are completed, and whether missing fields are added. */
+enum rewrite_context { REWRITE_NONE, REWRITE_LOCAL, REWRITE_REMOTE };
+
 /* From MAIL to the end of the message. */
 struct smtpd_tx {
     struct arena mem;
@@ -131,6 +133,7 @@ struct smtpd_tx {
     uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
+    enum rewrite_context rewrite; /* known when the content begins */
     struct account_ask *account; /* authd was asked for its counts */
     struct { /* finish.c: how far the message has come on its way into the queue */
         size_t at;
