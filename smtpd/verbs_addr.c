@@ -286,14 +286,14 @@ static void (*const then_unlisted)(struct check *) = unlisted;
 void
 check_unlisted_recipient(struct check *c)
 {
-    c->rcpt_listed = true;
+    c->rcpt_listed = !check_is_warning(c); /* a warning leaves the real check to do */
     check_with_class(c, false, &then_unlisted);
 }
 
 void
 check_unlisted_sender(struct check *c)
 {
-    c->sender_listed = true;
+    c->sender_listed = !check_is_warning(c);
     check_with_class(c, true, &then_unlisted);
 }
 
