@@ -71,29 +71,6 @@ check_listener(const struct conf *c, struct conf_problems *ps)
     check_protocols(c, ps, "smtpd_tls_mandatory_protocols", c->smtpd_tls_mandatory_protocols);
 }
 
-/* What would change where probes go, and is not there: without it they would ask the wrong host. */
-static void
-check_missing(const struct conf *c, struct conf_problems *ps)
-{
-    const struct {
-        const char *param;
-        size_t n;
-    } lists[] = {
-        { "address_verify_transport_maps", c->address_verify_transport_maps.n },
-        { "address_verify_sender_dependent_relayhost_maps",
-          c->address_verify_sender_dependent_relayhost_maps.n },
-        { "address_verify_sender_dependent_default_transport_maps",
-          c->address_verify_sender_dependent_default_transport_maps.n },
-    };
-
-    for (size_t i = 0; i < COUNT_OF(lists); i++)
-        if (lists[i].n > 0)
-            conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, lists[i].param),
-                             "%s: not supported: probes go where the address_verify_*_transport "
-                             "parameters and address_verify_relayhost say",
-                             lists[i].param);
-}
-
 void
 check_values(const struct conf *c, struct conf_problems *ps)
 {
@@ -107,7 +84,6 @@ check_values(const struct conf *c, struct conf_problems *ps)
                    rows[i].words);
     for (size_t i = 0; i < c->inet_protocols.n; i++)
         check_word(c, ps, "inet_protocols", c->inet_protocols.v[i], "all ipv4 ipv6");
-    check_missing(c, ps);
     buf_addf(&least, ">=%s", c->ssl_min_protocol);
     check_protocols(c, ps, "ssl_min_protocol", buf_z(&least));
     buf_free(&least);

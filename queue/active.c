@@ -145,33 +145,41 @@ active_is_room(void)
 
 /* ---- beginning ---- */
 
+/* The route itself is the end of it. */
+static void
+goes_nowhere(struct qrcpt *r, const struct route *route)
+{
+    struct qmsg *m = r->m;
+    enum smtp_outcome outcome = route->kind == ROUTE_DISCARD ? SMTP_SENT
+                                : route->kind == ROUTE_ERROR ? SMTP_FAILED
+                                                             : SMTP_DEFERRED;
+    char dsn[SMTP_DSN_OCTETS];
+
+    snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(route->dsn));
+    log_event(LOG_LV_INFO, qmgr_ident(route->kind == ROUTE_DISCARD ? "discard" : "error"),
+              "delivery", LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_Z("dsn", dsn)),
+              "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)",
+              m->env.id, SL_ARG(r->addr),
+              (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), dsn,
+              verify_status_word(m, outcome), SL_ARG(route->nexthop));
+    r->goes_on_hold = route->kind == ROUTE_HOLD;
+    if (outcome == SMTP_SENT)
+        active_sent(r);
+    else if (outcome == SMTP_DEFERRED)
+        active_deferred(r, dsn, route->nexthop);
+    else
+        active_failed(r, dsn, route->nexthop);
+    active_record(m, &r, 1);
+}
+
 static void
 routed(struct qrcpt *r, const struct route *route)
 {
     struct qmsg *m = r->m;
 
     if (r->state == RS_ROUTING) {
-        if (route->kind == ROUTE_ERROR || route->kind == ROUTE_TEMP ||
-            route->kind == ROUTE_DISCARD) {
-            struct qrcpt *one[1] = { r };
-            enum smtp_outcome outcome = route->kind == ROUTE_TEMP    ? SMTP_DEFERRED
-                                        : route->kind == ROUTE_ERROR ? SMTP_FAILED
-                                                                     : SMTP_SENT;
-
-            log_info(
-                "delivery",
-                LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_Z("dsn", route->dsn)),
-                "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)",
-                m->env.id, SL_ARG(r->addr),
-                (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), route->dsn,
-                verify_status_word(m, outcome), SL_ARG(route->nexthop));
-            if (outcome == SMTP_SENT)
-                active_sent(r);
-            else if (outcome == SMTP_DEFERRED)
-                active_deferred(r, route->dsn, route->nexthop);
-            else
-                active_failed(r, route->dsn, route->nexthop);
-            active_record(m, one, 1);
+        if (route->kind != ROUTE_LMTP && route->kind != ROUTE_RELAY) {
+            goes_nowhere(r, route);
         } else {
             if (route->is_local) {
                 size_t at = sl_rfind_char(r->addr, '@');
@@ -253,7 +261,7 @@ active_failed(struct qrcpt *r, const char *dsn, struct slice why)
 void
 active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
 {
-    if (has_expired(r->m) && !r->m->is_held && !r->m->is_probe) {
+    if (has_expired(r->m) && !r->m->is_held && !r->goes_on_hold && !r->m->is_probe) {
         log_info("queue.expired", LOG_F(LF_Z("id", r->m->env.id), LF_S("from", r->m->env.sender)),
                  "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id,
                  SL_ARG(r->m->env.sender));
@@ -356,7 +364,8 @@ add_item(struct record_op *o, const struct qrcpt *r)
     o->items[k].why = mem_dupz(r->why);
     o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
                                             .i = r->i,
-                                            .due = next_due(r->m),
+                                            .due = r->goes_on_hold ? QDB_DUE_HELD
+                                                                   : next_due(r->m),
                                             .attempts = r->attempts,
                                             .flags = r->flags,
                                             .status = sl_z(o->items[k].dsn),

@@ -3,6 +3,7 @@
 #include "queue/qmgr_int.h"
 
 #include "base/clock.h"
+#include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/smtp_addr.h"
@@ -309,7 +310,7 @@ start_job(struct link *l, size_t n)
                           .is_utf8 = m->env.is_utf8,
                           .is_probe = m->is_probe };
     char xforward[QUEUE_ID_OCTETS + 64];
-    struct buf orcpts = { 0 };
+    struct buf orcpts = { 0 }, xroute = { 0 };
     size_t at = 0;
 
     l->n = n;
@@ -334,7 +335,14 @@ start_job(struct link *l, size_t n)
         at += len;
     }
     if (l->t->is_relay) {
-        tx.xroute = sl_z(l->dest->nexthop);
+        buf_addz(&xroute, l->dest->nexthop);
+        if (l->dest->auth) {
+            buf_addz(&xroute, " AUTH=");
+            enc_xtext(&xroute, sl_z(l->dest->auth));
+        }
+        if (l->dest->n_pending > 0)
+            buf_addz(&xroute, " MORE=1");
+        tx.xroute = buf_slice(&xroute);
     } else if (!m->is_probe) {
         bool is_repeat =
             (l->rs[0]->flags & QDB_REPEAT) && (smtp_client_exts(l->c) & SMTP_EXT_XREPEAT);
@@ -346,6 +354,7 @@ start_job(struct link *l, size_t n)
     if (smtp_client_send(l->c, &tx))
         push_body(l);
     arena_free(&quoted);
+    buf_free(&xroute);
     buf_free(&orcpts);
     if (rcpts != small)
         free(rcpts);

@@ -4,6 +4,7 @@
  *   admin.c    private/queue: the operator's tools
  *   active.c   messages in memory: from the database, to the end of their round
  *   route.c    recipient -> transport and next hop
+ *   transport.c  "transport:nexthop" -> a way out
  *   sched.c    destinations and who is next
  *   deliver.c  kept-open LMTP connections, one job each
  *   bounce.c   reports to senders
@@ -53,6 +54,7 @@ struct qrcpt {
     uint32_t i;                 /* row */
     uint32_t attempts, flags;
     unsigned lost;
+    bool goes_on_hold; /* deferred until the operator releases it */
     enum rcpt_state state;
     struct dest *dest;
     struct list link; /* dest->pending */
@@ -135,17 +137,26 @@ void active_free_all(void);
 
 /* ---- route.c ---- */
 struct route {
-    enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP, ROUTE_DISCARD } kind;
+    enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP, ROUTE_DISCARD, ROUTE_HOLD } kind;
     struct slice path;    /* LMTP: socket, relative to queue_directory or absolute */
-    struct slice nexthop; /* RELAY: domain, or relayhost as main.cf has it; ERROR, TEMP, DISCARD: text */
+    struct slice nexthop; /* RELAY: domain, "[host]:port", or a list of such; the others: text */
     const char *mailer;   /* "lmtp", "smtp", "relay": log name */
     bool is_lmtp_inet;
-    bool is_local;   /* mydestination: the mailbox is user@localhost */
-    const char *dsn; /* ERROR, TEMP, DISCARD */
+    bool is_wrapper;         /* RELAY: TLS from the first octet */
+    bool is_local;           /* mydestination: the mailbox is user@localhost */
+    struct slice dsn;        /* ERROR, TEMP, DISCARD, HOLD */
+    struct slice tls_policy; /* RELAY: what smtp_tls_policy_maps says; empty: nothing */
+    struct slice auth;       /* RELAY: "user:password", or empty */
 };
 /* Find the route of a recipient; fn comes now or later, exactly once. */
 void route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route));
 void route_reload(void);
+
+/* ---- transport.c ---- */
+/* Fill kind and where to for "name:nexthop" (transport(5)), nexthop empty: the recipient's domain. Slices are borrowed from
+ * the arguments and the configuration. A name that is not known waits (ROUTE_TEMP), with a warning. */
+void transport_take(struct slice name, struct slice nexthop, struct slice domain, struct route *r);
+void transport_split(struct slice spec, struct slice *name, struct slice *nexthop);
 
 /* ---- sched.c ---- */
 void sched_add(struct qrcpt *r, const struct route *route);
@@ -164,7 +175,8 @@ void sched_job_ended(struct dest *d, bool worked, const char *host_failed);
 
 struct dest {
     struct outlet *t;
-    char *nexthop;
+    char *nexthop; /* a socket, or XROUTE's argument (relay/relay_int.h) without secrets */
+    char *auth;    /* "user:password" for it, or NULL */
     struct list pending;
     size_t n_pending;
     unsigned busy, window, limit;

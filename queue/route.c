@@ -1,14 +1,24 @@
-/* queue/route.c - a recipient's way out, by the class of its domain as Postfix orders them: mydestination, virtual aliases,
- * hosted domains, relay domains, everything else. Tables are authd's; verdicts are kept for a short while. */
+/* queue/route.c - a recipient's way out, as Postfix's trivial-rewrite resolves it: the class of its domain names a transport,
+ * sender and transport tables may name another, and the tables of the SMTP client say how to speak there. Tables are
+ * authd's; the classes of domains are kept for a short while. */
 #include "queue/qmgr_int.h"
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/addr.h"
+#include "proto/hostname.h"
+#include "proto/lookup_keys.h"
+#include "proto/smtp_addr.h"
 
 #include <stdlib.h>
 
-enum { CACHE_MS = 30 * 1000, CACHE_MAX = 2000, DOMAIN_OCTETS_MAX = 255 };
+enum {
+    CACHE_MS = 30 * 1000,
+    CACHE_MAX = 2000,
+    DOMAIN_OCTETS_MAX = 255,
+    ROUTE_ARENA_OCTETS = 256 * 1024, /* look-ups of one recipient */
+    ROUTE_KEYS_MAX = LOOKUP_TRANSPORT_KEYS_MAX
+};
 
 /* The order of questions. */
 enum domain_class {
@@ -25,21 +35,398 @@ struct verdict {
     uint64_t until_ms;
 };
 
-/* A question under way; recipients with the same domain wait together. */
+/* The parameters that say where mail goes: one set for mail, one for probes of addresses. */
+struct ways {
+    const char *local, *virtual, *relay, *other, *relayhost;
+    struct tables {
+        const char *param;
+        const struct conf_list *list;
+    } transports, by_sender, relayhosts;
+};
+
+static struct ways
+ways_of(const struct conf *c, bool is_probe)
+{
+    if (is_probe)
+        return (struct ways){
+            c->address_verify_local_transport,
+            c->address_verify_virtual_transport,
+            c->address_verify_relay_transport,
+            c->address_verify_default_transport,
+            c->address_verify_relayhost,
+            { "address_verify_transport_maps", &c->address_verify_transport_maps },
+            { "address_verify_sender_dependent_default_transport_maps",
+              &c->address_verify_sender_dependent_default_transport_maps },
+            { "address_verify_sender_dependent_relayhost_maps",
+              &c->address_verify_sender_dependent_relayhost_maps },
+        };
+    return (struct ways){
+        c->local_transport,
+        c->virtual_transport,
+        c->relay_transport,
+        c->default_transport,
+        c->relayhost,
+        { "transport_maps", &c->transport_maps },
+        { "sender_dependent_default_transport_maps", &c->sender_dependent_default_transport_maps },
+        { "sender_dependent_relayhost_maps", &c->sender_dependent_relayhost_maps },
+    };
+}
+
+/* A recipient whose route is being found. */
+struct finder {
+    uint64_t id;
+    struct qrcpt *r;
+    void (*fn)(struct qrcpt *, const struct route *);
+    struct ways ways;
+    enum domain_class class;
+    struct slice domain; /* lower case */
+    struct arena mem;
+    struct slice name, nexthop; /* the transport so far */
+    struct route route;
+    /* the table being asked */
+    const char *param;
+    struct lookup_keys keys;
+    size_t at;
+    void (*then)(struct finder *f, enum lookup_rc rc, struct slice value);
+};
+
+/* A domain whose class is being asked for; recipients with the same domain wait together. */
 struct ask {
     uint64_t id;
     char *domain; /* lower case */
     enum domain_class at;
-    struct {
-        struct qrcpt *r;
-        void (*fn)(struct qrcpt *, const struct route *);
-    } * waiting;
+    struct finder **waiting;
     size_t n, cap;
 };
 
 static struct map *cache, *asks;
+static bool is_kick_due;
 
-static const struct conf_list *list_of(enum domain_class class)
+/* ---- the end ---- */
+
+static void
+kick(void *arg)
+{
+    (void)arg;
+    is_kick_due = false;
+    sched_kick();
+}
+
+/* Recipients of one message whose answers come together go into one delivery: so not at once. */
+static void
+kick_soon(void)
+{
+    if (!is_kick_due)
+        loop_defer(kick, NULL);
+    is_kick_due = true;
+}
+
+static void
+finish(struct finder *f)
+{
+    f->fn(f->r, &f->route);
+    kick_soon();
+    id_del(f->id);
+    arena_free(&f->mem);
+    free(f);
+}
+
+static void
+fail(struct finder *f, const char *dsn, const char *why)
+{
+    f->route = (struct route){ .kind = ROUTE_TEMP, .dsn = sl_z(dsn), .nexthop = sl_z(why) };
+    finish(f);
+}
+
+/* ---- asking a list of tables for several keys ---- */
+
+static void ask_key(struct finder *f);
+
+static void
+on_key(uint64_t id, enum lookup_rc rc, struct slice value)
+{
+    struct finder *f = id_get(id);
+
+    if (f == NULL)
+        return;
+    if (rc == LOOKUP_NOTFOUND && ++f->at < f->keys.n) {
+        ask_key(f);
+        return;
+    }
+    if (rc == LOOKUP_TEMP) {
+        log_warn("route.lookup", LOG_F(LF_Z("map", f->param)), "%s lookup problem for \"%.*s\"",
+                 f->param, SL_ARG(f->keys.v[f->at].key));
+        fail(f, "4.3.0", "address lookup failure");
+        return;
+    }
+    f->then(f, rc, rc == LOOKUP_FOUND ? arena_dup(&f->mem, value) : SL(""));
+}
+
+static void
+ask_key(struct finder *f)
+{
+    const struct lookup_key *k = &f->keys.v[f->at];
+
+    if (k->is_part)
+        lookup_ask_part(qm.lookup, f->param, k->key, on_key, f->id);
+    else
+        lookup_ask(qm.lookup, f->param, k->key, on_key, f->id);
+}
+
+/* f->keys are set. then() comes from here when there is no such table, else from the loop. */
+static void
+ask_tables(struct finder *f, const struct tables *t,
+           void (*then)(struct finder *f, enum lookup_rc rc, struct slice value))
+{
+    f->param = t->param;
+    f->at = 0;
+    f->then = then;
+    if (t->list->n == 0 || (f->keys.n == 0 && !f->keys.is_full))
+        then(f, LOOKUP_NOTFOUND, SL(""));
+    else if (f->keys.is_full)
+        fail(f, "4.3.0", "address lookup failure");
+    else
+        ask_key(f);
+}
+
+static void
+no_keys(struct finder *f)
+{
+    f->keys.n = 0;
+    f->keys.is_full = false;
+}
+
+static void
+add_key(struct finder *f, struct slice key, bool is_part)
+{
+    if (f->keys.n < f->keys.max && key.n > 0)
+        f->keys.v[f->keys.n++] = (struct lookup_key){ .key = key, .is_part = is_part };
+}
+
+/* The sender's keys; empty: what stands for <>. */
+static void
+sender_keys(struct finder *f, const char *empty)
+{
+    struct slice sender = f->r->m->env.sender, local, domain;
+
+    if (sender.n == 0) {
+        no_keys(f);
+        add_key(f, sl_z(empty), false);
+        return;
+    }
+    smtp_addr_split(sender, &local, &domain);
+    lookup_keys_mail(&f->keys, sender,
+                     lookup_extension(local, qm.conf->recipient_delimiter,
+                                      qm.conf->double_bounce_sender),
+                     sl_ieqz(domain, qm.conf->myorigin), &f->mem);
+}
+
+/* ---- how the SMTP client speaks there ---- */
+
+static void
+on_password(struct finder *f, enum lookup_rc rc, struct slice value)
+{
+    if (rc == LOOKUP_FOUND)
+        f->route.auth = sl_trim(value);
+    finish(f);
+}
+
+/* "[host]:port" and "host:port" without the port and the brackets. */
+static struct slice
+bare_host(struct slice nexthop)
+{
+    size_t at;
+
+    if (sl_starts(nexthop, '[')) {
+        at = sl_find_char(nexthop, ']');
+        return at == SL_NPOS ? nexthop : sl_from(sl_head(nexthop, at), 1);
+    }
+    at = sl_find_char(nexthop, ':');
+    return at == SL_NPOS ? nexthop : sl_head(nexthop, at);
+}
+
+/* The first of "a, b, c". */
+static struct slice
+first_hop(struct slice nexthop)
+{
+    struct slice first;
+
+    return sl_take_word(&nexthop, ", \t", &first) ? first : nexthop;
+}
+
+static void
+find_password(struct finder *f)
+{
+    const struct conf *c = qm.conf;
+    struct slice hop = first_hop(f->route.nexthop);
+    bool with_sender = c->smtp_sender_dependent_authentication && f->r->m->env.sender.n > 0;
+
+    no_keys(f);
+    if (!c->smtp_sasl_auth_enable || f->route.is_lmtp_inet) {
+        finish(f);
+        return;
+    }
+    if (with_sender)
+        sender_keys(f, "");
+    add_key(f, hop, false);
+    if (bare_host(hop).n != hop.n)
+        add_key(f, bare_host(hop), false);
+    ask_tables(f, &(struct tables){ "smtp_sasl_password_maps", &c->smtp_sasl_password_maps },
+               on_password);
+}
+
+static void
+on_policy(struct finder *f, enum lookup_rc rc, struct slice value)
+{
+    if (rc == LOOKUP_FOUND)
+        f->route.tls_policy = sl_trim(value);
+    find_password(f);
+}
+
+static void
+on_transport_known(struct finder *f)
+{
+    struct slice hop;
+
+    transport_take(f->name, f->nexthop, f->domain, &f->route);
+    if (f->class == CLASS_ALIAS && f->route.kind == ROUTE_ERROR && sl_eqz(f->route.dsn, "5.0.0"))
+        f->route.dsn = SL("5.1.1");
+    f->route.is_local = f->class == CLASS_LOCAL && sl_eqz(f->name, "local");
+    if (f->route.kind != ROUTE_RELAY) {
+        finish(f);
+        return;
+    }
+    /* As Postfix: an explicit next hop has its own policy only, a domain also those of its parents. */
+    hop = first_hop(f->route.nexthop);
+    no_keys(f);
+    add_key(f, hop, false);
+    if (hostname_is_valid(hop))
+        for (size_t i = 1; i < hop.n; i++)
+            if (hop.p[i] == '.')
+                add_key(f, sl_from(hop, i), true);
+    ask_tables(f, &(struct tables){ "smtp_tls_policy_maps", &qm.conf->smtp_tls_policy_maps },
+               on_policy);
+}
+
+/* ---- which transport ---- */
+
+/* transport(5): an empty transport leaves it and its next hop alone; a transport alone resets the next hop to the domain;
+ * ":nexthop" changes the next hop only. */
+static void
+on_transport_map(struct finder *f, enum lookup_rc rc, struct slice value)
+{
+    struct slice name, nexthop;
+
+    if (rc == LOOKUP_FOUND) {
+        transport_split(sl_trim(value), &name, &nexthop);
+        if (name.n > 0) {
+            f->name = name;
+            f->nexthop = nexthop;
+        } else if (nexthop.n > 0) {
+            f->nexthop = nexthop;
+        }
+    }
+    on_transport_known(f);
+}
+
+static void
+find_in_transport_maps(struct finder *f)
+{
+    struct slice local, domain;
+
+    smtp_addr_split(f->r->addr, &local, &domain);
+    lookup_keys_transport(&f->keys, f->r->addr,
+                          lookup_extension(local, qm.conf->recipient_delimiter,
+                                           qm.conf->double_bounce_sender),
+                          &f->mem);
+    ask_tables(f, &f->ways.transports, on_transport_map);
+}
+
+static void
+on_relayhost_map(struct finder *f, enum lookup_rc rc, struct slice value)
+{
+    value = sl_trim(value);
+    if (rc == LOOKUP_FOUND && sl_ieqz(value, "DUNNO"))
+        f->nexthop = f->domain;
+    else if (rc == LOOKUP_FOUND && value.n > 0)
+        f->nexthop = value;
+    else if (f->ways.relayhost[0])
+        f->nexthop = sl_z(f->ways.relayhost);
+    find_in_transport_maps(f);
+}
+
+/* Mail for other hosts whose transport names none goes to the relay host, if there is one. */
+static void
+find_relayhost(struct finder *f)
+{
+    if (f->nexthop.n > 0) {
+        find_in_transport_maps(f);
+        return;
+    }
+    sender_keys(f, qm.conf->empty_address_relayhost_maps_lookup_key);
+    ask_tables(f, &f->ways.relayhosts, on_relayhost_map);
+}
+
+static void
+on_default_transport_map(struct finder *f, enum lookup_rc rc, struct slice value)
+{
+    value = sl_trim(value);
+    if (rc == LOOKUP_FOUND && value.n > 0 && !sl_ieqz(value, "DUNNO"))
+        transport_split(value, &f->name, &f->nexthop);
+    find_relayhost(f);
+}
+
+/* Reports about reports that nobody can be told of, and probes of the address that probes come from. */
+static bool
+is_double_bounce(struct slice addr)
+{
+    return sl_ieqz(sl_head(addr, sl_rfind_char(addr, '@')), qm.conf->double_bounce_sender);
+}
+
+static void
+on_class(struct finder *f, enum domain_class class)
+{
+    const struct conf *c = qm.conf;
+
+    f->class = class;
+    if (class == CLASS_LOCAL && is_double_bounce(f->r->addr)) {
+        f->name = SL("discard");
+        f->nexthop = SL("undeliverable postmaster notification discarded");
+        on_transport_known(f);
+        return;
+    }
+    switch (class) {
+    case CLASS_LOCAL:
+        transport_split(sl_z(f->ways.local), &f->name, &f->nexthop);
+        find_in_transport_maps(f);
+        break;
+    case CLASS_ALIAS:
+        f->name = SL("error");
+        f->nexthop = SL("User unknown in virtual alias table");
+        find_in_transport_maps(f);
+        break;
+    case CLASS_VIRTUAL:
+        transport_split(sl_z(f->ways.virtual), &f->name, &f->nexthop);
+        find_in_transport_maps(f);
+        break;
+    case CLASS_RELAY:
+        transport_split(sl_z(f->ways.relay), &f->name, &f->nexthop);
+        find_relayhost(f);
+        break;
+    case CLASS_OTHER:
+        transport_split(sl_z(f->ways.other), &f->name, &f->nexthop);
+        sender_keys(f, c->empty_address_default_transport_maps_lookup_key);
+        ask_tables(f, &f->ways.by_sender, on_default_transport_map);
+        break;
+    case CLASS_UNKNOWN:
+        fail(f, "4.3.0", "address lookup failure");
+    }
+}
+
+/* ---- the class of a domain ---- */
+
+static const struct conf_list *
+list_of(enum domain_class class)
 {
     switch (class) {
     case CLASS_LOCAL:
@@ -76,7 +463,8 @@ is_listed(enum domain_class class, struct slice domain)
     return false;
 }
 
-static bool has_tables(enum domain_class class)
+static bool
+has_tables(enum domain_class class)
 {
     const struct conf_list *l = list_of(class);
 
@@ -85,132 +473,6 @@ static bool has_tables(enum domain_class class)
             return true;
     return false;
 }
-
-/* ---- a class's transport ---- */
-
-static bool
-take_lmtp(struct slice spec, struct route *route)
-{
-    route->mailer = "lmtp";
-    if (sl_take_iprefix(&spec, SL("unix:"))) {
-        route->kind = ROUTE_LMTP;
-        route->path = spec;
-        return spec.n > 0;
-    }
-    sl_take_iprefix(&spec, SL("inet:"));
-    route->kind = ROUTE_RELAY;
-    route->is_lmtp_inet = true;
-    route->nexthop = spec;
-    return spec.n > 0;
-}
-
-/* Our own lmtpd: the first unix socket of listen_lmtp. */
-static void
-own_lmtp(struct route *route)
-{
-    const struct conf_list *l = &qm.conf->listen_lmtp;
-
-    route->kind = ROUTE_LMTP;
-    route->mailer = "lmtp";
-    route->path = SL("private/dovecot-lmtp");
-    for (size_t i = 0; i < l->n; i++) {
-        struct slice s = sl_z(l->v[i]);
-
-        if (sl_take_iprefix(&s, SL("unix:"))) {
-            route->path = s;
-            return;
-        }
-    }
-}
-
-static void
-take_transport(const char *spec, struct slice domain, struct route *route)
-{
-    struct slice s = sl_z(spec), name;
-
-    if (!sl_take_until(&s, ':', &name)) {
-        name = s;
-        s = SL("");
-    }
-    if (sl_eqz(name, "lmtp") && take_lmtp(s, route))
-        return;
-    if (sl_eqz(name, "virtual") || sl_eqz(name, "local")) {
-        own_lmtp(route);
-    } else if (sl_eqz(name, "smtp") || sl_eqz(name, "relay")) {
-        route->kind = ROUTE_RELAY;
-        route->mailer = sl_eqz(name, "relay") ? "relay" : "smtp";
-        route->nexthop = s.n > 0 ? s : domain;
-    } else if (sl_eqz(name, "error")) {
-        route->kind = ROUTE_ERROR;
-        route->dsn = "5.0.0";
-        route->nexthop = s.n > 0 ? s : SL("mail is not accepted for this address");
-    } else {
-        route->kind = ROUTE_TEMP;
-        route->dsn = "4.3.0";
-        route->nexthop = SL("mail transport unavailable");
-        log_warn("route.unknown", LOG_NONE, "no transport \"%s\" is known", spec);
-    }
-}
-
-/* Reports about reports that nobody can be told of, and probes of the address that probes come from. */
-static bool
-is_double_bounce(struct slice addr)
-{
-    return sl_ieqz(sl_head(addr, sl_rfind_char(addr, '@')), qm.conf->double_bounce_sender);
-}
-
-static void
-route_of(enum domain_class class, struct slice domain, const struct qrcpt *r, struct route *route)
-{
-    const struct conf *c = qm.conf;
-    bool is_probe = r->m->is_probe;
-    const char *relayhost = is_probe ? c->address_verify_relayhost : c->relayhost;
-
-    memset(route, 0, sizeof *route);
-    switch (class) {
-    case CLASS_LOCAL:
-        if (is_double_bounce(r->addr)) {
-            route->kind = ROUTE_DISCARD;
-            route->dsn = "2.0.0";
-            route->nexthop = SL("undeliverable postmaster notification discarded");
-            break;
-        }
-        take_transport(is_probe ? c->address_verify_local_transport : c->local_transport, domain,
-                       route);
-        route->is_local = true;
-        break;
-    case CLASS_ALIAS:
-        route->kind = ROUTE_ERROR;
-        route->dsn = "5.1.1";
-        route->nexthop = SL("User unknown in virtual alias table");
-        break;
-    case CLASS_VIRTUAL:
-        take_transport(is_probe ? c->address_verify_virtual_transport : c->virtual_transport,
-                       domain, route);
-        break;
-    case CLASS_RELAY:
-    case CLASS_OTHER:
-        if (class == CLASS_RELAY)
-            take_transport(is_probe ? c->address_verify_relay_transport : c->relay_transport,
-                           domain, route);
-        else
-            take_transport(is_probe ? c->address_verify_default_transport : c->default_transport,
-                           domain, route);
-        if (route->kind == ROUTE_RELAY && !route->is_lmtp_inet && sl_eq(route->nexthop, domain) &&
-            relayhost[0])
-            route->nexthop = sl_z(relayhost);
-        break;
-    case CLASS_UNKNOWN:
-        route->kind = ROUTE_TEMP;
-        route->dsn = "4.3.0";
-        route->nexthop = SL("address lookup failure");
-        break;
-    }
-}
-
-/* ---- asking ---- */
-
-static void ask_on(struct ask *a);
 
 static void
 keep(const char *domain, enum domain_class class)
@@ -232,21 +494,18 @@ keep(const char *domain, enum domain_class class)
 static void
 settle(struct ask *a, enum domain_class class)
 {
-    struct route route;
-
     if (class != CLASS_UNKNOWN)
         keep(a->domain, class);
     map_del(asks, sl_z(a->domain));
     id_del(a->id);
-    for (size_t i = 0; i < a->n; i++) {
-        route_of(class, sl_z(a->domain), a->waiting[i].r, &route);
-        a->waiting[i].fn(a->waiting[i].r, &route);
-    }
+    for (size_t i = 0; i < a->n; i++)
+        on_class(a->waiting[i], class);
     free(a->waiting);
     free(a->domain);
     free(a);
-    sched_kick();
 }
+
+static void ask_on(struct ask *a);
 
 static void
 on_answer(uint64_t id, enum lookup_rc rc, struct slice value)
@@ -294,50 +553,74 @@ is_own_literal(struct slice domain)
     return addr_parse_ip(s, 0, &a) == 0 && addr_is_loopback(&a);
 }
 
+static void
+find_class(struct finder *f)
+{
+    struct verdict *v;
+    struct ask *a;
+
+    if (sl_starts(f->domain, '[')) {
+        on_class(f, is_own_literal(f->domain) ? CLASS_LOCAL : CLASS_OTHER);
+        return;
+    }
+    v = map_get(cache, f->domain);
+    if (v && v->until_ms > loop_now_ms()) {
+        on_class(f, v->class);
+        return;
+    }
+    a = map_get(asks, f->domain);
+    if (a == NULL) {
+        a = MEM_NEW(struct ask);
+        a->id = id_add(a);
+        a->domain = sl_dupz(f->domain);
+        map_set(asks, f->domain, a);
+    }
+    a->waiting = mem_grow(a->waiting, &a->cap, a->n + 1, sizeof *a->waiting);
+    a->waiting[a->n] = f;
+    if (++a->n == 1)
+        ask_on(a);
+}
+
+/* ---- the beginning ---- */
+
+static bool
+needs_tables(const struct conf *c, const struct ways *w)
+{
+    return w->transports.list->n || w->relayhosts.list->n || w->by_sender.list->n ||
+           c->smtp_tls_policy_maps.n || (c->smtp_sasl_auth_enable && c->smtp_sasl_password_maps.n);
+}
+
 void
 route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route))
 {
     size_t at = sl_rfind_char(r->addr, '@');
-    char domain[DOMAIN_OCTETS_MAX + 1];
     struct slice d = at == SL_NPOS ? sl_z(qm.conf->myorigin) : sl_from(r->addr, at + 1);
-    struct verdict *v;
-    struct route route;
-    struct ask *a;
+    struct finder *f;
+    char *domain;
 
     if (d.n == 0 || d.n > DOMAIN_OCTETS_MAX || at == 0) {
-        route = (struct route){ .kind = ROUTE_ERROR,
-                                .dsn = "5.1.3",
-                                .nexthop = SL("bad address syntax") };
+        struct route route = { .kind = ROUTE_ERROR,
+                               .dsn = SL("5.1.3"),
+                               .nexthop = SL("bad address syntax") };
+
         fn(r, &route);
         return;
     }
+    f = MEM_NEW(struct finder);
+    f->id = id_add(f);
+    f->r = r;
+    f->fn = fn;
+    f->mem.cap = ROUTE_ARENA_OCTETS;
+    domain = arena_alloc(&f->mem, DOMAIN_OCTETS_MAX + 1);
     for (size_t i = 0; i < d.n; i++)
         domain[i] = sl_lower_char(d.p[i]);
-    domain[d.n] = '\0';
-    d.p = domain;
-    if (domain[0] == '[') {
-        route_of(is_own_literal(d) ? CLASS_LOCAL : CLASS_OTHER, d, r, &route);
-        fn(r, &route);
-        return;
+    f->domain = sl_n(domain, d.n);
+    f->ways = ways_of(qm.conf, r->m->is_probe);
+    if (needs_tables(qm.conf, &f->ways)) {
+        f->keys.max = ROUTE_KEYS_MAX;
+        f->keys.v = arena_alloc(&f->mem, ROUTE_KEYS_MAX * sizeof *f->keys.v);
     }
-    v = map_get(cache, d);
-    if (v && v->until_ms > loop_now_ms()) {
-        route_of(v->class, d, r, &route);
-        fn(r, &route);
-        return;
-    }
-    a = map_get(asks, d);
-    if (a == NULL) {
-        a = MEM_NEW(struct ask);
-        a->id = id_add(a);
-        a->domain = mem_dupz(domain);
-        map_set(asks, d, a);
-    }
-    a->waiting = mem_grow(a->waiting, &a->cap, a->n + 1, sizeof *a->waiting);
-    a->waiting[a->n].r = r;
-    a->waiting[a->n].fn = fn;
-    if (++a->n == 1)
-        ask_on(a);
+    find_class(f);
 }
 
 void

@@ -2,6 +2,7 @@
  * concurrency; a destination whose host does not answer is left alone for a while. */
 #include "queue/qmgr_int.h"
 
+#include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
@@ -57,6 +58,15 @@ sched_each_outlet(void (*fn)(struct outlet *))
         fn(v);
 }
 
+static void
+free_secret(char **secret)
+{
+    if (*secret)
+        mem_wipe(*secret, strlen(*secret));
+    free(*secret);
+    *secret = NULL;
+}
+
 static struct dest *
 find_dest(struct outlet *t, struct slice nexthop)
 {
@@ -92,6 +102,7 @@ free_dest_if_idle(struct dest *d)
     list_remove(&d->link);
     map_del(d->t->dests, sl_z(d->nexthop));
     free(d->nexthop);
+    free_secret(&d->auth);
     free(d->dead_why);
     free(d);
 }
@@ -155,6 +166,44 @@ make_ready(struct dest *d)
         list_push_back(&d->t->ready, &d->link);
 }
 
+/* What relayd is told: how, where to, and in which manner; never a password. Destinations that differ in it are not the
+ * same. A next hop that is a list is written with bars. */
+static void
+add_relay_key(struct buf *key, const struct route *route)
+{
+    struct slice hops = route->nexthop, hop, user;
+    char sep = ' ';
+
+    buf_addz(key, route->is_lmtp_inet ? "lmtp" : "smtp");
+    while (sl_take_word(&hops, ", \t", &hop)) {
+        buf_addc(key, sep);
+        buf_adds(key, hop);
+        sep = '|';
+    }
+    if (route->is_wrapper)
+        buf_addz(key, " WRAPPER=1");
+    if (route->tls_policy.n > 0) {
+        buf_addz(key, " TLS=");
+        enc_xtext(key, route->tls_policy);
+    }
+    if (route->auth.n > 0) {
+        struct slice rest = route->auth;
+
+        buf_addz(key, " LOGIN=");
+        enc_xtext(key, sl_take_until(&rest, ':', &user) ? user : route->auth);
+    }
+}
+
+static void
+set_auth(struct dest *d, struct slice auth)
+{
+    if (sl_eqz(auth, d->auth ? d->auth : ""))
+        return;
+    free_secret(&d->auth);
+    if (auth.n > 0)
+        d->auth = sl_dupz(auth);
+}
+
 void
 sched_add(struct qrcpt *r, const struct route *route)
 {
@@ -166,9 +215,9 @@ sched_add(struct qrcpt *r, const struct route *route)
         r->dest = find_dest(t, route->path);
     } else {
         t = sched_outlet(SL("private/relay"), "smtp", true);
-        /* what relayd is told: how, and where to */
-        buf_addf(&key, "%s %.*s", route->is_lmtp_inet ? "lmtp" : "smtp", SL_ARG(route->nexthop));
+        add_relay_key(&key, route);
         r->dest = find_dest(t, buf_slice(&key));
+        set_auth(r->dest, route->auth);
         buf_free(&key);
         if (is_dead(r->dest, r))
             return;
@@ -311,6 +360,7 @@ free_dest(void *v)
     struct dest *d = v;
 
     free(d->nexthop);
+    free_secret(&d->auth);
     free(d->dead_why);
     free(d);
 }

@@ -4,7 +4,9 @@
  *   targets.c  a destination's hosts and addresses, in the order of trying
  *   send.c     one try after the other
  *
- * qmgr says XROUTE ("smtp DOMAIN", "smtp [HOST]:PORT", "lmtp HOST:PORT"), MAIL, RCPT..., BDAT n LAST. The reply for each
+ * qmgr says XROUTE, MAIL, RCPT..., BDAT n LAST. XROUTE's argument is how ("smtp", "lmtp"), the next hop ("DOMAIN", "[HOST]:PORT",
+ * several with '|' between, tried in this order), and NAME=VALUE words, values in xtext: TLS (what smtp_tls_policy_maps says), AUTH
+ * ("user:password"), LOGIN (its user), WRAPPER=1, MORE=1 (more mail for it waits); others are passed over. The reply for each
  * recipient has two lines, the first for qmgr's log:
  *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0
  *   250 2.0.0 250 2.0.0 Ok: queued as 7
@@ -48,6 +50,14 @@ struct rcpt_result {
     bool is_host;
 };
 
+/* What XROUTE says beside the next hop. */
+struct manner {
+    struct slice tls_policy; /* smtp_tls_policy_maps' answer; empty: main.cf's level */
+    struct slice auth;       /* "user:password"; empty: no login */
+    bool is_wrapper;         /* TLS from the first octet */
+    bool has_more;           /* more mail for this destination waits */
+};
+
 /* A connection from qmgr and what it relays. */
 struct session {
     uint64_t id;
@@ -55,7 +65,8 @@ struct session {
     struct conf *conf;
     struct arena arena; /* the transaction */
     bool is_greeted, has_route, has_mail, is_lmtp;
-    struct slice nexthop;
+    struct slice nexthop; /* hops with '|' between */
+    struct manner manner;
     struct smtp_tx tx;
     struct smtp_tx_rcpt *rcpts;
     size_t n_rcpts, cap_rcpts;

@@ -188,13 +188,24 @@ run_rcpt(struct session *s, struct slice arg)
 static bool
 run_route(struct session *s, struct slice arg)
 {
-    struct slice how;
+    struct slice how, hop, word;
 
-    if (s->has_mail || !sl_take_word(&arg, " ", &how))
+    if (s->has_mail || !sl_take_word(&arg, " ", &how) || !sl_take_word(&arg, " ", &hop))
         return false;
     s->is_lmtp = sl_ieqz(how, "lmtp");
-    s->nexthop = arena_dup(&s->arena, sl_trim(arg));
+    s->nexthop = arena_dup(&s->arena, hop);
     s->has_route = s->nexthop.n > 0;
+    s->manner = (struct manner){ 0 };
+    while (sl_take_word(&arg, " ", &word)) {
+        if (sl_take_prefix(&word, SL("TLS=")))
+            s->manner.tls_policy = decoded(s, word);
+        else if (sl_take_prefix(&word, SL("AUTH=")))
+            s->manner.auth = decoded(s, word);
+        else if (sl_eqz(word, "WRAPPER=1"))
+            s->manner.is_wrapper = true;
+        else if (sl_eqz(word, "MORE=1"))
+            s->manner.has_more = true;
+    }
     conn_printf(s->conn, "250 2.0.0 Ok\r\n");
     return s->has_route;
 }
