@@ -10,6 +10,8 @@
 #include <ifaddrs.h>
 #include <stdlib.h>
 
+/* In the log, as master.cf has them: programs that read it know no others. */
+static const char *const log_names[SMTPD_SERVICES] = { "", "submission", "smtps" };
 static const char *const service_names[SMTPD_SERVICES] = { "smtp", "submission", "submissions" };
 
 const char *
@@ -161,6 +163,7 @@ set_limits(struct smtpd_cfg *g)
         .starttls_timeout_ms = (uint64_t)c->smtpd_starttls_timeout,
         .is_per_request = c->smtpd_per_request_deadline,
         .min_data_rate = (uint64_t)c->smtpd_min_data_rate,
+        .sasl_octets = (uint64_t)c->smtpd_sasl_response_limit,
         .decorates = c->smtpd_reject_footer[0] || c->smtpd_reject_footer_maps.n > 0,
     };
 }
@@ -181,6 +184,15 @@ set_speakers(struct smtpd_cfg *g, struct err *e)
         return -1;
     return hostlist_init(&g->xforward_hosts, "smtpd_authorized_xforward_hosts",
                          c->smtpd_authorized_xforward_hosts, e);
+}
+
+static int
+set_restrictions(struct smtpd_cfg *g, struct err *e)
+{
+    if (hostlist_init(&g->mx_backup_networks, "permit_mx_backup_networks",
+                      g->conf->permit_mx_backup_networks, e))
+        return -1;
+    return restrict_set_init(&g->restrictions, g->conf, e);
 }
 
 static char *
@@ -220,7 +232,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
     g->relay_first = g->conf->smtpd_relay_before_recipient_restrictions &&
                      (g->conf->compatibility_level >= 4 ||
                       conf_line_of(g->conf, "smtpd_relay_before_recipient_restrictions") > 0);
-    g->ident_mem = ident(g->conf, service == SMTPD_MX ? "" : service_names[service], "smtpd");
+    g->ident_mem = ident(g->conf, log_names[service], "smtpd");
     g->ident = g->ident_mem;
     g->cleanup_ident = ident(g->conf, "", "cleanup");
     if (rewrite_clients_check(g->conf, e) ||
@@ -240,7 +252,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
         smtpd_cfg_unref(&g);
         return -1;
     }
-    if (restrict_set_init(&g->restrictions, g->conf, e)) {
+    if (set_restrictions(g, e)) {
         smtpd_cfg_unref(&g);
         return -1;
     }
@@ -275,6 +287,7 @@ smtpd_cfg_unref(struct smtpd_cfg **c)
     netlist_free(&old->proxies);
     hostlist_free(&old->xclient_hosts);
     hostlist_free(&old->xforward_hosts);
+    hostlist_free(&old->mx_backup_networks);
     restrict_set_free(&old->restrictions);
     free(old->ident_mem);
     free(old->cleanup_ident);

@@ -42,7 +42,7 @@ struct smtpd_cfg {
     struct smtp_server_limits limits;
     struct smtp_addr_rules rules;
     struct netlist mynetworks, lf_exclusions;
-    struct hostlist xclient_hosts, xforward_hosts;
+    struct hostlist xclient_hosts, xforward_hosts, mx_backup_networks;
     bool is_proxied; /* connections begin with a header of the PROXY protocol */
     struct netlist proxies;
     struct addr *own; /* addresses that mail for "[literal]" is ours at */
@@ -267,6 +267,7 @@ bool smtpd_has_room(const struct smtpd_cfg *c, size_t sessions, int fd, const st
 bool smtpd_is_stressed(const struct smtpd_cfg *c, size_t sessions);
 /* The name is known: all that comes before the greeting, then smtpd_greet(). */
 void smtpd_meet(struct smtpd_sess *s);
+void smtpd_meet_again(struct smtpd_sess *s); /* after XCLIENT; ends in the greeting, too */
 /* The client sent something though it has to wait: log and note it. False: it is refused for that, and told. */
 bool smtpd_check_pipelining(struct smtpd_sess *s);
 unsigned smtpd_discard_bits(struct conf_list l);

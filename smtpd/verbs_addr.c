@@ -64,7 +64,7 @@ check_with_class(struct check *c, bool is_sender, void (*const *then)(struct che
 bool
 check_is_auth_destination(const struct check *c)
 {
-    if (c->addr->to.is_routed)
+    if (c->addr->to.is_routed && !c->s->cfg->conf->allow_untrusted_routing)
         return false;
     return c->addr->cls == CLASS_LOCAL || c->addr->cls == CLASS_ALIAS ||
            c->addr->cls == CLASS_VIRTUAL || c->addr->cls == CLASS_RELAY;
@@ -107,6 +107,25 @@ void
 verb_permit_auth_destination(struct check *c)
 {
     check_with_class(c, false, &then_auth);
+}
+
+static void
+relay_domains(struct check *c)
+{
+    if (check_is_auth_destination(c))
+        check_done(c, VERDICT_PERMIT);
+    else
+        check_refuse(c, c->s->cfg->conf->relay_domains_reject_code, "5.7.1",
+                     "<%.*s>: %s rejected: Relay access denied", SL_ARG(c->about.recipient),
+                     CLASS_TEXT_RECIPIENT);
+}
+static void (*const then_relay_domains)(struct check *) = relay_domains;
+
+/* Old configurations have it. */
+void
+verb_check_relay_domains(struct check *c)
+{
+    check_with_class(c, false, &then_relay_domains);
 }
 
 /* ---- does the domain exist ---- */
