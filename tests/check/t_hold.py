@@ -107,4 +107,59 @@ def held_until_released():
         equal(queue(s), {}, "the queue")
 
 
+@case
+def held_by_an_access_table():
+    table = os.path.join(tmp("a-table"))
+    with open(table, "w") as f:
+        f.write("odd@example.org HOLD looks odd\nodd2@example.org HOLD\n")
+    with Stack(tmp("a"), extra_conf=["smtpd_sender_restrictions = check_sender_access hash:" + table,
+                                     "smtpd_recipient_restrictions = permit_mynetworks, reject"]) as s:
+        for sender, why, logged in (("odd@example.org", "looks odd", "looks odd"),
+                                    ("odd2@example.org", "access table", "triggers HOLD action")):
+            with smtplib.SMTP("127.0.0.1", s.ports["smtp"], local_hostname="client.example.com", timeout=30) as c:
+                c.sendmail(sender, [ME, OTHER], "Subject: x\r\n\r\nx\r\n")
+            held = list(queue(s))[-1]
+            m = queue(s)[held]
+            equal((m["queue_name"], m["sender"]), ("hold", sender), "state and sender")
+            for r in m["recipients"]:
+                check(why in r["delay_reason"], r)
+            check("hold: RCPT from localhost[127.0.0.1]: <%s>: Sender address %s;" % (sender, logged) in s.log(), "no line in the log")
+            s.postern("queue", "release", held)
+            wait_for(lambda: queue(s) == {}, 20, "an empty queue")
+        equal((delivered(s, ME), delivered(s, OTHER)), (2, 2), "delivered")
+
+
+@case
+def a_queue_manager_that_hangs():
+    """It is there, and says nothing: 451 after queue_answer_timeout, at RCPT from then on, and all well when it wakes."""
+    with Stack(tmp("q"), extra_conf=["queue_answer_timeout = 2s", "smtpd_recipient_restrictions = permit_mynetworks, reject",
+                                     "smtpd_sender_restrictions =", "smtpd_processes = 1"]) as s:
+        def send(data="Subject: x\r\n\r\nx\r\n"):
+            with smtplib.SMTP("127.0.0.1", s.ports["smtp"], local_hostname="client.example.com", timeout=60) as c:
+                c.ehlo()
+                c.mail("a@example.org")
+                code, text = c.rcpt(ME)
+                return (c.data(data) if code == 250 else (code, text))
+
+        equal(send()[0], 250, "before")
+        pid = s.pids_of("qmgr")[0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            code, text = send("Subject: big\r\n\r\n" + "x\r\n" * 50000)
+            took_s = time.monotonic() - began
+            check(code == 451 and 1.5 < took_s < 20, "the end of data: %d %r after %.1f s" % (code, text, took_s))
+            began = time.monotonic()
+            code, text = send()
+            check(code == 451 and time.monotonic() - began < 5, "RCPT: %d %r" % (code, text))
+            check("the queue manager has not answered for 2 s" in s.log(), "no line in the log")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: send()[0] == 250, 20, "mail is taken again")
+        equal(s.pids_of("qmgr"), [pid], "the same qmgr")
+        # what was answered 451 may have been taken all the same: never less than was answered 250
+        s.wait_delivered(2)
+        check(2 <= s.count_messages() <= 3, "%d messages" % s.count_messages())
+
+
 main()
