@@ -156,12 +156,11 @@ goes_nowhere(struct qrcpt *r, const struct route *route)
     char dsn[SMTP_DSN_OCTETS];
 
     snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(route->dsn));
-    log_event(LOG_LV_INFO, qmgr_ident(route->kind == ROUTE_DISCARD ? "discard" : "error"),
-              "delivery", LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_Z("dsn", dsn)),
-              "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=%s, status=%s (%.*s)",
-              m->env.id, SL_ARG(r->addr),
-              (long long)((clock_unix_us() - m->arrived_us) / US_PER_S), dsn,
-              verify_status_word(m, outcome), SL_ARG(route->nexthop));
+    outcome_log(r, route->kind == ROUTE_DISCARD ? "discard" : "error",
+                &(struct outcome){ .status = verify_status_word(m, outcome),
+                                   .dsn = sl_z(dsn),
+                                   .relay = SL("none"),
+                                   .text = route->nexthop });
     r->goes_on_hold = route->kind == ROUTE_HOLD;
     if (outcome == SMTP_SENT)
         active_sent(r);
@@ -487,6 +486,9 @@ report_done(struct wop *op, int rc, const struct err *e)
 
     (void)rc, (void)e;
     if (o->report) {
+        log_event(LOG_LV_INFO, qmgr_ident("cleanup"), "msg.id", LOG_F(LF_Z("id", o->report->env.id)),
+                  "%s: message-id=<%s@%s>", o->report->env.id, o->report->env.id,
+                  o->conf->myhostname);
         log_event(LOG_LV_INFO, qmgr_ident("bounce"), "queue.bounce",
                   LOG_F(LF_Z("id", o->m->env.id), LF_Z("report", o->report->env.id)),
                   "%s: sender non-delivery notification: %s", o->m->env.id, o->report->env.id);

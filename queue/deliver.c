@@ -58,46 +58,6 @@ struct link {
     char *host_failed;
 };
 
-/* ---- logging ---- */
-
-/* Postfix's figures: two significant digits, nothing below a hundredth. */
-static const char *
-seconds(int64_t us, char out[24])
-{
-    double s = us > 0 ? (double)us / US_PER_S : 0;
-
-    if (s < 0.01)
-        return "0";
-    snprintf(out, 24, s >= 9.95 ? "%.0f" : s >= 0.995 ? "%.1f" : "%.2f", s);
-    return out;
-}
-
-struct outcome {
-    const char *status;
-    struct slice dsn, relay, text;
-    int64_t conn_us, xfer_us;
-};
-
-static void
-log_outcome(const struct link *l, const struct qrcpt *r, const struct outcome *o)
-{
-    const struct qmsg *m = r->m;
-    int64_t now = clock_unix_us(),
-            begin = l->is_fresh && l->connect_us > m->active_us ? l->connect_us : l->start_us;
-    char total[24], a[24], b[24], c[24], d[24], orig[512] = "";
-
-    if (!sl_eq(r->r->orig, r->addr) && r->r->orig.n < sizeof orig - 16)
-        snprintf(orig, sizeof orig, "orig_to=<%.*s>, ", SL_ARG(r->r->orig));
-    log_event(
-        LOG_LV_INFO, qmgr_ident(l->t->mailer), "delivery",
-        LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_S("relay", o->relay),
-              LF_S("dsn", o->dsn), LF_Z("status", o->status)),
-        "%s: to=<%.*s>, %srelay=%.*s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)",
-        m->env.id, SL_ARG(r->addr), orig, SL_ARG(o->relay), seconds(now - m->arrived_us, total),
-        seconds(m->active_us - m->arrived_us, a), seconds(begin - m->active_us, b),
-        seconds(o->conn_us, c), seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status, SL_ARG(o->text));
-}
-
 /* ---- outcomes ---- */
 
 /* relayd's reply: "CODE-d.s.n relay=R conn=US xfer=US host=0|1" LF "CODE d.s.n text". */
@@ -154,7 +114,8 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *re
     l->has_worked = l->has_worked || !host_failed;
     snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(o.dsn));
     o.status = verify_status_word(r->m, res->outcome);
-    log_outcome(l, r, &o);
+    o.begun_us = l->is_fresh && l->connect_us > r->m->active_us ? l->connect_us : l->start_us;
+    outcome_log(r, l->t->mailer, &o);
     if (res->outcome == SMTP_SENT)
         active_sent(r);
     else if (res->outcome == SMTP_DEFERRED)

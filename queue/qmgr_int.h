@@ -105,6 +105,17 @@ extern struct qmgr qm;
 /* "postfix/lmtp" for "lmtp": the program name under which Postfix would log this. Lives for ever. */
 const char *qmgr_ident(const char *what);
 
+/* ---- outcome.c ---- */
+/* What came of trying a recipient: "4.4.1", "mx.x[192.0.2.1]:25" ("none" where nobody was asked), the words in brackets. */
+struct outcome {
+    const char *status; /* "sent", "deferred", "bounced", ... */
+    struct slice dsn, relay, text;
+    int64_t begun_us; /* clock: when the connection or, on one that was there, the transaction began; 0: none */
+    int64_t conn_us, xfer_us;
+};
+/* Log it under the name of the mailer ("lmtp", "smtp", "error"). */
+void outcome_log(const struct qrcpt *r, const char *mailer, const struct outcome *o);
+
 /* ---- active.c ---- */
 /* Take a message into memory whose rows are (or will be) NULL-due; rcpts NULL: all of the envelope, new. The buffers are
  * moved in, also on failure. Touches nothing but the new object, so the writer's thread may call it too. NULL with e: the

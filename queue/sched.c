@@ -147,12 +147,11 @@ is_dead(struct dest *d, struct qrcpt *r)
     buf_addf(&b, "delivery temporarily suspended: %s", d->dead_why);
     text = sl_dupz(buf_slice(&b));
     buf_free(&b);
-    log_event(LOG_LV_INFO, qmgr_ident("error"), "delivery",
-              LOG_F(LF_Z("id", r->m->env.id), LF_S("to", r->addr)),
-              "%s: to=<%.*s>, relay=none, delay=%lld, delays=0/0/0/0, dsn=4.4.1, status=%s (%s)",
-              r->m->env.id, SL_ARG(r->addr),
-              (long long)((r->m->active_us - r->m->arrived_us) / 1000000),
-              verify_status_word(r->m, SMTP_DEFERRED), text);
+    outcome_log(r, "error",
+                &(struct outcome){ .status = verify_status_word(r->m, SMTP_DEFERRED),
+                                   .dsn = SL("4.4.1"),
+                                   .relay = SL("none"),
+                                   .text = sl_z(text) });
     active_deferred(r, "4.4.1", sl_z(text));
     active_record(r->m, &r, 1);
     free(text);
