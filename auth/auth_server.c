@@ -116,7 +116,8 @@ fail(struct request *r, const char *why)
     struct buf name = { 0 };
     char ip[ADDR_TEXT_OCTETS];
 
-    log_info("auth.fail",
+    /* Said at info it would be a second line of the same failure to who counts them (fail2ban). */
+    log_event(r->conf->auth_verbose ? LOG_LV_INFO : LOG_LV_DEBUG, NULL, "auth.fail",
              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                    LF_Z("why", why), LF_Z("service", r->service),
                    LF_Z("sid", r->session ? r->session : "")),

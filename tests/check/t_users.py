@@ -25,7 +25,7 @@ _stack = []
 
 def stack():
     if not _stack:
-        s = Stack(tmp("s"), extra_conf=["auth_failure_delay = 0"]).start()
+        s = Stack(tmp("s"), extra_conf=["auth_failure_delay = 0", "auth_verbose = yes"]).start()
         _stack.append(s)
         at_end(s.stop)
     return _stack[0]
