@@ -229,6 +229,16 @@ smtpd_meet(struct smtpd_sess *s)
     }
 }
 
+/* XCLIENT has made it another client: it is counted, and offered things, as that one. */
+void
+smtpd_meet_again(struct smtpd_sess *s)
+{
+    limits_forget(s);
+    s->discard = s->cfg->discard;
+    if (smtpd_check_pipelining(s))
+        limits_connect(s, find_discards);
+}
+
 /* ---- TLS is there ---- */
 
 /* No good certificate where one is demanded: Postfix tells so in answer to the next command. */

@@ -92,7 +92,7 @@ set_ident(struct smtpd_sess *s)
     buf_free(&b);
 }
 
-/* Is this a client that is counted? Found out once; what XCLIENT says later changes nothing. */
+/* Is this a client that is counted? Found out once, and again after XCLIENT. */
 static bool
 is_counted(struct smtpd_sess *s)
 {
@@ -162,6 +162,13 @@ limits_disconnect(struct smtpd_sess *s)
         anvil_ask(smtpd_env.anvil, ANVIL_DISCONNECT, sl_z(s->anvil_ident), NULL, 0);
     free(s->anvil_ident);
     s->anvil_ident = NULL;
+}
+
+void
+limits_forget(struct smtpd_sess *s)
+{
+    limits_disconnect(s);
+    s->is_connected = s->limits_begun = false;
 }
 
 /* ---- what a client does ---- */

@@ -13,6 +13,8 @@ enum limit { LIMIT_MESSAGE, LIMIT_RECIPIENT, LIMIT_AUTH };
 void limits_connect(struct smtpd_sess *s, void (*go)(struct smtpd_sess *s));
 /* The session is over. Safe when nothing was counted. */
 void limits_disconnect(struct smtpd_sess *s);
+/* It is another client now: the old one has gone, the new one is counted by limits_connect(). */
+void limits_forget(struct smtpd_sess *s);
 
 /* Count one thing that the command under way (words w) is about to do. True: go on. False: the count is being asked for;
  * the command's function `again` is called anew with w when the client may go on, else the client is refused. */

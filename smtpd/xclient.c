@@ -144,6 +144,6 @@ smtpd_cmd_xclient(struct smtp_sess *smtp, const struct smtp_words *w)
         refuse(smtp, why);
     } else {
         become(s, wishes);
-        smtpd_greet(s);
+        smtpd_meet_again(s);
     }
 }

@@ -121,6 +121,19 @@ def xclient_resets_the_session():
 
 
 @case
+def the_new_client_is_counted():
+    s = stack("d", "smtpd_client_connection_rate_limit = 2", "smtpd_forbid_unauth_pipelining = yes")
+    for i in range(4):  # who may speak for others is not counted
+        c = Client(s)
+        c.say("XCLIENT ADDR=192.0.2.%d NAME=a.test" % i, "220")
+    for want in ("220", "220", "421 4.7.0 example.com Error: too many connections from 192.0.2.9"):
+        Client(s).say("XCLIENT ADDR=192.0.2.9 NAME=a.test", want)
+    log_line(s, r"warning: Connection rate limit exceeded: 3 from a\.test\[192\.0\.2\.9\] for service smtp")
+    c = Client(s)
+    c.say("XCLIENT ADDR=192.0.2.10 NAME=a.test\r\nEHLO early.test", "554 5.5.0 Error: SMTP protocol synchronization")
+
+
+@case
 def logins_permit_where_auth_is_on():
     s = stack()
     c = Client(s)  # the guide has AUTH on the submission ports only
