@@ -71,12 +71,10 @@ on_found(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 static bool
 is_own(const struct smtpd_sess *s)
 {
-    struct addr self;
-
     for (size_t i = 0; i < s->cfg->n_own; i++)
         if (addr_same_ip(&s->cfg->own[i], &s->peer))
             return true;
-    return addr_of_self(conn_fd(s->smtp.conn), &self) == 0 && addr_same_ip(&self, &s->peer);
+    return addr_same_ip(&s->local, &s->peer);
 }
 
 /* One word: 1 local, 0 the next word, -1 a table is being asked. */
