@@ -3,6 +3,8 @@
 #include "cli/check_int.h"
 
 #include "base/mem.h"
+#include "proto/smtp_words.h"
+#include "smtpd/rewrite_clients.h"
 #include "tls/tls.h"
 
 #include <stdio.h>
@@ -64,9 +66,14 @@ check_protocols(const struct conf *c, struct conf_problems *ps, const char *para
 static void
 check_listener(const struct conf *c, struct conf_problems *ps)
 {
+    struct err e = { 0 };
+
     check_word(c, ps, "smtpd_tls_security_level", c->smtpd_tls_security_level, "none may encrypt");
     check_word(c, ps, "smtpd_forbid_bare_newline", c->smtpd_forbid_bare_newline,
-               "normalize yes reject no");
+               "normalize yes note reject no");
+    if (rewrite_clients_check(c, &e))
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "local_header_rewrite_clients"),
+                         "%s", e.msg);
     check_protocols(c, ps, "smtpd_tls_protocols", c->smtpd_tls_protocols);
     check_protocols(c, ps, "smtpd_tls_mandatory_protocols", c->smtpd_tls_mandatory_protocols);
 }
@@ -84,6 +91,12 @@ check_values(const struct conf *c, struct conf_problems *ps)
                    rows[i].words);
     for (size_t i = 0; i < c->inet_protocols.n; i++)
         check_word(c, ps, "inet_protocols", c->inet_protocols.v[i], "all ipv4 ipv6");
+    if (c->undisclosed_recipients_header[0] &&
+        !smtp_word_is_header(sl_z(c->undisclosed_recipients_header)))
+        conf_problem_add(ps, true, conf_file_of(c),
+                         conf_line_of(c, "undisclosed_recipients_header"),
+                         "undisclosed_recipients_header: \"%s\" is no header field",
+                         c->undisclosed_recipients_header);
     buf_addf(&least, ">=%s", c->ssl_min_protocol);
     check_protocols(c, ps, "ssl_min_protocol", buf_z(&least));
     buf_free(&least);

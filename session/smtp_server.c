@@ -351,6 +351,7 @@ pump_command(struct smtp_sess *s)
 
     switch (conn_take_line(s->conn, s->lim->line_octets, LINE_LF_TOO, &line)) {
     case FRAME_OK:
+        s->line_is_bare = line.p[line.n] == '\n';
         line = arena_dup(&s->cmd, line);
         run_command(s, line);
         return true;

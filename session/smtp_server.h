@@ -111,6 +111,7 @@ struct smtp_sess {
     void (*on_line)(struct smtp_sess *s, struct slice line, bool is_too_long);
     void *line_arg; /* for whoever set on_line */
     uint32_t line_limit;
+    bool line_is_bare;      /* the command's line ended in LF alone */
     struct slice long_line; /* the head of a command line whose rest is being skipped; in cmd */
     uint32_t errors, junk;
     uint32_t n_commands, n_good;

@@ -67,6 +67,7 @@ struct content {
     unsigned hops;
     bool is_resent; /* it has been sent on by somebody: that block is the one that must be whole */
     bool is_first;  /* no line of the client's has come yet */
+    bool is_nul;    /* what follows a NUL in a header line goes, as in Postfix */
     bool is_cut;    /* the field is longer than header_size_limit */
 };
 
@@ -381,9 +382,16 @@ rest_of_line(struct content *c, struct slice *in)
     *in = sl_from(*in, part.n + (lf != SL_NPOS));
     if (sl_ends(part, '\r')) /* canonical: half of the line's end */
         part.n--;
-    add_to_field(c, part);
-    if (lf != SL_NPOS)
+    if (!c->is_nul) {
+        size_t nul = sl_find_char(part, '\0');
+
+        c->is_nul = nul != SL_NPOS;
+        add_to_field(c, sl_head(part, nul));
+    }
+    if (lf != SL_NPOS) {
         c->state = AT_LINE;
+        c->is_nul = false;
+    }
 }
 
 void

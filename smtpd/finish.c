@@ -5,35 +5,21 @@
 
 #include "smtpd/account.h"
 #include "smtpd/content.h"
+#include "smtpd/bare_lf.h"
 #include "smtpd/expand.h"
 
 #include "base/log.h"
 
-#include <stdio.h>
-
 /* ---- what the content itself says ---- */
-
-static bool
-refuses_bare_lf(const struct smtpd_sess *s)
-{
-    return s->smtp.data.has_bare_lf &&
-           sl_ieqz(SL("reject"), s->cfg->conf->smtpd_forbid_bare_newline) &&
-           !netlist_match(&s->cfg->lf_exclusions, &s->peer);
-}
 
 static void
 step_content(struct smtpd_sess *s)
 {
     struct smtpd_tx *tx = s->tx;
-    const struct conf *conf = s->cfg->conf;
-    char reply[SMTPD_NAME_OCTETS + 64];
 
-    if (refuses_bare_lf(s)) {
-        snprintf(reply, sizeof(reply), "%d 5.5.2 %.*s Error: bare <LF> received",
-                 (int)conf->smtpd_forbid_bare_newline_reject_code, SMTPD_NAME_OCTETS,
-                 conf->myhostname);
-        smtpd_log_reject(s, "bare <LF> received", tx->sender.given, smtpd_only_rcpt(tx));
-        finish_refuse(s, reply);
+    if (s->smtp.data.has_bare_lf && !bare_lf_is_good(s)) {
+        bare_lf_refuse(s);
+        finish_over(s, false);
         return;
     }
     if (tx->too_big) {

@@ -1,6 +1,7 @@
 /* smtpd/gate.c - what is looked at before a command is carried out: smtpd_command_filter, words that mean nothing or the
  * end, whom the client restrictions have refused, TLS, and whether the client waited its turn. The order is Postfix's.
  * Tables may have to be asked on the way. */
+#include "smtpd/bare_lf.h"
 #include "smtpd/find.h"
 #include "smtpd/smtpd.h"
 #include "smtpd/words.h"
@@ -210,5 +211,7 @@ smtpd_gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_
     struct entry e = { .v = v, .w = w, .line = line };
 
     smtpd_of(smtp)->now_rcpt = sl_n(NULL, 0);
+    if (smtp->line_is_bare && !bare_lf_take_command(smtpd_of(smtp)))
+        return false;
     return go_on(smtpd_of(smtp), &e);
 }

@@ -197,6 +197,7 @@ struct smtpd_sess {
     struct list link; /* all sessions */
     struct slice vrfy_text;
     bool is_esmtp, is_greeted;
+    bool notes_bare_lf;     /* smtpd_forbid_bare_newline = note: one was seen */
     bool bdat_failed;       /* chunks are skipped until the last one or RSET (RFC 3030 §2) */
     bool skip_last;         /* the chunk being skipped is the last one */
     uint64_t n_over;        /* messages that were answered, one way or the other */

@@ -1,4 +1,5 @@
 /* smtpd/smtpd_body.c - DATA and BDAT: RFC 5321 §4.1.1.4, RFC 3030. What follows the end of data is in finish.c. */
+#include "smtpd/bare_lf.h"
 #include "smtpd/content.h"
 #include "smtpd/finish.h"
 #include "smtpd/rewrite_clients.h"
@@ -67,19 +68,11 @@ smtpd_body_end(struct smtp_sess *smtp)
 
 /* ---- DATA ---- */
 
-/* LF.LF ends a message only where the operator lets it. */
-static bool
-lf_ends(const struct smtpd_sess *s)
-{
-    return sl_ieqz(SL("no"), s->cfg->conf->smtpd_forbid_bare_newline) ||
-           netlist_match(&s->cfg->lf_exclusions, &s->peer);
-}
-
 static void
 start_content(struct smtpd_sess *s)
 {
     s->tx->content = content_new(s);
-    smtp_sess_start_message(&s->smtp, lf_ends(s));
+    smtp_sess_start_message(&s->smtp, bare_lf_ends(s));
 }
 
 static void

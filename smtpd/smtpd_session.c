@@ -282,7 +282,8 @@ log_end(struct smtpd_sess *s, enum conn_end end, const struct err *why)
                   "%s after %s from %s", what, s->smtp.where, s->namaddr);
     smtp_sess_stats(&s->smtp, &stats);
     log_event(LOG_LV_INFO, ident, "conn.close", LOG_F(LF_Z("client", s->namaddr)),
-              "disconnect from %s %s", s->namaddr, buf_z(&stats));
+              "disconnect from %s %s%s", s->namaddr, buf_z(&stats),
+              s->notes_bare_lf ? " notes=bare_lf" : "");
     buf_free(&stats);
 }
 
