@@ -177,4 +177,20 @@ def a_message_of_some_megabytes():
     equal(copies[0].count(b"big-token "), 150000, "lines")
 
 
+@case
+def too_many_recipients_are_for_later():
+    """What does not fit into one transaction is 452, not an unknown user, whichever bound is met first."""
+    c = Lmtp()
+    c.say("MAIL FROM:<a@x.test>", "250 ")
+    seen = {}
+    for _ in range(51):  # of many lengths: where a long one does not fit, a short one may
+        c.send(*["RCPT TO:<u0+%s@example.com>" % ("x" * (n % 200 + 30)) for n in range(200)])
+        for _ in range(200):
+            reply = c.reply()[-1][:9]
+            seen[reply] = seen.get(reply, 0) + 1
+    equal(sorted(seen), ["250 2.1.5", "452 4.5.3"], "replies: %r" % seen)
+    check(1000 < seen["250 2.1.5"] <= 10000, seen)
+    c.say("RSET", "250 ")
+
+
 main()
