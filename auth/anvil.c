@@ -1,19 +1,32 @@
 /* auth/anvil.c - see anvil.h. */
 #include "auth/anvil.h"
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 struct entry {
     uint64_t since_ms;
     struct anvil_counts c;
 };
 
+struct peak {
+    uint64_t value;
+    int64_t at_unix_s;
+    char ident[ANVIL_IDENT_OCTETS + 1];
+};
+
 struct anvil {
     struct map *entries;
     uint64_t unit_ms;
+    struct peak connections, rates[ANVIL_EVENTS];
+    uint64_t most_entries;
+    int64_t most_at_unix_s;
 };
 
 struct anvil *
@@ -66,6 +79,30 @@ find(struct anvil *a, struct slice ident, uint64_t now_ms)
     return e;
 }
 
+static void
+note_peak(struct peak *p, uint64_t value, struct slice ident)
+{
+    if (value <= p->value)
+        return;
+    p->value = value;
+    p->at_unix_s = clock_unix_s();
+    ident = sl_head(ident, ANVIL_IDENT_OCTETS);
+    memcpy(p->ident, ident.p, ident.n);
+    p->ident[ident.n] = '\0';
+}
+
+static const char *
+time_text(int64_t unix_s, char *out, size_t octets)
+{
+    time_t t = (time_t)unix_s;
+    struct tm tm;
+
+    localtime_r(&t, &tm);
+    if (strftime(out, octets, "%b %e %H:%M:%S", &tm) == 0)
+        out[0] = '\0';
+    return out;
+}
+
 bool
 anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms,
             struct anvil_counts *out)
@@ -78,12 +115,51 @@ anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t n
         e = MEM_NEW(struct entry);
         e->since_ms = now_ms;
         map_set(a->entries, ident, e);
+        if (map_count(a->entries) > a->most_entries) {
+            a->most_entries = map_count(a->entries);
+            a->most_at_unix_s = clock_unix_s();
+        }
     }
     e->c.rates[ev]++;
+    note_peak(&a->rates[ev], e->c.rates[ev], ident);
     if (ev == ANVIL_EV_CONNECT)
-        e->c.connections++;
+        note_peak(&a->connections, ++e->c.connections, ident);
     *out = e->c;
     return true;
+}
+
+static void
+report(struct peak *p, const char *log_ident, const char *what, uint64_t per_s)
+{
+    char when[32], per[32] = "";
+
+    if (p->value == 0)
+        return;
+    if (per_s)
+        snprintf(per, sizeof per, "/%llus", (unsigned long long)per_s);
+    log_event(LOG_LV_INFO, log_ident, "anvil.max",
+              LOG_F(LF_Z("what", what), LF_N("value", (int64_t)p->value), LF_Z("client", p->ident)),
+              "statistics: max %s %llu%s for (%s) at %s", what, (unsigned long long)p->value, per,
+              p->ident, time_text(p->at_unix_s, when, sizeof when));
+    p->value = 0;
+}
+
+void
+anvil_report(struct anvil *a, const char *log_ident)
+{
+    static const char *const names[ANVIL_EVENTS] = { "connection rate", "message rate",
+                                                     "recipient rate", "newtls rate", "auth rate" };
+    char when[32];
+
+    report(&a->rates[ANVIL_EV_CONNECT], log_ident, names[ANVIL_EV_CONNECT], a->unit_ms / 1000);
+    report(&a->connections, log_ident, "connection count", 0);
+    for (int ev = ANVIL_EV_CONNECT + 1; ev < ANVIL_EVENTS; ev++)
+        report(&a->rates[ev], log_ident, names[ev], a->unit_ms / 1000);
+    if (a->most_entries)
+        log_event(LOG_LV_INFO, log_ident, "anvil.size", LOG_F(LF_N("size", (int64_t)a->most_entries)),
+                  "statistics: max cache size %llu at %s", (unsigned long long)a->most_entries,
+                  time_text(a->most_at_unix_s, when, sizeof when));
+    a->most_entries = 0;
 }
 
 void

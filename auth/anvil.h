@@ -34,6 +34,9 @@ void anvil_disconnect(struct anvil *a, struct slice ident);
 /* Forget idents without connections whose rates are out of date. */
 void anvil_sweep(struct anvil *a, uint64_t now_ms);
 size_t anvil_size(const struct anvil *a);
+/* Log the highest counts since the last report and whose they were, as Postfix's anvil does ("statistics: max connection
+ * rate 5/60s for (smtp:192.0.2.1) at Nov 22 18:43:32"); nothing where there was nothing. */
+void anvil_report(struct anvil *a, const char *log_ident);
 
 /* private/anvil: take over a connection. The table is shared by all of them. */
 void anvil_serve(struct anvil *a, int fd);

@@ -15,7 +15,7 @@ static struct auth_service service;
 static struct lookup_cache *lookups;
 static struct anvil *anvil;
 static struct account_rate *accounts;
-static struct timer sweep;
+static struct timer sweep, status;
 
 static void
 on_sweep(void *arg)
@@ -23,6 +23,19 @@ on_sweep(void *arg)
     (void)arg;
     anvil_sweep(anvil, loop_now_ms());
     timer_start(&sweep, (uint64_t)service.conf->anvil_rate_time_unit, on_sweep, NULL);
+}
+
+static void
+on_status(void *arg)
+{
+    struct buf ident = { 0 };
+
+    if (arg == NULL) { /* not at the start */
+        buf_addf(&ident, "%s/anvil", service.conf->syslog_name);
+        anvil_report(anvil, buf_z(&ident));
+        buf_free(&ident);
+    }
+    timer_start(&status, (uint64_t)service.conf->anvil_status_update_time, on_status, NULL);
 }
 
 static void
@@ -57,6 +70,7 @@ init(struct err *e)
     anvil = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
     open_accounts();
     on_sweep(NULL);
+    on_status(&status);
     return 0;
 }
 

@@ -57,6 +57,12 @@ fail_local(struct smtp_sess *s, const char *reason)
     fail(s, reason);
 }
 
+static uint32_t
+response_octets(const struct smtp_sess *s)
+{
+    return s->lim->sasl_octets ? (uint32_t)s->lim->sasl_octets : SMTP_SASL_RESPONSE_OCTETS;
+}
+
 static void
 send_challenge(struct smtp_sess *s, struct slice challenge)
 {
@@ -66,7 +72,7 @@ send_challenge(struct smtp_sess *s, struct slice challenge)
     /* Not by smtp_reply(): a challenge may be longer than a reply line. */
     conn_printf(s->conn, "334 %.*s\r\n", SL_ARG(buf_slice(&b)));
     buf_free(&b);
-    smtp_sess_read_line(s, SMTP_SASL_RESPONSE_OCTETS, on_response);
+    smtp_sess_read_line(s, response_octets(s), on_response);
 }
 
 static void
@@ -105,7 +111,7 @@ static void
 on_response(struct smtp_sess *s, struct slice line, bool is_too_long)
 {
     struct exchange *x = s->line_arg;
-    struct buf b = { .max = SMTP_SASL_RESPONSE_OCTETS };
+    struct buf b = { .max = response_octets(s) };
 
     if (is_too_long || sl_eq(line, SL("*"))) {
         auth_client_cancel(x->client, x->request);

@@ -81,7 +81,8 @@ struct smtp_server_limits {
      * earn it a second more. */
     bool is_per_request;
     uint64_t min_data_rate;
-    bool decorates; /* def->decorate is asked */
+    uint64_t sasl_octets; /* of a response in AUTH; 0: SMTP_SASL_RESPONSE_OCTETS */
+    bool decorates;       /* def->decorate is asked */
 };
 
 enum smtp_sess_end { /* why it is ending, when it is the server's doing */

@@ -11,14 +11,16 @@
 void
 smtpd_set_namaddr(struct smtpd_sess *s)
 {
-    char ip[ADDR_TEXT_OCTETS];
+    char ip[ADDR_TEXT_OCTETS], port[8] = "";
     size_t n;
 
     addr_ip_text(&s->peer, ip);
-    n = strlen(s->name) + strlen(ip) + 3;
+    if (s->cfg->conf->smtpd_client_port_logging)
+        snprintf(port, sizeof port, ":%u", s->port);
+    n = strlen(s->name) + strlen(ip) + strlen(port) + 3;
     free(s->namaddr);
     s->namaddr = mem_alloc(n);
-    snprintf(s->namaddr, n, "%s[%s]", s->name, ip);
+    snprintf(s->namaddr, n, "%s[%s]%s", s->name, ip, port);
 }
 
 static void

@@ -305,6 +305,7 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     s->rcpt_ask = r;
+    s->now_rcpt = r->addr.given;
     plain = own_probe_sender(s, r->addr.given, &s->smtp.cmd);
     if (plain.p) { /* turned away, two hosts that verify each other's probes would refuse each other's mail */
         r->addr.given = plain;
