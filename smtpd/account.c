@@ -67,8 +67,9 @@ hold(struct smtpd_sess *s, const struct anvil_result *r)
         why = "submission_account limits are exceeded";
     if (tx->wishes.hold == NULL)
         tx->wishes.hold = why;
-    buf_addf(&line, "%s: hold: END-OF-MESSAGE from %s: <%s>: SASL login name triggers HOLD action %s;",
-             tx->id, s->namaddr, s->sasl_user, why);
+    buf_addf(&line, "%s: hold: END-OF-MESSAGE from %s: <%s>: SASL login name exceeds submission_account_%s = %llu (%llu);",
+             tx->id, s->namaddr, s->sasl_user, r->limit, (unsigned long long)r->max,
+             (unsigned long long)r->count);
     buf_addf(&line, " from=<%.*s>", SL_ARG(tx->sender.given));
     if (rcpt.p)
         buf_addf(&line, " to=<%.*s>", SL_ARG(rcpt));
