@@ -112,6 +112,9 @@ check_after(struct check *c, check_after_fn *fn)
 /* Evaluate the list, which lives as long as the evaluation; its verdict is this step's. */
 void check_enter(struct check *c, const struct restrict_list *l, const char *what);
 
+/* The step of the list that comes `ahead` after the next one, or NULL past its end. */
+const struct restrict_step *check_step_ahead(const struct check *c, size_t ahead);
+
 /* What the current list refuses in the name of: "<x@y>", "<unknown[192.0.2.1]>"; without the brackets. */
 struct slice check_reply_name(const struct check *c);
 

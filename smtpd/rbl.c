@@ -219,27 +219,68 @@ take_answer(struct smtpd_sess *s, struct entry *en, const struct dns_answer *a)
     }
 }
 
+/* What this answer says, kept; once, whoever of those who wait for it hears it first. */
+static struct entry *
+learn(struct smtpd_sess *s, const char *name, const struct dns_answer *a)
+{
+    struct entry *en = recall(s, name);
+
+    if (en)
+        return en;
+    en = remember(s, name, a->rc == DNS_TEMP ? RBL_TROUBLE_S : a->ttl_s);
+    if (a->rc == DNS_TEMP) {
+        en->is_trouble = true;
+        log_event(LOG_LV_WARN, s->cfg->ident, "rbl.fail",
+                  LOG_F(LF_Z("name", name), LF_Z("why", a->why)),
+                  "%s: RBL lookup error: Name service error for name=%s type=A: %s", name, name,
+                  a->why);
+    } else if (a->rc == DNS_OK) {
+        take_answer(s, en, a);
+    }
+    return en;
+}
+
 static void
 on_a(uint64_t id, const struct dns_answer *a)
 {
     struct check *c = check_of(id);
     struct rbl_ask *ask;
-    struct entry *en;
 
     if (c == NULL)
         return;
     ask = c->own;
-    en = remember(c->s, ask->name, a->rc == DNS_TEMP ? RBL_TROUBLE_S : a->ttl_s);
-    if (a->rc == DNS_TEMP) {
-        en->is_trouble = true;
-        log_event(LOG_LV_WARN, c->s->cfg->ident, "rbl.fail",
-                  LOG_F(LF_Z("name", ask->name), LF_Z("why", a->why)),
-                  "%s: RBL lookup error: Name service error for name=%s type=A: %s", ask->name,
-                  ask->name, a->why);
-    } else if (a->rc == DNS_OK) {
-        take_answer(c->s, en, a);
-    }
-    tell(c, en);
+    tell(c, learn(c->s, ask->name, a));
+}
+
+/* A question whose answer nobody waits for yet. */
+struct ahead {
+    uint64_t sess;
+    char name[DNS_NAME_OCTETS];
+};
+
+static void
+on_ahead(uint64_t id, const struct dns_answer *a)
+{
+    struct ahead *q = id_get(id);
+    struct smtp_sess *s = id_get(q->sess);
+
+    if (s)
+        learn(smtpd_of(s), q->name, a);
+    id_del(id);
+    free(q);
+}
+
+void
+rbl_ask_ahead(struct smtpd_sess *s, const char *name)
+{
+    struct ahead *q;
+
+    if (recall(s, name))
+        return;
+    q = MEM_NEW(struct ahead);
+    q->sess = s->smtp.id;
+    snprintf(q->name, sizeof(q->name), "%s", name);
+    dns_query(smtpd_env.dns, DNS_A, sl_z(name), on_ahead, id_add(q));
 }
 
 void

@@ -9,6 +9,7 @@
 
 enum {
     RBL_CACHE_ENTRIES = 64,  /* of one session; the oldest goes first */
+    RBL_AHEAD_MAX = 10,      /* lists that are asked at once */
     RBL_TROUBLE_S = 60,      /* a list that does not answer is left alone so long */
     RBL_REASON_OCTETS = 500, /* of TXT records that are passed on */
     RBL_WHAT_OCTETS = 1100   /* an address with what is put around it */
@@ -29,6 +30,9 @@ struct rbl_ask {
 };
 /* done once, at once or later, while c is still under way. */
 void rbl_ask(struct check *c, struct rbl_ask *a);
+
+/* Ask a list that will be asked soon; the answer is kept for then. Lists in a row wait for the slowest, not for each. */
+void rbl_ask_ahead(struct smtpd_sess *s, const char *name);
 
 /* The name that is asked for: an address in reverse, or a domain, under the zone. False: there is nothing to ask. */
 bool rbl_name_of_addr(const struct addr *a, struct slice zone, char out[DNS_NAME_OCTETS]);

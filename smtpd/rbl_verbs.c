@@ -62,6 +62,27 @@ block_answer(struct check *c, enum rbl_found f, struct slice reason)
         check_done(c, VERDICT_DUNNO);
 }
 
+/* The block lists right after this one, up to anything else. Most clients are on none, so all of them will be asked. */
+static void
+ask_rest_ahead(struct check *c)
+{
+    const struct restrict_step *st;
+
+    for (size_t i = 0; i < RBL_AHEAD_MAX && (st = check_step_ahead(c, i)) != NULL; i++) {
+        char name[DNS_NAME_OCTETS];
+        struct rbl_filter filter;
+        struct slice zone;
+        struct err e = { 0 };
+
+        if (st->kind != RESTRICT_VERB || (!sl_ieqz(sl_z(st->name), "reject_rbl_client") &&
+                                          !sl_ieqz(sl_z(st->name), "reject_rbl")))
+            break;
+        if (rbl_filter_parse(sl_z(st->arg), &zone, &filter, &e) == 0 &&
+            rbl_name_of_addr(&c->s->peer, zone, name))
+            rbl_ask_ahead(c->s, name);
+    }
+}
+
 static void
 block(struct check *c, struct slice what, const char *reply_class, bool is_addr)
 {
@@ -73,6 +94,8 @@ block(struct check *c, struct slice what, const char *reply_class, bool is_addr)
     v->is_addr = is_addr;
     v->ask.want_reason = true;
     v->ask.done = block_answer;
+    if (is_addr)
+        ask_rest_ahead(c);
     if (aim(c))
         rbl_ask(c, &v->ask);
     else

@@ -308,6 +308,14 @@ list_over(struct check *c, enum verdict v)
     c->state = CHECK_LIST_OVER;
 }
 
+const struct restrict_step *
+check_step_ahead(const struct check *c, size_t ahead)
+{
+    const struct frame *f = c->frame;
+
+    return f && ahead < f->list->n - f->at ? &f->list->v[f->at + ahead] : NULL;
+}
+
 /* Start the next step of the list, or end the list. */
 static void
 next_step(struct check *c)
