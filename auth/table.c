@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "proto/idn.h"
 
 #include <stdlib.h>
 
@@ -523,9 +524,9 @@ named_text(struct table_set *s, struct slice text)
     return map_get(s->named, text);
 }
 
-enum table_rc
-table_set_lookup(struct table_set *s, struct slice name, struct slice key, struct buf *value,
-                 struct err *e)
+static enum table_rc
+lookup_one(struct table_set *s, struct slice name, struct slice key, struct buf *value,
+           struct err *e)
 {
     struct list_ask a = { .set = s, .key = key, .value = value, .e = e };
     const char *text;
@@ -553,4 +554,18 @@ table_set_lookup(struct table_set *s, struct slice name, struct slice key, struc
         }
     }
     return list_lookup(&a, sl_z(text));
+}
+
+/* A table that has a domain in one spelling has it in the other. */
+enum table_rc
+table_set_lookup(struct table_set *s, struct slice name, struct slice key, struct buf *value,
+                 struct err *e)
+{
+    enum table_rc rc = lookup_one(s, name, key, value, e);
+    char others[2][IDN_KEY_OCTETS];
+    size_t n = rc == TABLE_NOTFOUND ? idn_other_keys(key, others) : 0;
+
+    for (size_t i = 0; i < n && rc == TABLE_NOTFOUND; i++)
+        rc = lookup_one(s, name, sl_z(others[i]), value, e);
+    return rc;
 }

@@ -31,7 +31,8 @@ bool table_set_poll(struct table_set *s);
 uint64_t table_set_polled_ms(const struct table_set *s);
 /* name: a parameter ("virtual_mailbox_maps") or a table as main.cf writes it ("hash:/etc/aliases").
  * A parameter that is a list of domains also matches plain names and "/file" and "!not" patterns. Before the name
- * LOOKUP_PART_PREFIX: the key is a part of what is looked for, and tables of patterns are passed over. */
+ * LOOKUP_PART_PREFIX: the key is a part of what is looked for, and tables of patterns are passed over. A key with an
+ * internationalized domain is looked for in both spellings (proto/idn.h). */
 enum table_rc table_set_lookup(struct table_set *s, struct slice name, struct slice key,
                                struct buf *value, struct err *e);
 /* Open one table, for checks: NULL with e; *half (may be NULL) is then what there is of it, or NULL. */

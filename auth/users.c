@@ -4,6 +4,7 @@
 #include "auth/sql_func.h"
 #include "auth/sql_translate.h"
 #include "base/mem.h"
+#include "proto/idn.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -135,11 +136,16 @@ users_find(struct users *u, struct slice email, struct buf *name, struct buf *pa
     static const char by_email[] =
         "SELECT email, password FROM virtual_users WHERE email = ?1 COLLATE NOCASE";
     static const char anybody[] = "SELECT '', password FROM virtual_users LIMIT 1";
+    char others[2][IDN_KEY_OCTETS];
+    size_t n;
     int rc;
 
     buf_reset(name);
     buf_reset(password);
     rc = find_row(u, by_email, email, name, password, e);
+    n = rc == 0 ? idn_other_keys(email, others) : 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = find_row(u, by_email, sl_z(others[i]), name, password, e);
     if (rc == 0 && find_row(u, anybody, email, name, password, e) < 0)
         return -1;
     return rc;

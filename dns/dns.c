@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "core/loop.h"
+#include "proto/idn.h"
 
 #include <ares.h>
 #include <netdb.h>
@@ -290,11 +291,14 @@ ask(struct dns *d, enum dns_type type, struct slice name, void (*fn)(void *, str
     struct waiter *w = MEM_NEW(struct waiter);
     struct entry *e;
     char key[KEY_OCTETS], lower[DNS_NAME_OCTETS];
+    struct idn idn;
 
     w->fn = fn;
     w->arg = arg;
     if (sl_ends(name, '.'))
         name.n--;
+    if (idn_forms(name, &idn)) /* what the DNS knows is the A-label */
+        name = sl_z(idn.ascii);
     q = MEM_NEW(struct question);
     q->d = d;
     q->type = type;

@@ -5,7 +5,7 @@
  * answer was in the cache. The asker names itself by a session id (core/loop.h id_add); when it is gone by then the
  * callback finds nothing and returns. Equal questions under way are asked once.
  *
- * A name is asked as it stands, no search list (as Postfix does). "localhost" and names under it are the loopback
+ * A name is asked as it stands, no search list (as Postfix does); one with U-labels under its A-labels. "localhost" and names under it are the loopback
  * addresses without asking anybody (RFC 6761 §6.3). CNAMEs are followed as the resolver's answer has them. */
 #ifndef POSTERN_DNS_DNS_H
 #define POSTERN_DNS_DNS_H

@@ -1,6 +1,7 @@
 /* smtpd/domlist.c */
 #include "smtpd/domlist.h"
 
+#include "proto/idn.h"
 bool
 domlist_is_table(const char *item)
 {
@@ -16,7 +17,7 @@ domlist_init(struct domlist *l, const char *param, struct conf_list items, bool 
 }
 
 static bool
-item_matches(const struct domlist *l, struct slice item, struct slice domain)
+matches(const struct domlist *l, struct slice item, struct slice domain)
 {
     if (sl_ieq(item, domain))
         return true;
@@ -26,14 +27,29 @@ item_matches(const struct domlist *l, struct slice item, struct slice domain)
            domain.p[domain.n - item.n - 1] == '.';
 }
 
+/* One spelling of both is enough: whatever it is in the list, its A-labels are the same. */
+static bool
+item_matches(const struct domlist *l, struct slice item, struct slice domain, const struct idn *d)
+{
+    struct idn other;
+
+    if (matches(l, item, domain))
+        return true;
+    if (d && (matches(l, item, sl_z(d->ascii)) || matches(l, item, sl_z(d->unicode))))
+        return true;
+    return d && idn_forms(item, &other) && matches(l, sl_z(other.ascii), sl_z(d->ascii));
+}
+
 enum domlist_rc
 domlist_match(const struct domlist *l, struct slice domain)
 {
+    struct idn idn, *d = idn_forms(domain, &idn) ? &idn : NULL;
+
     for (size_t i = 0; i < l->items.n; i++) {
         struct slice item = sl_z(l->items.v[i]);
         bool is_not = sl_take_char(&item, '!');
 
-        if (!domlist_is_table(l->items.v[i]) && item_matches(l, item, domain))
+        if (!domlist_is_table(l->items.v[i]) && item_matches(l, item, domain, d))
             return is_not ? DOMLIST_NO : DOMLIST_YES;
     }
     return l->n_tables ? DOMLIST_ASK : DOMLIST_NO;
