@@ -11,11 +11,13 @@
 void
 smtpd_set_namaddr(struct smtpd_sess *s)
 {
-    char ip[ADDR_TEXT_OCTETS], port[8] = "";
+    char ip[ADDR_TEXT_OCTETS], port[16] = "";
     size_t n;
 
     addr_ip_text(&s->peer, ip);
-    if (s->cfg->conf->smtpd_client_port_logging)
+    if (s->cfg->conf->smtpd_client_port_logging && s->port == 0) /* XCLIENT PORT=[UNAVAILABLE] */
+        snprintf(port, sizeof port, ":unknown");
+    else if (s->cfg->conf->smtpd_client_port_logging)
         snprintf(port, sizeof port, ":%u", s->port);
     n = strlen(s->name) + strlen(ip) + strlen(port) + 3;
     free(s->namaddr);

@@ -86,8 +86,11 @@ smtpd_xforward_log(const struct smtpd_sess *s, struct buf *out)
     if (!has_client(x))
         return;
     buf_addf(out, ", orig_client=%.*s", SL_ARG(or_unknown(x->v[XATTR_NAME])));
-    if (x->v[XATTR_ADDR].n)
-        buf_addf(out, "[%.*s]", SL_ARG(x->v[XATTR_ADDR]));
+    if (x->v[XATTR_ADDR].n == 0)
+        return;
+    buf_addf(out, "[%.*s]", SL_ARG(x->v[XATTR_ADDR]));
+    if (s->cfg->conf->smtpd_client_port_logging)
+        buf_addf(out, ":%.*s", SL_ARG(or_unknown(x->v[XATTR_PORT])));
 }
 
 /* ---- the command ---- */

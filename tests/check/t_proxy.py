@@ -130,7 +130,7 @@ def swaks_on_465_under_tls():
     for version in (1, 2):
         out = swaks(s, *auth, *told("192.0.2.1", version=version, port=465), port="submissions")
         check("<~  250 2.1.5 Ok" in out, out)
-    log_line(s, r"submissions/smtpd\[\d+\]: \w+: client=client\.test\[192\.0\.2\.1\], sasl_method=PLAIN, sasl_username=email1@example\.com")
+    log_line(s, r"smtps/smtpd\[\d+\]: \w+: client=client\.test\[192\.0\.2\.1\], sasl_method=PLAIN, sasl_username=email1@example\.com")
     out = swaks(s, *auth, port="submissions")
     check("250 2.1.5" not in out, "no header, and yet served: " + out)
     # 587 has its own say: none
