@@ -180,6 +180,7 @@ static void
 end_probe(const char *addr, enum verify_status status, struct slice text)
 {
     struct change *c = MEM_NEW(struct change);
+    bool is_utf8;
 
     c->kind = CHANGE_END;
     c->addr = mem_dupz(addr);
@@ -187,8 +188,10 @@ end_probe(const char *addr, enum verify_status status, struct slice text)
     c->row.updated_s = clock_unix_s();
     c->keeps_failures = qm.conf->address_verify_negative_cache;
     snprintf(c->row.text, sizeof c->row.text, "%.*s", SL_ARG(text));
-    for (char *z = c->row.text; *z; z++)
-        if ((unsigned char)*z < 0x20 || *z == 0x7f)
+    is_utf8 = utf8_is_valid(sl_z(c->row.text));
+    for (char *z = c->row.text; *z;
+         z++) /* another host's words, on their way into a reply of ours */
+        if ((unsigned char)*z < 0x20 || *z == 0x7f || (!is_utf8 && (unsigned char)*z >= 0x80))
             *z = '?';
     submit_change(c);
 }

@@ -110,11 +110,11 @@ client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_resu
     if (r->outcome == SMTP_SENT) {
         smtp_reply_one_line(p, text);
     } else if (stage > STAGE_HELO && stage < STAGE_COUNT) {
-        buf_addf(text, "host %s said: ", c->peer);
+        buf_addf(text, "host %s said: ", c->host);
         smtp_reply_one_line(p, text);
         buf_addf(text, " (in reply to %s)", stages[stage].command);
     } else {
-        buf_addf(text, "host %s refused to talk to me: ", c->peer);
+        buf_addf(text, "host %s refused to talk to me: ", c->host);
         smtp_reply_one_line(p, text);
     }
     r->text = buf_slice(text);
@@ -143,7 +143,7 @@ client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r
         buf_addf(text,
                  is_timeout ? "conversation with %s timed out while %s"
                             : "lost connection with %s while %s",
-                 c->peer, doing);
+                 c->host, doing);
     }
     r->text = buf_slice(text);
 }
@@ -291,7 +291,7 @@ on_hello(struct smtp_client *c)
         conn_printf(c->conn, "STARTTLS\r\n");
         client_expect(c, STAGE_STARTTLS, 0);
     } else if (c->o.tls && c->o.must_tls && !c->is_tls) {
-        client_fail(c, "4.7.4", "TLS is required, but was not offered by host %s", c->peer);
+        client_fail(c, "4.7.4", "TLS is required, but was not offered by host %s", c->host);
     } else {
         become_ready(c);
     }
@@ -308,7 +308,7 @@ on_starttls(struct smtp_client *c)
         return;
     }
     if (conn_has_input(c->conn)) { /* plaintext that would count as said under TLS */
-        client_fail(c, "4.7.0", "host %s sent data after its reply to STARTTLS", c->peer);
+        client_fail(c, "4.7.0", "host %s sent data after its reply to STARTTLS", c->host);
         return;
     }
     client_set_stage(c, STAGE_HANDSHAKE);
@@ -374,7 +374,7 @@ on_input(struct conn *conn, void *arg)
             return;
         }
         if (rc == FRAME_TOO_LONG) {
-            client_fail(c, "4.5.0", "host %s sent a line of more than %d octets", c->peer,
+            client_fail(c, "4.5.0", "host %s sent a line of more than %d octets", c->host,
                         SMTP_REPLY_LINE_OCTETS);
             return;
         }
@@ -384,7 +384,7 @@ on_input(struct conn *conn, void *arg)
         if (parsed == PARSE_MORE)
             continue;
         if (parsed == PARSE_BAD)
-            client_fail(c, "4.5.0", "host %s: %s while %s", c->peer, e.msg,
+            client_fail(c, "4.5.0", "host %s: %s while %s", c->host, e.msg,
                         stages[c->stage].while_text);
         else
             on_reply(c);
@@ -446,6 +446,7 @@ client_free(struct smtp_client *c)
     free(c->expects);
     free(c->helo_name);
     free(c->peer);
+    free(c->host);
     free(c->tls_host);
     free(c);
 }
@@ -469,7 +470,7 @@ on_close(struct conn *conn, void *arg, enum conn_end end, const struct err *why)
         } else if (c->stage == STAGE_HANDSHAKE) {
             buf_reset(&text);
             memcpy(r.dsn, "4.7.5", 6);
-            buf_addf(&text, "Cannot start TLS: handshake failure with %s: %s", c->peer,
+            buf_addf(&text, "Cannot start TLS: handshake failure with %s: %s", c->host,
                      why ? why->msg : "closed");
             r.text = buf_slice(&text);
         }
@@ -498,6 +499,15 @@ static const struct conn_ops conn_ops = {
 
 /* ---- beginning and end ---- */
 
+/* "mx.example.com[192.0.2.1]": so Postfix names a host that it speaks to; only what it cannot connect to has a port. */
+static struct slice
+without_port(struct slice peer)
+{
+    size_t at = sl_rfind_char(peer, ']');
+
+    return at == SL_NPOS ? peer : sl_head(peer, at + 1);
+}
+
 static struct smtp_client *
 client_new(const struct smtp_client_opts *o, const struct smtp_client_ops *ops, void *arg)
 {
@@ -506,6 +516,7 @@ client_new(const struct smtp_client_opts *o, const struct smtp_client_ops *ops, 
     c->o = *o;
     c->helo_name = mem_dupz(o->helo_name);
     c->peer = mem_dupz(o->peer);
+    c->host = sl_dupz(without_port(sl_z(o->peer)));
     c->tls_host = o->tls_host ? mem_dupz(o->tls_host) : NULL;
     c->o.helo_name = c->o.peer = c->o.tls_host = NULL;
     if (o->tls)

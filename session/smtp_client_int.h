@@ -36,7 +36,7 @@ enum rcpt_state { RCPT_PENDING, RCPT_ACCEPTED, RCPT_TOLD };
 struct smtp_client {
     struct conn *conn;
     struct smtp_client_opts o;
-    char *helo_name, *peer, *tls_host;
+    char *helo_name, *peer, *host, *tls_host;
     const struct smtp_client_ops *ops;
     void *arg;
     struct smtp_reply reply;

@@ -303,7 +303,7 @@ TEST(outcomes)
           false,
           false,
           { "F5.1.1" },
-          "host mx[1.2.3.4]:25 said: 550 5.1.1 no (in reply to RCPT TO command)",
+          "host mx[1.2.3.4] said: 550 5.1.1 no (in reply to RCPT TO command)",
           "" },
         { "354 is no answer to the end of data",
           HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\nS:354 "
@@ -338,7 +338,7 @@ TEST(outcomes)
           false,
           false,
           { "D4.4.2" },
-          "lost connection with mx[1.2.3.4]:25 while sending RCPT TO",
+          "lost connection with mx[1.2.3.4] while sending RCPT TO",
           NULL },
         { "lost after the end of data",
           HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:250 ok\nC:RCPT TO:<a@x>\nS:250 ok\nC:DATA\nS:354 "
@@ -355,7 +355,7 @@ TEST(outcomes)
           false,
           false,
           { "D4.4.2" },
-          "conversation with mx[1.2.3.4]:25 timed out while sending MAIL FROM",
+          "conversation with mx[1.2.3.4] timed out while sending MAIL FROM",
           NULL },
         { "garbage",
           HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:\x7f"
@@ -456,7 +456,7 @@ TEST(probes)
           "",
           3,
           { "F5.1.1", "D4.2.0", "S2.0.0" },
-          "host mx[1.2.3.4]:25 said: 550 5.1.1 who (in reply to RCPT TO command)" },
+          "host mx[1.2.3.4] said: 550 5.1.1 who (in reply to RCPT TO command)" },
         { "sender refused",
           HELLO "S:250 mx\nC:MAIL FROM:<s@y>\nS:550 5.7.1 not you\nC:RSET\nS:250 ok\n" BYE,
           "",
@@ -518,11 +518,10 @@ TEST(refused_before_it_begins)
         const char *script, *why;
     } rows[] = {
         { "S:554 5.7.1 go away\nX:\n",
-          "host mx[1.2.3.4]:25 refused to talk to me: 554 5.7.1 go away" },
-        { "S:421 busy\nX:\n", "host mx[1.2.3.4]:25 refused to talk to me: 421 busy" },
-        { "X:\n",
-          "lost connection with mx[1.2.3.4]:25 while receiving the initial server greeting" },
-        { HELLO "S:450 no\nX:\n", "host mx[1.2.3.4]:25 refused to talk to me: 450 no" },
+          "host mx[1.2.3.4] refused to talk to me: 554 5.7.1 go away" },
+        { "S:421 busy\nX:\n", "host mx[1.2.3.4] refused to talk to me: 421 busy" },
+        { "X:\n", "lost connection with mx[1.2.3.4] while receiving the initial server greeting" },
+        { HELLO "S:450 no\nX:\n", "host mx[1.2.3.4] refused to talk to me: 450 no" },
     };
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -280,7 +280,7 @@ next_accepted(const struct smtp_client *c, size_t from)
 static void
 after_early_reply(struct smtp_client *c)
 {
-    client_fail(c, "4.4.2", "host %s answered before the end of the message", c->peer);
+    client_fail(c, "4.4.2", "host %s answered before the end of the message", c->host);
 }
 
 static void
@@ -292,7 +292,7 @@ after_content(struct smtp_client *c)
         return;
     }
     if (c->n_told < c->n_rcpts) {
-        client_fail(c, "4.5.0", "host %s gave no reply for a recipient", c->peer);
+        client_fail(c, "4.5.0", "host %s gave no reply for a recipient", c->host);
         return;
     }
     tx_over(c);
@@ -338,7 +338,7 @@ on_data(struct smtp_client *c, struct smtp_result *r)
         if (c->n_accepted == 0) {
             /* Pipelined behind refused recipients, and the peer took it: end it without content (RFC 2920 §3.1). */
             if (c->o.is_lmtp) {
-                client_fail(c, "4.5.0", "host %s wants content without recipients", c->peer);
+                client_fail(c, "4.5.0", "host %s wants content without recipients", c->host);
                 return;
             }
             conn_writes(c->conn, SL(".\r\n"));
