@@ -115,7 +115,8 @@ access_keys_mail(struct slice addr, size_t ext, bool with_parents, struct arena 
 {
     struct slice local, domain, whole, at_domain;
 
-    if (!smtp_addr_split(addr, &local, &domain) || start(out, count(domain, '.') + 1 + MAIL_LOCAL_KEYS, a))
+    if (!smtp_addr_split(addr, &local, &domain) ||
+        start(out, count(domain, '.') + 1 + MAIL_LOCAL_KEYS, a))
         return -1;
     at_domain = sl_from(addr, local.n);
     whole = local;

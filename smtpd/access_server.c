@@ -38,8 +38,7 @@ no_room(struct check *c)
     check_fail(c, 451, "4.3.0", "Error: too much memory wanted");
 }
 
-static void
-warn(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void warn(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void
 warn(struct check *c, const char *fmt, ...)
 {
@@ -83,13 +82,14 @@ on_addrs(uint64_t id, const struct dns_answer *a)
              c->reply_class, SL_ARG(c->reply_name), a->why[0] ? a->why : "Host not found");
     for (size_t i = 0; a->rc == DNS_OK && i < a->n; i++) {
         if (++v->n_all > SERVER_ADDRS_MAX) {
-            warn(c, "%s server address count limit (%d) exceeded for %s %.*s -- ignoring the remainder",
-                 type_text(v), SERVER_ADDRS_MAX, c->reply_class, SL_ARG(c->reply_name));
+            warn(
+                c,
+                "%s server address count limit (%d) exceeded for %s %.*s -- ignoring the remainder",
+                type_text(v), SERVER_ADDRS_MAX, c->reply_class, SL_ARG(c->reply_name));
             v->at = v->n;
             break;
         }
-        v->addrs[v->n_addrs] =
-            arena_dup(&c->s->smtp.cmd, sl_z(addr_ip_text(&a->rrs[i].addr, ip)));
+        v->addrs[v->n_addrs] = arena_dup(&c->s->smtp.cmd, sl_z(addr_ip_text(&a->rrs[i].addr, ip)));
         if (v->addrs[v->n_addrs].p == NULL) {
             no_room(c);
             return;

@@ -20,7 +20,8 @@ struct phase {
     enum restrict_list_id list;
     const char *reply_class;
     const char *bare_verb; /* what a table alone stands for; NULL: nothing */
-    bool goes_on; /* what could not be asked in the list before still counts: two lists make one stage */
+    bool
+        goes_on; /* what could not be asked in the list before still counts: two lists make one stage */
 };
 static const struct phase phase_client = { RESTRICT_CLIENT, CLASS_TEXT_CLIENT,
                                            "check_client_access", false };
@@ -148,10 +149,10 @@ static void
 hand_on_deferral(const struct check *c)
 {
     struct smtpd_sess *s = c->s;
-    char **to = c->stage == STAGE_CLIENT         ? &s->client_deferral
-                : c->stage == STAGE_HELO         ? &s->helo_deferral
+    char **to = c->stage == STAGE_CLIENT          ? &s->client_deferral
+                : c->stage == STAGE_HELO          ? &s->helo_deferral
                 : c->stage == STAGE_MAIL && s->tx ? &s->tx->deferral
-                                                 : NULL;
+                                                  : NULL;
 
     if (to == NULL)
         return;

@@ -34,7 +34,7 @@ enum {
     ARG_CCERT = 128              /* with ARG_TABLE: "{ type:table, search = cert_fingerprint }" */
 };
 enum {
-    RESTRICT_DEPTH_MAX = 100, /* lists in lists: classes, and what tables name. As Postfix */
+    RESTRICT_DEPTH_MAX = 100,  /* lists in lists: classes, and what tables name. As Postfix */
     RESTRICT_WORDS_MAX = 10000 /* of one list */
 };
 

@@ -108,9 +108,12 @@ find_bare(const struct looking *k, const struct restrict_list *l, unsigned depth
 static bool
 stops_relaying(const struct restrict_list *l, unsigned depth)
 {
-    static const char *const stops[] = { "reject_unauth_destination", "defer_unauth_destination",
-                                         "check_relay_domains",       "reject",
-                                         "defer",                     "defer_if_permit" };
+    static const char *const stops[] = { "reject_unauth_destination",
+                                         "defer_unauth_destination",
+                                         "check_relay_domains",
+                                         "reject",
+                                         "defer",
+                                         "defer_if_permit" };
 
     for (size_t i = 0; i < l->n && depth < RESTRICT_DEPTH_MAX; i++) {
         const struct restrict_step *s = &l->v[i];
@@ -158,7 +161,8 @@ look_at_classes(struct looking *k)
         else
             problem(k, true, "restriction class `%s' needs a definition", names.v[i]);
         if (restrict_verb_of(sl_z(names.v[i])) >= 0)
-            problem(k, false, "restriction class `%s' has the name of a restriction, which goes first",
+            problem(k, false,
+                    "restriction class `%s' has the name of a restriction, which goes first",
                     names.v[i]);
     }
     for (size_t i = 0; i < names.n; i++) {

@@ -7,8 +7,8 @@
 struct mxb { /* in the command's memory */
     struct slice *hosts;
     size_t n, n_primary;
-    size_t at, end;   /* of those being looked at */
-    size_t first;     /* where they began */
+    size_t at, end; /* of those being looked at */
+    size_t first;   /* where they began */
     void (*yes)(struct check *c);
     void (*no)(struct check *c);
 };
@@ -55,9 +55,9 @@ on_own_addr(uint64_t id, const struct dns_answer *a)
     m = c->own;
     cfg = c->s->cfg;
     if (a->rc != DNS_OK)
-        check_note_if_reject(
-            c, 450, "4.4.4", "<%.*s>: %s rejected: Unable to look up mail exchanger host %s: %s",
-            SL_ARG(c->about.recipient), CLASS_TEXT_RECIPIENT, a->name, why(a));
+        check_note_if_reject(c, 450, "4.4.4",
+                             "<%.*s>: %s rejected: Unable to look up mail exchanger host %s: %s",
+                             SL_ARG(c->about.recipient), CLASS_TEXT_RECIPIENT, a->name, why(a));
     for (size_t i = 0; a->rc == DNS_OK && i < a->n; i++)
         for (size_t k = 0; k < cfg->n_own; k++)
             if (addr_same_ip(&a->rrs[i].addr, &cfg->own[k])) {
@@ -124,8 +124,7 @@ on_primary_addr(uint64_t id, const struct dns_answer *a)
     m = c->own;
     if (a->rc != DNS_OK) {
         check_defer_if_reject(
-            c, 450, "4.4.4",
-            "<%.*s>: %s rejected: Unable to look up host %s as mail exchanger: %s",
+            c, 450, "4.4.4", "<%.*s>: %s rejected: Unable to look up host %s as mail exchanger: %s",
             SL_ARG(c->about.recipient), CLASS_TEXT_RECIPIENT, a->name, why(a));
         return;
     }
