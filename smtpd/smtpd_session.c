@@ -4,6 +4,7 @@
 #include "smtpd/limits.h"
 #include "smtpd/rbl.h"
 #include "smtpd/smtpd.h"
+#include "smtpd/tls_setup.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #include "session/smtp_sasl.h"
 #include "session/upstream_proxy.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct smtpd_env smtpd_env;
@@ -23,7 +25,6 @@ static char *tls_chain, *tls_key; /* kept: a new configuration may want other op
 
 /* ---- configuration ---- */
 
-/* Where TLS is not a matter of choice the parameters for mandatory TLS hold. */
 static int
 make_tls(const struct conf *main_conf, enum smtpd_service service, struct slice chain,
          struct slice key, struct tls_ctx **out, struct err *e)
@@ -31,27 +32,11 @@ make_tls(const struct conf *main_conf, enum smtpd_service service, struct slice 
     struct conf *c = service == SMTPD_MX
                          ? conf_ref(main_conf)
                          : conf_for_service(main_conf, smtpd_service_name(service));
-    bool is_must = sl_ieqz(sl_z(c->smtpd_tls_security_level), "encrypt") ||
-                   (c->smtpd_tls_security_level[0] == '\0' && c->smtpd_enforce_tls) ||
-                   c->smtpd_tls_wrappermode || service == SMTPD_SUBMISSIONS;
     struct buf excluded = { 0 };
-    struct tls_server_opts o = {
-        .tickets = service != SMTPD_MX,
-        .protocols = is_must ? c->smtpd_tls_mandatory_protocols : c->smtpd_tls_protocols,
-        .cipher_grade = is_must ? c->smtpd_tls_mandatory_ciphers : c->smtpd_tls_ciphers,
-        .client_preference = !c->tls_preempt_cipherlist,
-        .ask_ccert = c->smtpd_tls_ask_ccert,
-        .req_ccert = is_must && c->smtpd_tls_req_ccert,
-        .ca_file = c->smtpd_tls_CAfile,
-        .ca_path = c->smtpd_tls_CApath,
-        .ccert_depth = (int)c->smtpd_tls_ccert_verifydepth,
-        .digest = c->smtpd_tls_fingerprint_digest,
-    };
+    struct tls_server_opts o;
     int rc;
 
-    buf_addf(&excluded, "%s,%s", c->smtpd_tls_exclude_ciphers,
-             is_must ? c->smtpd_tls_mandatory_exclude_ciphers : "");
-    o.exclude_ciphers = buf_z(&excluded);
+    smtpd_tls_opts(c, service == SMTPD_MX, service == SMTPD_SUBMISSIONS, &excluded, &o);
     rc = tls_server_new(chain, key, &o, out, e);
     buf_free(&excluded);
     conf_unref(&c);
@@ -260,6 +245,23 @@ smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
 
 /* ---- the end ---- */
 
+/* In the middle of content it is told how much there was. */
+static void
+log_lost(struct smtpd_sess *s, const char *what)
+{
+    struct slice where = sl_z(s->smtp.where), verb;
+    char octets[40] = "";
+
+    verb = where;
+    if (s->tx && sl_has_suffix(where, SL(" content"))) {
+        verb.n -= strlen(" content");
+        snprintf(octets, sizeof(octets), " (%llu bytes)", (unsigned long long)s->tx->size_octets);
+    }
+    log_event(LOG_LV_INFO, s->cfg->ident, "conn.lost",
+              LOG_F(LF_Z("client", s->namaddr), LF_S("where", where)), "%s after %.*s%s from %s",
+              what, SL_ARG(verb), octets, s->namaddr);
+}
+
 static void
 log_end(struct smtpd_sess *s, enum conn_end end, const struct err *why)
 {
@@ -277,9 +279,7 @@ log_end(struct smtpd_sess *s, enum conn_end end, const struct err *why)
                   LOG_F(LF_Z("client", s->namaddr), LF_Z("why", why->msg)),
                   "SSL_accept error from %s: %s", s->namaddr, why->msg);
     if (what)
-        log_event(LOG_LV_INFO, ident, "conn.lost",
-                  LOG_F(LF_Z("client", s->namaddr), LF_Z("where", s->smtp.where)),
-                  "%s after %s from %s", what, s->smtp.where, s->namaddr);
+        log_lost(s, what);
     smtp_sess_stats(&s->smtp, &stats);
     log_event(LOG_LV_INFO, ident, "conn.close", LOG_F(LF_Z("client", s->namaddr)),
               "disconnect from %s %s%s", s->namaddr, buf_z(&stats),

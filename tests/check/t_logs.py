@@ -246,6 +246,13 @@ def fail2ban_dovecot():
     equal(found(log_path, "dovecot[mode=aggressive]"), {IMAP: 1, POP3: 1, IDLE_IMAP: 1}, "dovecot[mode=aggressive]")
 
 
+@case
+def lost_in_the_middle():
+    log_path = made()[1]
+    for want in ("lost connection after EHLO from unknown[%s]" % LOST, "lost connection after DATA (15 bytes) from unknown[%s]" % LOST_DATA):
+        check(want in text(log_path), "%r is not in the log" % want)
+
+
 def sections(report):
     """{title: [lines]} of pflogsumm's report."""
     out, at = {}, None
