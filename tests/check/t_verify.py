@@ -132,7 +132,8 @@ def what_another_host_says():
     with World("r") as w:
         w.expect(250, "2.1.5 Ok", "ok@two.test")
         w.log_has(r"to=<ok@two\.test>, relay=mx\.two\.test\[127\.99\.1\.2\]:%d, .*dsn=2\.1\.5, status=deliverable \(250 2\.1\.5 Ok\)" % w.port)
-        w.expect(550, "5.1.1 <no@two.test>: Recipient address rejected: undeliverable address: host mx.two.test[127.99.1.2]", "no@two.test")
+        w.expect(550, "5.1.1 <no@two.test>: Recipient address rejected: undeliverable address: host mx.two.test[127.99.1.2]"
+                 " said: 550 5.1.1 no such user here (in reply to RCPT TO command)", "no@two.test")
         w.log_has(r"dsn=5\.1\.1, status=undeliverable \(host mx.* said: 550 5\.1\.1 no such user here \(in reply to RCPT TO command\)\)")
         w.expect(450, "4.1.1 <later@two.test>: Recipient address rejected: unverified address: host mx.two.test", "later@two.test")
         w.expect(450, "4.1.1 <x@refused.test>: Recipient address rejected: unverified address: connect to refused.test[127.99.1.9]",
