@@ -37,7 +37,9 @@ verb_permit_mynetworks(struct check *c)
 void
 verb_permit_sasl_authenticated(struct check *c)
 {
-    bool is_known = c->s->sasl_user && !sl_ieqz(sl_z(c->s->sasl_method), "ANONYMOUS");
+    /* Where AUTH is off, a login that XCLIENT brought permits nothing. */
+    bool is_known = smtpd_sasl_is_active(c->s) && c->s->sasl_user &&
+                    !sl_ieqz(sl_z(c->s->sasl_method), "ANONYMOUS");
 
     check_done(c, is_known ? VERDICT_PERMIT : VERDICT_DUNNO);
 }
