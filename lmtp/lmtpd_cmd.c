@@ -5,6 +5,7 @@
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/lookup_keys.h"
 #include "proto/smtp_addr.h"
 #include "proto/smtp_param.h"
 
@@ -170,10 +171,8 @@ user_of(const struct lmtpd_sess *s, struct slice addr, struct arena *a)
     if (p == NULL || addr.p == NULL)
         return sl_n(NULL, 0);
     smtp_addr_split(addr, &local, &domain);
-    for (n = 1; n < local.n; n++)
-        if (local.p[n] != '\0' && strchr(s->conf->recipient_delimiter, local.p[n]) != NULL)
-            break;
-    n = n < local.n ? n : local.n;
+    n = local.n -
+        lookup_extension(local, s->conf->recipient_delimiter, s->conf->double_bounce_sender).n;
     memcpy(p, local.p, n);
     memcpy(p + n, addr.p + local.n, addr.n - local.n);
     n += addr.n - local.n;
