@@ -7,7 +7,6 @@
 
 #include "base/mem.h"
 
-#include <ifaddrs.h>
 #include <stdlib.h>
 
 /* In the log, as master.cf has them: programs that read it know no others. */
@@ -87,6 +86,7 @@ static void
 set_rules(struct smtpd_cfg *g)
 {
     const struct conf *c = g->conf;
+    bool sub;
 
     g->rules = (struct smtp_addr_rules){
         .myorigin = sl_z(c->myorigin),
@@ -107,44 +107,14 @@ set_rules(struct smtpd_cfg *g)
     /* Postfix's default below level 2, $mydestination, would relay to what lies below our own domains: not here. */
     domlist_init(&g->relay_domains, "relay_domains", c->relay_domains,
                  has_word(c->parent_domain_matches_subdomains, "relay_domains"));
+    /* But ETRN asks for what Postfix would have there. */
+    sub = has_word(c->parent_domain_matches_subdomains, "fast_flush_domains");
+    if (c->compatibility_level < 2 && !conf_line_of(c, "relay_domains") &&
+        !conf_line_of(c, "fast_flush_domains"))
+        domlist_init(&g->etrn_domains, "mydestination", c->mydestination, sub);
+    else
+        domlist_init(&g->etrn_domains, "fast_flush_domains", c->fast_flush_domains, sub);
     g->access_parents = has_word(c->parent_domain_matches_subdomains, "smtpd_access_maps");
-}
-
-/* ---- our own addresses ---- */
-
-static void
-add_own(struct smtpd_cfg *g, const struct addr *a, size_t *cap)
-{
-    g->own = mem_grow(g->own, cap, g->n_own + 1, sizeof(*g->own));
-    g->own[g->n_own++] = *a;
-}
-
-/* Those of the interfaces when inet_interfaces is all or loopback-only, else those it lists; and proxy_interfaces. */
-static void
-set_own(struct smtpd_cfg *g)
-{
-    struct conf_list in = g->conf->inet_interfaces, proxy = g->conf->proxy_interfaces;
-    bool is_all = has_word(in, "all"), is_loopback = has_word(in, "loopback-only");
-    struct ifaddrs *list = NULL;
-    size_t cap = 0;
-    struct addr a;
-
-    if ((is_all || is_loopback) && getifaddrs(&list) == 0) {
-        for (const struct ifaddrs *i = list; i; i = i->ifa_next) {
-            int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
-
-            a = (struct addr){ .len = family == AF_INET ? sizeof(a.u.in4) : sizeof(a.u.in6) };
-            if (family != AF_INET && family != AF_INET6)
-                continue;
-            memcpy(&a.u, i->ifa_addr, a.len);
-            if (is_all || addr_is_loopback(&a))
-                add_own(g, &a, &cap);
-        }
-        freeifaddrs(list);
-    }
-    for (size_t i = 0; i < in.n + proxy.n; i++)
-        if (addr_parse_ip(sl_z(i < in.n ? in.v[i] : proxy.v[i - in.n]), 0, &a) == 0)
-            add_own(g, &a, &cap);
 }
 
 static void
@@ -223,7 +193,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
                           : conf_ref(c);
     set_limits(g);
     set_rules(g);
-    set_own(g);
+    own_addrs_init(&g->own, g->conf);
     set_tls(g);
     g->discard = smtpd_discard_bits(g->conf->smtpd_discard_ehlo_keywords);
     g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
@@ -276,7 +246,7 @@ smtpd_cfg_unref(struct smtpd_cfg **c)
     *c = NULL;
     if (old == NULL || --old->refs > 0)
         return;
-    free(old->own);
+    own_addrs_free(&old->own);
     netlist_free(&old->mynetworks);
     netlist_free(&old->lf_exclusions);
     netlist_free(&old->no_auth);

@@ -227,10 +227,7 @@ is_own_literal(const struct smtpd_cfg *c, const struct addr *front, struct slice
     (void)sl_take_iprefix(&ip, SL("IPv6:"));
     if (!hostname_is_literal(domain) || addr_parse_ip(ip, 0, &a))
         return false;
-    for (size_t i = 0; i < c->n_own; i++)
-        if (addr_same_ip(&a, &c->own[i]))
-            return true;
-    return front && addr_same_ip(&a, front);
+    return own_addrs_has(&c->own, &a) || (front && addr_same_ip(&a, front));
 }
 
 static int

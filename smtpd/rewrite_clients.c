@@ -71,10 +71,7 @@ on_found(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 static bool
 is_own(const struct smtpd_sess *s)
 {
-    for (size_t i = 0; i < s->cfg->n_own; i++)
-        if (addr_same_ip(&s->cfg->own[i], &s->peer))
-            return true;
-    return addr_same_ip(&s->local, &s->peer);
+    return own_addrs_has(&s->cfg->own, &s->peer) || addr_same_ip(&s->local, &s->peer);
 }
 
 /* One word: 1 local, 0 the next word, -1 a table is being asked. */

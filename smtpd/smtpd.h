@@ -5,6 +5,7 @@
 
 #include "auth/auth_client.h"
 #include "auth/lookup_client.h"
+#include "core/own_addrs.h"
 #include "dns/dns.h"
 #include "proto/smtp_addr.h"
 #include "proto/smtp_param.h"
@@ -45,8 +46,7 @@ struct smtpd_cfg {
     struct hostlist xclient_hosts, xforward_hosts, mx_backup_networks;
     bool is_proxied; /* connections begin with a header of the PROXY protocol */
     struct netlist proxies;
-    struct addr *own; /* addresses that mail for "[literal]" is ours at */
-    size_t n_own;
+    struct own_addrs own; /* mail for "[literal]" of one of them is ours */
     struct domlist mydestination, alias_domains, mailbox_domains, relay_domains;
     struct restrict_set restrictions;
     bool relay_first;
@@ -278,6 +278,7 @@ const char *smtpd_service_name(enum smtpd_service service);
 /* footer.c: smtpd_reject_footer */
 void smtpd_decorate(struct smtp_sess *s, struct slice reply);
 void smtpd_footer_free(struct smtpd_sess *s);
+int smtpd_footer_check(const struct conf *c, struct err *e); /* ERR_CONFIG with the parameter's name */
 
 /* smtpd_cmd.c, smtpd_mail.c, smtpd_body.c: the table's functions */
 extern const struct smtp_server_def smtpd_def;

@@ -47,23 +47,20 @@ static void
 on_own_addr(uint64_t id, const struct dns_answer *a)
 {
     struct check *c = check_of(id);
-    const struct smtpd_cfg *cfg;
     struct mxb *m;
 
     if (c == NULL)
         return;
     m = c->own;
-    cfg = c->s->cfg;
     if (a->rc != DNS_OK)
         check_note_if_reject(c, 450, "4.4.4",
                              "<%.*s>: %s rejected: Unable to look up mail exchanger host %s: %s",
                              SL_ARG(c->about.recipient), CLASS_TEXT_RECIPIENT, a->name, why(a));
     for (size_t i = 0; a->rc == DNS_OK && i < a->n; i++)
-        for (size_t k = 0; k < cfg->n_own; k++)
-            if (addr_same_ip(&a->rrs[i].addr, &cfg->own[k])) {
-                m->yes(c);
-                return;
-            }
+        if (own_addrs_has(&c->s->cfg->own, &a->rrs[i].addr)) {
+            m->yes(c);
+            return;
+        }
     ask_own_addr(c);
 }
 
