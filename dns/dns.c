@@ -48,6 +48,7 @@ struct dns {
     struct timer timer;
     struct map *asked, *cache;
     struct list lru;
+    bool is_trusted; /* every resolver is on this host */
     bool is_closing;
 };
 
@@ -575,6 +576,33 @@ add_resolver(struct buf *csv, const char *text, struct err *e)
     return 0;
 }
 
+static bool
+are_resolvers_loopback(ares_channel ch)
+{
+    struct ares_addr_port_node *list = NULL;
+    bool is_good = true;
+
+    if (ares_get_servers_ports(ch, &list) != ARES_SUCCESS || list == NULL)
+        return false;
+    for (const struct ares_addr_port_node *n = list; n; n = n->next) {
+        struct addr a;
+
+        if (n->family == AF_INET)
+            addr_from_octets((const unsigned char *)&n->addr.addr4, 4, 0, &a);
+        else
+            addr_from_octets((const unsigned char *)&n->addr.addr6, 16, 0, &a);
+        is_good = is_good && addr_is_loopback(&a);
+    }
+    ares_free_data(list);
+    return is_good;
+}
+
+bool
+dns_is_trusted(const struct dns *d)
+{
+    return d->is_trusted;
+}
+
 int
 dns_new(const struct conf_list *resolvers, struct dns **out, struct err *e)
 {
@@ -611,6 +639,7 @@ dns_new(const struct conf_list *resolvers, struct dns **out, struct err *e)
         free(d);
         return err_set(e, ERR_CONFIG, "DNS resolver: %s", ares_strerror(rc));
     }
+    d->is_trusted = are_resolvers_loopback(d->channel);
     d->asked = map_new();
     d->cache = map_new();
     list_init(&d->lru);

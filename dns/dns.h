@@ -73,6 +73,9 @@ struct dns;
 /* resolvers: "127.0.0.1", "127.0.0.1:5353", "[::1]:5353", a host name with optional port (looked up once, blocking, at
  * this call); empty: /etc/resolv.conf. ERR_CONFIG when one is not understood. Daemons pass &conf->dns_resolvers. */
 int dns_new(const struct conf_list *resolvers, struct dns **out, struct err *e);
+/* Are all resolvers loopback addresses? Only then is an answer's is_secure worth something (RFC 7672 §2.1.1): on any other way
+ * the bit may have been set by whoever sits there. */
+bool dns_is_trusted(const struct dns *d);
 void dns_free(struct dns **d); /* questions under way get no callback; NULL-safe */
 
 /* MX records in ascending preference, equal ones in random order. No MX at all is DNS_NODATA: the caller falls back to

@@ -243,7 +243,7 @@ client_tls_start(struct client *k)
 {
     k->tls = conn_new(k->fd, &tls_ops, k);
     k->fd = -1;
-    tls_start_client(k->tls, client_tls, NULL);
+    tls_start_client(k->tls, client_tls, &(struct tls_expect){ .sni = NULL });
 }
 
 static void
@@ -723,7 +723,7 @@ make_tls(void)
 
     BUG_ON(tls_make_self_signed(names, 1, 10, &chain, &key, &e) != 0);
     BUG_ON(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &server_tls, &e) != 0);
-    BUG_ON(tls_client_new(NULL, false, &client_tls, &e) != 0);
+    BUG_ON(tls_client_new(&(struct tls_client_opts){ .digest = NULL }, &client_tls, &e) != 0);
     buf_free(&chain);
     buf_free(&key);
 }

@@ -2,6 +2,8 @@
  *
  *   server.c   the LMTP that qmgr speaks to us
  *   targets.c  a destination's hosts and addresses, in the order of trying
+ *   tls_policy.c  which TLS a destination wants
+ *   dane.c     what DNS says of a host's certificate
  *   send.c     one try after the other
  *
  * qmgr says XROUTE, MAIL, RCPT..., BDAT n LAST. XROUTE's argument is how ("smtp", "lmtp"), the next hop ("DOMAIN", "[HOST]:PORT",
@@ -17,11 +19,14 @@
 #define POSTERN_RELAY_RELAY_INT_H
 
 #include "base/arena.h"
+#include "core/own_addrs.h"
 #include "dns/dns.h"
 #include "session/smtp_client.h"
 
 enum {
     TARGETS_MAX = 100,
+    HOPS_MAX = 20,        /* next hops of one destination, fall-back relays included */
+    TLS_MATCHES_MAX = 32, /* names or fingerprints that a policy has */
     RCPTS_MAX = 1000,
     TX_OCTETS_MAX = 4 * 1024 * 1024,
     RELAY_TEXT_OCTETS = 1500
@@ -30,7 +35,27 @@ enum {
 struct target {
     struct addr addr;
     char host[DNS_NAME_OCTETS];
+    char tlsa_base[DNS_NAME_OCTETS]; /* where host's CNAMEs lead; host itself mostly */
     uint16_t pref;
+    bool is_secure; /* all of DNS on the way to addr was validated (RFC 7672 §2.2) */
+};
+
+/* Postfix's TLS security levels (TLS_README), in order of strength as far as there is one. */
+enum tls_level {
+    LEVEL_NONE,
+    LEVEL_MAY,
+    LEVEL_ENCRYPT,
+    LEVEL_FINGERPRINT,
+    LEVEL_DANE,
+    LEVEL_DANE_ONLY,
+    LEVEL_VERIFY,
+    LEVEL_SECURE
+};
+struct tls_policy { /* strings live as long as the arena it was made in, or the configuration */
+    enum tls_level level;
+    const char *match; /* names with ':' or blanks between, fingerprints with '|' or blanks */
+    const char *protocols, *ciphers, *exclude, *servername;
+    struct tls_ctx *ctx; /* borrowed; NULL at LEVEL_NONE */
 };
 
 /* Why there is nothing to try. */
@@ -77,8 +102,14 @@ struct session {
     bool is_small, is_body_used;
     /* sending */
     bool is_sending;
+    struct slice hops[HOPS_MAX]; /* next hops, then smtp_fallback_relay */
+    size_t n_hops, at_hop;
+    char domain[DNS_NAME_OCTETS]; /* the hop being tried, as a name */
     struct target *targets;
     size_t n_targets, at, sessions;
+    struct tls_policy policy;
+    enum tls_level level; /* of this target: dane's depends on DNS */
+    struct tls_expect expect;
     bool no_tls; /* this target once more, without */
     struct smtp_client *client;
     char peer[DNS_NAME_OCTETS + ADDR_TEXT_OCTETS];
@@ -98,10 +129,33 @@ size_t server_busy(void);
 /* ---- targets.c ---- */
 /* Find the targets of a destination; cb comes from the loop exactly once: n 0 and err set, or targets that are the
  * callee's (free). */
-void targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
+void targets_find(const struct conf *conf, struct slice hop, bool is_lmtp,
                   void (*cb)(uint64_t id, struct target *v, size_t n,
                              const struct target_error *err),
                   uint64_t id);
+/* The name in a hop: "[mx.example.com]:25" is mx.example.com. Empty when it is none. */
+void targets_hop_name(struct slice hop, char out[DNS_NAME_OCTETS]);
+
+/* ---- tls_policy.c ---- */
+/* table: what smtp_tls_policy_maps has for the destination, or empty. False: *why, and mail waits. */
+bool tls_policy_of(const struct conf *c, bool is_lmtp, bool is_wrapper, struct slice table,
+                   struct arena *mem, struct tls_policy *out, const char **why);
+/* What this host's certificate must be; domain: the next hop as a name. tlsa: usable records, or NULL below that. */
+void tls_policy_expect(const struct tls_policy *p, const struct target *t, const char *domain,
+                       const struct dns_answer *tlsa, struct arena *mem, struct tls_expect *x);
+void tls_policy_reload(void); /* contexts are made anew; also at the beginning */
+
+/* ---- dane.c ---- */
+enum dane_rc {
+    DANE_RECORDS, /* answer has at least one usable record */
+    DANE_ENCRYPT, /* records, but none that can be used: TLS, any certificate */
+    DANE_NONE,    /* none, or not to be trusted */
+    DANE_TEMP     /* nobody can say: not this host now */
+};
+/* The TLSA records of a target (RFC 7672 §2.2.2, §2.2.3); sets t->tlsa_base to the name that has them. cb from the loop,
+ * exactly once; a is valid during the call. t lives until then, or the id is gone. */
+void dane_find(struct target *t, void (*cb)(uint64_t id, enum dane_rc rc, const struct dns_answer *a),
+               uint64_t id);
 
 /* ---- send.c ---- */
 void send_start(struct session *s);
@@ -109,6 +163,6 @@ void send_abort(struct session *s); /* qmgr is gone; server_free() follows when 
 
 /* ---- relayd_main.c ---- */
 extern struct dns *relay_dns;
-struct tls_ctx *relay_tls(const struct conf *c, bool *must); /* NULL: no TLS */
+extern struct own_addrs relay_own;
 
 #endif

@@ -9,17 +9,7 @@
 #include <unistd.h>
 
 struct dns *relay_dns;
-
-static struct tls_ctx *tls;
-
-struct tls_ctx *
-relay_tls(const struct conf *c, bool *must)
-{
-    const char *level = c->smtp_tls_security_level;
-
-    *must = strcmp(level, "encrypt") == 0;
-    return *must || strcmp(level, "may") == 0 ? tls : NULL;
-}
+struct own_addrs relay_own;
 
 static int
 open_dns(struct err *e)
@@ -37,7 +27,9 @@ init(struct err *e)
 {
     if (open_dns(e) != 0)
         return -1;
-    return tls_client_new(NULL, false, &tls, e);
+    own_addrs_init(&relay_own, daemon_conf());
+    tls_policy_reload();
+    return 0;
 }
 
 static void
@@ -58,6 +50,9 @@ reload(void)
 
     if (open_dns(&e) != 0)
         log_warn("relay.dns", LOG_NONE, "%s: the resolvers stay as they were", e.msg);
+    own_addrs_free(&relay_own);
+    own_addrs_init(&relay_own, daemon_conf());
+    tls_policy_reload();
 }
 
 static bool

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 static void try_next(struct session *s);
+static void connect_to(struct session *s, struct target *t);
 
 /* ---- results ---- */
 
@@ -65,7 +66,32 @@ finish(struct session *s)
         server_finish(s);
 }
 
+static void
+finish_later(void *arg)
+{
+    finish(arg);
+}
+
 /* ---- the client's callbacks ---- */
+
+/* smtp_tls_loglevel = 1, in Postfix's words. */
+static void
+log_tls(const struct session *s, struct smtp_client *c)
+{
+    struct tls_info t;
+    const char *trust;
+
+    if (s->conf->smtp_tls_loglevel < 1 || !tls_info_of(smtp_client_conn(c), &t))
+        return;
+    trust = t.demanded != TLS_DEMAND_NOTHING ? "Verified"
+            : t.peer_verified                ? "Trusted"
+            : t.has_peer_cert                ? "Untrusted"
+                                             : "Anonymous";
+    log_event(LOG_LV_INFO, "postfix/smtp", "tls.up", LOG_F(LF_Z("peer", s->peer)),
+              "%s TLS connection established to %s: %s with cipher %s (%d/%d bits)%s%s", trust,
+              s->peer, t.protocol, t.cipher, t.bits, t.algbits,
+              t.key_exchange[0] ? " key-exchange " : "", t.key_exchange);
+}
 
 static void
 push_small(struct session *s)
@@ -116,6 +142,7 @@ on_ready(struct smtp_client *c, void *arg)
     size_t n = 0;
 
     s->ready_us = clock_unix_us();
+    log_tls(s, c);
     if (is_beyond(s, c)) {
         on_done(c, s);
         return;
@@ -184,14 +211,10 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
     }
     if (!was_ready) {
         if (why->is_tls && !s->no_tls) {
-            bool must;
-
-            (void)relay_tls(s->conf, &must);
             log_info("relay.tls", LOG_NONE, "%.*s", SL_ARG(why->text));
-            if (!must) { /* `may`: the same host once more, in the clear */
+            if (s->level == LEVEL_MAY) { /* the same host once more, in the clear */
                 s->no_tls = true;
-                s->at--;
-                try_next(s);
+                connect_to(s, &s->targets[s->at - 1]);
                 return;
             }
         }
@@ -199,7 +222,6 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
         /* A 5xx greeting is about this host, not about the recipients: smtp_skip_5xx_greeting */
         set_rest(s, SMTP_DEFERRED, why->dsn[0] == '4' ? why->dsn : "4.0.0", why->text, true);
     }
-    s->no_tls = false;
     try_next(s);
 }
 
@@ -229,7 +251,7 @@ fill_times(const struct conf *c, struct smtp_times *t)
 }
 
 static void
-connect_to(struct session *s, const struct target *t)
+connect_to(struct session *s, struct target *t)
 {
     const struct conf *c = s->conf;
     struct smtp_client_opts o = { .is_lmtp = s->is_lmtp,
@@ -237,7 +259,9 @@ connect_to(struct session *s, const struct target *t)
                                   .helo_name = c->smtp_helo_name,
                                   .peer = s->peer,
                                   .line_max = (size_t)c->smtp_line_length_limit,
-                                  .tls_host = t->host };
+                                  .must_tls = s->level >= LEVEL_ENCRYPT,
+                                  .is_wrapper = s->manner.is_wrapper,
+                                  .expect = &s->expect };
     const char *from =
         addr_family(&t->addr) == AF_INET6 ? c->smtp_bind_address6 : c->smtp_bind_address;
     char ip[ADDR_TEXT_OCTETS];
@@ -247,12 +271,91 @@ connect_to(struct session *s, const struct target *t)
     snprintf(s->peer, sizeof s->peer, "%s[%s]:%u", t->host, addr_ip_text(&t->addr, ip),
              addr_port(&t->addr));
     fill_times(c, &o.times);
-    if (!s->no_tls && !s->is_lmtp)
-        o.tls = relay_tls(c, &o.must_tls);
+    if (!s->no_tls && s->level > LEVEL_NONE)
+        o.tls = s->policy.ctx;
     s->ready_us = 0;
     s->client = smtp_client_connect(&t->addr.u.sa, t->addr.len, has_bind ? &bind_to.u.sa : NULL,
                                     has_bind ? bind_to.len : 0, &o, &ops, s);
 }
+
+/* ---- one target: what its TLS must be, then it ---- */
+
+/* This host is left out. */
+static void
+skip_target(struct session *s, const struct target *t, const char *why)
+{
+    char text[512];
+
+    snprintf(text, sizeof text, "%s %s:%u", why, t->host, addr_port(&t->addr));
+    s->peer[0] = '\0';
+    set_rest(s, SMTP_DEFERRED, "4.7.5", sl_z(text), false);
+    try_next(s);
+}
+
+static void
+go_to(struct session *s, struct target *t, enum tls_level level, const struct dns_answer *tlsa)
+{
+    s->level = level;
+    s->no_tls = false;
+    tls_policy_expect(&s->policy, t, s->domain, tlsa, &s->arena, &s->expect);
+    connect_to(s, t);
+}
+
+/* RFC 7672 §2.2: records that were validated decide; without such, dane is may, and dane-only goes nowhere. */
+static void
+on_dane(uint64_t id, enum dane_rc rc, const struct dns_answer *a)
+{
+    struct session *s = id_get(id);
+    struct target *t;
+    bool is_only;
+
+    if (s == NULL)
+        return;
+    if (s->conn == NULL) {
+        finish(s);
+        return;
+    }
+    t = &s->targets[s->at - 1];
+    is_only = s->policy.level == LEVEL_DANE_ONLY;
+    switch (rc) {
+    case DANE_RECORDS:
+        go_to(s, t, s->policy.level, a);
+        break;
+    case DANE_ENCRYPT:
+        if (is_only)
+            skip_target(s, t, "no usable TLSA records for");
+        else
+            go_to(s, t, LEVEL_ENCRYPT, NULL);
+        break;
+    case DANE_NONE:
+        if (is_only)
+            skip_target(s, t, "no TLSA records found for");
+        else
+            go_to(s, t, LEVEL_MAY, NULL);
+        break;
+    case DANE_TEMP:
+        skip_target(s, t, "TLSA lookup error for");
+    }
+}
+
+static void
+try_target(struct session *s, struct target *t)
+{
+    bool is_dane = s->policy.level == LEVEL_DANE || s->policy.level == LEVEL_DANE_ONLY;
+
+    if (!is_dane)
+        go_to(s, t, s->policy.level, NULL);
+    else if (t->is_secure)
+        dane_find(t, on_dane, s->id);
+    else if (s->policy.level == LEVEL_DANE_ONLY)
+        skip_target(s, t, "non DNSSEC destination");
+    else
+        go_to(s, t, LEVEL_MAY, NULL);
+}
+
+/* ---- hops, and their targets ---- */
+
+static void try_hop(struct session *s);
 
 static void
 try_next(struct session *s)
@@ -261,17 +364,19 @@ try_next(struct session *s)
         s->conf->smtp_mx_session_limit > 0 ? (size_t)s->conf->smtp_mx_session_limit : SIZE_MAX;
     bool is_spent = s->is_body_used && !s->is_small;
 
-    if (!has_open(s) || s->at == s->n_targets || s->sessions >= limit || is_spent) {
+    if (!has_open(s) || is_spent)
         finish(s);
-        return;
-    }
-    connect_to(s, &s->targets[s->at++]);
+    else if (s->at == s->n_targets || s->sessions >= limit)
+        try_hop(s);
+    else
+        try_target(s, &s->targets[s->at++]);
 }
 
 static void
 on_targets(uint64_t id, struct target *v, size_t n, const struct target_error *err)
 {
     struct session *s = id_get(id);
+    bool is_last;
 
     if (s == NULL) {
         free(v);
@@ -279,31 +384,75 @@ on_targets(uint64_t id, struct target *v, size_t n, const struct target_error *e
     }
     s->targets = v;
     s->n_targets = n;
+    s->at = s->sessions = 0;
     if (s->conn == NULL) {
         finish(s);
         return;
     }
-    if (n == 0) {
-        s->peer[0] = '\0';
-        set_rest(s, err->outcome, err->dsn, sl_z(err->text), err->outcome == SMTP_DEFERRED);
+    if (n > 0) {
+        try_next(s);
+        return;
+    }
+    s->peer[0] = '\0';
+    is_last = s->at_hop == s->n_hops;
+    set_rest(s, is_last ? err->outcome : SMTP_DEFERRED, err->dsn, sl_z(err->text),
+             is_last && err->outcome == SMTP_DEFERRED);
+    try_next(s);
+}
+
+static void
+try_hop(struct session *s)
+{
+    struct slice hop;
+
+    free(s->targets);
+    s->targets = NULL;
+    s->n_targets = s->at = 0;
+    if (s->at_hop == s->n_hops) {
         finish(s);
         return;
     }
-    try_next(s);
+    hop = s->hops[s->at_hop++];
+    targets_hop_name(hop, s->domain);
+    targets_find(s->conf, hop, s->is_lmtp, on_targets, s->id);
+}
+
+/* The next hops that qmgr named, then those that stand in for all of them. */
+static void
+set_hops(struct session *s)
+{
+    struct slice rest = s->nexthop, hop;
+    const struct conf_list *more = &s->conf->smtp_fallback_relay;
+
+    s->n_hops = s->at_hop = 0;
+    while (s->n_hops < HOPS_MAX && sl_take_word(&rest, "|", &hop))
+        s->hops[s->n_hops++] = hop;
+    for (size_t i = 0; !s->is_lmtp && i < more->n && s->n_hops < HOPS_MAX; i++)
+        s->hops[s->n_hops++] = sl_z(more->v[i]);
 }
 
 void
 send_start(struct session *s)
 {
+    const char *why;
+
     s->is_sending = true;
     s->start_us = clock_unix_us();
     s->ready_us = 0;
-    s->at = s->sessions = 0;
+    s->sessions = 0;
     s->no_tls = s->is_body_used = false;
     s->peer[0] = '\0';
     s->results = mem_zalloc(s->n_rcpts * sizeof *s->results);
     s->sent = mem_zalloc(s->n_rcpts * sizeof *s->sent);
-    targets_find(s->conf, s->nexthop, s->is_lmtp, on_targets, s->id);
+    set_hops(s);
+    if (tls_policy_of(s->conf, s->is_lmtp, s->manner.is_wrapper, s->manner.tls_policy, &s->arena,
+                      &s->policy, &why)) {
+        try_hop(s);
+        return;
+    }
+    log_warn("relay.tls", LOG_NONE, "%.*s: %s", SL_ARG(s->nexthop), why);
+    set_rest(s, SMTP_DEFERRED, "4.7.5", sl_z(why), false);
+    loop_defer(finish_later, s);
 }
 
 void

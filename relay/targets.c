@@ -12,6 +12,11 @@
 
 enum { LMTP_PORT = 24 };
 
+struct host {
+    char name[DNS_NAME_OCTETS];
+    uint16_t pref;
+};
+
 struct search {
     uint64_t id; /* ours */
     struct conf *conf;
@@ -22,39 +27,15 @@ struct search {
     uint64_t cb_id;
     struct target *v;
     size_t n;
-    struct host {
-        char name[DNS_NAME_OCTETS];
-        uint16_t pref;
-    } * hosts;
+    struct host *hosts;
     size_t n_hosts, at;
-    bool is_mx, has_temp;
+    bool is_mx, has_temp, is_secure; /* secure: how the hosts were found */
+    uint32_t self_pref;              /* of the best address that is ours; UINT32_MAX: none */
+    uint16_t best_pref;
     struct target_error err;
 };
 
 static void look_up_host(struct search *s);
-
-static void
-finish(struct search *s)
-{
-    struct target *v = s->v;
-
-    s->v = NULL;
-    if (s->n == 0) {
-        free(v);
-        v = NULL;
-    }
-    s->cb(s->cb_id, v, s->n, &s->err);
-    id_del(s->id);
-    conf_unref(&s->conf);
-    free(s->hosts);
-    free(s);
-}
-
-static void
-finish_later(void *arg)
-{
-    finish(arg);
-}
 
 __attribute__((format(printf, 4, 5))) static void
 set_error(struct search *s, enum smtp_outcome outcome, const char *dsn, const char *fmt, ...)
@@ -81,10 +62,21 @@ set_dns_error(struct search *s, const char *name, const char *type, enum dns_rc 
               type, what);
 }
 
+/* Postfix looks for itself where it listens itself: on the port of SMTP. */
+static bool
+is_self(const struct search *s, const struct addr *a)
+{
+    return !s->is_lmtp && s->port == s->conf->smtp_tcp_port && own_addrs_has(&relay_own, a);
+}
+
 static void
-add_target(struct search *s, const struct addr *a, const char *host, uint16_t pref)
+add_target(struct search *s, const struct addr *a, const struct host *h, const char *tlsa_base,
+           bool is_secure)
 {
     struct target *t;
+
+    if (is_self(s, a) && h->pref < s->self_pref)
+        s->self_pref = h->pref;
 
     if (s->n == TARGETS_MAX)
         return;
@@ -96,8 +88,77 @@ add_target(struct search *s, const struct addr *a, const char *host, uint16_t pr
         t->addr.u.in6.sin6_port = htons(s->port);
     else
         t->addr.u.in4.sin_port = htons(s->port);
-    t->pref = pref;
-    snprintf(t->host, sizeof t->host, "%s", host);
+    t->pref = h->pref;
+    t->is_secure = is_secure;
+    snprintf(t->host, sizeof t->host, "%s", h->name);
+    snprintf(t->tlsa_base, sizeof t->tlsa_base, "%s", tlsa_base);
+}
+
+/* Where one of the hosts is this one, it and what is less wanted than it is no way out. */
+static void
+drop_self(struct search *s)
+{
+    size_t n = 0;
+
+    if (s->self_pref == UINT32_MAX)
+        return;
+    while (n < s->n && s->v[n].pref < s->self_pref)
+        n++;
+    s->n = n;
+    if (n == 0 && s->self_pref > s->best_pref)
+        set_error(s, SMTP_DEFERRED, "4.4.4", "unable to find primary relay for %s", s->name);
+    else if (n == 0)
+        set_error(s, SMTP_FAILED, "5.4.6", "mail for %s loops back to myself", s->name);
+}
+
+/* At most smtp_mx_address_limit addresses; both families among them where there are both and smtp_balance_inet_protocols. */
+static void
+keep_enough(struct search *s)
+{
+    size_t limit = (size_t)s->conf->smtp_mx_address_limit, room[2], n = 0, of[2] = { 0, 0 };
+
+    if (limit == 0 || s->n <= limit)
+        return;
+    for (size_t i = 0; i < s->n; i++)
+        of[addr_family(&s->v[i].addr) == AF_INET6]++;
+    room[0] = room[1] = limit;
+    if (s->conf->smtp_balance_inet_protocols && limit > 1 && of[0] && of[1])
+        for (int k = 0; k < 2; k++)
+            room[k] = limit - (of[!k] < limit / 2 ? of[!k] : limit / 2);
+    for (size_t i = 0; i < s->n && n < limit; i++) {
+        size_t *left = &room[addr_family(&s->v[i].addr) == AF_INET6];
+
+        if (*left == 0)
+            continue;
+        --*left;
+        s->v[n++] = s->v[i];
+    }
+    s->n = n;
+}
+
+static void
+finish(struct search *s)
+{
+    struct target *v;
+
+    drop_self(s);
+    keep_enough(s);
+    v = s->v;
+    if (s->n == 0) {
+        free(v);
+        v = NULL;
+    }
+    s->cb(s->cb_id, v, s->n, &s->err);
+    id_del(s->id);
+    conf_unref(&s->conf);
+    free(s->hosts);
+    free(s);
+}
+
+static void
+finish_later(void *arg)
+{
+    finish(arg);
 }
 
 static unsigned
@@ -115,7 +176,12 @@ wanted(const struct conf *c)
         else if (strcmp(p, "ipv6") == 0)
             want |= DNS_WANT_AAAA;
     }
-    return want ? want : DNS_WANT_A | DNS_WANT_AAAA;
+    if (want == 0)
+        want = DNS_WANT_A | DNS_WANT_AAAA;
+    for (size_t i = 0; i < c->smtp_host_lookup.n; i++)
+        if (sl_ieqz(sl_z(c->smtp_host_lookup.v[i]), "native"))
+            want |= DNS_WANT_HOSTS;
+    return want;
 }
 
 /* Addresses of one host: the preferred family first, else in random order. */
@@ -131,7 +197,7 @@ add_addresses(struct search *s, const struct dns_answer *a, const struct host *h
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < a->n; i++)
             if ((addr_family(&a->rrs[i].addr) == first) == (turn == 0))
-                add_target(s, &a->rrs[i].addr, h->name, h->pref);
+                add_target(s, &a->rrs[i].addr, h, a->cname, s->is_secure && a->is_secure);
 }
 
 static void
@@ -151,20 +217,26 @@ on_host(uint64_t id, const struct dns_answer *a)
     look_up_host(s);
 }
 
+/* More addresses would not be tried, and there is a choice of families. */
+static bool
+has_enough(const struct search *s)
+{
+    size_t limit = (size_t)s->conf->smtp_mx_address_limit, six = 0;
+
+    for (size_t i = 0; i < s->n; i++)
+        six += addr_family(&s->v[i].addr) == AF_INET6;
+    return s->n == TARGETS_MAX ||
+           (limit > 0 && (s->n >= 2 * limit || (s->n >= limit && six > 0 && six < s->n)));
+}
+
 static void
 look_up_host(struct search *s)
 {
-    unsigned flags = wanted(s->conf);
-    size_t enough =
-        s->conf->smtp_mx_address_limit > 0 ? (size_t)s->conf->smtp_mx_address_limit : TARGETS_MAX;
-
-    if (s->at == s->n_hosts || s->n >= enough) {
-        if (s->n > enough)
-            s->n = enough;
+    if (s->at == s->n_hosts || has_enough(s)) {
         finish(s);
         return;
     }
-    dns_addr(relay_dns, sl_z(s->hosts[s->at].name), flags, on_host, s->id);
+    dns_addr(relay_dns, sl_z(s->hosts[s->at].name), wanted(s->conf), on_host, s->id);
 }
 
 static void
@@ -218,13 +290,20 @@ on_mx(uint64_t id, const struct dns_answer *a)
             break;
         }
         s->is_mx = true;
+        s->is_secure = a->is_secure;
+        s->best_pref = a->rrs[0].pref;
         set_error(s, SMTP_FAILED, "5.4.4", "no usable MX record for %s", s->name);
         add_mx(s, a);
         break;
     case DNS_NODATA:
+        s->is_secure = a->is_secure;
         add_host(s, sl_z(s->name), 0);
         break;
     default:
+        if (a->rc == DNS_TEMP && s->conf->ignore_mx_lookup_error) {
+            add_host(s, sl_z(s->name), 0);
+            break;
+        }
         set_dns_error(s, s->name, "MX", a->rc);
         break;
     }
@@ -269,7 +348,18 @@ parse_nexthop(struct search *s, struct slice in, bool *is_bracketed)
 }
 
 void
-targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
+targets_hop_name(struct slice hop, char out[DNS_NAME_OCTETS])
+{
+    bool is_bracketed = sl_take_char(&hop, '[');
+    size_t end = sl_find_char(hop, is_bracketed ? ']' : ':');
+
+    hop = end == SL_NPOS ? hop : sl_head(hop, end);
+    sl_take_iprefix(&hop, SL("IPv6:"));
+    snprintf(out, DNS_NAME_OCTETS, "%.*s", SL_ARG(hop));
+}
+
+void
+targets_find(const struct conf *conf, struct slice hop, bool is_lmtp,
              void (*cb)(uint64_t id, struct target *v, size_t n, const struct target_error *err),
              uint64_t id)
 {
@@ -280,15 +370,20 @@ targets_find(const struct conf *conf, struct slice nexthop, bool is_lmtp,
     s->id = id_add(s);
     s->conf = conf_ref(conf);
     s->is_lmtp = is_lmtp;
+    s->self_pref = UINT32_MAX;
     s->cb = cb;
     s->cb_id = id;
-    if (!parse_nexthop(s, nexthop, &is_bracketed)) {
-        set_error(s, SMTP_DEFERRED, "4.3.5", "bad next hop \"%.*s\"", SL_ARG(nexthop));
+    if (!parse_nexthop(s, hop, &is_bracketed)) {
+        set_error(s, SMTP_DEFERRED, "4.3.5", "bad next hop \"%.*s\"", SL_ARG(hop));
         loop_defer(finish_later, s);
     } else if (addr_parse_ip(sl_z(s->name), 0, &a) == 0) {
-        add_target(s, &a, s->name, 0);
+        struct host h = { 0 };
+
+        snprintf(h.name, sizeof h.name, "%s", s->name);
+        add_target(s, &a, &h, h.name, false); /* an address has no TLSA records */
         loop_defer(finish_later, s);
-    } else if (is_bracketed || is_lmtp) {
+    } else if (is_bracketed || is_lmtp || sl_ieqz(sl_z(conf->smtp_dns_support_level), "disabled")) {
+        s->is_secure = true; /* the host was named by the operator */
         add_host(s, sl_z(s->name), 0);
         look_up_host(s);
     } else {

@@ -312,7 +312,7 @@ on_starttls(struct smtp_client *c)
         return;
     }
     client_set_stage(c, STAGE_HANDSHAKE);
-    tls_start_client(c->conn, c->o.tls, c->tls_host);
+    tls_start_client(c->conn, c->o.tls, c->o.expect);
 }
 
 /* ---- replies ---- */
@@ -447,7 +447,6 @@ client_free(struct smtp_client *c)
     free(c->helo_name);
     free(c->peer);
     free(c->host);
-    free(c->tls_host);
     free(c);
 }
 
@@ -517,8 +516,7 @@ client_new(const struct smtp_client_opts *o, const struct smtp_client_ops *ops, 
     c->helo_name = mem_dupz(o->helo_name);
     c->peer = mem_dupz(o->peer);
     c->host = sl_dupz(without_port(sl_z(o->peer)));
-    c->tls_host = o->tls_host ? mem_dupz(o->tls_host) : NULL;
-    c->o.helo_name = c->o.peer = c->o.tls_host = NULL;
+    c->o.helo_name = c->o.peer = NULL;
     if (o->tls)
         c->o.tls = tls_ref(o->tls);
     c->ops = ops;

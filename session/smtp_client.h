@@ -64,7 +64,8 @@ struct smtp_client_opts {
     struct smtp_times times;
     struct tls_ctx *tls;  /* not NULL: STARTTLS where offered */
     bool must_tls;        /* ... and nothing without */
-    const char *tls_host; /* SNI */
+    bool is_wrapper;      /* TLS from the first octet */
+    const struct tls_expect *expect; /* with tls: lives as long as the client */
 };
 
 struct smtp_client;

@@ -187,8 +187,8 @@ on_alpn(SSL *s, const unsigned char **out, unsigned char *out_n, const unsigned 
 
 /* ---- contexts ---- */
 
-static struct tls_ctx *
-ctx_new(const SSL_METHOD *m)
+struct tls_ctx *
+tls_ctx_new(const SSL_METHOD *m)
 {
     struct tls_ctx *c = MEM_NEW(struct tls_ctx);
 
@@ -206,7 +206,7 @@ int
 tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
                struct tls_ctx **out, struct err *e)
 {
-    struct tls_ctx *c = ctx_new(TLS_server_method());
+    struct tls_ctx *c = tls_ctx_new(TLS_server_method());
 
     ERR_clear_error();
     SSL_CTX_set_dh_auto(c->h, 1);
@@ -232,24 +232,6 @@ tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_se
     if (c->not_after_unix_s < clock_unix_s())
         log_warn("tls.expired", LOG_F(LF_N("not_after", c->not_after_unix_s)),
                  "the TLS certificate has expired: clients will refuse it");
-    *out = c;
-    return 0;
-}
-
-int
-tls_client_new(const char *ca_file, bool verify, struct tls_ctx **out, struct err *e)
-{
-    struct tls_ctx *c = ctx_new(TLS_client_method());
-
-    ERR_clear_error();
-    c->is_verifying = verify;
-    SSL_CTX_set_verify(c->h, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
-    if (ca_file ? SSL_CTX_load_verify_file(c->h, ca_file) != 1
-                : verify && SSL_CTX_set_default_verify_paths(c->h) != 1) {
-        tls_fail(e, ERR_CONFIG, ca_file ? ca_file : "the system's CA certificates");
-        tls_unref(&c);
-        return -1;
-    }
     *out = c;
     return 0;
 }

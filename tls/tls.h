@@ -26,16 +26,47 @@ struct tls_server_opts {
  * only a warning in the log). */
 int tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
                    struct tls_ctx **out, struct err *e);
-/* Client: verify false for opportunistic. ca_file may be NULL (system's). */
-int tls_client_new(const char *ca_file, bool verify, struct tls_ctx **out, struct err *e);
+/* How a client context is set up: Postfix's smtp_tls_*. NULL or "" means its default; no authority is trusted unless said. */
+struct tls_client_opts {
+    const char *protocols; /* default ">=TLSv1": opportunistic, as Postfix */
+    const char *cipher_grade, *exclude_ciphers;
+    const char *ca_file, *ca_path; /* PEM of the authorities that are trusted */
+    bool system_ca;                /* the system's too */
+    int depth;                     /* longest chain; 0: OpenSSL's */
+    const char *digest;            /* of fingerprints; NULL: sha256 */
+};
+int tls_client_new(const struct tls_client_opts *o, struct tls_ctx **out, struct err *e);
 struct tls_ctx *tls_ref(struct tls_ctx *c);
 void tls_unref(struct tls_ctx **c);
 int64_t tls_not_after_unix_s(const struct tls_ctx *c); /* of the leaf */
 
 /* Put TLS under the conn; on_secure follows, or on_close with why. Keeps a reference. */
 void tls_start_server(struct conn *c, struct tls_ctx *t);
-/* host: SNI and, with verify, the name checked; may be NULL. */
-void tls_start_client(struct conn *c, struct tls_ctx *t, const char *host);
+/* What a client demands of its peer's certificate. Where it is not met the conn ends with why, "Server certificate not
+ * trusted: ..." or "... not verified: ...". */
+enum tls_demand {
+    TLS_DEMAND_NOTHING,     /* opportunistic */
+    TLS_DEMAND_CHAIN,       /* to an authority, and one of names, if there are any */
+    TLS_DEMAND_FINGERPRINT, /* one of prints, of the certificate or of its key */
+    TLS_DEMAND_DANE         /* one of tlsa; names are for usage DANE-TA (RFC 7672 §3.2) */
+};
+struct tls_tlsa { /* RFC 6698 §2.1 */
+    uint8_t usage, selector, matching;
+    struct slice data;
+};
+struct tls_expect { /* all is copied */
+    enum tls_demand demand;
+    const char *sni;          /* NULL: none; an address is not sent */
+    const char *const *names; /* "mx.example.com", ".example.com" for what is below it */
+    size_t n_names;
+    const char *const *prints; /* "0A:1B:..." by the context's digest */
+    size_t n_prints;
+    const struct tls_tlsa *tlsa;
+    size_t n_tlsa;
+};
+void tls_start_client(struct conn *c, struct tls_ctx *t, const struct tls_expect *x);
+/* Can SMTP use this record? Usages 2 and 3 only (RFC 7672 §3.1), digests of the right length. */
+bool tls_tlsa_is_usable(const struct tls_tlsa *t);
 
 /* What was agreed; zeroed and false when the conn is plain. Strings are static or live with the conn. */
 struct tls_info {
@@ -44,7 +75,10 @@ struct tls_info {
     int bits, algbits;
     const char *key_exchange; /* "X25519" or "" */
     const char *sni;          /* what the client asked for, or "" */
-    bool peer_verified;       /* its chain leads to an authority that is trusted; a client: the name fits too */
+    /* Its chain leads to an authority that is trusted (or, with DANE, to what DNS says). To a client that demanded
+     * something, that was met too. */
+    bool peer_verified;
+    enum tls_demand demanded; /* of a client */
     /* The peer's certificate: "" where there is none or no such name in it. Octets that are no printable ASCII show as
      * "?". Fingerprints are "0A:1B:..." by the context's digest, as in relay_clientcerts and check_ccert_access. */
     bool has_peer_cert;

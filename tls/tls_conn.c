@@ -6,7 +6,6 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 
 #include <stdlib.h>
 
@@ -18,6 +17,7 @@ struct tls_state {
     struct slice *raw;   /* during feed: what is received */
     struct buf *raw_out; /* during feed, send, goodbye: what is to be sent */
     struct tls_peer *peer; /* once somebody has asked */
+    struct tls_demanded *demanded; /* of a client; NULL of a server */
     bool is_ready, is_failed;
 };
 
@@ -83,17 +83,22 @@ bio_method(void)
 static enum transport_rc
 fail(struct tls_state *s, const char *doing, struct err *e)
 {
-    long verify = SSL_get_verify_result(s->ssl);
-
     s->is_failed = true;
-    if (s->ctx->is_verifying && verify != X509_V_OK) {
-        err_set(e, ERR_TEMP, "%s: the peer's certificate: %s", doing,
-                X509_verify_cert_error_string(verify));
-        ERR_clear_error();
-    } else {
-        tls_fail(e, ERR_TEMP, doing);
-    }
+    tls_fail(e, ERR_TEMP, doing);
     return TRANSPORT_FAILED;
+}
+
+static void tell_peer(struct tls_state *s, struct tls_info *out);
+
+static bool
+is_peer_good(struct tls_state *s, struct err *e)
+{
+    struct tls_info peer;
+
+    if (s->demanded == NULL)
+        return true;
+    tell_peer(s, &peer);
+    return tls_demanded_is_met(s->demanded, s->ssl, &peer, e);
 }
 
 static enum transport_rc
@@ -102,6 +107,10 @@ shake_hands(struct tls_state *s, struct err *e)
     int rc = SSL_do_handshake(s->ssl);
 
     if (rc == 1) {
+        if (!is_peer_good(s, e)) {
+            s->is_failed = true;
+            return TRANSPORT_FAILED;
+        }
         s->is_ready = true;
         return TRANSPORT_OK;
     }
@@ -206,6 +215,7 @@ tls_free(void *state)
     struct tls_state *s = state;
 
     tls_peer_free(&s->peer);
+    tls_demanded_free(&s->demanded);
     SSL_free(s->ssl);
     tls_unref(&s->ctx);
     free(s);
@@ -243,32 +253,15 @@ tls_start_server(struct conn *c, struct tls_ctx *t)
     conn_set_transport(c, &transport, s, sl_n("", 0));
 }
 
-/* A name to check may be an address: then it is looked for among the certificate's addresses, and no SNI is sent
- * (RFC 6066 3). */
-static void
-set_host(struct tls_state *s, const char *host)
-{
-    X509_VERIFY_PARAM *p = SSL_get0_param(s->ssl);
-    bool is_ip = X509_VERIFY_PARAM_set1_ip_asc(p, host) == 1;
-
-    ERR_clear_error();
-    if (is_ip)
-        return;
-    SSL_set_tlsext_host_name(s->ssl, host);
-    X509_VERIFY_PARAM_set_hostflags(p, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    SSL_set1_host(s->ssl, host);
-}
-
 void
-tls_start_client(struct conn *c, struct tls_ctx *t, const char *host)
+tls_start_client(struct conn *c, struct tls_ctx *t, const struct tls_expect *x)
 {
     struct tls_state *s = state_new(t);
     struct buf hello = { 0 };
     struct err e = { 0 };
 
     SSL_set_connect_state(s->ssl);
-    if (host)
-        set_host(s, host);
+    s->demanded = tls_demanded_new(s->ssl, x);
     s->raw_out = &hello;
     ERR_clear_error();
     shake_hands(s, &e); /* a failure comes again with the first octet received */
@@ -278,6 +271,16 @@ tls_start_client(struct conn *c, struct tls_ctx *t, const char *host)
 }
 
 /* ---- what was agreed ---- */
+
+static void
+tell_peer(struct tls_state *s, struct tls_info *out)
+{
+    if (s->peer == NULL && (s->ctx->is_client || s->ctx->is_asking))
+        s->peer = tls_peer_new(s->ssl, s->ctx->digest);
+    tls_peer_tell(s->peer, out);
+    out->demanded = tls_demanded_what(s->demanded);
+    out->peer_verified = s->peer && SSL_get_verify_result(s->ssl) == X509_V_OK;
+}
 
 bool
 tls_info_of(const struct conn *c, struct tls_info *out)
@@ -304,9 +307,6 @@ tls_info_of(const struct conn *c, struct tls_info *out)
     sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
     if (sni)
         out->sni = sni;
-    if (s->peer == NULL && (s->ctx->is_verifying || s->ctx->is_asking))
-        s->peer = tls_peer_new(s->ssl, s->ctx->digest);
-    tls_peer_tell(s->peer, out);
-    out->peer_verified = s->peer && SSL_get_verify_result(s->ssl) == X509_V_OK;
+    tell_peer(s, out);
     return true;
 }

@@ -11,7 +11,7 @@ struct tls_ctx {
     SSL_CTX *h;
     unsigned refs; /* the loop's thread alone counts */
     int64_t not_after_unix_s;
-    bool is_verifying;
+    bool is_client;
     bool is_asking;       /* a server that asks for certificates */
     const EVP_MD *digest; /* of fingerprints */
     char alpn[16]; /* wire form: length octet, name; first octet 0: none */
@@ -21,6 +21,19 @@ struct tls_ctx {
 int tls_fail(struct err *e, enum err_kind kind, const char *words);
 /* Postfix's list of protocols onto a context. -1 with e ERR_CONFIG. */
 int tls_set_protocols(SSL_CTX *h, const char *list, struct err *e);
+
+struct tls_ctx *tls_ctx_new(const SSL_METHOD *m); /* one reference */
+/* Postfix's grade and exclusions, either may be NULL or "": tls_opts.c. -1 with e ERR_CONFIG. */
+int tls_set_ciphers(SSL_CTX *h, const char *grade, const char *exclude, struct err *e);
+
+/* tls_client.c: what one client connection demands. */
+struct tls_demanded;
+struct tls_demanded *tls_demanded_new(SSL *ssl, const struct tls_expect *x);
+void tls_demanded_free(struct tls_demanded **d); /* NULL-safe */
+enum tls_demand tls_demanded_what(const struct tls_demanded *d); /* NULL: nothing */
+/* After the handshake. False: e says why. peer: what tls_info_of() tells of the certificate. */
+bool tls_demanded_is_met(const struct tls_demanded *d, SSL *ssl, const struct tls_info *peer,
+                         struct err *e);
 
 /* tls_peer.c: what a peer's certificate says, as text; worked out once a connection. */
 struct tls_peer;

@@ -34,20 +34,20 @@ list_of_grade(const char *grade)
     return NULL;
 }
 
-static int
-set_ciphers(SSL_CTX *h, const struct tls_server_opts *o, struct err *e)
+int
+tls_set_ciphers(SSL_CTX *h, const char *grade, const char *exclude, struct err *e)
 {
-    struct slice in = sl_z(o->exclude_ciphers), word;
+    struct slice in = sl_z(exclude), word;
     struct buf list = { 0 };
     const char *base;
     int rc;
 
-    if (!is_set(o->cipher_grade) && in.n == 0)
+    if (!is_set(grade) && in.n == 0)
         return 0; /* OpenSSL's own choice */
-    base = list_of_grade(is_set(o->cipher_grade) ? o->cipher_grade : "medium");
+    base = list_of_grade(is_set(grade) ? grade : "medium");
     if (base == NULL)
         return err_set(e, ERR_CONFIG, "unknown cipher grade \"%s\": high, medium or null is wanted",
-                       o->cipher_grade);
+                       grade);
     buf_addz(&list, base);
     while (sl_take_word(&in, " \t\r\n,:", &word)) {
         buf_addz(&list, ":!");
@@ -99,7 +99,7 @@ tls_set_server_opts(struct tls_ctx *c, const struct tls_server_opts *o, struct e
         return err_set(e, ERR_CONFIG, "digest algorithm \"%s\" not found", o->digest);
     if (!o->client_preference)
         SSL_CTX_set_options(c->h, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-    return set_ciphers(c->h, o, e) != 0 || set_client_certs(c, o, e) != 0 ? -1 : 0;
+    return tls_set_ciphers(c->h, o->cipher_grade, o->exclude_ciphers, e) != 0 || set_client_certs(c, o, e) != 0 ? -1 : 0;
 }
 
 int

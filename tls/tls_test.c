@@ -162,9 +162,19 @@ client_ctx(bool verify)
     struct tls_ctx *t = NULL;
     struct err e = { 0 };
 
-    if (tls_client_new(verify ? ca_path : NULL, verify, &t, &e) != 0)
+    if (tls_client_new(&(struct tls_client_opts){ .ca_file = verify ? ca_path : NULL }, &t, &e) != 0)
         FAIL("%s", e.msg);
     return t;
+}
+
+static void
+expect_name(const char *name, struct tls_ctx *ct)
+{
+    tls_start_client(client.c, ct,
+                     &(struct tls_expect){ .demand = TLS_DEMAND_CHAIN,
+                                           .sni = name,
+                                           .names = &name,
+                                           .n_names = 1 });
 }
 
 TEST(both_ways_and_back)
@@ -179,7 +189,7 @@ TEST(both_ways_and_back)
     ct = client_ctx(true);
     server.echo = true;
     tls_start_server(server.c, st);
-    tls_start_client(client.c, ct, "mail.example.org");
+    expect_name("mail.example.org", ct);
     conn_write(client.c, "early", 5); /* waits for the handshake */
     tls_unref(&st);
     tls_unref(&ct);
@@ -220,7 +230,7 @@ TEST(an_unknown_certificate_is_refused_when_asked_to_verify)
         st = server_ctx(NULL, NULL);
         ct = client_ctx(true);
         tls_start_server(server.c, st);
-        tls_start_client(client.c, ct, hosts[i]);
+        expect_name(hosts[i], ct);
         turn(30);
         CHECK_EQ_INT(client.n_secure, is_good);
         CHECK_EQ_INT(client.n_closed, !is_good);
@@ -232,6 +242,117 @@ TEST(an_unknown_certificate_is_refused_when_asked_to_verify)
     }
 }
 
+/* One handshake with these demands; true when it came through. */
+static bool
+comes_through(const struct tls_client_opts *o, const struct tls_expect *x)
+{
+    struct tls_ctx *st, *ct = NULL;
+    struct err e = { 0 };
+    bool is_good;
+
+    sides_start();
+    st = server_ctx(NULL, NULL);
+    if (tls_client_new(o, &ct, &e) != 0)
+        FAIL("%s", e.msg);
+    tls_start_server(server.c, st);
+    tls_start_client(client.c, ct, x);
+    turn(30);
+    is_good = client.n_secure == 1;
+    CHECK_EQ_INT(client.n_closed, !is_good);
+    tls_unref(&st);
+    tls_unref(&ct);
+    return is_good;
+}
+
+static size_t
+octets_of(const char *print, char *out)
+{
+    size_t n = 0;
+
+    for (const char *p = print; p[0] && p[1]; p += p[2] == ':' ? 3 : 2)
+        out[n++] = (char)strtoul((char[]){ p[0], p[1], 0 }, NULL, 16);
+    return n;
+}
+
+/* RFC 7672: the right record, wrong ones, records that SMTP cannot use, and names that count for DANE-TA only. */
+TEST(dane)
+{
+    const char *right = "mail.example.org", *wrong = "other.example.org";
+    struct tls_client_opts o = { .digest = "sha256" };
+    struct tls_expect plain = { .sni = right };
+    char key_hash[64], cert_hash[64], zero[64] = { 0 };
+    const struct {
+        const char *what, *name;
+        uint8_t usage, selector, matching;
+        const char *data;
+        bool is_usable, is_good;
+    } rows[] = {
+        { "key", right, 3, 1, 1, key_hash, true, true },
+        { "key, another name", wrong, 3, 1, 1, key_hash, true, true },
+        { "certificate", right, 3, 0, 1, cert_hash, true, true },
+        { "wrong key", right, 3, 1, 1, zero, true, false },
+        { "wrong selector", right, 3, 0, 1, key_hash, true, false },
+        { "anchor, not above the leaf", right, 2, 0, 1, cert_hash, true, false },
+        { "PKIX", right, 1, 1, 1, key_hash, false, false },
+        { "unknown digest", right, 3, 1, 7, key_hash, false, false },
+        { "short digest", right, 3, 1, 2, key_hash, false, false },
+    };
+
+    CHECK(comes_through(&o, &plain));
+    CHECK_EQ_INT(octets_of(client.key_print, key_hash), 32);
+    CHECK_EQ_INT(octets_of(client.print, cert_hash), 32);
+    sides_end();
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct tls_tlsa t = { rows[i].usage, rows[i].selector, rows[i].matching,
+                              sl_n(rows[i].data, 32) };
+        struct tls_expect x = { .demand = TLS_DEMAND_DANE,
+                                .sni = rows[i].name,
+                                .names = &rows[i].name,
+                                .n_names = 1,
+                                .tlsa = &t,
+                                .n_tlsa = 1 };
+
+        TEST_ROW("%s", rows[i].what);
+        CHECK_EQ_INT(tls_tlsa_is_usable(&t), rows[i].is_usable);
+        CHECK_EQ_INT(comes_through(&o, &x), rows[i].is_good);
+        if (!rows[i].is_good)
+            CHECK(strstr(client.why.msg, "Server certificate not trusted") != NULL);
+        sides_end();
+    }
+}
+
+TEST(fingerprints_and_names)
+{
+    const char *below = ".example.org", *right = "mail.example.org", *prints[2] = { "00:11", NULL };
+    struct tls_client_opts o = { .ca_file = NULL };
+    struct tls_expect x = { .sni = right };
+    char key_print[200];
+
+    CHECK(comes_through(&o, &x));
+    snprintf(key_print, sizeof key_print, "%s", client.key_print);
+    sides_end();
+    x = (struct tls_expect){ .demand = TLS_DEMAND_FINGERPRINT, .prints = prints, .n_prints = 1 };
+    CHECK(!comes_through(&o, &x));
+    CHECK(strstr(client.why.msg, "fingerprint") != NULL);
+    sides_end();
+    prints[1] = key_print;
+    x.n_prints = 2;
+    CHECK(comes_through(&o, &x));
+    sides_end();
+    /* no authority: a chain that leads nowhere */
+    x = (struct tls_expect){ .demand = TLS_DEMAND_CHAIN };
+    CHECK(!comes_through(&o, &x));
+    CHECK(strstr(client.why.msg, "not trusted") != NULL);
+    sides_end();
+    o.ca_file = ca_path;
+    CHECK(comes_through(&o, &x)); /* no name is asked for */
+    sides_end();
+    x.names = &below;
+    x.n_names = 1;
+    CHECK(comes_through(&o, &x));
+    sides_end();
+}
+
 TEST(opportunistic_takes_any_certificate)
 {
     struct tls_ctx *st, *ct;
@@ -240,7 +361,7 @@ TEST(opportunistic_takes_any_certificate)
     st = server_ctx(">=TLSv1.2, <=TLSv1.2", NULL);
     ct = client_ctx(false);
     tls_start_server(server.c, st);
-    tls_start_client(client.c, ct, NULL);
+    tls_start_client(client.c, ct, &(struct tls_expect){ .sni = NULL });
     turn(30);
     CHECK_EQ_INT(client.n_secure, 1);
     CHECK(!client.info.peer_verified);
@@ -284,7 +405,7 @@ TEST(a_handshake_already_read_is_put_back)
     st = server_ctx(NULL, NULL);
     ct = client_ctx(false);
     conn_pause_input(server.c);
-    tls_start_client(client.c, ct, NULL);
+    tls_start_client(client.c, ct, &(struct tls_expect){ .sni = NULL });
     turn(10);
     buf_adds(&hello, conn_input(server.c));
     NEED(hello.n > 100);
@@ -325,7 +446,7 @@ TEST(contexts_refuse_what_does_not_fit)
     o.protocols = "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1";
     CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e), 0);
     tls_unref(&t);
-    CHECK_EQ_INT(tls_client_new("/nonexistent.pem", true, &t, &e), -1);
+    CHECK_EQ_INT(tls_client_new(&(struct tls_client_opts){ .ca_file = "/nonexistent.pem" }, &t, &e), -1);
     CHECK_EQ_INT(
         tls_make_self_signed(&(const char *){ "a,DNS:b" }, 1, 1, &other_chain, &other_key, &e), -1);
     buf_free(&other_chain);
@@ -391,7 +512,7 @@ TEST(certificates_of_clients)
         if (cases[i].shows)
             unlink(ca);
         tls_start_server(server.c, st);
-        tls_start_client(client.c, ct, NULL);
+        tls_start_client(client.c, ct, &(struct tls_expect){ .sni = NULL });
         turn(30);
         tls_unref(&st);
         tls_unref(&ct);

@@ -1,0 +1,294 @@
+/* relay/tls_policy.c - which TLS a destination wants: smtp_tls_security_level or the answer of smtp_tls_policy_maps, and the
+ * contexts that go with it. TLS_README, RFC 7672. */
+#include "relay/relay_int.h"
+
+#include "base/log.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "tls/tls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { CONTEXTS_MAX = 64, KEY_OCTETS = 1024 };
+
+static const struct {
+    const char *name;
+    enum tls_level level;
+} levels[] = {
+    { "none", LEVEL_NONE },     { "may", LEVEL_MAY },
+    { "encrypt", LEVEL_ENCRYPT }, { "fingerprint", LEVEL_FINGERPRINT },
+    { "verify", LEVEL_VERIFY }, { "secure", LEVEL_SECURE },
+    { "dane", LEVEL_DANE },     { "dane-only", LEVEL_DANE_ONLY },
+};
+
+static struct map *contexts; /* protocols, ciphers, exclusions -> struct tls_ctx */
+
+static bool
+take_level(struct slice name, enum tls_level *out)
+{
+    for (size_t i = 0; i < COUNT_OF(levels); i++)
+        if (sl_ieqz(name, levels[i].name)) {
+            *out = levels[i].level;
+            return true;
+        }
+    return false;
+}
+
+/* The old parameters count where the new one is not set. */
+static enum tls_level
+default_level(const struct conf *c, bool is_lmtp)
+{
+    const char *name = is_lmtp ? c->lmtp_tls_security_level : c->smtp_tls_security_level;
+    enum tls_level level = LEVEL_NONE;
+
+    if (name[0])
+        (void)take_level(sl_z(name), &level); /* `postern check` refuses others */
+    else if (!is_lmtp && c->smtp_enforce_tls)
+        level = c->smtp_tls_enforce_peername ? LEVEL_VERIFY : LEVEL_ENCRYPT;
+    else if (!is_lmtp && c->smtp_use_tls)
+        level = LEVEL_MAY;
+    return level;
+}
+
+/* ---- contexts ---- */
+
+static void
+drop_context(void *v)
+{
+    struct tls_ctx *t = v;
+
+    tls_unref(&t);
+}
+
+void
+tls_policy_reload(void)
+{
+    map_free(&contexts, drop_context);
+    contexts = map_new();
+}
+
+static struct tls_ctx *
+context(const struct conf *c, const struct tls_policy *p)
+{
+    char key[KEY_OCTETS];
+    struct tls_client_opts o = { .protocols = p->protocols,
+                                 .cipher_grade = p->ciphers,
+                                 .exclude_ciphers = p->exclude,
+                                 .ca_file = c->smtp_tls_CAfile,
+                                 .ca_path = c->smtp_tls_CApath,
+                                 .system_ca = c->tls_append_default_CA,
+                                 .depth = (int)c->smtp_tls_scert_verifydepth,
+                                 .digest = c->smtp_tls_fingerprint_digest };
+    struct tls_ctx *t;
+    struct err e = { 0 };
+
+    snprintf(key, sizeof key, "%s\n%s\n%s", p->protocols, p->ciphers, p->exclude);
+    t = map_get(contexts, sl_z(key));
+    if (t)
+        return t;
+    if (tls_client_new(&o, &t, &e) != 0) {
+        log_error("relay.tls", LOG_NONE, "TLS for other hosts: %s", e.msg);
+        return NULL;
+    }
+    if (map_count(contexts) >= CONTEXTS_MAX)
+        tls_policy_reload();
+    map_set(contexts, sl_z(key), t);
+    return t;
+}
+
+/* ---- a destination's policy ---- */
+
+/* "match=a:b", "protocols=", "ciphers=", "exclude=", "servername=" (smtp_tls_policy_maps). */
+static bool
+take_attribute(struct tls_policy *p, struct slice word, struct arena *mem)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } names[] = {
+        { "match=", offsetof(struct tls_policy, match) },
+        { "protocols=", offsetof(struct tls_policy, protocols) },
+        { "ciphers=", offsetof(struct tls_policy, ciphers) },
+        { "exclude=", offsetof(struct tls_policy, exclude) },
+        { "servername=", offsetof(struct tls_policy, servername) },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (sl_take_iprefix(&word, sl_z(names[i].name))) {
+            const char **at = (const char **)(void *)((char *)p + names[i].offset);
+            char *z = arena_dupz(mem, word);
+
+            if (z == NULL)
+                return false;
+            *at = z;
+            return true;
+        }
+    /* sessions are kept by their own rule */
+    return sl_has_iprefix(word, SL("connection_reuse="));
+}
+
+static const char *
+joined_list(const struct conf_list *l, struct arena *mem)
+{
+    struct buf b = { 0 };
+    char *z;
+
+    for (size_t i = 0; i < l->n; i++)
+        buf_addf(&b, "%s%s", i ? " " : "", l->v[i]);
+    z = arena_dupz(mem, buf_slice(&b));
+    buf_free(&b);
+    return z ? z : "";
+}
+
+/* What the level means where the table says no more. */
+static void
+set_defaults(const struct conf *c, struct tls_policy *p, struct arena *mem)
+{
+    bool is_mandatory = p->level > LEVEL_MAY;
+    const struct conf_list *match = p->level == LEVEL_FINGERPRINT ? &c->smtp_tls_fingerprint_cert_match
+                                    : p->level == LEVEL_VERIFY    ? &c->smtp_tls_verify_cert_match
+                                                                  : &c->smtp_tls_secure_cert_match;
+
+    if (p->protocols == NULL)
+        p->protocols = is_mandatory ? c->smtp_tls_mandatory_protocols : c->smtp_tls_protocols;
+    if (p->ciphers == NULL)
+        p->ciphers = is_mandatory ? c->smtp_tls_mandatory_ciphers : c->smtp_tls_ciphers;
+    if (p->exclude == NULL && is_mandatory && c->smtp_tls_mandatory_exclude_ciphers[0])
+        p->exclude = arena_printf(mem, "%s %s", c->smtp_tls_exclude_ciphers,
+                                  c->smtp_tls_mandatory_exclude_ciphers);
+    if (p->exclude == NULL)
+        p->exclude = c->smtp_tls_exclude_ciphers;
+    if (p->match == NULL)
+        p->match = joined_list(match, mem);
+    if (p->servername == NULL)
+        p->servername = "hostname";
+}
+
+static bool
+is_dane_possible(const struct conf *c)
+{
+    return sl_ieqz(sl_z(c->smtp_dns_support_level), "dnssec") && dns_is_trusted(relay_dns);
+}
+
+bool
+tls_policy_of(const struct conf *c, bool is_lmtp, bool is_wrapper, struct slice table,
+              struct arena *mem, struct tls_policy *out, const char **why)
+{
+    struct slice word, rest = table;
+
+    *out = (struct tls_policy){ .level = default_level(c, is_lmtp) };
+    *why = "TLS policy table: invalid entry";
+    if (sl_take_word(&rest, ", \t", &word)) {
+        if (!take_level(word, &out->level))
+            return false;
+        while (sl_take_word(&rest, ", \t", &word))
+            if (!take_attribute(out, word, mem))
+                return false;
+    }
+    if ((out->level == LEVEL_DANE || out->level == LEVEL_DANE_ONLY) && !is_dane_possible(c)) {
+        *why = "DANE needs smtp_dns_support_level = dnssec and resolvers on this host that validate";
+        if (out->level == LEVEL_DANE_ONLY)
+            return false;
+        log_warn("relay.dane", LOG_NONE, "TLS level dane is taken as may: %s", *why);
+        out->level = LEVEL_MAY;
+    }
+    if (is_wrapper && out->level < LEVEL_ENCRYPT)
+        out->level = LEVEL_ENCRYPT;
+    set_defaults(c, out, mem);
+    if (out->level == LEVEL_NONE)
+        return true;
+    out->ctx = context(c, out);
+    *why = "TLS is not available due to a local problem";
+    return out->ctx != NULL;
+}
+
+/* ---- what is expected of one host ---- */
+
+/* "hostname", "nexthop", "dot-nexthop" stand for names; others are names or fingerprints themselves. */
+static const char *
+match_name(struct slice word, const struct target *t, const char *domain, struct arena *mem)
+{
+    if (sl_ieqz(word, "hostname"))
+        return t->host;
+    if (sl_ieqz(word, "nexthop"))
+        return domain;
+    if (sl_ieqz(word, "dot-nexthop"))
+        return arena_printf(mem, ".%s", domain);
+    return arena_dupz(mem, word);
+}
+
+static void
+add_matches(struct tls_expect *x, const struct tls_policy *p, const struct target *t,
+            const char *domain, struct arena *mem)
+{
+    const char **names = arena_alloc(mem, TLS_MATCHES_MAX * sizeof *names);
+    struct slice rest = sl_z(p->match), word;
+    bool is_print = p->level == LEVEL_FINGERPRINT;
+    size_t n = 0;
+
+    if (is_print) { /* fingerprints have colons of their own: bars part them, or blanks where main.cf has them */
+        while (names && n < TLS_MATCHES_MAX && sl_take_word(&rest, "| \t", &word))
+            names[n++] = arena_dupz(mem, word);
+        x->prints = names;
+        x->n_prints = n;
+        return;
+    }
+    while (names && n < TLS_MATCHES_MAX && sl_take_word(&rest, ": \t", &word))
+        names[n++] = match_name(word, t, domain, mem);
+    x->names = names;
+    x->n_names = n;
+}
+
+/* Names for DANE-TA: the TLSA base domain, the host, and the domain that mail is for (RFC 7672 §3.2.2). */
+static void
+expect_dane(const struct target *t, const char *domain, const struct dns_answer *tlsa,
+            struct arena *mem, struct tls_expect *x)
+{
+    struct tls_tlsa *v = arena_alloc(mem, tlsa->n * sizeof *v);
+    const char **names = arena_alloc(mem, 3 * sizeof *names);
+    size_t n = 0;
+
+    x->demand = TLS_DEMAND_DANE; /* without a record nothing matches: the safe side */
+    x->sni = t->tlsa_base;
+    if (v == NULL || names == NULL)
+        return;
+    for (size_t i = 0; i < tlsa->n; i++)
+        v[n++] = (struct tls_tlsa){ tlsa->rrs[i].usage, tlsa->rrs[i].selector, tlsa->rrs[i].matching,
+                                    arena_dup(mem, tlsa->rrs[i].text) };
+    x->tlsa = v;
+    x->n_tlsa = n;
+    names[0] = t->tlsa_base;
+    names[1] = t->host;
+    names[2] = domain;
+    x->names = names;
+    x->n_names = 3;
+}
+
+void
+tls_policy_expect(const struct tls_policy *p, const struct target *t, const char *domain,
+                  const struct dns_answer *tlsa, struct arena *mem, struct tls_expect *x)
+{
+    *x = (struct tls_expect){ .sni = sl_ieqz(sl_z(p->servername), "hostname")  ? t->host
+                                     : sl_ieqz(sl_z(p->servername), "nexthop") ? domain
+                                                                               : p->servername };
+    switch (p->level) {
+    case LEVEL_NONE:
+    case LEVEL_MAY:
+    case LEVEL_ENCRYPT:
+        break;
+    case LEVEL_FINGERPRINT:
+        x->demand = TLS_DEMAND_FINGERPRINT;
+        add_matches(x, p, t, domain, mem);
+        break;
+    case LEVEL_VERIFY:
+    case LEVEL_SECURE:
+        x->demand = TLS_DEMAND_CHAIN;
+        add_matches(x, p, t, domain, mem);
+        break;
+    case LEVEL_DANE:
+    case LEVEL_DANE_ONLY:
+        if (tlsa)
+            expect_dane(t, domain, tlsa, mem, x);
+    }
+}
