@@ -10,4 +10,7 @@ void check_values(const struct conf *c, struct conf_problems *ps);
 /* cli/check_speakers.c: XCLIENT, XFORWARD and proxies, of all SMTP listeners. */
 void check_speakers(const struct conf *c, struct conf_problems *ps);
 
+/* cli/check_manners.c: limits, words, footers and clients' certificates, of all SMTP listeners. */
+void check_manners(const struct conf *c, struct conf_problems *ps);
+
 #endif

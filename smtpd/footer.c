@@ -158,3 +158,22 @@ smtpd_decorate(struct smtp_sess *smtp, struct slice reply)
     k->rcpt = about.recipient.p ? sl_dupz(about.recipient) : NULL;
     find_key(s, "smtpd_reject_footer_maps", sl_z(k->reply), on_footer, NULL);
 }
+
+int
+smtpd_footer_check(const struct conf *c, struct err *e)
+{
+    struct smtpd_cfg cfg = { .conf = (struct conf *)(uintptr_t)c };
+    char none[1] = "";
+    struct smtpd_sess s = { .cfg = &cfg, .name = none, .reverse_name = none, .namaddr = none };
+    struct restrict_subject about = { 0 };
+    struct attrs a = { &s, &about };
+    struct buf out = { 0 };
+    struct err why = { 0 };
+    int rc = 0;
+
+    if (c->smtpd_reject_footer[0] &&
+        !add_footer(&a, SL("550 5.7.1 No"), sl_z(c->smtpd_reject_footer), &out, &why))
+        rc = err_set(e, ERR_CONFIG, "smtpd_reject_footer: %s", why.msg);
+    buf_free(&out);
+    return rc;
+}
