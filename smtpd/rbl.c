@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/hostname.h"
+#include "proto/idn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,10 @@ rbl_name_of_domain(struct slice what, struct slice zone, char out[DNS_NAME_OCTET
 {
     size_t at = sl_rfind_char(what, '@'), dot;
     struct slice domain = at == SL_NPOS ? what : sl_from(what, at + 1);
+    struct idn idn;
 
+    if (idn_is_any(domain) && idn_forms(domain, &idn))
+        domain = sl_z(idn.ascii);
     dot = sl_rfind_char(domain, '.');
     /* Lists of names have no addresses, and some take offence at being asked for what looks like one. */
     if (is_digits(dot == SL_NPOS ? domain : sl_from(domain, dot + 1)))

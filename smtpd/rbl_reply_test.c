@@ -96,6 +96,8 @@ TEST(names)
         { "who@Remote.test", "Remote.test.rhs.test" },
         { "odd@name@c.test", "c.test.rhs.test" },
         { "user", "user.rhs.test" },
+        { "who@b\xc3\xbc" "cher.test", "xn--bcher-kva.test.rhs.test" },
+        { "who@\xc3.test", NULL },
         { "user@", NULL },
         { "user@[192.0.2.1]", NULL },
         { "[192.0.2.1]", NULL },
