@@ -318,11 +318,11 @@ lookup_table(struct table_set *s, struct slice text, struct slice key, bool is_p
 
 /* ---- lists ---- */
 
-/* Parameters whose value is a list of domains: plain names match too. Of these some match subdomains
- * (parent_domain_matches_subdomains' default). */
+/* Parameters whose value is a list of domains: plain names match too. Of these some can match
+ * subdomains, as parent_domain_matches_subdomains says. */
 static const struct {
     const char *name;
-    bool is_parent;
+    bool may_be_parent;
 } domain_lists[] = {
     { "mydestination", false },
     { "virtual_mailbox_domains", false },
@@ -550,7 +550,8 @@ lookup_one(struct table_set *s, struct slice name, struct slice key, struct buf 
     for (size_t i = 0; i < COUNT_OF(domain_lists); i++) {
         if (sl_eqz(name, domain_lists[i].name)) {
             a.is_domains = true;
-            a.is_parent = domain_lists[i].is_parent;
+            a.is_parent = domain_lists[i].may_be_parent &&
+                          list_has(&s->conf->parent_domain_matches_subdomains, name);
         }
     }
     return list_lookup(&a, sl_z(text));

@@ -2,6 +2,7 @@
  * with its file and line, not the first thing alone. */
 #include "smtpd/restrict.h"
 
+#include "auth/table.h"
 #include "base/mem.h"
 #include "smtpd/rbl_conf.h"
 
@@ -45,6 +46,17 @@ ends_list(const struct restrict_step *s)
     return false;
 }
 
+/* A table that authd could never open. */
+static void
+check_type(const struct looking *k, const struct restrict_step *s)
+{
+    struct slice arg;
+
+    if (s->table.name && table_type_of(sl_z(s->table.name), &arg) == NULL)
+        problem(k, true, "restriction %s: unsupported dictionary type: \"%s\"", s->name,
+                s->table.name);
+}
+
 /* Is each step a good one, and is it reached? */
 static void
 read_list(struct looking *k, struct slice text, struct restrict_list *l)
@@ -67,6 +79,7 @@ read_list(struct looking *k, struct slice text, struct restrict_list *l)
             is_warning = false;
             continue;
         }
+        check_type(k, s);
         if (ended)
             problem(k, false, "restriction `%s' after `%s' is ignored", s->name, ended);
         ended = ends_list(s) && !is_warning ? s->name : NULL;

@@ -586,6 +586,10 @@ TEST(what_check_says_of_lists)
           3, true },
         { "smtpd_restriction_classes = a\na = nonsense\n" R "reject",
           "a: unknown smtpd restriction: \"nonsense\"", 2, true },
+        { "smtpd_client_restrictions = check_client_access nosuch:/x\n" R "reject",
+          "smtpd_client_restrictions: restriction check_client_access: unsupported dictionary "
+          "type: \"nosuch:/x\"",
+          1, true },
         { R "permit",
           "neither smtpd_relay_restrictions nor smtpd_recipient_restrictions stops strangers from "
           "relaying: add reject_unauth_destination",

@@ -41,6 +41,15 @@ has_utf8_param(const struct smtp_words *w, unsigned offered)
     return false;
 }
 
+static void
+log_bad_path(const struct smtpd_sess *s, const struct smtp_words *w, const char *why)
+{
+    log_event(LOG_LV_WARN, s->cfg->ident, "path.bad",
+              LOG_F(LF_S("path", w->w[2].s), LF_Z("why", why)),
+              "Illegal address syntax from %s in %s command: %.*s", s->namaddr, s->smtp.where,
+              SL_ARG(sl_head(w->w[2].s, 200)));
+}
+
 /* The path of the third word; false was answered. */
 static bool
 take_path(struct smtpd_sess *s, const struct smtp_words *w, struct arena *a, bool may_be_empty,
@@ -54,10 +63,8 @@ take_path(struct smtpd_sess *s, const struct smtp_words *w, struct arena *a, boo
 
     if (ok)
         return true;
-    log_event(LOG_LV_WARN, s->cfg->ident, "path.bad",
-              LOG_F(LF_S("path", w->w[2].s), LF_Z("why", e.msg)),
-              "Illegal address syntax from %s in %s command: %.*s", s->namaddr, s->smtp.where,
-              SL_ARG(sl_head(w->w[2].s, 200)));
+    if (!w->w[2].is_open) /* else it is no path at all: Postfix says nothing of it either */
+        log_bad_path(s, w, e.msg);
     refuse(s, reply);
     return false;
 }
@@ -86,9 +93,32 @@ own_probe_sender(const struct smtpd_sess *s, struct slice addr, struct arena *me
 
 /* ---- MAIL ---- */
 
+static bool
+begin_message(struct smtpd_sess *s)
+{
+    struct buf more = { 0 };
+
+    if (s->tx->id[0])
+        return true;
+    if (queue_id_new(smtpd_env.queue, s->tx->id)) {
+        s->tx->id[0] = '\0';
+        return false;
+    }
+    if (s->sasl_user)
+        buf_addf(&more, ", sasl_method=%s, sasl_username=%s", s->sasl_method, s->sasl_user);
+    smtpd_xforward_log(s, &more);
+    log_event(LOG_LV_INFO, s->cfg->ident, "msg.begin",
+              LOG_F(LF_Z("qid", s->tx->id), LF_Z("client", s->namaddr)), "%s: client=%s%s",
+              s->tx->id, s->namaddr, buf_z(&more));
+    buf_free(&more);
+    return true;
+}
+
 static void
 mail_restricted(struct smtpd_sess *s, const char *reply)
 {
+    if (!reply && !s->cfg->conf->smtpd_delay_open_until_valid_rcpt && !begin_message(s))
+        reply = "451 4.3.0 Error: queue file write error";
     if (reply) {
         refuse(s, reply);
         smtpd_tx_free(s);
@@ -120,6 +150,7 @@ mail_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     if (f == FOUND_NO || !is_declared(&tx->sender, has_utf8_param(w, offers(s)))) {
+        log_bad_path(s, w, "bad domain");
         mail_refuse(s, "501 5.1.7 Bad sender address syntax");
         return;
     }
@@ -191,27 +222,6 @@ struct rcpt_ask { /* in the command's memory */
     struct addr_info addr;
     struct smtp_rcpt_params params;
 };
-
-static bool
-begin_message(struct smtpd_sess *s)
-{
-    struct buf more = { 0 };
-
-    if (s->tx->id[0])
-        return true;
-    if (queue_id_new(smtpd_env.queue, s->tx->id)) {
-        s->tx->id[0] = '\0';
-        return false;
-    }
-    if (s->sasl_user)
-        buf_addf(&more, ", sasl_method=%s, sasl_username=%s", s->sasl_method, s->sasl_user);
-    smtpd_xforward_log(s, &more);
-    log_event(LOG_LV_INFO, s->cfg->ident, "msg.begin",
-              LOG_F(LF_Z("qid", s->tx->id), LF_Z("client", s->namaddr)), "%s: client=%s%s",
-              s->tx->id, s->namaddr, buf_z(&more));
-    buf_free(&more);
-    return true;
-}
 
 /* ORCPT: what the client gave, else the path as it stood (RFC 3461 §5.2.1). */
 static struct slice
@@ -286,6 +296,7 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     if (f == FOUND_NO || !is_declared(&r->addr, s->tx->params.is_utf8)) {
+        log_bad_path(s, r->w, "bad domain");
         refuse(s, "501 5.1.3 Bad recipient address syntax");
         return;
     }

@@ -144,15 +144,16 @@ smtpd_log_what(struct smtpd_sess *s, const char *what, const char *text, struct 
                struct slice rcpt)
 {
     struct buf b = { 0 };
+    const char *helo = s->new_helo ? s->new_helo : s->helo; /* one that is being checked */
 
     buf_addf(&b, "%s: %s: %s from %s: %s;", smtpd_queue_id(s), what, s->smtp.where, s->namaddr, text);
     if (sender.p)
-        buf_addf(&b, " from=<%.*s>", SL_ARG(sender));
+        buf_addf(&b, " from=<%.*s>", SL_ARG(smtp_addr_quote(sender, &s->smtp.cmd)));
     if (rcpt.p)
-        buf_addf(&b, " to=<%.*s>", SL_ARG(rcpt));
+        buf_addf(&b, " to=<%.*s>", SL_ARG(smtp_addr_quote(rcpt, &s->smtp.cmd)));
     buf_addf(&b, " proto=%s", s->is_esmtp ? "ESMTP" : "SMTP");
-    if (s->helo)
-        buf_addf(&b, " helo=<%s>", s->helo);
+    if (helo)
+        buf_addf(&b, " helo=<%s>", helo);
     if (s->sasl_user)
         buf_addf(&b, " sasl_username=<%s>", s->sasl_user);
     log_event(LOG_LV_INFO, s->cfg->ident, what,
