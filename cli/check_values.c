@@ -14,13 +14,16 @@ static const struct {
     size_t at; /* of a const char * in struct conf */
     const char *words;
 } rows[] = {
+#define TLS_LEVELS "none may encrypt fingerprint verify secure dane dane-only"
 #define ROW(param, words)                                                                          \
     {                                                                                              \
 #param, offsetof(struct conf, param), words                                                \
     }
     ROW(log_format, "text kv json"),
     ROW(log_level, "debug info warn error"),
-    ROW(smtp_tls_security_level, "none may encrypt"),
+    ROW(smtp_tls_security_level, TLS_LEVELS),
+    ROW(lmtp_tls_security_level, TLS_LEVELS),
+    ROW(smtp_dns_support_level, "disabled enabled dnssec"),
     ROW(smtp_address_preference, "any ipv4 ipv6"),
     ROW(smtpd_sasl_type, "dovecot"),
     ROW(reject_tempfail_action, "defer defer_if_permit"),
@@ -62,6 +65,47 @@ check_protocols(const struct conf *c, struct conf_problems *ps, const char *para
         conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param), "%s: %s", param, e.msg);
 }
 
+static bool
+dane_is_wanted(const struct conf *c)
+{
+    return sl_eqz(sl_z(c->smtp_tls_security_level), "dane") ||
+           sl_eqz(sl_z(c->smtp_tls_security_level), "dane-only");
+}
+
+/* TLS to other hosts, opportunistic and mandatory: what relayd will make its contexts of. */
+static void
+check_tls_client(const struct conf *c, struct conf_problems *ps)
+{
+    const struct tls_client_opts opts[] = {
+        { .protocols = c->smtp_tls_protocols,
+          .cipher_grade = c->smtp_tls_ciphers,
+          .exclude_ciphers = c->smtp_tls_exclude_ciphers,
+          .ca_file = c->smtp_tls_CAfile,
+          .ca_path = c->smtp_tls_CApath,
+          .digest = c->smtp_tls_fingerprint_digest },
+        { .protocols = c->smtp_tls_mandatory_protocols,
+          .cipher_grade = c->smtp_tls_mandatory_ciphers,
+          .exclude_ciphers = c->smtp_tls_mandatory_exclude_ciphers },
+    };
+    static const char *const params[] = { "smtp_tls_protocols, smtp_tls_ciphers, smtp_tls_CAfile",
+                                          "smtp_tls_mandatory_protocols, _ciphers" };
+
+    for (size_t i = 0; i < COUNT_OF(opts); i++) {
+        struct tls_ctx *t = NULL;
+        struct err e = { 0 };
+
+        if (tls_client_new(&opts[i], &t, &e) < 0)
+            conf_problem_add(ps, true, conf_file_of(c), 0, "%s: %s", params[i], e.msg);
+        tls_unref(&t);
+    }
+    if (dane_is_wanted(c) && !sl_eqz(sl_z(c->smtp_dns_support_level), "dnssec"))
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "smtp_tls_security_level"),
+                         "smtp_tls_security_level = %s needs smtp_dns_support_level = dnssec and a "
+                         "validating resolver on this host: until then dane is taken as may, and "
+                         "dane-only sends nothing",
+                         c->smtp_tls_security_level);
+}
+
 /* The parameters that a listener may have of its own. */
 static void
 check_listener(const struct conf *c, struct conf_problems *ps)
@@ -100,6 +144,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     buf_addf(&least, ">=%s", c->ssl_min_protocol);
     check_protocols(c, ps, "ssl_min_protocol", buf_z(&least));
     buf_free(&least);
+    check_tls_client(c, ps);
     check_listener(c, ps);
     for (size_t i = 0; i < COUNT_OF(services) && ps->errors == before; i++) {
         struct conf *view = conf_for_service(c, services[i]);

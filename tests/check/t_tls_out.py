@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+# TLS to other hosts: each security level against a right, a wrong and no certificate; tables of policies.
+import os
+import ssl
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import *
+from outbound import Sink, World
+
+ZONE = {
+    "good.test": {"MX": [[10, "mx.good.test"]]}, "mx.good.test": {"A": ["127.99.0.2"]},
+    "wrong.test": {"MX": [[10, "mx.wrong.test"]]}, "mx.wrong.test": {"A": ["127.99.0.2"]},
+    "plain.test": {"A": ["127.99.0.4"]},
+}
+
+
+def openssl(*argv):
+    r = run(["openssl", *argv])
+    check(r.returncode == 0, "openssl %s: %r" % (argv[0], r.stderr))
+    return r.stdout.decode()
+
+
+def authority():
+    """An authority and a certificate that it gave mx.good.test."""
+    global CA, CONTEXT, PRINT, KEY_PRINT
+    folder = tmp("ca")
+    os.makedirs(folder)
+    CA, ca_key, leaf, leaf_key = (os.path.join(folder, n) for n in ("ca.pem", "ca.key", "leaf.pem", "leaf.key"))
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *new, "-days", "30", "-subj", "/CN=Test authority", "-keyout", ca_key, "-out", CA)
+    openssl("req", *new, "-subj", "/CN=mx.good.test", "-keyout", leaf_key, "-out", leaf + ".csr")
+    with open(leaf + ".ext", "w") as f:
+        f.write("subjectAltName=DNS:mx.good.test,DNS:good.test\n")
+    openssl("x509", "-req", "-in", leaf + ".csr", "-CA", CA, "-CAkey", ca_key, "-days", "30", "-extfile", leaf + ".ext", "-out", leaf)
+    CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    CONTEXT.load_cert_chain(leaf, leaf_key)
+    PRINT = openssl("x509", "-in", leaf, "-noout", "-fingerprint", "-sha256").strip().split("=")[1]
+    spki = subprocess.run("openssl x509 -in %s -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -c" % leaf,
+                          shell=True, capture_output=True, text=True, check=True).stdout
+    KEY_PRINT = spki.split("= ")[1].strip().upper()
+
+
+# level and what else main.cf says; for each recipient: delivered under TLS, in clear, or what the log says of the deferral
+LEVELS = [
+    ("none", [], {"good": "clear", "plain": "clear"}),
+    ("may", [], {"good": "tls", "wrong": "tls", "plain": "clear"}),
+    ("encrypt", [], {"good": "tls", "wrong": "tls", "plain": "TLS is required, but was not offered"}),
+    ("verify", ["smtp_tls_CAfile = $CA"], {"good": "tls", "wrong": "Server certificate not verified", "plain": "TLS is required"}),
+    ("verify", [], {"good": "Server certificate not trusted"}),
+    ("secure", ["smtp_tls_CAfile = $CA"], {"good": "tls", "wrong": "Server certificate not verified"}),
+    ("fingerprint", ["smtp_tls_fingerprint_digest = sha256", "smtp_tls_fingerprint_cert_match = 00:11, $PRINT"], {"good": "tls", "wrong": "tls"}),
+    ("fingerprint", ["smtp_tls_fingerprint_digest = sha256", "smtp_tls_fingerprint_cert_match = $KEY"], {"good": "tls"}),
+    ("fingerprint", ["smtp_tls_fingerprint_digest = sha256", "smtp_tls_fingerprint_cert_match = 00:11"],
+     {"good": "Server certificate fingerprint does not match"}),
+    ("none", ["smtp_tls_CAfile = $CA", "smtp_tls_policy_maps = inline:{ { good.test = secure match=mx.good.test }, { .test = encrypt },"
+              " { wrong.test = verify match=hostname } }"], {"good": "tls", "wrong": "not verified", "plain": "TLS is required"}),
+    ("may", ["smtp_tls_policy_maps = inline:{ good.test=nonsense }"], {"good": "TLS policy table: invalid entry", "wrong": "tls"}),
+    ("dane-only", [], {"good": "DANE needs smtp_dns_support_level = dnssec"}),
+    ("dane", [], {"good": "tls", "plain": "clear"}),
+]
+
+
+@case
+def levels():
+    authority()
+    for i, (level, more, wanted) in enumerate(LEVELS):
+        more = [m.replace("$CA", CA).replace("$PRINT", PRINT).replace("$KEY", KEY_PRINT) for m in more]
+        conf = ["smtp_tls_security_level = " + level, "smtp_tls_loglevel = 1"] + more
+        with World("l%d" % i, conf, zone=ZONE, tls=CONTEXT, extensions=("STARTTLS", "8BITMIME")) as w:
+            plain = Sink(("127.99.0.4", w.port))
+            try:
+                for domain, want in wanted.items():
+                    w.send("ok@%s.test" % domain)
+                for domain, want in wanted.items():
+                    outcome(w, plain, "ok@%s.test" % domain, want, "%s %s" % (level, more))
+            finally:
+                plain.shutdown()
+                plain.server_close()
+
+
+def outcome(w, plain, address, want, what):
+    def arrived(sink):
+        return [sink.under_tls[i] for i, m in enumerate(sink.messages) if any(address in t for t in m[1])]
+
+    if want in ("tls", "clear"):
+        wait_for(lambda: arrived(w.sink) + arrived(plain), 20, "%s: %s delivered" % (what, address))
+        equal(arrived(w.sink) + arrived(plain), [want == "tls"], "%s: %s under TLS" % (what, address))
+    else:
+        line = "to=<%s>" % address
+        wait_for(lambda: [l for l in w.stack.log().splitlines() if line in l and want in l], 20, "%s: %s: %s" % (what, address, want))
+        check("status=deferred" in [l for l in w.stack.log().splitlines() if line in l][0], "%s: put off, not bounced" % what)
+        equal(arrived(w.sink) + arrived(plain), [], "%s: %s is not delivered" % (what, address))
+
+
+main()
