@@ -99,6 +99,29 @@ table_lines_free(struct table_lines *l)
     buf_free(&l->joined);
 }
 
+/* "{{rule}, {rule}}" in main.cf itself: cidr_table(5), regexp_table(5). */
+static int
+inline_rules(struct table_file *f, struct slice in,
+             int (*add)(void *state, struct slice line, unsigned number, struct err *e), void *state,
+             struct err *e)
+{
+    struct slice item;
+    unsigned n = 0;
+
+    f->path = sl_dupz(in); /* what messages call it; there is no such file to watch */
+    in = sl_trim(in);
+    if (!sl_ends(in, '}'))
+        return err_set(e, ERR_CONFIG, "expected {{rule}, {rule}, ...}");
+    in = sl_n(in.p + 1, in.n - 2);
+    while (table_take_item(&in, &item)) {
+        if (!sl_starts(item, '{') || !sl_ends(item, '}'))
+            return err_set(e, ERR_CONFIG, "expected {rule}, not \"%.*s\"", SL_ARG(item));
+        if (add(state, sl_trim(sl_n(item.p + 1, item.n - 2)), ++n, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int
 table_file_rules(struct table_file *f, const struct table *t,
                  int (*add)(void *state, struct slice line, unsigned number, struct err *e),
@@ -107,8 +130,11 @@ table_file_rules(struct table_file *f, const struct table *t,
     struct buf text = { 0 };
     struct table_lines lines = { 0 };
     struct slice line;
-    int rc = table_file_open(f, t, &text, e);
+    int rc;
 
+    if (t->arg[0] == '{')
+        return inline_rules(f, sl_z(t->arg), add, state, e);
+    rc = table_file_open(f, t, &text, e);
     lines.in = buf_slice(&text);
     while (rc == 0 && table_lines_next(&lines, &line))
         rc = add(state, line, lines.line, e);

@@ -27,7 +27,7 @@ struct table_lines {
 bool table_lines_next(struct table_lines *l, struct slice *out);
 void table_lines_free(struct table_lines *l);
 
-/* Read the file of table t and give each logical line to add with its number, in order, until one fails. 0, or -1 with
+/* Read the file of table t, or the rules in braces that stand in its place ("{{/^x/ OK}, {/y/ NO}}"), and give each logical line to add with its number, in order, until one fails. 0, or -1 with
  * e from the file or from add. */
 int table_file_rules(struct table_file *f, const struct table *t,
                      int (*add)(void *state, struct slice line, unsigned number, struct err *e),

@@ -162,6 +162,24 @@ TEST(cidr)
     check_rows("relay_recipient_maps = cidr:$D/cidr\n", rows, COUNT_OF(rows));
 }
 
+/* Rules in main.cf itself (Postfix 3.7). */
+TEST(rules_in_braces)
+{
+    static const struct row rows[] = {
+        { "relay_recipient_maps", "GET", "bogus 1" },
+        { "relay_recipient_maps", "12", "no letter" },
+        { "relay_recipient_maps", "xyz", "-" },
+        { "smtpd_reject_footer_maps", "192.0.2.9", "there" },
+        { "smtpd_reject_footer_maps", "198.51.100.1", "-" },
+        { "relay_domains", "x", "temp" },
+    };
+
+    check_rows("relay_recipient_maps = regexp:{{/^G(E)T$/ bogus 1}, {!/^[a-z]/ no letter}}\n"
+               "smtpd_reject_footer_maps = cidr:{{192.0.2.0/24 there}}\n"
+               "relay_domains = regexp:{/^x/ OK}\n",
+               rows, COUNT_OF(rows));
+}
+
 TEST(regexp)
 {
     static const struct row rows[] = {

@@ -7,6 +7,7 @@
 #include "smtpd/tls_setup.h"
 #include "smtpd/words.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static void
@@ -71,9 +72,11 @@ check_tls_wishes(const struct conf *c, const char *service, struct conf_problems
     o.protocols = NULL; /* looked at elsewhere */
     if (tls_check_server_opts(&o, &e)) {
         for (size_t i = 0; i < COUNT_OF(names); i++) {
-            char *value = conf_value_text(c, names[i], false);
+            char *value = conf_value_text(c, names[i], false), quoted[300];
 
-            if (value && value[0] && strstr(e.msg, value))
+            snprintf(quoted, sizeof quoted, value && value[0] == '/' ? "%s" : "\"%s\"",
+                     value ? value : "");
+            if (value && value[0] && strstr(e.msg, quoted))
                 param = names[i];
             free(value);
         }

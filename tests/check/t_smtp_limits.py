@@ -350,5 +350,27 @@ def certificates_of_clients():
         check(c.sock.cipher()[0] != "ECDHE-ECDSA-AES256-GCM-SHA384" or port != "smtp", "an excluded cipher")
 
 
-if __name__ == "__main__":
-    main()
+@case
+def wrong_values_are_told():
+    rows = [("smtpd_forbidden_commands = regexp:{{/^[/ x}}", "the pattern \"^[\" is none"),
+            ("smtpd_reject_footer = Call $nobody", "unknown macro name \"nobody\""),
+            ("smtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = /nonexistent/ca.pem", "smtpd_tls_CAfile: /nonexistent/ca.pem"),
+            ("smtpd_client_event_limit_exceptions = 192.0.2.0/99", "\"192.0.2.0/99\" is no address"),
+            ("submission_sasl_exceptions_networks = 1.2.3", "1.2.3"),
+            ("smtpd_tls_ciphers = strong", "smtpd_tls_ciphers: unknown cipher grade"),
+            ("smtpd_tls_fingerprint_digest = md77", "smtpd_tls_fingerprint_digest: digest algorithm"),
+            ("smtpd_timeout = ${stress?{soon}:{30s}}", "smtpd_timeout: bad time \"soon\""),
+            ("smtpd_greet_wait = 2h", "outside")]
+    for lines, says in rows:
+        s = Stack(tmp("w"), extra_conf=lines.split("\n"))
+        os.makedirs(s.workdir, exist_ok=True)
+        with open(s.main_cf, "w") as f:
+            f.write("\n".join(s.trailing_lines()) + "\n")
+        number = open(s.main_cf).read().rstrip("\n").count("\n") + 1
+        r = s.postern("check", ok=False)
+        told = [l for l in (r.stdout + r.stderr).decode().splitlines() if "error: " in l and says in l]
+        check(r.returncode != 0 and told and told[0].startswith("%s:%d: " % (s.main_cf, number)),
+              "%s: %s" % (lines, (r.stdout + r.stderr).decode()))
+
+
+main()
