@@ -2,6 +2,7 @@
  * Postfix's postconf(5). */
 #include "smtpd/check.h"
 
+#include "base/log.h"
 #include "proto/hostname.h"
 
 #include <stdarg.h>
@@ -134,10 +135,14 @@ on_ccert(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 void
 verb_permit_tls_clientcerts(struct check *c)
 {
+    const struct conf *conf = c->s->cfg->conf;
     struct tls_info t;
+    bool is_tls = tls_info_of(c->s->smtp.conn, &t);
 
-    if (!tls_info_of(c->s->smtp.conn, &t) || !t.has_peer_cert ||
-        c->s->cfg->conf->relay_clientcerts.n == 0)
+    if (is_tls && !t.has_peer_cert && !conf->smtpd_tls_ask_ccert && !conf->smtpd_tls_req_ccert)
+        log_event(LOG_LV_WARN, c->s->cfg->ident, "restrict.config", LOG_NONE,
+                  "%s is requested, but \"smtpd_tls_ask_ccert = no\"", c->step->name);
+    if (!is_tls || !t.has_peer_cert || conf->relay_clientcerts.n == 0)
         check_done(c, VERDICT_DUNNO);
     else
         find_key(c->s, "relay_clientcerts", sl_z(t.peer_key_fingerprint), on_ccert,
