@@ -66,7 +66,8 @@ const char *conf_user_value(const struct conf *c, const char *name);
 
 /* Text with $name, ${name}, ${name?yes:no} whose names are not main.cf's: a reply's template (default_rbl_reply). */
 struct conf_template {
-    bool (*look_up)(void *arg, struct slice name, struct buf *out); /* appends; false: no such name */
+    bool (*look_up)(void *arg, struct slice name,
+                    struct buf *out); /* appends; false: no such name */
     void *arg;
     const bool *allowed; /* 256: octets of values that may stand, others become "_"; NULL: all */
 };

@@ -94,7 +94,7 @@ TEST(escapes_of_a_set)
         const char *text;
         unsigned char in, out;
     } t[] = {
-        { "\\t", '\t', 't' },   { "\\40", ' ', '4' },  { "\\0401", '1', '0' },
+        { "\\t", '\t', 't' },  { "\\40", ' ', '4' }, { "\\0401", '1', '0' },
         { "\\\\", '\\', 'x' }, { "a\\", '\\', 'b' }, { "\\x", 'x', '\\' },
     };
 
@@ -224,7 +224,8 @@ TEST(stress)
 {
     static const struct {
         const char *text;
-        int64_t calm_ms, stressed_ms, submission_ms; /* the last: of the submission listener under stress */
+        int64_t calm_ms, stressed_ms,
+            submission_ms; /* the last: of the submission listener under stress */
     } cases[] = {
         { "smtpd_timeout = 30s\n", 30000, 30000, 30000 },
         { "", 300000, 10000, 10000 },

@@ -7,8 +7,8 @@
 enum { EXPAND_STEPS_MAX = 200 * 1000 };
 
 struct expansion {
-    const struct conf_private *p;   /* names are parameters, or */
-    const struct conf_template *t;  /* names are the template's */
+    const struct conf_private *p;  /* names are parameters, or */
+    const struct conf_template *t; /* names are the template's */
     unsigned steps;
 };
 

@@ -217,9 +217,10 @@ take_answer(struct smtpd_sess *s, struct entry *en, const struct dns_answer *a)
         if (bad == NULL)
             en->n_ips++;
         else
-            log_event(LOG_LV_WARN, s->cfg->ident, "rbl.bad",
-                      LOG_F(LF_Z("name", en->name), LF_Z("answer", addr_ip_text(&a->rrs[i].addr, text))),
-                      "%s: RBL answer %s is no listing: %s", en->name, text, bad);
+            log_event(
+                LOG_LV_WARN, s->cfg->ident, "rbl.bad",
+                LOG_F(LF_Z("name", en->name), LF_Z("answer", addr_ip_text(&a->rrs[i].addr, text))),
+                "%s: RBL answer %s is no listing: %s", en->name, text, bad);
     }
 }
 
@@ -234,10 +235,9 @@ learn(struct smtpd_sess *s, const char *name, const struct dns_answer *a)
     en = remember(s, name, a->rc == DNS_TEMP ? RBL_TROUBLE_S : a->ttl_s);
     if (a->rc == DNS_TEMP) {
         en->is_trouble = true;
-        log_event(LOG_LV_WARN, s->cfg->ident, "rbl.fail",
-                  LOG_F(LF_Z("name", name), LF_Z("why", a->why)),
-                  "%s: RBL lookup error: Name service error for name=%s type=A: %s", name, name,
-                  a->why);
+        log_event(
+            LOG_LV_WARN, s->cfg->ident, "rbl.fail", LOG_F(LF_Z("name", name), LF_Z("why", a->why)),
+            "%s: RBL lookup error: Name service error for name=%s type=A: %s", name, name, a->why);
     } else if (a->rc == DNS_OK) {
         take_answer(s, en, a);
     }

@@ -56,7 +56,8 @@ rbl_filter_parse(struct slice arg, struct slice *zone, struct rbl_filter *out, s
         return err_set(e, ERR_CONFIG, "\"%.*s\" is no domain name", SL_ARG(*zone));
     for (int i = 0; out->has_fields && i < 4; i++)
         if ((i > 0 && !sl_take_char(&in, '.')) || !take_field(&in, out->bits[i]))
-            return err_set(e, ERR_CONFIG, "\"%.*s\" is no pattern of answers like 127.0.0.[2;4..11]",
+            return err_set(e, ERR_CONFIG,
+                           "\"%.*s\" is no pattern of answers like 127.0.0.[2;4..11]",
                            SL_ARG(pattern));
     if (out->has_fields && in.n > 0)
         return err_set(e, ERR_CONFIG, "\"%.*s\" after a pattern of answers", SL_ARG(in));

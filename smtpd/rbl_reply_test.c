@@ -75,7 +75,8 @@ TEST(attributes)
     addr_parse_ip(SL("192.0.2.7"), 4711, &s.peer);
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
         struct restrict_subject about = { .helo = "helo.remote.test",
-                                          .sender = t[i].is_null_sender ? SL("") : SL("a@b@c.test") };
+                                          .sender =
+                                              t[i].is_null_sender ? SL("") : SL("a@b@c.test") };
         struct buf out = { 0 };
         bool is_there = smtpd_attr(&s, &about, sl_z(t[i].name), &out);
 
@@ -96,7 +97,9 @@ TEST(names)
         { "who@Remote.test", "Remote.test.rhs.test" },
         { "odd@name@c.test", "c.test.rhs.test" },
         { "user", "user.rhs.test" },
-        { "who@b\xc3\xbc" "cher.test", "xn--bcher-kva.test.rhs.test" },
+        { "who@b\xc3\xbc"
+          "cher.test",
+          "xn--bcher-kva.test.rhs.test" },
         { "who@\xc3.test", NULL },
         { "user@", NULL },
         { "user@[192.0.2.1]", NULL },

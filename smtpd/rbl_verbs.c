@@ -40,7 +40,8 @@ aim(struct check *c)
     struct slice zone;
     struct err e = { 0 };
 
-    if (rbl_filter_parse(v->arg, &zone, &v->ask.filter, &e) < 0) { /* a table's; main.cf's were checked */
+    if (rbl_filter_parse(v->arg, &zone, &v->ask.filter, &e) <
+        0) { /* a table's; main.cf's were checked */
         log_event(LOG_LV_WARN, c->s->cfg->ident, "rbl.argument", LOG_F(LF_S("arg", v->arg)),
                   "bad block list argument \"%.*s\": %s", SL_ARG(v->arg), e.msg);
         return false;
