@@ -71,7 +71,7 @@ TEST(codes_about_addresses_fit_what_is_refused)
         const char *esc, *reply_class, *want;
     } rows[] = {
         { "5.7.1", CLASS_TEXT_SENDER, "5.7.1" },     { "5.1.1", CLASS_TEXT_RECIPIENT, "5.1.1" },
-        { "5.1.1", CLASS_TEXT_SENDER, "5.1.0" },     { "5.1.2", CLASS_TEXT_SENDER, "5.1.8" },
+        { "5.1.1", CLASS_TEXT_SENDER, "5.1.7" },     { "5.1.2", CLASS_TEXT_SENDER, "5.1.8" },
         { "4.1.3", CLASS_TEXT_SENDER, "4.1.7" },     { "5.1.8", CLASS_TEXT_SENDER, "5.1.8" },
         { "5.1.7", CLASS_TEXT_RECIPIENT, "5.1.3" },  { "4.1.8", CLASS_TEXT_RECIPIENT, "4.1.2" },
         { "5.1.99", CLASS_TEXT_RECIPIENT, "5.1.0" }, { "5.1.1", CLASS_TEXT_CLIENT, "5.0.0" },

@@ -307,7 +307,7 @@ TEST(what_tables_say)
         { "ok@a.example", "", NULL },
         { "OK@A.example", "", NULL },
         { "reject@a.example", "554 5.7.1 " NAME("reject") "Access denied", NULL },
-        { "text@a.example", "550 5.1.0 " NAME("text") "no such thing", "mapping DSN status 5.1.1" },
+        { "text@a.example", "550 5.1.7 " NAME("text") "no such thing", "mapping DSN status 5.1.1" },
         { "defer@a.example", "450 4.7.1 " NAME("defer") "busy", NULL },
         { "dip@a.example", "554 5.7.1 " NAME("dip") "Access denied", NULL }, /* refused anyway */
         { "dir@a.example", "450 4.7.1 " NAME("dir") "wait", NULL },

@@ -221,10 +221,10 @@ static void
 user_unknown(struct check *c, int64_t code, const char *table)
 {
     bool with_table = c->s->cfg->conf->show_user_unknown_table_name;
+    const char *esc = !c->is_sender ? "5.1.1" : c->addr->cls == CLASS_ALIAS ? "5.1.7" : "5.1.0";
 
-    check_refuse(c, code, c->is_sender ? "5.1.0" : "5.1.1", "<%.*s>: %s rejected: User unknown%s%s",
-                 SL_ARG(c->addr->given), class_text(c), with_table ? " in " : "",
-                 with_table ? table : "");
+    check_refuse(c, code, esc, "<%.*s>: %s rejected: User unknown%s%s", SL_ARG(c->addr->given),
+                 class_text(c), with_table ? " in " : "", with_table ? table : "");
 }
 
 static void

@@ -129,7 +129,7 @@ REPLIES = {
     "nobody": "554 5.7.1 <nobody@act.test>: Sender address rejected: all of act.test",
     "reject": "554 5.7.1 <reject@act.test>: Sender address rejected: Access denied",
     "text": "554 5.7.9 <text@act.test>: Sender address rejected: go away",
-    "code": "550 5.1.0 <code@act.test>: Sender address rejected: no such thing",  # a sender's code
+    "code": "550 5.1.7 <code@act.test>: Sender address rejected: no such thing",  # a sender's code
     "soft": "451 4.7.1 <soft@act.test>: Sender address rejected: later",
     "defer": "450 4.7.1 <defer@act.test>: Sender address rejected: Access denied",
     "dip": "450 4.3.0 <dip@act.test>: Sender address rejected: maybe",
@@ -221,7 +221,7 @@ def every_action_in_the_reply():
     logged(s, "filter: RCPT from", "<filter@act.test>: Sender address triggers FILTER scan:[127.0.0.1]:10025;")
     logged(s, "warning: access table", "/senders entry \"filter@act.test\": content filters are not supported")
     logged(s, "warning: access table", "/senders entry \"wrong@act.test\": unknown smtpd restriction: \"no_such_verb\"")
-    logged(s, "mapping DSN status 5.1.1 into Sender address status 5.1.0")
+    logged(s, "mapping DSN status 5.1.1 into Sender address status 5.1.7")
 
 
 @case
