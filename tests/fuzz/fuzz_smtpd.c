@@ -1,5 +1,6 @@
 /* smtpd, whole: any octets after nothing, EHLO, or well into a transaction. authd's tables and qmgr are stand-ins that know
  * one domain and take every message; what qmgr gets must be mail: lines that end CRLF, no control octets in addresses. */
+#include "auth/anvil_client.h"
 #include "core/chan.h"
 #include "session/queue_proto.h"
 #include "smtpd/smtpd.h"
@@ -20,6 +21,15 @@ static const char settings[] = "myhostname = mx.example.com\n"
                                "disable_vrfy_command = no\n"
                                "dns_resolvers = 127.0.0.1:1\n"
                                "submission_tls_security_level = may\n"
+                               /* the octets come before the greeting */
+                               "smtpd_forbid_unauth_pipelining = no\n"
+                               "smtpd_client_event_limit_exceptions = 0.0.0.0/0\n"
+                               "submission_account_message_limit_hour = 0\n"
+                               "submission_account_message_limit_day = 0\n"
+                               "submission_account_recipient_limit_hour = 0\n"
+                               "submission_account_recipient_limit_day = 0\n"
+                               "smtpd_authorized_xclient_hosts = 127.0.0.1\n"
+                               "smtpd_authorized_xforward_hosts = 127.0.0.1, 192.0.2.1\n"
                                "message_size_limit = 20000\n";
 
 /* ---- private/lookup: keys with an 'x' in front are not there ---- */
@@ -162,6 +172,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     MUST(conf != NULL);
     smtpd_env.auth = auth_client_new(wire_path("auth"));
     smtpd_env.lookup = lookup_client_new(wire_path("lookup"));
+    smtpd_env.anvil = anvil_client_new(wire_path("anvil"));
     smtpd_env.queue = queue_client_new(wire_path("queue"), wire_dir);
     MUST(dns_new(&conf->dns_resolvers, &smtpd_env.dns, &e) == 0);
     auth_client_connect(smtpd_env.auth);
