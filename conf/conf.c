@@ -12,6 +12,8 @@
 
 /* What a listener has for a default of its own where neither "submission_X" nor the design's smtpd_X may hold:
  * Postfix's master.cf says the same with -o. */
+enum { MYORIGIN_FILE_OCTETS = 1024 };
+
 static const struct {
     const char *service, *name, *value;
 } service_defaults[] = {
@@ -124,6 +126,30 @@ set_host_defaults(struct conf_private *p)
             (void *)(uintptr_t)(dot != NULL && dot[1] != '\0' ? dot + 1 : host));
 }
 
+/* "myorigin = /etc/mailname", as Debian's Postfix has it: the first word of the file. */
+static void
+read_myorigin(struct conf_private *p, struct conf_problems *ps)
+{
+    struct conf_entry *en = map_get(p->by_name, SL("myorigin"));
+    struct buf text = { .max = MYORIGIN_FILE_OCTETS };
+    struct slice in, word;
+    struct err e = { 0 };
+
+    if (en == NULL || en->value[0] != '/')
+        return;
+    if (fs_read_file(en->value, &text, &e) < 0) {
+        conf_problem_add(ps, true, p->file, en->line, "myorigin: %s", e.msg);
+    } else {
+        in = buf_slice(&text);
+        if (sl_take_word(&in, " \t\r\n", &word))
+            en->value = arena_dupz(&p->mem, word);
+        else
+            conf_problem_add(ps, true, p->file, en->line, "myorigin: %s has no name in it",
+                             en->value);
+    }
+    buf_free(&text);
+}
+
 /* "submission_X" and "submissions_X" for an smtpd_X of the table. */
 static bool
 is_service_name(struct slice name)
@@ -231,6 +257,7 @@ build(struct slice text, const char *file, const char *service, bool is_stressed
     if (strlen(p->text) != text.n)
         conf_problem_add(ps, true, file, 0, "a NUL octet in the text");
     set_host_defaults(p);
+    read_myorigin(p, ps);
     set_fields(c, ps);
     report_unused(p, ps);
     if (ps->errors > before)

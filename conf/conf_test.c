@@ -5,6 +5,7 @@
 #include "base/test.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Parse; the value of `name` as text, or the first problem. */
 static const char *
@@ -49,6 +50,23 @@ TEST(expansion)
 
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++)
         CHECK_EQ_STR(value_of(t[i].text, t[i].name, got, sizeof(got)), t[i].want);
+}
+
+TEST(myorigin_from_a_file)
+{
+    char path[] = "/tmp/conf_test-XXXXXX", text[200], got[512];
+    int fd = mkstemp(path);
+
+    CHECK(fd >= 0 && write(fd, " \n host.example.org \nmore\n", 26) == 26);
+    snprintf(text, sizeof(text), "myorigin = %s\na = @$myorigin\n", path);
+    CHECK_EQ_STR(value_of(text, "myorigin", got, sizeof(got)), "host.example.org");
+    CHECK_EQ_STR(value_of(text, "a", got, sizeof(got)), "@host.example.org");
+    snprintf(text, sizeof(text), "myorigin = %s\n", path);
+    CHECK(ftruncate(fd, 2) == 0);
+    CHECK(strstr(value_of(text, "myorigin", got, sizeof(got)), "has no name in it") != NULL);
+    close(fd);
+    CHECK(unlink(path) == 0);
+    CHECK(strstr(value_of(text, "myorigin", got, sizeof(got)), "myorigin: ") != NULL);
 }
 
 static bool

@@ -13,7 +13,8 @@ static const struct {
     { "xn--bcher-kva.example", "xn--bcher-kva.example", "b\303\274cher.example" },
     { "XN--BCHER-KVA.Example", "xn--bcher-kva.example", "b\303\274cher.example" },
     { "B\303\234CHER.EXAMPLE", "xn--bcher-kva.example", "b\303\274cher.example" },
-    { "bu\314\210cher.example", "xn--bcher-kva.example", "b\303\274cher.example" }, /* not composed */
+    { "bu\314\210cher.example", "xn--bcher-kva.example",
+      "b\303\274cher.example" }, /* not composed */
     { "fa\303\237.de", "xn--fa-hia.de", "fa\303\237.de" },
     { "\344\276\213\343\201\210.\343\203\206\343\202\271\343\203\210", "xn--r8jz45g.xn--zckzah",
       "\344\276\213\343\201\210.\343\203\206\343\202\271\343\203\210" },

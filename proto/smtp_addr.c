@@ -589,7 +589,8 @@ smtp_addr_resolve(const struct smtp_addr_rules *r, struct slice internal, struct
                 t.n = t.from;
         }
         if (t.n == t.from) {
-            if (!smtp_toks_add(&t, T_ATOM, SL("MAILER-DAEMON")))
+            if (!smtp_toks_add(&t, T_ATOM,
+                               r->empty_recipient.n ? r->empty_recipient : SL("MAILER-DAEMON")))
                 return SMTP_RESOLVE_BAD;
             continue;
         }

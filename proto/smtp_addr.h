@@ -27,6 +27,7 @@ bool smtp_addr_split(struct slice internal, struct slice *local, struct slice *d
 /* How addresses are completed, from main.cf. */
 struct smtp_addr_rules {
     struct slice myorigin, mydomain, myhostname;
+    struct slice empty_recipient; /* for an address of nothing; empty: MAILER-DAEMON */
     bool append_at_myorigin, append_dot_mydomain, swap_bangpath, allow_percent_hack,
         resolve_dequoted_address, resolve_null_domain, resolve_numeric_domain;
     bool allow_leading_dash; /* else "-x@d" is no good: a program might take it for an option */

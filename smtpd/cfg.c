@@ -92,6 +92,7 @@ set_rules(struct smtpd_cfg *g)
         .myorigin = sl_z(c->myorigin),
         .mydomain = sl_z(c->mydomain),
         .myhostname = sl_z(c->myhostname),
+        .empty_recipient = sl_z(c->empty_address_recipient),
         .append_at_myorigin = c->append_at_myorigin,
         .append_dot_mydomain = c->append_dot_mydomain,
         .swap_bangpath = c->swap_bangpath,

@@ -112,7 +112,7 @@ set_up(const char *extra)
     buf_addf(
         &text,
         "myhostname = mx.example.com\nsmtpd_recipient_restrictions = reject_unauth_destination\n"
-        "local_header_rewrite_clients =\n%s\n",
+        "local_header_rewrite_clients =\nappend_dot_mydomain = no\n%s\n",
         extra);
     c = conf_parse(buf_slice(&text), "main.cf", &ps);
     buf_free(&text);
