@@ -361,12 +361,14 @@ def wrong_values_are_told():
             ("smtpd_tls_fingerprint_digest = md77", "smtpd_tls_fingerprint_digest: digest algorithm"),
             ("smtpd_timeout = ${stress?{soon}:{30s}}", "smtpd_timeout: bad time \"soon\""),
             ("smtpd_greet_wait = 2h", "outside")]
+    s = Stack(tmp("w"))
+    s.configure()
+    with open(s.main_cf) as f:
+        base = f.read()
     for lines, says in rows:
-        s = Stack(tmp("w"), extra_conf=lines.split("\n"))
-        os.makedirs(s.workdir, exist_ok=True)
         with open(s.main_cf, "w") as f:
-            f.write("\n".join(s.trailing_lines()) + "\n")
-        number = open(s.main_cf).read().rstrip("\n").count("\n") + 1
+            f.write(base + lines + "\n")
+        number = (base + lines).count("\n") + 1
         r = s.postern("check", ok=False)
         told = [l for l in (r.stdout + r.stderr).decode().splitlines() if "error: " in l and says in l]
         check(r.returncode != 0 and told and told[0].startswith("%s:%d: " % (s.main_cf, number)),
