@@ -127,10 +127,12 @@ do_hold(const struct doing *d)
 static void
 permit(const struct doing *d)
 {
-    char from[256];
+    char word[64], from[256];
+    size_t n = sl_find_char(d->value, ' '), tab = sl_find_char(d->value, '\t');
 
-    snprintf(from, sizeof(from), " from %s", d->table);
-    check_log_permit(d->c, d->a.word, d->c->reply_class, check_reply_name(d->c), from);
+    snprintf(word, sizeof(word), "%.*s", SL_ARG(sl_head(d->value, n < tab ? n : tab)));
+    snprintf(from, sizeof(from), "from %s", d->table);
+    check_log_permit(d->c, word, d->c->reply_class, check_reply_name(d->c), from);
     check_done(d->c, VERDICT_PERMIT);
 }
 

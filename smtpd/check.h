@@ -119,7 +119,7 @@ const struct restrict_step *check_step_ahead(const struct check *c, size_t ahead
 struct slice check_reply_name(const struct check *c);
 
 /* "permit: RCPT from ...: action=permit_mynetworks for Client host=..." where smtpd_log_access_permit_actions names the
- * action. from: "" or " from TABLE". */
+ * action. from: "" or "from TABLE". check_done() does it for verbs of their own. */
 void check_log_permit(struct check *c, const char *action, const char *reply_class,
                       struct slice name, const char *from);
 /* "NOQUEUE: hold: RCPT from name[addr]: text; from=..." */

@@ -211,8 +211,6 @@ permit_answer(struct check *c, enum rbl_found f, struct slice reason)
                               SL_ARG(v->what), v->reply_class);
         return;
     }
-    if (f == RBL_LISTED)
-        check_log_permit(c, c->step->name, v->reply_class, sl_z(c->s->namaddr), "");
     check_done(c, f == RBL_LISTED ? VERDICT_PERMIT : VERDICT_DUNNO);
 }
 
@@ -220,10 +218,11 @@ static void
 permit_safely(struct check *c)
 {
     struct list_verb *v = c->own;
+    /* whoever is on a list may not relay for it */
+    bool is_unsafe =
+        c->stage == STAGE_RCPT && c->about.recipient.p && !check_is_auth_destination(c);
 
-    if (c->stage == STAGE_RCPT && c->about.recipient.p && !check_is_auth_destination(c))
-        check_done(c, VERDICT_DUNNO); /* whoever is on a list may not relay for it */
-    else if (aim(c))
+    if (!is_unsafe && aim(c))
         rbl_ask(c, &v->ask);
     else
         check_done(c, VERDICT_DUNNO);

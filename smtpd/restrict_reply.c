@@ -31,7 +31,7 @@ check_log_permit(struct check *c, const char *action, const char *reply_class, s
     if (c->if_permit[0] ||
         !is_listed(c->s->cfg->conf->smtpd_log_access_permit_actions, action)) /* overruled */
         return;
-    snprintf(text, sizeof(text), "action=%s for %s=%.*s%s", action, reply_class, SL_ARG(name),
+    snprintf(text, sizeof(text), "action=%s for %s=%.*s %s", action, reply_class, SL_ARG(name),
              from);
     check_log(c, "permit", text);
 }

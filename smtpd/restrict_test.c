@@ -278,7 +278,7 @@ TEST(lists_warnings_and_deferrals)
         { "permits are logged where asked for",
           "smtpd_log_access_permit_actions = permit\n" R "permit", "",
           "permit: RCPT from client.example[127.0.0.1]: action=permit for Recipient "
-          "address=you@example.com;" },
+          "address=you@example.com ;" },
         { "a bad code is ours",
           "access_map_reject_code = 554\n" S "check_sender_access { hash:t }\n" R "permit",
           "554 5.7.1 " SR "whole domain", NULL },

@@ -126,6 +126,7 @@ helo_restricted(struct smtpd_sess *s, const char *reply)
     smtpd_reset(s);
     free(s->helo);
     s->helo = helo;
+    s->is_esmtp = !strcmp(s->smtp.where, "EHLO"); /* not before it is accepted: the log says what holds */
     if (s->is_esmtp)
         send_ehlo(s);
     else
@@ -143,7 +144,6 @@ greet_back(struct smtp_sess *smtp, const struct smtp_words *w, bool is_ehlo)
         refuse(smtp, is_ehlo ? "501 Syntax: EHLO hostname" : "501 Syntax: HELO hostname");
         return;
     }
-    s->is_esmtp = is_ehlo;
     s->new_helo = clean_helo(smtp_words_rest(w, 1));
     about.helo = s->new_helo;
     if (s->cfg->conf->smtpd_delay_reject)

@@ -122,7 +122,6 @@ on_ccert(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     if (f == FOUND_TEMP) {
         check_fail(c, 451, "4.3.0", "<%s>: Temporary lookup failure", s->namaddr);
     } else if (f == FOUND_YES) {
-        check_log_permit(c, c->step->name, CLASS_TEXT_CLIENT, sl_z(s->namaddr), "");
         check_done(c, VERDICT_PERMIT);
     } else if (next) {
         find_key(s, "relay_clientcerts", sl_z(next), on_ccert, NULL);
@@ -154,12 +153,10 @@ verb_permit_tls_all_clientcerts(struct check *c)
 {
     struct tls_info t;
 
-    if (tls_info_of(c->s->smtp.conn, &t) && t.has_peer_cert && t.peer_verified) {
-        check_log_permit(c, c->step->name, CLASS_TEXT_CLIENT, sl_z(c->s->namaddr), "");
+    if (tls_info_of(c->s->smtp.conn, &t) && t.has_peer_cert && t.peer_verified)
         check_done(c, VERDICT_PERMIT);
-    } else {
+    else
         verb_permit_tls_clientcerts(c);
-    }
 }
 
 /* ---- HELO ---- */
