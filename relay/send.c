@@ -79,6 +79,7 @@ static void
 log_tls(const struct session *s, struct smtp_client *c)
 {
     struct tls_info t;
+    char details[TLS_DETAILS_OCTETS];
     const char *trust;
 
     if (s->conf->smtp_tls_loglevel < 1 || !tls_info_of(smtp_client_conn(c), &t))
@@ -88,9 +89,8 @@ log_tls(const struct session *s, struct smtp_client *c)
             : t.has_peer_cert                ? "Untrusted"
                                              : "Anonymous";
     log_event(LOG_LV_INFO, "postfix/smtp", "tls.up", LOG_F(LF_Z("peer", s->peer)),
-              "%s TLS connection established to %s: %s with cipher %s (%d/%d bits)%s%s", trust,
-              s->peer, t.protocol, t.cipher, t.bits, t.algbits,
-              t.key_exchange[0] ? " key-exchange " : "", t.key_exchange);
+              "%s TLS connection established to %s: %s with cipher %s (%d/%d bits)%s", trust,
+              s->peer, t.protocol, t.cipher, t.bits, t.algbits, tls_details(&t, details));
 }
 
 static void

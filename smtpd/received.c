@@ -32,8 +32,11 @@ add_tls(const struct smtpd_sess *s, struct buf *out)
         return;
     buf_addf(out, "\t(using %s with cipher %s (%d/%d bits)", t.protocol, t.cipher, t.bits,
              t.algbits);
-    if (t.key_exchange && t.key_exchange[0])
-        buf_addf(out, "\r\n\t key-exchange %s", t.key_exchange);
+    if (!strcmp(t.protocol, "TLSv1.3") && t.key_exchange[0])
+        buf_addf(out, "\r\n\t key-exchange %s%s%s", t.key_exchange,
+                 t.server_signature[0] ? " server-signature " : "", t.server_signature);
+    if (t.client_signature[0])
+        buf_addf(out, "\r\n\t client-signature %s", t.client_signature);
     buf_adds(out, SL(")\r\n\t("));
     if (t.has_peer_cert) {
         buf_adds(out, SL("Client CN \""));

@@ -68,12 +68,16 @@ void tls_start_client(struct conn *c, struct tls_ctx *t, const struct tls_expect
 /* Can SMTP use this record? Usages 2 and 3 only (RFC 7672 §3.1), digests of the right length. */
 bool tls_tlsa_is_usable(const struct tls_tlsa *t);
 
+enum { TLS_SIGNATURE_OCTETS = 96 };
+
 /* What was agreed; zeroed and false when the conn is plain. Strings are static or live with the conn. */
 struct tls_info {
     const char *protocol; /* "TLSv1.3" */
     const char *cipher;   /* "TLS_AES_256_GCM_SHA384" */
     int bits, algbits;
-    const char *key_exchange; /* "X25519" or "" */
+    const char *key_exchange; /* "X25519", "ECDHE (prime256v1)", or "" */
+    /* TLS 1.3, unless the session was resumed: "RSA-PSS (2048 bits) server-digest SHA256"; "" where there is none. */
+    char server_signature[TLS_SIGNATURE_OCTETS], client_signature[TLS_SIGNATURE_OCTETS];
     const char *sni;          /* what the client asked for, or "" */
     /* Its chain leads to an authority that is trusted (or, with DANE, to what DNS says). To a client that demanded
      * something, that was met too. */
@@ -87,6 +91,9 @@ struct tls_info {
     const char *peer_digest; /* "sha256" */
 };
 bool tls_info_of(const struct conn *c, struct tls_info *out);
+/* " key-exchange X25519 server-signature ..." as Postfix logs it, TLS 1.3 only; "" for none. Returns out. */
+enum { TLS_DETAILS_OCTETS = 320 };
+const char *tls_details(const struct tls_info *t, char out[TLS_DETAILS_OCTETS]);
 
 /* Checks for `postern check` and the supervisor: do these PEM texts load and match? */
 int tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s,

@@ -287,7 +287,7 @@ tls_info_of(const struct conn *c, struct tls_info *out)
 {
     struct tls_state *s = conn_transport_state(c);
     const SSL_CIPHER *cipher;
-    const char *group, *sni;
+    const char *sni;
 
     *out = (struct tls_info){ .protocol = "", .cipher = "", .key_exchange = "", .sni = "" };
     tls_peer_tell(NULL, out);
@@ -299,11 +299,8 @@ tls_info_of(const struct conn *c, struct tls_info *out)
         out->cipher = SSL_CIPHER_get_name(cipher);
         out->bits = SSL_CIPHER_get_bits(cipher, &out->algbits);
     }
-    group = SSL_group_to_name(s->ssl, (int)SSL_get_negotiated_group(s->ssl));
-    if (group)
-        out->key_exchange = strcmp(group, "x25519") == 0 ? "X25519"
-                            : strcmp(group, "x448") == 0 ? "X448"
-                                                         : group;
+    out->key_exchange = tls_key_exchange(s->ssl);
+    tls_signatures_tell(s->ssl, out);
     sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
     if (sni)
         out->sni = sni;

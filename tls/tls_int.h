@@ -43,4 +43,8 @@ void tls_peer_tell(const struct tls_peer *p, struct tls_info *out);
 /* tls_opts.c: the part of a server's options that is about ciphers and clients' certificates. -1 with e ERR_CONFIG. */
 int tls_set_server_opts(struct tls_ctx *c, const struct tls_server_opts *o, struct err *e);
 
+/* tls_sign.c: what was agreed beyond the cipher, in Postfix's words. */
+const char *tls_key_exchange(SSL *ssl); /* "" for none; static or the library's */
+void tls_signatures_tell(SSL *ssl, struct tls_info *out);
+
 #endif

@@ -199,6 +199,9 @@ TEST(both_ways_and_back)
     CHECK(client.info.peer_verified);
     CHECK_EQ_STR(client.info.protocol, "TLSv1.3");
     CHECK_EQ_STR(server.info.key_exchange, "X25519");
+    CHECK_EQ_STR(server.info.server_signature, "ECDSA (prime256v1) server-digest SHA256");
+    CHECK_EQ_STR(client.info.server_signature, "ECDSA (prime256v1) server-digest SHA256");
+    CHECK_EQ_STR(server.info.client_signature, "");
     CHECK_EQ_INT(server.info.bits, 256);
     CHECK_EQ_STR(server.sni, "mail.example.org");
     CHECK_EQ_MEM(client.got.p, client.got.n, "early", 5);

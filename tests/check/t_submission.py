@@ -91,8 +91,8 @@ def users_headers_are_completed():
     as_user("submission", BARE % "by-587")
     text = copy("u1@example.com", "by-587")
     check_completed(text, "u0@example.com")
-    check(re.search(r"Received: from laptop\.home \(localhost \[127\.0\.0\.1\]\)\n\t\(using TLSv1\.3 with cipher \S+ \(256/256 bits\)"
-                    r"(?s:.*?)\)\n\t\(No client certificate requested\)\n\t\(Authenticated sender: u0@example\.com\)\n"
+    check(re.search(r"Received: from laptop\.home \(localhost \[127\.0\.0\.1\]\)\n\t\(using TLSv1\.3 with cipher \S+ \(256/256 bits\)\n"
+                    r"\t key-exchange X25519 server-signature ECDSA \(prime256v1\) server-digest SHA256\)\n\t\(No client certificate requested\)\n\t\(Authenticated sender: u0@example\.com\)\n"
                     r"\tby example\.com \(Postfix\) with ESMTPSA id \w+\n\tfor <u1@example\.com>; ", text), text)
     as_user("submissions", BARE % "by-465", ("u1@example.com", "u2@example.com"))
     text = copy("u1@example.com", "by-465")
