@@ -168,7 +168,8 @@ write_one(struct db *d, const struct saved *s, struct err *e)
     struct db_stmt *st;
     int at = 1;
 
-    if (db_prepare(d, "INSERT OR REPLACE INTO account_rate VALUES (?, ?, ?, ?, ?, ?, ?, ?)", &st, e))
+    if (db_prepare(d, "INSERT OR REPLACE INTO account_rate VALUES (?, ?, ?, ?, ?, ?, ?, ?)", &st,
+                   e))
         return -1;
     db_bind_text(st, at++, sl_n(s->name, s->n));
     for (size_t i = 0; i < SPANS; i++) {

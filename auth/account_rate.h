@@ -11,8 +11,9 @@
 
 enum {
     ACCOUNT_RATE_MAX = 100000,
-    ACCOUNT_NAME_OCTETS = 320, /* of a longer name the rest does not count: two such share their counts */
-    ACCOUNT_SAVE_MS = 3000     /* from the first change to its being written */
+    ACCOUNT_NAME_OCTETS =
+        320, /* of a longer name the rest does not count: two such share their counts */
+    ACCOUNT_SAVE_MS = 3000 /* from the first change to its being written */
 };
 
 struct account_rate;
@@ -22,7 +23,8 @@ void account_rate_free(struct account_rate **a); /* writes what is not written y
 void account_rate_set_limits(struct account_rate *a, const struct conf *c);
 
 struct account_verdict {
-    const char *limit; /* "message_limit_hour", ...: the first that this message exceeds; NULL: none */
+    const char
+        *limit; /* "message_limit_hour", ...: the first that this message exceeds; NULL: none */
     uint64_t max, count;
     bool tell; /* it is the account's first excess of the day: tell postmaster */
 };

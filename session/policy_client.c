@@ -259,8 +259,9 @@ on_connect(struct conn *c, void *arg)
 static const char *
 reason(const struct err *why)
 {
-    return why && why->sys ? strerror(why->sys)
-           : why && why->msg[0] ? why->msg : "Connection refused";
+    return why && why->sys      ? strerror(why->sys)
+           : why && why->msg[0] ? why->msg
+                                : "Connection refused";
 }
 
 static void

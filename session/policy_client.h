@@ -8,7 +8,7 @@
 #include "base/slice.h"
 
 enum {
-    POLICY_CONNS_MAX = 100,     /* to one server; further requests wait for one of them to be free */
+    POLICY_CONNS_MAX = 100, /* to one server; further requests wait for one of them to be free */
     POLICY_PENDING_MAX = 20000, /* requests under way in the process; more are failed at once */
     POLICY_SERVERS_MAX = 64,    /* names in main.cf that are remembered */
     POLICY_ADDRS_MAX = 8        /* of a host name are tried */

@@ -223,12 +223,8 @@ TEST(what_fails_is_tried_again)
         enum manner manner;
         unsigned hang_ups, try_limit, asks, good, requests;
     } rows[] = {
-        { HANG_UP, 1, 2, 1, 1, 2 },
-        { HANG_UP, 2, 2, 1, 0, 2 },
-        { HANG_UP, 2, 3, 1, 1, 3 },
-        { HANG_UP, 1, 1, 1, 0, 1 },
-        { GARBAGE, 0, 2, 1, 0, 2 },
-        { SILENT, 0, 2, 1, 0, 2 },
+        { HANG_UP, 1, 2, 1, 1, 2 },    { HANG_UP, 2, 2, 1, 0, 2 }, { HANG_UP, 2, 3, 1, 1, 3 },
+        { HANG_UP, 1, 1, 1, 0, 1 },    { GARBAGE, 0, 2, 1, 0, 2 }, { SILENT, 0, 2, 1, 0, 2 },
         { SILENT, 0, 1, 120, 0, 100 }, /* twenty wait for a connection until their time is up */
     };
 
@@ -271,8 +267,11 @@ TEST(connections_end)
         enum manner manner;
         unsigned conns;
     } rows[] = {
-        { 5000, 5000, 1, 0, ANSWER, 1 },  { 20, 5000, 80, 0, ANSWER, 3 }, { 5000, 20, 80, 0, ANSWER, 3 },
-        { 5000, 5000, 1, 2, ANSWER, 2 },  { 5000, 5000, 1, 1, ANSWER, 3 },
+        { 5000, 5000, 1, 0, ANSWER, 1 },
+        { 20, 5000, 80, 0, ANSWER, 3 },
+        { 5000, 20, 80, 0, ANSWER, 3 },
+        { 5000, 5000, 1, 2, ANSWER, 2 },
+        { 5000, 5000, 1, 1, ANSWER, 3 },
         { 5000, 5000, 20, 0, CHATTER, 3 }, /* what nobody asked for is no later answer */
     };
 

@@ -36,18 +36,20 @@ tell_postmaster(struct smtpd_sess *s, const char *why)
     struct buf text = { 0 }, subject = { 0 };
 
     buf_addf(&subject, "Mail of %s is put on hold", s->sasl_user);
-    buf_addf(&text,
-             "The account %s submits more mail than is allowed here:\n\n    %s\n\n"
-             "Its mail is accepted and kept in the queue, and is not sent. If a password was stolen,\n"
-             "set a new one before anything else. The first message that is held is %s,\n"
-             "from the client %s.\n\n"
-             "    postern user password %s\n"
-             "    postern queue list\n"
-             "    postern queue release account=%s\n"
-             "    postern queue delete account=%s\n\n"
-             "You are told once a day about an account. The limits are submission_account_* in main.cf;\n"
-             "submission_account_limit_exceptions names accounts that have none.\n",
-             s->sasl_user, why, s->tx->id, s->namaddr, s->sasl_user, s->sasl_user, s->sasl_user);
+    buf_addf(
+        &text,
+        "The account %s submits more mail than is allowed here:\n\n    %s\n\n"
+        "Its mail is accepted and kept in the queue, and is not sent. If a password was stolen,\n"
+        "set a new one before anything else. The first message that is held is %s,\n"
+        "from the client %s.\n\n"
+        "    postern user password %s\n"
+        "    postern queue list\n"
+        "    postern queue release account=%s\n"
+        "    postern queue delete account=%s\n\n"
+        "You are told once a day about an account. The limits are submission_account_* in "
+        "main.cf;\n"
+        "submission_account_limit_exceptions names accounts that have none.\n",
+        s->sasl_user, why, s->tx->id, s->namaddr, s->sasl_user, s->sasl_user, s->sasl_user);
     notice_send(s->cfg, buf_z(&subject), buf_slice(&text));
     buf_free(&text);
     buf_free(&subject);
@@ -59,15 +61,17 @@ hold(struct smtpd_sess *s, const struct anvil_result *r)
     struct smtpd_tx *tx = s->tx;
     struct slice rcpt = smtpd_only_rcpt(tx);
     struct buf line = { 0 };
-    const char *why = arena_printf(&tx->mem, "account %s: submission_account_%s = %llu is exceeded (%llu)",
-                                   s->sasl_user, r->limit, (unsigned long long)r->max,
-                                   (unsigned long long)r->count);
+    const char *why = arena_printf(
+        &tx->mem, "account %s: submission_account_%s = %llu is exceeded (%llu)", s->sasl_user,
+        r->limit, (unsigned long long)r->max, (unsigned long long)r->count);
 
     if (why == NULL)
         why = "submission_account limits are exceeded";
     if (tx->wishes.hold == NULL)
         tx->wishes.hold = why;
-    buf_addf(&line, "%s: hold: END-OF-MESSAGE from %s: <%s>: SASL login name exceeds submission_account_%s = %llu (%llu);",
+    buf_addf(&line,
+             "%s: hold: END-OF-MESSAGE from %s: <%s>: SASL login name exceeds "
+             "submission_account_%s = %llu (%llu);",
              tx->id, s->namaddr, s->sasl_user, r->limit, (unsigned long long)r->max,
              (unsigned long long)r->count);
     buf_addf(&line, " from=<%.*s>", SL_ARG(tx->sender.given));
@@ -80,7 +84,8 @@ hold(struct smtpd_sess *s, const struct anvil_result *r)
               "%s", buf_z(&line));
     buf_free(&line);
     if (r->tell) {
-        log_event(LOG_LV_WARN, s->cfg->ident, "account.excess", LOG_F(LF_Z("account", s->sasl_user)),
+        log_event(LOG_LV_WARN, s->cfg->ident, "account.excess",
+                  LOG_F(LF_Z("account", s->sasl_user)),
                   "%s: its mail is held from now on; `postern queue release account=%s` sends it",
                   why, s->sasl_user);
         tell_postmaster(s, why);
@@ -103,8 +108,8 @@ on_count(uint64_t id, const struct anvil_result *r)
     else if (!r->is_ok)
         log_event(LOG_LV_WARN, s->cfg->ident, "account.uncounted",
                   LOG_F(LF_Z("account", s->sasl_user)),
-                  "%s: message of account %s is not counted: no answer from private/anvil", s->tx->id,
-                  s->sasl_user);
+                  "%s: message of account %s is not counted: no answer from private/anvil",
+                  s->tx->id, s->sasl_user);
     done(s);
 }
 

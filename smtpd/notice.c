@@ -105,7 +105,8 @@ make_text(struct notice *n, const char *subject, struct slice text)
              id, date, date);
     buf_addf(b, "From: Postern <MAILER-DAEMON@%s>\r\nTo: postmaster\r\nSubject: ", c->myhostname);
     add_lines(b, sl_z(subject));
-    buf_addf(b, "\r\nMessage-Id: <%s@%s>\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n",
+    buf_addf(b,
+             "\r\nMessage-Id: <%s@%s>\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n",
              id, c->myhostname);
     buf_addz(b, "Content-Type: text/plain; charset=us-ascii\r\n\r\n");
     add_lines(b, text);

@@ -35,7 +35,8 @@ set_inet(struct policy_server *s, struct slice place, struct arena *mem, struct 
     struct slice port = colon == SL_NPOS ? place : sl_from(place, colon + 1);
 
     if (!take_port(port, &s->port))
-        return err_set(e, ERR_CONFIG, "\"inet:%.*s\": a port is a number from 1 to 65535", SL_ARG(place));
+        return err_set(e, ERR_CONFIG, "\"inet:%.*s\": a port is a number from 1 to 65535",
+                       SL_ARG(place));
     if (sl_starts(host, '[') && sl_ends(host, ']') && host.n > 2)
         host = sl_n(host.p + 1, host.n - 2);
     else if (sl_find_char(host, ':') != SL_NPOS)

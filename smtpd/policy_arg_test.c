@@ -60,9 +60,10 @@ TEST(options)
                                   "request_limit=3, try_limit=4 }",
                                   c, &mem, &a, NULL),
                  -1); /* blanks around '=' need braces */
-    NEED(policy_arg_parse("{ inet:h:1, max_idle=1m max_ttl=2h,{ retry_delay = 2 }, request_limit=3, "
-                          "try_limit=4, { default_action = 450 4.7.1 Later, please } }",
-                          c, &mem, &a, NULL) == 0);
+    NEED(
+        policy_arg_parse("{ inet:h:1, max_idle=1m max_ttl=2h,{ retry_delay = 2 }, request_limit=3, "
+                         "try_limit=4, { default_action = 450 4.7.1 Later, please } }",
+                         c, &mem, &a, NULL) == 0);
     CHECK_EQ_INT(a.server.timeout_ms, 7000);
     CHECK_EQ_INT(a.server.max_idle_ms, 60000);
     CHECK_EQ_INT(a.server.max_ttl_ms, 7200000);
@@ -101,7 +102,9 @@ TEST(what_is_refused)
         "{ inet:127.0.0.1:1, try_limit=-1 }",
         "{ inet:127.0.0.1:1, colour=red }",
         "{ timeout=3s, inet:127.0.0.1:1 }",
-        "unix:/0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+        "unix:/"
+        "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+        "0123456789"
         "0123456789",
     };
 
