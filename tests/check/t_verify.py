@@ -81,10 +81,29 @@ class SinkSession(socketserver.StreamRequestHandler):
             pass
 
 
+def at_once(*fns):
+    """Run them at the same time; the first failure is this one's."""
+    failures = []
+
+    def one(fn):
+        try:
+            fn()
+        except Exception as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=one, args=(fn,)) for fn in fns]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    if failures:
+        raise failures[0]
+
+
 class World:
     def __init__(self, name, *conf, **stack):
         self.port = free_port()
-        self.sink = Sink(("127.99.1.2", self.port))
+        self.sink = Sink(("127.99.1.2", self.port))  # one port each: several worlds may be
         self.dns = Dnsd(ZONE, "127.0.0.1", free_port())
         self.stack = Stack(tmp(name), resolver="127.0.0.1:%d" % self.dns.port, extra_conf=[
             "smtp_tcp_port = %d" % self.port, "smtp_connect_timeout = 5s", "smtpd_delay_reject = yes",
@@ -123,6 +142,10 @@ class World:
             fail("%s from <%s>: got %d %s, want %d ...%s" % (rcpt, sender, got[0], got[1], code, text))
         return got[2]
 
+    def expect_all(self, *rows):
+        """The same for many at once: most of a first question is waiting."""
+        at_once(*(lambda row=row: self.expect(*row) for row in rows))
+
     def log_has(self, pattern):
         wait_for(lambda: re.search(pattern, self.stack.log()), 10, "a log line like %r" % pattern)
 
@@ -132,19 +155,21 @@ def what_another_host_says():
     with World("r") as w:
         w.expect(250, "2.1.5 Ok", "ok@two.test")
         w.log_has(r"to=<ok@two\.test>, relay=mx\.two\.test\[127\.99\.1\.2\]:%d, .*dsn=2\.1\.5, status=deliverable \(250 2\.1\.5 Ok\)" % w.port)
-        w.expect(550, "5.1.1 <no@two.test>: Recipient address rejected: undeliverable address: host mx.two.test[127.99.1.2]"
-                 " said: 550 5.1.1 no such user here (in reply to RCPT TO command)", "no@two.test")
+        w.expect_all(
+            (550, "5.1.1 <no@two.test>: Recipient address rejected: undeliverable address: host mx.two.test[127.99.1.2]"
+             " said: 550 5.1.1 no such user here (in reply to RCPT TO command)", "no@two.test"),
+            (450, "4.1.1 <later@two.test>: Recipient address rejected: unverified address: host mx.two.test", "later@two.test"),
+            (450, "4.1.1 <x@refused.test>: Recipient address rejected: unverified address: connect to refused.test[127.99.1.9]",
+             "x@refused.test"),
+            (450, "4.1.1 <x@tempfail.test>: Recipient address rejected: unverified address: ", "x@tempfail.test"),
+            (550, "5.1.1 <x@null.test>: Recipient address rejected: undeliverable address: ", "x@null.test"),
+            # the sender: verified at RCPT, the null sender is not
+            (250, "2.1.5 Ok", "ok@two.test", "oksender@two.test"),
+            (550, "5.1.7 <nosender@two.test>: Sender address rejected: undeliverable address: host mx", "ok@two.test",
+             "nosender@two.test"),
+            (450, "4.1.7 <latersender@two.test>: Sender address rejected: unverified address: host mx", "ok@two.test",
+             "latersender@two.test"))
         w.log_has(r"dsn=5\.1\.1, status=undeliverable \(host mx.* said: 550 5\.1\.1 no such user here \(in reply to RCPT TO command\)\)")
-        w.expect(450, "4.1.1 <later@two.test>: Recipient address rejected: unverified address: host mx.two.test", "later@two.test")
-        w.expect(450, "4.1.1 <x@refused.test>: Recipient address rejected: unverified address: connect to refused.test[127.99.1.9]",
-                 "x@refused.test")
-        w.expect(450, "4.1.1 <x@tempfail.test>: Recipient address rejected: unverified address: ", "x@tempfail.test")
-        w.expect(550, "5.1.1 <x@null.test>: Recipient address rejected: undeliverable address: ", "x@null.test")
-        # the sender: verified at RCPT, the null sender is not
-        w.expect(250, "2.1.5 Ok", "ok@two.test", "oksender@two.test")
-        w.expect(550, "5.1.7 <nosender@two.test>: Sender address rejected: undeliverable address: host mx", "ok@two.test", "nosender@two.test")
-        w.expect(450, "4.1.7 <latersender@two.test>: Sender address rejected: unverified address: host mx", "ok@two.test",
-                 "latersender@two.test")
         # asked as Postfix asks, and nothing sent
         check("MAIL FROM:<double-bounce@example.com>" in w.sink.commands, w.sink.commands)
         check("DATA" not in [c.upper() for c in w.sink.commands], "content was sent")
@@ -166,8 +191,7 @@ def what_another_host_says():
         equal(len(w.sink.commands), before, "commands to a host whose answers were known")
 
 
-@case
-def in_progress():
+def one_probe_for_all():
     with World("p") as w:
         replies = []
         threads = [threading.Thread(target=lambda: replies.append(w.ask("slow@two.test"))) for _ in range(8)]
@@ -183,8 +207,11 @@ def in_progress():
         w.log_has(r"to=<slow@two\.test>.*status=deliverable")
         w.expect(250, "2.1.5 Ok", "slow@two.test")
         equal(w.sink.asked("slow@two.test"), 1, "probes")
-        # qmgr dies in the middle of another
-        w.sink.go.clear()
+
+
+def killed_meanwhile():
+    with World("k") as w:
+        # qmgr dies in the middle of a probe
         w.expect(450, IN_PROGRESS, "slow2@two.test")
         for pid in w.stack.pids_of("qmgr"):
             os.kill(pid, signal.SIGKILL)
@@ -203,11 +230,14 @@ def in_progress():
 
 
 @case
-def known_for_a_while():
+def in_progress():
+    at_once(one_probe_for_all, killed_meanwhile)
+
+
+def known_and_refreshed():
     with World("t", "address_verify_negative_refresh_time = 1s", "address_verify_positive_refresh_time = 2s",
                "address_verify_negative_expire_time = 100s", "address_verify_positive_expire_time = 100s") as w:
-        w.expect(550, "undeliverable address", "no@two.test")
-        w.expect(250, "Ok", "ok@two.test")
+        w.expect_all((550, "undeliverable address", "no@two.test"), (250, "Ok", "ok@two.test"))
         w.sink.says = {"no": "250 2.1.5 Ok", "ok": "550 5.1.1 gone"}
         time.sleep(3.1)
         w.expect(550, "undeliverable address", "no@two.test")  # old, and asked for anew meanwhile
@@ -219,14 +249,19 @@ def known_for_a_while():
         w.log_has(r"to=<ok@two\.test>.*status=undeliverable")
         w.expect(250, "Ok", "ok@two.test")
         equal(w.sink.asked("ok@two.test"), 2, "probes of ok@")
+
+
+def known_until_it_expires():
     with World("x", "address_verify_positive_expire_time = 2s", "address_verify_negative_expire_time = 2s",
                "address_verify_cache_cleanup_interval = 1s") as w:
-        w.expect(250, "Ok", "ok@two.test")
-        w.expect(550, "undeliverable address", "no@two.test")
+        w.expect_all((250, "Ok", "ok@two.test"), (550, "undeliverable address", "no@two.test"))
         w.sink.says = {"no": "250 2.1.5 Ok", "ok": "550 5.1.1 gone"}
         time.sleep(3.1)
         w.expect(550, "undeliverable address: host mx", "ok@two.test")
         w.expect(250, "Ok", "no@two.test")
+
+
+def failures_not_kept():
     with World("n", "address_verify_negative_cache = no", "address_verify_map =") as w:
         w.expect(450, IN_PROGRESS, "no@two.test")
         w.log_has(r"to=<no@two\.test>.*status=undeliverable-but-not-cached")
@@ -236,18 +271,22 @@ def known_for_a_while():
 
 
 @case
+def known_for_a_while():
+    at_once(known_and_refreshed, known_until_it_expires, failures_not_kept)
+
+
+@case
 def mailboxes_here():
     with World("l", "mydestination = localhost, local.example", "myorigin = local.example",
                aliases={"one@example.com": [ME], "two@example.com": [ME, "nobody@example.com"], "lost@example.com": ["no@two.test"],
                         "chain@example.com": ["one@example.com"]}) as w:
-        w.expect(250, "Ok", ME)
+        w.expect_all((250, "Ok", ME), (550, "undeliverable address: host mx.two.test", "lost@example.com"),
+                     (550, "undeliverable address", "stranger@local.example"),
+                     (550, "5.1.1 <nobody@example.com>: Recipient address rejected: undeliverable address: host ", "nobody@example.com"))
         w.log_has(r"to=<email1@example\.com>, relay=[^ ]*\[private/dovecot-lmtp\], .*status=deliverable")
-        w.expect(550, "5.1.1 <nobody@example.com>: Recipient address rejected: undeliverable address: host ", "nobody@example.com")
-        w.expect(550, "undeliverable address: host mx.two.test", "lost@example.com")
         w.log_has(r"to=<no@two\.test>, orig_to=<lost@example\.com>, .*status=undeliverable")
         for rcpt in ("one@example.com", "chain@example.com", "two@example.com", "postmaster@local.example"):
             check(w.expect(250, "Ok", rcpt) < 0.9, "%s was probed by itself" % rcpt)
-        w.expect(550, "undeliverable address", "stranger@local.example")
         equal(w.stack.count_messages(), 0, "messages delivered by probes")
         # the address that probes come from: taken, and mail to it goes nowhere
         w.stack.postern("queue", "list")
@@ -258,7 +297,6 @@ def mailboxes_here():
         wait_for(lambda: "empty" in w.stack.postern("queue", "list"), 10, "an empty queue")
 
 
-@case
 def another_way_hidden_in_an_address():
     with World("h") as w:
         w.expect(550, "5.1.1 <no%two.test@localhost>: Recipient address rejected: undeliverable address: host mx", "no%two.test@localhost")
@@ -268,16 +306,16 @@ def another_way_hidden_in_an_address():
         equal([c for c in w.sink.commands if c.upper().startswith("RCPT TO:<OK")], ["RCPT TO:<OKay@two.test>"] * 2, "recipients")
 
 
-@case
 def what_may_be_said_instead():
     with World("i", "unverified_recipient_reject_reason = Ask somebody else", "unverified_recipient_defer_code = 250",
                "unverified_sender_tempfail_action = defer", "unverified_sender_reject_code = 450",
                "address_verify_sender = probe@me.example", "address_verify_sender_ttl = 100000s") as w:
-        w.expect(550, "5.1.1 <no@two.test>: Recipient address rejected: undeliverable address: Ask somebody else", "no@two.test")
-        w.expect(250, "Ok", "later@two.test")
-        w.expect(450, "4.1.7 <nosender@two.test>: Sender address rejected: unverified address: host mx", "ok@two.test", "nosender@two.test")
-        w.expect(450, "4.1.7 <latersender@two.test>: Sender address rejected: unverified address: host mx", "ok@two.test",
-                 "latersender@two.test")
+        w.expect_all(
+            (550, "5.1.1 <no@two.test>: Recipient address rejected: undeliverable address: Ask somebody else", "no@two.test"),
+            (250, "Ok", "later@two.test"),
+            (450, "4.1.7 <nosender@two.test>: Sender address rejected: unverified address: host mx", "ok@two.test", "nosender@two.test"),
+            (450, "4.1.7 <latersender@two.test>: Sender address rejected: unverified address: host mx", "ok@two.test",
+             "latersender@two.test"))
         froms = {c for c in w.sink.commands if c.startswith("MAIL")}
         check(all(re.fullmatch(r"MAIL FROM:<probe[0-9B-Z]+@me\.example>", f) for f in froms), froms)
     s = Stack(tmp("c"), extra_conf=["unverified_sender_tempfail_action = perhaps"])
@@ -287,13 +325,24 @@ def what_may_be_said_instead():
     check(r.returncode != 0 and "unverified_sender_tempfail_action" in text, text)
 
 
-@case
 def another_way_than_mail():
     with World("o", "relayhost = [127.99.1.9]", "address_verify_relayhost = [127.99.1.2]",
                "address_verify_virtual_transport = error:5.1.0 not even asked") as w:
         w.expect(250, "Ok", "ok@elsewhere.test")
         equal(w.sink.asked("ok@elsewhere.test"), 1, "probes by address_verify_relayhost")
         w.expect(550, "undeliverable address: not even asked", ME)
+
+
+def only_warned_of():
+    with World("v", "smtpd_recipient_restrictions = warn_if_reject reject_unverified_recipient, permit_mynetworks, reject") as w:
+        w.expect_all((250, "Ok", "no@two.test"), (250, "Ok", "later@two.test"))
+        w.log_has(r"reject_warning: RCPT from localhost\[127\.0\.0\.1\]: 550 5\.1\.1 <no@two\.test>: Recipient address rejected: undeliverable")
+        w.log_has(r"reject_warning: RCPT from localhost\[127\.0\.0\.1\]: 450 4\.1\.1 <later@two\.test>: Recipient address rejected: unverified")
+
+
+@case
+def with_other_parameters():
+    at_once(another_way_hidden_in_an_address, what_may_be_said_instead, another_way_than_mail, only_warned_of)
 
 
 main()
