@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { ANVIL_LINE_OCTETS = 1024, ANVIL_ANSWER_MS = 10 * 1000, ANVIL_PENDING_MAX = 65536 };
@@ -210,22 +211,21 @@ static void
 ask(struct anvil_client *a, enum anvil_req req, struct slice ident, uint64_t recipients,
     void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id)
 {
-    struct buf wire = { 0 };
-    struct anvil_ask_node *n;
+    char count[40] = "";
+    size_t most = sizeof(struct anvil_ask_node) + ident.n + sizeof(count) + 80;
+    struct anvil_ask_node *n = mem_zalloc(most);
+    char *wire = (char *)(n + 1), *p = wire;
 
-    buf_addf(&wire, "request=%s\n", verbs[req]);
     if (req == ANVIL_ACCOUNT)
-        buf_addf(&wire, "recipients=%llu\n", (unsigned long long)recipients);
-    buf_addz(&wire, "ident=");
+        snprintf(count, sizeof count, "recipients=%llu\n", (unsigned long long)recipients);
+    p = stpcpy(stpcpy(p, "request="), verbs[req]); /* two for each SMTP session: no printf */
+    p = stpcpy(stpcpy(stpcpy(p, "\n"), count), "ident=");
     for (size_t i = 0; i < ident.n; i++) /* an ident is one line */
-        buf_addc(&wire, ident.p[i] == '\n' || ident.p[i] == '\0' ? '?' : ident.p[i]);
-    buf_addz(&wire, "\n\n");
-    n = mem_zalloc(sizeof *n + wire.n);
-    memcpy(n + 1, buf_slice(&wire).p, wire.n);
-    n->wire = sl_n((const char *)(n + 1), wire.n);
+        *p++ = ident.p[i] == '\n' || ident.p[i] == '\0' ? '?' : ident.p[i];
+    p = stpcpy(p, "\n\n");
+    n->wire = sl_n(wire, (size_t)(p - wire));
     n->cb = cb;
     n->id = id;
-    buf_free(&wire);
     if (a->pending >= ANVIL_PENDING_MAX) {
         loop_defer(refuse_later, n);
         return;

@@ -102,6 +102,9 @@ check_tls(const struct conf *c, struct conf_problems *ps)
         problem(
             c, ps, false, "smtpd_tls_cert_file",
             "not set: port 587 wants STARTTLS before anything else, so nobody can submit there");
+    if (c->smtpd_tls_eccert_file[0] != '\0')
+        check_pair(c, "smtpd_tls_eccert_file", c->smtpd_tls_eccert_file, "smtpd_tls_eckey_file",
+                   c->smtpd_tls_eckey_file, ps);
     if (c->ssl_cert[0] != '\0' && c->ssl_key[0] != '\0')
         check_pair(c, "ssl_cert", file_of(c->ssl_cert), "ssl_key", file_of(c->ssl_key), ps);
     else if (c->ssl_cert[0] != '\0')

@@ -34,7 +34,11 @@ static const struct {
       offsetof(struct conf, smtpd_tls_cert_file), offsetof(struct conf, smtpd_tls_key_file) },
     { "imap", "ssl_cert", "ssl_key", offsetof(struct conf, ssl_cert),
       offsetof(struct conf, ssl_key) },
+    /* Not handed down by itself: added to the first. */
+    { "smtpd-ec", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file",
+      offsetof(struct conf, smtpd_tls_eccert_file), offsetof(struct conf, smtpd_tls_eckey_file) },
 };
+enum { ROW_SMTPD, ROW_IMAP, ROW_EC };
 static struct pair pairs[COUNT_OF(rows)];
 
 static const char *
@@ -116,6 +120,10 @@ serve_tls_load(const struct conf *c, struct conf_problems *ps)
 
     for (size_t i = 0; i < COUNT_OF(rows); i++)
         is_ok = load_pair(c, i, &fresh[i], ps) && is_ok;
+    if (is_ok) {
+        buf_adds(&fresh[ROW_SMTPD].chain, buf_slice(&fresh[ROW_EC].chain));
+        buf_adds(&fresh[ROW_SMTPD].key, buf_slice(&fresh[ROW_EC].key));
+    }
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         if (is_ok) {
             pair_free(&pairs[i]);

@@ -80,16 +80,15 @@ set_ident(struct smtpd_sess *s)
     unsigned all = is_v4 ? 32 : 128;
     unsigned char *octets = is_v4 ? (unsigned char *)&range.u.in4.sin_addr
                                   : (unsigned char *)&range.u.in6.sin6_addr;
-    char ip[ADDR_TEXT_OCTETS];
-    struct buf b = { 0 };
+    char ident[ADDR_TEXT_OCTETS + 40], *p;
 
     for (unsigned i = bits; i < all; i++)
         octets[i / 8] &= (unsigned char)~(0x80 >> i % 8);
-    buf_addf(&b, "%s:%s", s->cfg->service_name, addr_ip_text(&range, ip));
+    p = stpcpy(stpcpy(ident, s->cfg->service_name), ":");
+    addr_ip_text(&range, p);
     if (bits < all)
-        buf_addf(&b, "/%u", bits);
-    s->anvil_ident = mem_dupz(buf_z(&b));
-    buf_free(&b);
+        snprintf(p + strlen(p), 8, "/%u", bits);
+    s->anvil_ident = mem_dupz(ident);
 }
 
 /* Is this a client that is counted? Found out once, and again after XCLIENT. */

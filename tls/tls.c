@@ -106,53 +106,74 @@ no_pass_phrase(char *out, int max, int is_write, void *arg)
     return 0;
 }
 
-static int
-load_chain(SSL_CTX *h, struct slice pem, struct err *e)
+enum { PAIRS_MAX = 4 }; /* a certificate for each kind of key there is */
+
+/* The keys of the text, at most PAIRS_MAX. */
+static size_t
+read_keys(struct slice pem, EVP_PKEY *out[PAIRS_MAX])
 {
     BIO *b = BIO_new_mem_buf(pem.p, (int)pem.n);
+    size_t n = 0;
+
+    BUG_ON(!b);
+    while (n < PAIRS_MAX && (out[n] = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL)) != NULL)
+        n++;
+    BIO_free(b);
+    return n;
+}
+
+static bool
+has_key(const X509 *x, EVP_PKEY *const *keys, size_t n, EVP_PKEY **out)
+{
+    for (size_t i = 0; i < n; i++)
+        if (X509_check_private_key(x, keys[i]) == 1) {
+            *out = keys[i];
+            return true;
+        }
+    return false;
+}
+
+/* A certificate that one of the keys belongs to, then what leads from it to its authority; more such, with keys of other
+ * kinds, may follow. */
+static int
+load_pairs(SSL_CTX *h, struct slice chain, struct slice key, struct err *e)
+{
+    BIO *b = BIO_new_mem_buf(chain.p, (int)chain.n);
+    EVP_PKEY *keys[PAIRS_MAX], *own;
+    size_t n = read_keys(key, keys), n_certs = 0;
     X509 *x;
     int rc = -1;
 
     BUG_ON(!b);
-    x = PEM_read_bio_X509_AUX(b, NULL, no_pass_phrase, NULL);
-    if (!x) {
-        tls_fail(e, ERR_CONFIG, "no certificate in PEM form");
-        goto out;
-    }
-    if (SSL_CTX_use_certificate(h, x) != 1) {
-        tls_fail(e, ERR_CONFIG, "certificate cannot be used");
-        goto out;
-    }
-    X509_free(x);
-    while ((x = PEM_read_bio_X509(b, NULL, no_pass_phrase, NULL)) != NULL)
-        if (SSL_CTX_add0_chain_cert(h, x) != 1) { /* takes x over when it works */
-            tls_fail(e, ERR_CONFIG, "certificate chain cannot be used");
+    while ((x = PEM_read_bio_X509_AUX(b, NULL, no_pass_phrase, NULL)) != NULL) {
+        bool is_own = has_key(x, keys, n, &own), is_loaded;
+
+        if (n_certs == 0 && n == 0) {
+            tls_fail(e, ERR_CONFIG, "no private key in PEM form without pass phrase");
             goto out;
         }
-    ERR_clear_error(); /* the end of the file was the last "error" */
-    rc = 0;
-out:
-    X509_free(x);
-    BIO_free(b);
-    return rc;
-}
-
-static int
-load_key(SSL_CTX *h, struct slice pem, struct err *e)
-{
-    BIO *b = BIO_new_mem_buf(pem.p, (int)pem.n);
-    EVP_PKEY *k;
-    int rc = -1;
-
-    BUG_ON(!b);
-    k = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL);
-    if (!k)
-        tls_fail(e, ERR_CONFIG, "no private key in PEM form without pass phrase");
-    else if (SSL_CTX_use_PrivateKey(h, k) != 1 || SSL_CTX_check_private_key(h) != 1)
-        tls_fail(e, ERR_CONFIG, "the private key does not belong to the certificate");
+        if (n_certs++ == 0 && !is_own) {
+            tls_fail(e, ERR_CONFIG, "the private key does not belong to the certificate");
+            goto out;
+        }
+        is_loaded = is_own ? SSL_CTX_use_certificate(h, x) == 1 && SSL_CTX_use_PrivateKey(h, own) == 1
+                           : SSL_CTX_add1_chain_cert(h, x) == 1;
+        if (!is_loaded) {
+            tls_fail(e, ERR_CONFIG, is_own ? "certificate cannot be used"
+                                           : "certificate chain cannot be used");
+            goto out;
+        }
+        X509_free(x);
+    }
+    if (n_certs == 0)
+        tls_fail(e, ERR_CONFIG, "no certificate in PEM form");
     else
         rc = 0;
-    EVP_PKEY_free(k);
+    ERR_clear_error(); /* the end of the file was the last "error" */
+out:
+    X509_free(x);
+    for (size_t i = 0; i < n; i++)
+        EVP_PKEY_free(keys[i]);
     BIO_free(b);
     return rc;
 }
@@ -224,7 +245,7 @@ tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_se
         SSL_CTX_set_alpn_select_cb(c->h, on_alpn, c);
     }
     if (tls_set_protocols(c->h, o->protocols ? o->protocols : ">=TLSv1.2", e) != 0 ||
-        tls_set_server_opts(c, o, e) != 0 || load_chain(c->h, pem_chain, e) != 0 || load_key(c->h, pem_key, e) != 0) {
+        tls_set_server_opts(c, o, e) != 0 || load_pairs(c->h, pem_chain, pem_key, e) != 0) {
         tls_unref(&c);
         return -1;
     }

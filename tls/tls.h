@@ -22,7 +22,7 @@ struct tls_server_opts {
     int ccert_depth;               /* longest chain; 0: OpenSSL's */
     const char *digest;            /* of fingerprints: "md5", "sha1", "sha256", ...; NULL: sha256 */
 };
-/* From PEM text: chain (leaf first) and key. -1 with e ERR_CONFIG naming what is wrong (does not match, expired is
+/* From PEM text: chain (leaf first) and key; more chains and keys of other kinds (RSA and EC) may follow. -1 with e ERR_CONFIG naming what is wrong (does not match, expired is
  * only a warning in the log). */
 int tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
                    struct tls_ctx **out, struct err *e);

@@ -534,6 +534,62 @@ TEST(certificates_of_clients)
     }
 }
 
+/* An RSA and an EC certificate in one text: each client gets what it asks for. */
+TEST(two_certificates)
+{
+    static const struct {
+        const char *sigalgs, *want; /* NULL: the handshake fails */
+    } cases[] = { { "ECDSA+SHA256", "ECDSA" }, { "RSA-PSS+SHA256:RSA+SHA256", "RSA" } };
+    struct buf both = { 0 }, keys = { 0 };
+    EVP_PKEY *rsa = EVP_RSA_gen(2048);
+    X509 *x;
+    BIO *b;
+    char *p;
+    long n;
+
+    make_cert();
+    b = BIO_new_mem_buf(chain.p, (int)chain.n);
+    x = PEM_read_bio_X509(b, NULL, NULL, NULL);
+    BIO_free(b);
+    X509_set_pubkey(x, rsa);
+    X509_sign(x, rsa, EVP_sha256());
+    buf_adds(&both, buf_slice(&chain));
+    buf_adds(&keys, buf_slice(&key));
+    b = BIO_new(BIO_s_mem());
+    PEM_write_bio_X509(b, x);
+    n = BIO_get_mem_data(b, &p);
+    buf_add(&both, p, (size_t)n);
+    BIO_free(b);
+    b = BIO_new(BIO_s_mem());
+    PEM_write_bio_PrivateKey(b, rsa, NULL, NULL, 0, NULL, NULL);
+    n = BIO_get_mem_data(b, &p);
+    buf_add(&keys, p, (size_t)n);
+    BIO_free(b);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct tls_server_opts o = { .protocols = "TLSv1.2" };
+        struct tls_ctx *st = NULL, *ct;
+        struct err e = { 0 };
+
+        sides_start();
+        if (tls_server_new(buf_slice(&both), buf_slice(&keys), &o, &st, &e) != 0)
+            FAIL("%s", e.msg);
+        ct = client_ctx(false);
+        CHECK_EQ_INT(SSL_CTX_set1_sigalgs_list(ct->h, cases[i].sigalgs), 1);
+        tls_start_server(server.c, st);
+        tls_start_client(client.c, ct, &(struct tls_expect){ 0 });
+        turn(30);
+        CHECK_EQ_INT(server.n_secure, 1);
+        CHECK(strstr(server.info.cipher, cases[i].want) != NULL);
+        tls_unref(&st);
+        tls_unref(&ct);
+        sides_end();
+    }
+    X509_free(x);
+    EVP_PKEY_free(rsa);
+    buf_free(&both);
+    buf_free(&keys);
+}
+
 TEST(options_of_servers)
 {
     static const struct {

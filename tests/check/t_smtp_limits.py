@@ -314,6 +314,8 @@ def make_certs(folder):
     openssl("req", *new, "-subj", "/CN=client.remote.test", "-keyout", at("c.key"), "-out", at("c.csr"))
     openssl("x509", "-req", "-in", at("c.csr"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "30",
             "-out", at("c.pem"))
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=rsa", "-keyout", at("rsa.key"),
+            "-out", at("rsa.pem"))
     print_ = openssl("x509", "-in", at("c.pem"), "-noout", "-fingerprint", "-sha256").split("=")[1].strip()
     return at("ca.pem"), (at("c.pem"), at("c.key")), (at("own.pem"), at("own.key")), print_
 
@@ -321,7 +323,8 @@ def make_certs(folder):
 @case
 def certificates_of_clients():
     ca, good, own, fingerprint = make_certs(tmp("certs"))
-    s = start_stack("e", "smtpd_tls_ask_ccert = yes", "smtpd_tls_CAfile = " + ca, "smtpd_tls_loglevel = 1", "log_format = kv",
+    s = start_stack("e", "smtpd_tls_eccert_file = " + tmp("certs", "rsa.pem"), "smtpd_tls_eckey_file = " + tmp("certs", "rsa.key"),
+                    "smtpd_tls_ask_ccert = yes", "smtpd_tls_CAfile = " + ca, "smtpd_tls_loglevel = 1", "log_format = kv",
                     "smtpd_tls_fingerprint_digest = sha256", "submission_tls_req_ccert = yes", "submissions_tls_req_ccert = yes",
                     "smtpd_tls_ciphers = high", "smtpd_tls_exclude_ciphers = aNULL, ECDHE-ECDSA-AES256-GCM-SHA384",
                     "submission_client_connection_count_limit = 100")
@@ -342,6 +345,13 @@ def certificates_of_clients():
         sock = client_context(cert).wrap_socket(socket.create_connection(("127.0.0.1", s.ports["submissions"]), timeout=30))
         got = sock.makefile("rb").readline().decode()
         check(got.startswith("421 4.7.1 example.com Error: " + why if why else "220 "), got)
+    # two certificates of the server's, by kind of key (here the other one is EC)
+    for kind in ("RSA", "ECDSA"):
+        context = client_context(None, ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers("ECDHE-%s-AES128-GCM-SHA256" % kind)
+        c = Smtp(s, helo="c.remote.test")
+        c.starttls(context)
+        c.say("EHLO c.remote.test", "250 ")
     # tickets only where clients that come often are: not on port 25
     for port, want in (("smtp", False), ("submission", True)):
         c = Smtp(s, port=port, helo="c.remote.test")
