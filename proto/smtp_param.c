@@ -4,6 +4,8 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 
+static const char no_dsn[] = "501 5.7.1 DSN support is disabled";
+
 static const char *
 unsupported(struct arena *a, struct slice word)
 {
@@ -90,11 +92,15 @@ mail_param(struct slice word, unsigned offers, struct arena *a, struct smtp_mail
             return "503 5.5.4 Error: multiple AUTH= options";
         if (!sl_eq(v, SL("<>")))
             m->auth = v;
-    } else if ((offers & SMTP_OFFER_DSN) && sl_take_iprefix(&v, SL("RET="))) {
+    } else if (sl_take_iprefix(&v, SL("RET="))) {
+        if (!(offers & SMTP_OFFER_DSN))
+            return no_dsn;
         if (m->ret || !(sl_ieq(v, SL("FULL")) || sl_ieq(v, SL("HDRS"))))
             return "501 5.5.4 Bad RET parameter syntax";
         m->ret = sl_ieq(v, SL("FULL")) ? SMTP_RET_FULL : SMTP_RET_HDRS;
-    } else if ((offers & SMTP_OFFER_DSN) && sl_take_iprefix(&v, SL("ENVID="))) {
+    } else if (sl_take_iprefix(&v, SL("ENVID="))) {
+        if (!(offers & SMTP_OFFER_DSN))
+            return no_dsn;
         if (m->envid.n || !take_xtext(v, a, &m->envid) || !is_printable(m->envid))
             return "501 5.5.4 Bad ENVID parameter syntax";
     } else {
@@ -217,10 +223,14 @@ smtp_rcpt_params(const struct smtp_words *w, size_t from, unsigned offers, struc
     for (size_t i = from; i < w->n; i++) {
         struct slice word = w->w[i].s, v = word;
 
-        if ((offers & SMTP_OFFER_DSN) && sl_take_iprefix(&v, SL("NOTIFY="))) {
+        if (sl_take_iprefix(&v, SL("NOTIFY="))) {
+            if (!(offers & SMTP_OFFER_DSN))
+                return no_dsn;
             if (out->notify || (out->notify = notify_bits(v)) == 0)
                 return "501 5.5.4 Error: Bad NOTIFY parameter syntax";
-        } else if ((offers & SMTP_OFFER_DSN) && sl_take_iprefix(&v, SL("ORCPT="))) {
+        } else if (sl_take_iprefix(&v, SL("ORCPT="))) {
+            if (!(offers & SMTP_OFFER_DSN))
+                return no_dsn;
             if (out->orcpt.n || !take_orcpt(v, a, &out->orcpt))
                 return "501 5.5.4 Error: Bad ORCPT parameter syntax";
         } else {

@@ -40,10 +40,10 @@ smtp_sasl_cancel(struct smtp_sess *s)
 }
 
 static void
-fail(struct smtp_sess *s, const char *reason)
+fail(struct smtp_sess *s, const char *reason, struct slice user)
 {
     smtp_reply(s, "535 5.7.8 Error: authentication failed: %s", reason);
-    finish(s, &(struct smtp_sasl_result){ .rc = SMTP_SASL_FAILED, .reason = reason });
+    finish(s, &(struct smtp_sasl_result){ .rc = SMTP_SASL_FAILED, .user = user, .reason = reason });
 }
 
 /* The client's word is no base64; authd's exchange, if one is open, is given up. */
@@ -54,7 +54,7 @@ fail_local(struct smtp_sess *s, const char *reason)
 
     if (x->request)
         auth_client_cancel(x->client, x->request);
-    fail(s, reason);
+    fail(s, reason, SL(""));
 }
 
 static uint32_t
@@ -72,7 +72,7 @@ send_challenge(struct smtp_sess *s, struct slice challenge)
     /* Not by smtp_reply(): a challenge may be longer than a reply line. */
     conn_printf(s->conn, "334 %.*s\r\n", SL_ARG(buf_slice(&b)));
     buf_free(&b);
-    smtp_sess_read_line(s, response_octets(s), on_response);
+    smtp_sess_read_line(s, response_octets(s) - 1, on_response); /* a line of the limit is too long for Postfix */
 }
 
 static void
@@ -98,7 +98,7 @@ on_auth(uint64_t id, const struct auth_result *r)
         return;
     case AUTH_FAIL:
         x->request = 0;
-        fail(s, reason);
+        fail(s, reason, r->user);
         return;
     case AUTH_TEMPFAIL:
         x->request = 0;
@@ -146,7 +146,7 @@ smtp_sasl_start(struct smtp_sess *s, struct auth_client *a, const struct auth_as
     s->line_arg = x;
     mine.initial = sl_n(NULL, 0);
     if (initial.p && enc_b64_decode(&b, sl_eq(initial, SL("=")) ? SL("") : initial)) {
-        fail(s, "Invalid base64 data in initial response");
+        fail(s, "Invalid base64 data in initial response", SL(""));
         return;
     }
     if (initial.p)

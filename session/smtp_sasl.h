@@ -11,7 +11,7 @@ enum { SMTP_SASL_RESPONSE_OCTETS = 12288 }; /* RFC 4954 §4 */
 enum smtp_sasl_rc { SMTP_SASL_OK, SMTP_SASL_FAILED, SMTP_SASL_TEMPFAIL, SMTP_SASL_ABORTED };
 struct smtp_sasl_result {
     enum smtp_sasl_rc rc;
-    struct slice user;  /* OK: canonical name */
+    struct slice user;  /* OK: canonical name; FAILED: who it was, if authd says */
     const char *reason; /* else: for the log; never a secret */
 };
 

@@ -286,21 +286,21 @@ run_command(struct smtp_sess *s, struct slice line)
 
     BUG_ON(w == NULL);
     wait_for_answer(s);
-    s->n_commands++;
-    s->verb = SMTP_VERBS_MAX;
+    s->verb = UINT8_MAX; /* until it is one: what is no command is an error, and in no count of commands */
     if (s->def->bad_utf8 && !utf8_is_valid(line)) {
-        s->seen[SMTP_VERBS_MAX].all++;
         smtp_reply(s, "%s", s->def->bad_utf8);
+        s->errors++;
         smtp_sess_done(s, false);
         return;
     }
     smtp_words_split(line, w);
     if (w->n == 0) {
-        s->seen[SMTP_VERBS_MAX].all++;
         smtp_reply(s, "%s", s->def->bad_syntax);
+        s->errors++;
         smtp_sess_done(s, false);
         return;
     }
+    s->n_commands++;
     s->verb = (uint8_t)find_verb(s->def, w->w[0].s);
     s->seen[s->verb].all++;
     v = s->verb == SMTP_VERBS_MAX ? NULL : &s->def->verbs[s->verb];
@@ -627,7 +627,7 @@ smtp_sess_stats(const struct smtp_sess *s, struct buf *out)
         buf_addc(out, ' ');
     }
     buf_addf(out, "commands=%u", s->n_good);
-    if (s->n_good != s->n_commands)
+    if (s->n_good != s->n_commands || s->n_commands == 0)
         buf_addf(out, "/%u", s->n_commands);
 }
 

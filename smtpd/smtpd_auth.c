@@ -96,12 +96,14 @@ is_mech_offered(const struct smtpd_sess *s, struct slice mech)
 }
 
 static void
-log_auth_failure(const struct smtpd_sess *s, const char *what, const char *reason)
+log_auth_failure(const struct smtpd_sess *s, const char *reason, struct slice user)
 {
+    if (user.n == 0)
+        user = SL("(unavailable)");
     log_event(LOG_LV_WARN, s->cfg->ident, "auth.fail",
-              LOG_F(LF_Z("client", s->namaddr), LF_Z("why", reason)),
-              "%s: SASL %.100s authentication %s%s%s", s->namaddr, s->sasl_try, what,
-              reason[0] ? ": " : "", reason);
+              LOG_F(LF_Z("client", s->namaddr), LF_Z("why", reason), LF_S("user", user)),
+              "%s: SASL %.100s authentication failed: %s, sasl_username=%.*s", s->namaddr,
+              s->sasl_try, reason, SL_ARG(sl_head(user, 256)));
 }
 
 static void
@@ -115,10 +117,11 @@ auth_over(struct smtp_sess *smtp, const struct smtp_sasl_result *r)
         s->sasl_method = mem_dupz(s->sasl_try);
         break;
     case SMTP_SASL_ABORTED:
-        log_auth_failure(s, "aborted", "");
+        log_event(LOG_LV_WARN, s->cfg->ident, "auth.fail", LOG_F(LF_Z("client", s->namaddr)),
+                  "%s: SASL %.100s authentication aborted", s->namaddr, s->sasl_try);
         break;
     default:
-        log_auth_failure(s, "failed", r->reason);
+        log_auth_failure(s, r->reason, r->user);
     }
     smtp_sess_done(smtp, r->rc == SMTP_SASL_OK);
 }
@@ -153,7 +156,7 @@ smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
         }
         s->sasl_try[n] = '\0';
         if (!is_mech_offered(s, w->w[1].s)) {
-            log_auth_failure(s, "failed", "Invalid authentication mechanism");
+            log_auth_failure(s, "Invalid authentication mechanism", SL(""));
             refuse(smtp,
                    "535 5.7.8 Error: authentication failed: Invalid authentication mechanism");
             return;

@@ -243,17 +243,24 @@ smtpd_cmd_bdat(struct smtp_sess *smtp, const struct smtp_words *w)
     bool is_last = w->n == 3;
     uint64_t n = 0;
 
+    if (s->discard & DISCARD_CHUNKING) {
+        refuse(s, "521 5.5.1 Error: command not implemented"); /* and hang up, as what follows is content */
+        return;
+    }
     if (w->n < 2 || w->n > 3 || !sl_to_u64(w->w[1].s, &n) || n > INT64_MAX ||
         (is_last && !sl_ieq(w->w[2].s, SL("LAST")))) {
         log_event(LOG_LV_WARN, s->cfg->ident, "bdat.bad", LOG_NONE,
-                  "%s: malformed BDAT command syntax from %s", smtpd_queue_id(s), s->namaddr);
+                  "%s: malformed BDAT command syntax from %s: %.*s", smtpd_queue_id(s), s->namaddr,
+                  SL_ARG(sl_head(smtp_words_rest(w, 0), 100)));
         refuse(s, "521 5.5.4 Syntax: BDAT count [LAST]"); /* what follows is content: hang up */
         return;
     }
     s->chunk_octets = n;
-    if (n == 0 && !is_last)
+    if (n == 0 && !is_last) {
+        log_event(LOG_LV_WARN, s->cfg->ident, "bdat.null", LOG_NONE,
+                  "%s: null BDAT request from %s", smtpd_queue_id(s), s->namaddr);
         skip_chunk(s, 0, false, "551 5.7.1 Null BDAT request");
-    else if (s->bdat_failed)
+    } else if (s->bdat_failed)
         skip_chunk(s, n, is_last, "");
     else if (s->tx == NULL)
         skip_chunk(s, n, is_last, "503 5.5.1 Error: need RCPT command");

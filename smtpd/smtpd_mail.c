@@ -42,12 +42,12 @@ has_utf8_param(const struct smtp_words *w, unsigned offered)
 }
 
 static void
-log_bad_path(const struct smtpd_sess *s, const struct smtp_words *w, const char *why)
+log_bad_path(const struct smtpd_sess *s, struct slice path, const char *why)
 {
     log_event(LOG_LV_WARN, s->cfg->ident, "path.bad",
-              LOG_F(LF_S("path", w->w[2].s), LF_Z("why", why)),
+              LOG_F(LF_S("path", path), LF_Z("why", why)),
               "Illegal address syntax from %s in %s command: %.*s", s->namaddr, s->smtp.where,
-              SL_ARG(sl_head(w->w[2].s, 200)));
+              SL_ARG(sl_head(path, 512)));
 }
 
 /* The path of the third word; false was answered. */
@@ -64,7 +64,7 @@ take_path(struct smtpd_sess *s, const struct smtp_words *w, struct arena *a, boo
     if (ok)
         return true;
     if (!w->w[2].is_open) /* else it is no path at all: Postfix says nothing of it either */
-        log_bad_path(s, w, e.msg);
+        log_bad_path(s, w->w[2].s, e.msg);
     refuse(s, reply);
     return false;
 }
@@ -150,7 +150,7 @@ mail_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     if (f == FOUND_NO || !is_declared(&tx->sender, has_utf8_param(w, offers(s)))) {
-        log_bad_path(s, w, "bad domain");
+        log_bad_path(s, w->w[2].s, "bad domain");
         mail_refuse(s, "501 5.1.7 Bad sender address syntax");
         return;
     }
@@ -296,7 +296,7 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         return;
     }
     if (f == FOUND_NO || !is_declared(&r->addr, s->tx->params.is_utf8)) {
-        log_bad_path(s, r->w, "bad domain");
+        log_bad_path(s, r->w->w[2].s, "bad domain");
         refuse(s, "501 5.1.3 Bad recipient address syntax");
         return;
     }
@@ -375,6 +375,7 @@ smtpd_cmd_vrfy(struct smtp_sess *smtp, const struct smtp_words *w)
 {
     struct smtpd_sess *s = smtpd_of(smtp);
     struct slice addr;
+    bool is_phrase;
 
     if (s->cfg->conf->disable_vrfy_command) {
         refuse(s, "502 5.5.1 VRFY command is disabled");
@@ -387,9 +388,13 @@ smtpd_cmd_vrfy(struct smtp_sess *smtp, const struct smtp_words *w)
     if (!limits_pass(s, LIMIT_RECIPIENT, w, smtpd_cmd_vrfy))
         return;
     s->vrfy_text = w->w[1].s;
-    if (w->w[1].is_open || smtp_path_parse(w->w[1].s, false, &smtp->cmd, &addr, NULL) != PARSE_OK ||
-        addr.n == 0)
+    is_phrase = w->n > 3 || (w->n == 3 && !sl_ieqz(w->w[2].s, "SMTPUTF8"));
+    if (w->w[1].is_open || (is_phrase && s->cfg->conf->strict_rfc821_envelopes) ||
+        smtp_path_parse(w->w[1].s, false, &smtp->cmd, &addr, NULL) != PARSE_OK || addr.n == 0) {
+        if (!w->w[1].is_open)
+            log_bad_path(s, smtp_words_rest(w, 1), is_phrase ? "a phrase" : "bad address");
         refuse(s, "501 5.1.3 Bad recipient address syntax");
-    else
+    } else {
         check_rcpt(s, addr, vrfy_restricted);
+    }
 }
