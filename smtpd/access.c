@@ -3,8 +3,6 @@
 
 #include "base/log.h"
 
-#include <stdio.h>
-
 /* What Postfix makes of a table that cannot be asked. */
 #define ACCESS_TROUBLE "451 4.3.5 Server configuration error"
 

@@ -99,7 +99,7 @@ static const struct {
 void
 access_action_parse(struct slice value, struct access_action *out)
 {
-    struct slice word = value;
+    struct slice word;
     char dsn[] = "5.7.1";
     size_t n = 0;
 

@@ -42,9 +42,9 @@ struct check {
     unsigned depth, warn_depth;  /* warn_depth: where warn_if_reject was said; 0: it was not */
     enum check_state { CHECK_READY, CHECK_WAITING, CHECK_ANSWERED, CHECK_LIST_OVER } state;
     bool is_running, is_refused, in_tail;
-    bool in_policy_default;                  /* policy.c: default_action is being carried out */
-    bool sender_tail, stage_tail, rcpt_tail; /* what comes after lists has been done */
-    bool rcpt_listed, sender_listed;         /* the tables of users were asked */
+    bool in_policy_default;          /* policy.c: default_action is being carried out */
+    bool sender_tail, rcpt_tail;     /* what comes after lists has been done */
+    bool rcpt_listed, sender_listed; /* the tables of users were asked */
     enum verdict verdict;
     struct addr_info sender, rcpt; /* routes and classes, on need */
     char reply[CHECK_REPLY_OCTETS];

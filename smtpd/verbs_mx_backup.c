@@ -2,8 +2,6 @@
  * What DNS cannot say for a while defers instead of refusing. */
 #include "smtpd/check.h"
 
-#include <stdlib.h>
-
 struct mxb { /* in the command's memory */
     struct slice *hosts;
     size_t n, n_primary;
