@@ -116,10 +116,11 @@ class RefStack:
     auth_socket, lmtp_socket   further paths for Dovecot's services, outside the root folder (mode 0666)
     share        folders of the machine that the servers see under the same path (for sockets of the server under test)
     resolver     address of the DNS server, which must be on port 53; tests/lib/dnsd.py can be on 127.53.x.y
+    packed       "/" takes the programs that are installed; by default they are unpacked under build/ref
     """
 
     def __init__(self, workdir, ports=None, parts=("mariadb", "postfix", "dovecot"), users=(), aliases=None, main_cf=(),
-                 dovecot_conf=(), auth_socket=None, lmtp_socket=None, share=(), resolver=None, keep=False):
+                 dovecot_conf=(), auth_socket=None, lmtp_socket=None, share=(), resolver=None, keep=False, packed=PACKED):
         self.workdir = os.path.abspath(workdir)
         self.root = os.path.join(self.workdir, "root")
         self.parts = tuple(parts)
@@ -132,6 +133,7 @@ class RefStack:
                             {os.path.dirname(os.path.abspath(p)) for p in (auth_socket, lmtp_socket) if p})
         self.resolver = resolver
         self.keep = keep
+        self.packed = packed
         self.init = None          # the first process of the namespace, as this side numbers it
         self.holder = None        # unshare(1), which holds it
         self.made = False
@@ -192,8 +194,8 @@ class RefStack:
         dirs = [os.path.relpath(d, "/") for d in glob.glob("/usr/lib/*-linux-gnu")]
         libs = ["/%s\n/packed/%s\n/host/%s\n" % (d, d[len("usr/"):], d) for d in dirs]
         self.put("etc/ld.so.conf", "".join(libs) + "/host/usr/lib\n")
-        for d in dirs:  # mount points
-            os.makedirs(os.path.join(PACKED, d, "gconv"), exist_ok=True)
+        for d in dirs if self.packed != "/" else ():  # mount points
+            os.makedirs(os.path.join(self.packed, d, "gconv"), exist_ok=True)
         self.put("etc/aliases", "postmaster: root\n")
         self.put("etc/mailname", "example.com\n")
         live = "etc/letsencrypt/live/example.com"
@@ -219,14 +221,13 @@ class RefStack:
         self.folder("var/lib/postfix", "postfix", 0o700)
         self.folder("etc/postfix")
         for f in ("postfix-files", "postfix-script", "post-install"):
-            shutil.copy(os.path.join(PACKED, "etc/postfix", f), self.path("etc/postfix"))
-        shutil.copy(os.path.join(PACKED, "usr/share/postfix/dynamicmaps.cf"), self.path("etc/postfix"))
+            shutil.copy(os.path.join(self.packed, "etc/postfix", f), self.path("etc/postfix"))
+        shutil.copy(os.path.join(self.packed, "usr/share/postfix/dynamicmaps.cf"), self.path("etc/postfix"))
         master = self.guide("reference/master.cf")
         for service, name in (("smtp", "smtp"), ("submission", "submission"), ("smtps", "submissions")):
             master, n = re.subn(r"(?m)^%s(\s+inet\s)" % service, r"127.0.0.1:%d\1" % self.ports[name], master)
             assert n == 1, service
         self.put("etc/postfix/master.cf", master)
-        extra = ["maillog_file = /var/log/mail.log", "maillog_file_prefixes = /var"]
         for f, query in MAPS.items():
             self.put("etc/postfix/" + f, "user = mailuser\npassword = mailuserpass\nhosts = inet:127.0.0.1:%d\n"
                      "dbname = mailserver\nquery = %s\n" % (self.ports["mysql"], query))
@@ -237,11 +238,19 @@ class RefStack:
                                ("aliases", [(s, ", ".join(d)) for s, d in self.all_aliases().items()]),
                                ("email2email", [(u, u) for u in users])):
                 self.put("etc/postfix/" + name, "".join("%s %s\n" % r for r in rows))
+        self.folder("var/log")
+        self.write_main_cf()
+
+    def write_main_cf(self):
+        """Again after main_cf was changed, and before postfix("reload")."""
+        extra = ["maillog_file = /var/log/mail.log", "maillog_file_prefixes = /var"]
+        if "mariadb" not in self.parts:
             extra += ["virtual_mailbox_domains = texthash:/etc/postfix/domains",
                       "virtual_mailbox_maps = texthash:/etc/postfix/users",
                       "virtual_alias_maps = texthash:/etc/postfix/aliases, texthash:/etc/postfix/email2email"]
-        self.folder("var/log")
         self.put("etc/postfix/main.cf", self.once(self.guide("main.cf") + "\n# tests\n" + "\n".join(extra + self.main_cf) + "\n"))
+        old = time.time() - 10  # every process of Postfix waits a second or two while the file is new
+        os.utime(self.path("etc/postfix/main.cf"), (old, old))
 
     @staticmethod
     def once(text):
@@ -341,7 +350,8 @@ class RefStack:
     def start(self):
         if os.geteuid() != 0:
             raise Skip("needs root, for a root folder and namespaces of its own")
-        fetch(*(p for part in ("postfix", "dovecot", "mariadb") if part in self.parts for p in PACKAGES[part]))
+        if self.packed != "/":
+            fetch(*(p for part in ("postfix", "dovecot", "mariadb") if part in self.parts for p in PACKAGES[part]))
         self.made = not os.path.exists(self.workdir)
         os.makedirs(self.root)
         os.chmod(self.workdir, 0o755)  # mkdtemp's 0700 would keep vmail out
@@ -364,7 +374,7 @@ class RefStack:
             os.makedirs(d, exist_ok=True)
         self.holder = subprocess.Popen(
             ["unshare", "-m", "-p", "-f", "--propagation", "private", "--kill-child=KILL", "sh", "-c", ENTER, "enter",
-             self.root, PACKED, *self.share], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+             self.root, self.packed, *self.share], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "ready\n":
             err = self.holder.communicate()[1].strip()
             if err.startswith("unshare:"):
@@ -419,6 +429,13 @@ class RefStack:
     def postfix(self, verb):
         """postfix reload, flush, ..."""
         return self.run("postfix", verb)
+
+    def reread(self):
+        """Have Postfix read main.cf again: what `postfix reload` does in the end, without the second it takes to get there."""
+        for pid in self.pids():
+            with contextlib.suppress(OSError), open("/proc/%d/comm" % pid) as f:
+                if f.read().strip() == "master":
+                    os.kill(pid, signal.SIGHUP)
 
     def queue_length(self):
         n = 0

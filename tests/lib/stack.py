@@ -82,7 +82,7 @@ class Stack:
     # ------------------------------------------------------------------------------------- files
 
     def trailing_lines(self):
-        chain, key = make_certificate(self.path("tls"))
+        chain, key = self.certificate
         lines = ["", "# Ports, paths and certificates of this test; above is the guide's file, unchanged."]
         lines += ["listen_%s = %s:%d" % (n, self.host, self.ports[n]) for n in PORTS]
         lines += ["queue_directory = " + self.queue_dir, "data_directory = " + self.path("data"),
@@ -122,12 +122,17 @@ class Stack:
                 f.write(MAP_HEAD + "query = " + query + "\n")
         with open(self.path("aliases"), "w") as f:
             f.write("postmaster: email1@example.com\nroot: email1@example.com\n")
-        with open(self.main_cf, "w") as f:
-            f.write(guide("main.cf") + "\n".join(self.trailing_lines()) + "\n")
+        self.certificate = make_certificate(self.path("tls"))
+        self.write_main_cf()
         self.postern("sql", input=guide("mailserver.sql").encode())
         if self.users or self.aliases or self.domains:
             self.postern("sql", input=self.sql_users().encode())
         self.configured = True
+
+    def write_main_cf(self):
+        """Again after extra_conf was changed, and before postern("reload")."""
+        with open(self.main_cf, "w") as f:
+            f.write(guide("main.cf") + "\n".join(self.trailing_lines()) + "\n")
 
     # ------------------------------------------------------------------------------------- running
 
