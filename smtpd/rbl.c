@@ -13,8 +13,8 @@
 #include <stdlib.h>
 
 struct entry {
-    struct list link;
     char *name;
+    bool is_pending; /* asked ahead; nothing is known yet */
     bool is_trouble;
     uint8_t (*ips)[4];
     size_t n_ips;
@@ -22,8 +22,9 @@ struct entry {
     uint64_t until_ms;
 };
 struct rbl_cache {
-    struct list entries; /* the oldest first */
-    size_t n;
+    struct entry *v[RBL_CACHE_ENTRIES];
+    size_t n, next;        /* where the next one goes when all are taken */
+    struct rbl_ask *waits; /* for what was asked ahead */
 };
 
 /* ---- names ---- */
@@ -72,10 +73,10 @@ rbl_name_of_domain(struct slice what, struct slice zone, char out[DNS_NAME_OCTET
 /* ---- what the session has been told ---- */
 
 static void
-entry_free(struct rbl_cache *k, struct entry *en)
+entry_free(struct entry *en)
 {
-    list_remove(&en->link);
-    k->n--;
+    if (en == NULL)
+        return;
     free(en->name);
     free(en->ips);
     free(en->reason);
@@ -90,45 +91,61 @@ rbl_cache_free(struct rbl_cache **c)
     *c = NULL;
     if (k == NULL)
         return;
-    while (k->n > 0)
-        entry_free(k, CONTAINER_OF(k->entries.next, struct entry, link));
+    for (size_t i = 0; i < k->n; i++)
+        entry_free(k->v[i]);
     free(k);
+}
+
+/* Its place, or n. */
+static size_t
+find_entry(const struct rbl_cache *k, const char *name)
+{
+    size_t i = 0;
+
+    while (i < k->n && !sl_ieqz(sl_z(k->v[i]->name), name))
+        i++;
+    return i;
 }
 
 static struct entry *
 recall(const struct smtpd_sess *s, const char *name)
 {
-    if (s->rbl == NULL)
-        return NULL;
-    LIST_EACH(it, nxt, &s->rbl->entries)
-    {
-        struct entry *en = CONTAINER_OF(it, struct entry, link);
+    size_t i = s->rbl ? find_entry(s->rbl, name) : 0;
+    struct entry *en = s->rbl && i < s->rbl->n ? s->rbl->v[i] : NULL;
 
-        if (sl_ieqz(sl_z(en->name), name))
-            return en->until_ms > clock_mono_ms() ? en : NULL;
-    }
-    return NULL;
+    return en && !en->is_pending && en->until_ms > clock_mono_ms() ? en : NULL;
+}
+
+static bool
+is_asked(const struct smtpd_sess *s, const char *name)
+{
+    size_t i = s->rbl ? find_entry(s->rbl, name) : 0;
+
+    return s->rbl && i < s->rbl->n && s->rbl->v[i]->is_pending;
 }
 
 static struct entry *
 remember(struct smtpd_sess *s, const char *name, uint32_t ttl_s)
 {
     struct entry *en = MEM_NEW(struct entry);
+    struct rbl_cache *k;
+    size_t i;
 
-    if (s->rbl == NULL) {
+    if (s->rbl == NULL)
         s->rbl = MEM_NEW(struct rbl_cache);
-        list_init(&s->rbl->entries);
+    k = s->rbl;
+    i = find_entry(k, name); /* one that has run out */
+    if (i == RBL_CACHE_ENTRIES) {
+        i = k->next;
+        k->next = (k->next + 1) % RBL_CACHE_ENTRIES;
     }
-    LIST_EACH(it, nxt, &s->rbl->entries) /* one that has run out */
-    if (sl_ieqz(sl_z(CONTAINER_OF(it, struct entry, link)->name), name))
-        entry_free(s->rbl, CONTAINER_OF(it, struct entry, link));
-    if (s->rbl->n >= RBL_CACHE_ENTRIES)
-        entry_free(s->rbl, CONTAINER_OF(s->rbl->entries.next, struct entry, link));
+    if (i < k->n)
+        entry_free(k->v[i]);
+    else
+        k->n++;
+    k->v[i] = en;
     en->name = mem_dupz(name);
     en->until_ms = clock_mono_ms() + (uint64_t)ttl_s * 1000;
-    list_init(&en->link);
-    list_push_back(&s->rbl->entries, &en->link);
-    s->rbl->n++;
     return en;
 }
 
@@ -266,12 +283,16 @@ static void
 on_ahead(uint64_t id, const struct dns_answer *a)
 {
     struct ahead *q = id_get(id);
-    struct smtp_sess *s = id_get(q->sess);
+    struct smtp_sess *smtp = id_get(q->sess);
+    struct smtpd_sess *s = smtp ? smtpd_of(smtp) : NULL;
+    struct entry *en = s ? learn(s, q->name, a) : NULL;
 
-    if (s)
-        learn(smtpd_of(s), q->name, a);
     id_del(id);
     free(q);
+    if (en && s->rbl->waits && sl_ieqz(sl_z(en->name), s->rbl->waits->name)) {
+        s->rbl->waits = NULL;
+        tell(s->check, en);
+    }
 }
 
 void
@@ -279,8 +300,9 @@ rbl_ask_ahead(struct smtpd_sess *s, const char *name)
 {
     struct ahead *q;
 
-    if (recall(s, name))
+    if (recall(s, name) || is_asked(s, name))
         return;
+    remember(s, name, 0)->is_pending = true;
     q = MEM_NEW(struct ahead);
     q->sess = s->smtp.id;
     snprintf(q->name, sizeof(q->name), "%s", name);
@@ -295,6 +317,8 @@ rbl_ask(struct check *c, struct rbl_ask *ask)
     c->own = ask;
     if (en)
         tell(c, en);
+    else if (is_asked(c->s, ask->name))
+        c->s->rbl->waits = ask; /* on_ahead() tells */
     else
         dns_query(smtpd_env.dns, DNS_A, sl_z(ask->name), on_a, c->s->smtp.id);
 }

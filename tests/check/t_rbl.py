@@ -139,6 +139,12 @@ def lists_by_name():
     dns.queries.clear()
     equal(rcpt(s, 50, helo="127.0.0.50", sender=""), "250 2.1.5 Ok", "the null sender, a number for a name")
     equal([q for q in dns.queries if q[0].endswith("rhs.test")], [], "questions about addresses to a list of names")
+    # more names than are kept for a session
+    c = Smtp(s, 50)
+    for i in list(range(70)) + [0, 69, None]:
+        for line in ("EHLO %s" % ("spam.test" if i is None else "h%d.remote.test" % i), "MAIL FROM:<x@remote.test>"):
+            c.say(line)
+        check(c.say("RCPT TO:<u0@example.com>").startswith("554 5.7.1" if i is None else "250"), "name %s" % i)
 
 
 @case
