@@ -136,7 +136,7 @@ def long_lines_are_cut():
 
 @case
 def a_submission_is_made_whole():
-    s = start_stack("d")
+    s = start_stack("d", "smtpd_tls_received_header = yes")
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with smtplib.SMTP("127.0.0.1", s.ports["submission"], local_hostname="[127.0.0.1]", timeout=30) as c:
