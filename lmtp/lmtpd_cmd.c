@@ -160,10 +160,13 @@ on_user(uint64_t id, const struct auth_user *u)
     answer(s, "250 2.1.5 OK");
 }
 
-/* The user is the address in lower case without its extension; p NULL: no memory left in the transaction. */
+/* The user is the address in lower case without its extension; p NULL: no memory left in the transaction. By the
+ * newest configuration, not the session's: qmgr keeps its sessions open, and what smtpd has accepted since a reload
+ * must not bounce. */
 static struct slice
-user_of(const struct lmtpd_sess *s, struct slice addr, struct arena *a)
+user_of(struct slice addr, struct arena *a)
 {
+    const struct conf *c = lmtpd_env.conf;
     struct slice local, domain;
     size_t n;
     char *p = arena_alloc(a, addr.n + 1);
@@ -171,8 +174,7 @@ user_of(const struct lmtpd_sess *s, struct slice addr, struct arena *a)
     if (p == NULL || addr.p == NULL)
         return sl_n(NULL, 0);
     smtp_addr_split(addr, &local, &domain);
-    n = local.n -
-        lookup_extension(local, s->conf->recipient_delimiter, s->conf->double_bounce_sender).n;
+    n = local.n - lookup_extension(local, c->recipient_delimiter, c->double_bounce_sender).n;
     memcpy(p, local.p, n);
     memcpy(p + n, addr.p + local.n, addr.n - local.n);
     n += addr.n - local.n;
@@ -215,7 +217,7 @@ cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
     }
     r->s = s;
     r->given = arena_dup(&s->tx->mem, addr);
-    r->user = user_of(s, r->given, &s->tx->mem);
+    r->user = user_of(r->given, &s->tx->mem);
     if (r->user.p == NULL) { /* asked for like this nobody would be found, and good mail bounced */
         smtp_reply(smtp, "452 4.5.3 Too many recipients");
         smtp_sess_done(smtp, true);
