@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Postern beside Postfix, Dovecot and MariaDB as the guide sets them up, measured in one run.
 
-    bench.py [--rows inbound,idle,imap] [--pairs N] [--only ref|postern] [--quick] [--json FILE]   (see --help)
+    bench.py [--rows inbound,idle,imap,slow] [--pairs N] [--only ref|postern] [--quick] [--json FILE]   (see --help)
 
 Each row is measured at both sides in turn, A B A B, --pairs times; the table has medians, the range in brackets and the
 ratio Postern / reference. `make bench` runs the rows through tests/bench/t_*.py.
@@ -14,6 +14,7 @@ imap     what an idle IMAP connection costs: so many users, each with an INBOX o
          after the last event; (all processes then - all processes before) / connections. The slab that the kernel cannot
          reclaim, client's ends included, is printed apart. The reference gets one imap-login process for all
          (service_count = 0), which is the kinder one of Dovecot's two modes, and higher limits.
+slow     what 500 clients deliver while 4,500 others send one octet a second; ours alone (slow.py).
 """
 import argparse
 import concurrent.futures
@@ -31,6 +32,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
+import slow
 from refstack import RefStack, messages, count_messages, pss_kib, smtp_source_start
 
 SIZE = 4096
@@ -41,13 +43,13 @@ REF_IMAP_CONF = ["default_client_limit = 20000", "default_process_limit = 20000"
 # --- the two sides: start(), stop(), ports, mail_root, pids()
 
 
-def ref_side(workdir, users, imap_load):
+def ref_side(workdir, users, imap_load, conf):
     return RefStack(workdir, users=users, dovecot_conf=REF_IMAP_CONF if imap_load else ())
 
 
-def postern_side(workdir, users, imap_load):
+def postern_side(workdir, users, imap_load, conf):
     from stack import Stack  # it needs nothing of ours while only the reference is measured
-    return Stack(workdir, users=users)
+    return Stack(workdir, users=users, extra_conf=conf)
 
 
 SIDES = {"ref": ref_side, "postern": postern_side}
@@ -56,11 +58,11 @@ SIDES = {"ref": ref_side, "postern": postern_side}
 class Up:
     """A side that runs, in a folder of its own, until the block ends."""
 
-    def __init__(self, name, a, users, imap_load=False):
+    def __init__(self, name, a, users, imap_load=False, conf=()):
         self.name = name
         self.workdir = tempfile.mkdtemp(prefix=name[0] + ".", dir=a.dir)
         os.chmod(self.workdir, 0o755)
-        self.stack = SIDES[name](os.path.join(self.workdir, "w"), users, imap_load)
+        self.stack = SIDES[name](os.path.join(self.workdir, "w"), users, imap_load, conf)
 
     def __enter__(self):
         try:
@@ -228,7 +230,15 @@ def rows_imap(a, sides, table):
                 table.add(name + ", whole stack", "MiB", s, got["all"], got["cpu"], "less")
 
 
-ROWS = {"inbound": rows_inbound, "idle": rows_idle, "imap": rows_imap}
+# --- slow clients
+
+
+def rows_slow(a, sides, table):
+    if "postern" in sides:
+        slow.rows(a, lambda side, conf: Up(side, a, user_names(20), conf=conf), table, empty_maildirs)
+
+
+ROWS = {"inbound": rows_inbound, "idle": rows_idle, "imap": rows_imap, "slow": rows_slow}
 
 
 # --- the table
@@ -276,6 +286,9 @@ def parse(argv):
     ap.add_argument("--messages", type=int, default=1000, help="over one connection; five times as many over 20")
     ap.add_argument("--users", type=int, default=1000, help="idle IMAP connections")
     ap.add_argument("--mailbox", type=int, default=1000, help="messages in each INBOX")
+    ap.add_argument("--slow", type=int, default=4500, help="clients that send one octet a second")
+    ap.add_argument("--fast", type=int, default=500, help="connections that deliver beside them")
+    ap.add_argument("--fast-messages", type=int, default=20000, help="which they deliver together")
     ap.add_argument("--idle-seconds", type=float, default=60)
     ap.add_argument("--settle", type=float, default=10, help="seconds of rest before memory is read")
     ap.add_argument("--quick", action="store_true", help="one pair, few messages, 50 users: does it run?")
@@ -285,6 +298,7 @@ def parse(argv):
     a = ap.parse_args(argv)
     if a.quick:
         a.pairs, a.messages, a.users, a.mailbox, a.idle_seconds, a.settle = 1, 200, 50, 100, 2, 2
+        a.slow, a.fast, a.fast_messages = 450, 60, 2000
     a.imap_pairs = a.imap_pairs or a.pairs
     if set(a.rows.split(",")) - set(ROWS):
         ap.error("rows are %s" % ", ".join(ROWS))
