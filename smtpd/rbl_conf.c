@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "core/addr.h"
+#include "smtpd/rbl_filter.h"
 
 #include <stdio.h>
 
@@ -116,11 +117,32 @@ look_at(const struct conf *c, const char *param, const struct restrict_list *l, 
     }
 }
 
+/* The zones of reject_maps_rbl, which are no restriction's argument. */
+static void
+check_maps(const struct conf *c, struct conf_problems *ps)
+{
+    unsigned line = conf_line_of(c, "maps_rbl_domains");
+
+    for (size_t i = 0; i < c->maps_rbl_domains.n; i++) {
+        char text[ERR_MSG_OCTETS * 2];
+        struct rbl_filter filter;
+        struct slice zone;
+        struct err e = { 0 };
+
+        if (rbl_filter_parse(sl_z(c->maps_rbl_domains.v[i]), &zone, &filter, &e) == 0)
+            continue;
+        snprintf(text, sizeof(text), "maps_rbl_domains: %s", e.msg);
+        if (!is_told(ps, line, text))
+            conf_problem_add(ps, true, conf_file_of(c), line, "%s", text);
+    }
+}
+
 void
 rbl_check_conf(const struct conf *c, const struct restrict_set *set, struct conf_problems *ps)
 {
     char who[256];
 
+    check_maps(c, ps);
     find_public(c, who, sizeof(who));
     if (who[0] == '\0')
         return;

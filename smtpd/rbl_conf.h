@@ -4,7 +4,7 @@
 
 #include "smtpd/restrict.h"
 
-/* Lists that are asked through public resolvers refuse the question, or answer as if nobody were listed: a warning with
+/* What maps_rbl_domains has for no zones: errors. Lists that are asked through public resolvers refuse the question, or answer as if nobody were listed: a warning with
  * the file and line of the restrictions that ask. The same is told once for all views of the file. */
 void rbl_check_conf(const struct conf *c, const struct restrict_set *set, struct conf_problems *ps);
 

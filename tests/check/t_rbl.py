@@ -246,6 +246,10 @@ def what_check_says():
             f.write("smtpd_recipient_restrictions = reject_unauth_destination, %s\n" % bad)
         r = s.postern("check", ok=False)
         check(r.returncode == 78 and why in (r.stdout + r.stderr).decode(), "%s: %s" % (bad, r.stdout + r.stderr))
+    with open(s.main_cf, "a") as f:
+        f.write("smtpd_recipient_restrictions = reject_unauth_destination\nmaps_rbl_domains = old.test=127.0.0.[2\n")
+    r = s.postern("check", ok=False)
+    check(r.returncode == 78 and "error: maps_rbl_domains: " in (r.stdout + r.stderr).decode(), "%s" % (r.stdout + r.stderr))
 
 
 main()
