@@ -10,7 +10,7 @@ import beside
 from dnsd import Dnsd
 from harness import *
 
-RESOLVER = "127.53.0.9"
+RESOLVER = "127.53.%d.%d" % (100 + os.getpid() % 100, 1 + os.getpid() // 100 % 250)  # two runs at a time are well
 SPREAD = 5  # every so many of the recorded dialogues: all of them are in t_smtp_cases.py
 FEWEST = 900  # dialogues of our own; fewer were not read
 _pair = []
