@@ -72,7 +72,8 @@ send_challenge(struct smtp_sess *s, struct slice challenge)
     /* Not by smtp_reply(): a challenge may be longer than a reply line. */
     conn_printf(s->conn, "334 %.*s\r\n", SL_ARG(buf_slice(&b)));
     buf_free(&b);
-    smtp_sess_read_line(s, response_octets(s) - 1, on_response); /* a line of the limit is too long for Postfix */
+    smtp_sess_read_line(s, response_octets(s) - 1,
+                        on_response); /* a line of the limit is too long for Postfix */
 }
 
 static void

@@ -286,7 +286,8 @@ run_command(struct smtp_sess *s, struct slice line)
 
     BUG_ON(w == NULL);
     wait_for_answer(s);
-    s->verb = UINT8_MAX; /* until it is one: what is no command is an error, and in no count of commands */
+    s->verb =
+        UINT8_MAX; /* until it is one: what is no command is an error, and in no count of commands */
     if (s->def->bad_utf8 && !utf8_is_valid(line)) {
         smtp_reply(s, "%s", s->def->bad_utf8);
         s->errors++;

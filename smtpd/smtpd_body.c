@@ -244,7 +244,9 @@ smtpd_cmd_bdat(struct smtp_sess *smtp, const struct smtp_words *w)
     uint64_t n = 0;
 
     if (s->discard & DISCARD_CHUNKING) {
-        refuse(s, "521 5.5.1 Error: command not implemented"); /* and hang up, as what follows is content */
+        refuse(
+            s,
+            "521 5.5.1 Error: command not implemented"); /* and hang up, as what follows is content */
         return;
     }
     if (w->n < 2 || w->n > 3 || !sl_to_u64(w->w[1].s, &n) || n > INT64_MAX ||

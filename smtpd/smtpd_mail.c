@@ -44,8 +44,7 @@ has_utf8_param(const struct smtp_words *w, unsigned offered)
 static void
 log_bad_path(const struct smtpd_sess *s, struct slice path, const char *why)
 {
-    log_event(LOG_LV_WARN, s->cfg->ident, "path.bad",
-              LOG_F(LF_S("path", path), LF_Z("why", why)),
+    log_event(LOG_LV_WARN, s->cfg->ident, "path.bad", LOG_F(LF_S("path", path), LF_Z("why", why)),
               "Illegal address syntax from %s in %s command: %.*s", s->namaddr, s->smtp.where,
               SL_ARG(sl_head(path, 512)));
 }
@@ -318,7 +317,8 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     s->rcpt_ask = r;
     s->now_rcpt = r->addr.given;
     plain = own_probe_sender(s, r->addr.given, &s->smtp.cmd);
-    if (plain.p) { /* turned away, two hosts that verify each other's probes would refuse each other's mail */
+    if (plain
+            .p) { /* turned away, two hosts that verify each other's probes would refuse each other's mail */
         r->addr.given = plain;
         rcpt_restricted(s, NULL);
         return;

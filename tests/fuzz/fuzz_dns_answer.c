@@ -2,8 +2,8 @@
 #include "dns/dns_int.h"
 #include "tests/fuzz/fuzz.h"
 
-static const enum dns_type types[] = { DNS_A,  DNS_AAAA, DNS_MX,   DNS_NS,
-                                       DNS_TXT, DNS_PTR, DNS_CNAME, DNS_TLSA };
+static const enum dns_type types[] = { DNS_A,   DNS_AAAA, DNS_MX,    DNS_NS,
+                                       DNS_TXT, DNS_PTR,  DNS_CNAME, DNS_TLSA };
 
 static void
 must_be_a_name(const char *z)
@@ -38,7 +38,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     msg = fuzz_dup(in);
     answer_read(e, type, (const unsigned char *)msg.p, (int)msg.n);
     fuzz_free(msg); /* nothing points into it */
-    MUST(e->a.rc == DNS_OK || e->a.rc == DNS_NXDOMAIN || e->a.rc == DNS_NODATA || e->a.rc == DNS_TEMP);
+    MUST(e->a.rc == DNS_OK || e->a.rc == DNS_NXDOMAIN || e->a.rc == DNS_NODATA ||
+         e->a.rc == DNS_TEMP);
     MUST((e->a.rc == DNS_OK) == (e->a.n > 0));
     MUST(e->a.n <= DNS_RR_MAX && e->a.ttl_s <= DNS_CACHE_TTL_MAX_S && e->a.why != NULL);
     must_be_a_name(e->a.name);
