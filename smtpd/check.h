@@ -39,7 +39,8 @@ struct check {
     const struct phase *phases[CHECK_PHASES_MAX];
     size_t n_phases, at_phase;
     struct frame *frame, *spare; /* the innermost list under way; frames to use again */
-    unsigned depth, warn_depth;  /* warn_depth: where warn_if_reject was said; 0: it was not */
+    unsigned n_steps, depth,
+        warn_depth; /* warn_depth: where warn_if_reject was said; 0: it was not */
     enum check_state { CHECK_READY, CHECK_WAITING, CHECK_ANSWERED, CHECK_LIST_OVER } state;
     bool is_running, is_refused, in_tail;
     bool in_policy_default;          /* policy.c: default_action is being carried out */

@@ -335,7 +335,9 @@ next_step(struct check *c)
                 c->warn_depth = c->depth;
             continue;
         }
-        if (step->kind == RESTRICT_CLASS)
+        if (++c->n_steps > RESTRICT_STEPS_MAX)
+            config_error(c, "", step->name, " causes unreasonable work");
+        else if (step->kind == RESTRICT_CLASS)
             check_enter(c, &step->cls->list, step->name);
         else if (step->kind == RESTRICT_BARE)
             run_bare(c);

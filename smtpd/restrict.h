@@ -34,8 +34,9 @@ enum {
     ARG_CCERT = 128              /* with ARG_TABLE: "{ type:table, search = cert_fingerprint }" */
 };
 enum {
-    RESTRICT_DEPTH_MAX = 100,  /* lists in lists: classes, and what tables name. As Postfix */
-    RESTRICT_WORDS_MAX = 10000 /* of one list */
+    RESTRICT_DEPTH_MAX = 100,   /* lists in lists: classes, and what tables name. As Postfix */
+    RESTRICT_WORDS_MAX = 10000, /* of one list */
+    RESTRICT_STEPS_MAX = 100000 /* of one evaluation: classes that name each other multiply */
 };
 
 /* A table as an argument. */

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { WALK_MAX = 100000 /* steps looked at, classes inside classes counted each time */ };
+
 struct looking {
     const struct conf *c;
     struct conf_problems *ps;
@@ -16,6 +18,7 @@ struct looking {
     struct restrict_set set; /* what could be read of it */
     const char *param;       /* the list looked at, and where it stands */
     unsigned line;
+    unsigned walked;
 };
 
 static void problem(const struct looking *k, bool is_error, const char *fmt, ...)
@@ -92,22 +95,30 @@ read_list(struct looking *k, struct slice text, struct restrict_list *l)
 
 /* ---- lists together ---- */
 
+/* Classes that name each other over and over are a short text and endless work. */
+static bool
+may_walk(struct looking *k, unsigned depth)
+{
+    return depth < RESTRICT_DEPTH_MAX && k->walked++ < WALK_MAX;
+}
+
 /* Does the list come to the class by way of others? */
 static bool
-leads_to(const struct restrict_list *l, const struct restrict_class *to, unsigned depth)
+leads_to(struct looking *k, const struct restrict_list *l, const struct restrict_class *to,
+         unsigned depth)
 {
-    for (size_t i = 0; i < l->n && depth < RESTRICT_DEPTH_MAX; i++)
+    for (size_t i = 0; i < l->n && may_walk(k, depth); i++)
         if (l->v[i].kind == RESTRICT_CLASS &&
-            (l->v[i].cls == to || leads_to(&l->v[i].cls->list, to, depth + 1)))
+            (l->v[i].cls == to || leads_to(k, &l->v[i].cls->list, to, depth + 1)))
             return true;
     return false;
 }
 
 /* A table alone, where no verb is meant. */
 static void
-find_bare(const struct looking *k, const struct restrict_list *l, unsigned depth)
+find_bare(struct looking *k, const struct restrict_list *l, unsigned depth)
 {
-    for (size_t i = 0; i < l->n && depth < RESTRICT_DEPTH_MAX; i++) {
+    for (size_t i = 0; i < l->n && may_walk(k, depth); i++) {
         if (l->v[i].kind == RESTRICT_BARE)
             problem(k, true,
                     "specify one of check_client_access, check_helo_access, check_sender_access, "
@@ -119,7 +130,7 @@ find_bare(const struct looking *k, const struct restrict_list *l, unsigned depth
 }
 
 static bool
-stops_relaying(const struct restrict_list *l, unsigned depth)
+stops_relaying(struct looking *k, const struct restrict_list *l, unsigned depth)
 {
     static const char *const stops[] = { "reject_unauth_destination",
                                          "defer_unauth_destination",
@@ -128,13 +139,13 @@ stops_relaying(const struct restrict_list *l, unsigned depth)
                                          "defer",
                                          "defer_if_permit" };
 
-    for (size_t i = 0; i < l->n && depth < RESTRICT_DEPTH_MAX; i++) {
+    for (size_t i = 0; i < l->n && may_walk(k, depth); i++) {
         const struct restrict_step *s = &l->v[i];
 
         if (s->kind == RESTRICT_WARN) {
             i++;
         } else if (s->kind == RESTRICT_CLASS) {
-            if (stops_relaying(&s->cls->list, depth + 1))
+            if (stops_relaying(k, &s->cls->list, depth + 1))
                 return true;
         } else if (s->kind == RESTRICT_VERB) {
             if (!strcmp(s->name, "permit"))
@@ -180,7 +191,8 @@ look_at_classes(struct looking *k)
     }
     for (size_t i = 0; i < names.n; i++) {
         set_place(k, names.v[i]);
-        if (leads_to(&k->set.classes[i].list, &k->set.classes[i], 0))
+        k->walked = 0;
+        if (leads_to(k, &k->set.classes[i].list, &k->set.classes[i], 0))
             problem(k, true, "restriction class `%s' contains itself", names.v[i]);
     }
 }
@@ -196,6 +208,7 @@ look_at_list(struct looking *k, enum restrict_list_id id)
         buf_addf(&text, "%s%s", i ? " " : "", l.v[i]);
     read_list(k, buf_slice(&text), &k->set.lists[id]);
     buf_free(&text);
+    k->walked = 0;
     if (id == RESTRICT_DATA || id == RESTRICT_END_OF_DATA)
         find_bare(k, &k->set.lists[id], 0);
 }
@@ -204,13 +217,18 @@ void
 restrict_check_conf(const struct conf *c, const char *service, struct conf_problems *ps)
 {
     struct looking k = { .c = c, .ps = ps, .service = service };
+    bool is_safe;
 
     look_at_classes(&k);
     for (int id = 0; id < RESTRICT_LISTS; id++)
         look_at_list(&k, (enum restrict_list_id)id);
     set_place(&k, "smtpd_recipient_restrictions");
-    if (!stops_relaying(&k.set.lists[RESTRICT_RELAY], 0) &&
-        !stops_relaying(&k.set.lists[RESTRICT_RECIPIENT], 0))
+    k.walked = 0;
+    is_safe = stops_relaying(&k, &k.set.lists[RESTRICT_RELAY], 0) ||
+              stops_relaying(&k, &k.set.lists[RESTRICT_RECIPIENT], 0);
+    if (k.walked > WALK_MAX)
+        problem(&k, true, "restriction classes name each other too often");
+    else if (!is_safe)
         conf_problem_add(ps, true, conf_file_of(c), k.line,
                          "neither smtpd_relay_restrictions nor smtpd_recipient_restrictions%s%s "
                          "stops strangers from relaying: add reject_unauth_destination",

@@ -626,6 +626,32 @@ TEST(what_check_says_of_lists)
     }
 }
 
+/* Thirty classes that name the next one twice: 2^30 steps if each were walked. */
+TEST(classes_that_multiply_end)
+{
+    struct buf text = { 0 };
+    struct conf_problems ps = { 0 };
+    struct smtpd_sess s;
+    struct smtpd_cfg g;
+
+    buf_addz(&text, "smtpd_restriction_classes =");
+    for (int i = 0; i < 30; i++)
+        buf_addf(&text, " c%d", i);
+    for (int i = 0; i < 29; i++)
+        buf_addf(&text, "\nc%d = c%d, c%d", i, i + 1, i + 1);
+    buf_addz(&text, "\nc29 = defer_if_reject\nsmtpd_data_restrictions = c0\n" R "c0, reject\n");
+    open_session(&s, &g, buf_z(&text));
+    buf_free(&text);
+    restrict_check_conf(g.conf, NULL, &ps);
+    NEED(ps.n == 1);
+    CHECK_EQ_STR(ps.v[0].text,
+                 "smtpd_recipient_restrictions: restriction classes name each other too often");
+    conf_problems_free(&ps);
+    run_stage(&s, STAGE_RCPT, "x@b.example");
+    CHECK_EQ_STR(reply, "451 4.3.5 Server configuration error");
+    close_session(&s, &g);
+}
+
 /* All restrictions of Postfix's manual, postconf(5); warn_if_reject is no verb but a word before one. */
 TEST(every_documented_verb_has_a_row)
 {
