@@ -82,3 +82,24 @@ lookup_keys_transport(struct lookup_keys *k, struct slice addr, struct slice ext
             add(k, sl_from(domain, i), false);
     add(k, SL("*"), false);
 }
+
+bool
+lookup_take_listed(struct slice *in, struct slice *out)
+{
+    size_t i = 0;
+    bool quoted = false;
+
+    while (in->n && strchr(", \t\r\n", in->p[0]) != NULL && in->p[0] != '\0')
+        *in = sl_from(*in, 1);
+    for (; i < in->n; i++) {
+        if (in->p[i] == '"')
+            quoted = !quoted;
+        else if (in->p[i] == '\\' && i + 1 < in->n)
+            i++;
+        else if (!quoted && in->p[i] != '\0' && strchr(", \t\r\n", in->p[i]) != NULL)
+            break;
+    }
+    *out = sl_head(*in, i);
+    *in = sl_from(*in, i);
+    return out->n > 0;
+}

@@ -34,4 +34,7 @@ void lookup_keys_mail(struct lookup_keys *k, struct slice addr, struct slice ext
 void lookup_keys_transport(struct lookup_keys *k, struct slice addr, struct slice ext,
                            struct arena *mem);
 
+/* The next address of a table's value: commas and white space between, quotes kept whole. False at the end. */
+bool lookup_take_listed(struct slice *value, struct slice *out);
+
 #endif

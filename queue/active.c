@@ -1,6 +1,7 @@
 /* queue/active.c - messages in memory: a round begins with the commit or with their being due, and ends when each of its
  * recipients is delivered, put off or reported. Only what is in the database counts; this is its working copy. */
 #include "queue/qmgr_int.h"
+#include "queue/report_to.h"
 
 #include "base/clock.h"
 #include "base/enc.h"
@@ -10,7 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { US_PER_S = 1000000 };
+enum {
+    US_PER_S = 1000000,
+    RCPT_OCTETS = sizeof(struct qrcpt) + sizeof(struct batch) + 100 /* and what malloc() adds */
+};
 
 /* ---- making and freeing ---- */
 
@@ -26,11 +30,38 @@ add_rcpt(struct qmsg *m, uint32_t i)
     r->state = RS_ROUTING;
 }
 
+/* An envelope with the recipients of this round only: the others' addresses would stay in memory with them. */
+static int
+shed_others(struct qmsg *m, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
+{
+    struct queue_rcpt *left = mem_alloc((n_rcpts + 1) * sizeof *left);
+    struct queue_env env = m->env;
+    struct buf packed = { 0 };
+
+    env.rcpts = left;
+    env.n_rcpts = 0;
+    for (size_t k = 0; k < n_rcpts; k++)
+        if (rcpts[k].i < m->env.n_rcpts)
+            left[env.n_rcpts++] = m->env.rcpts[rcpts[k].i];
+    if (env.n_rcpts > 0)
+        queue_env_pack(&packed, &env, m->arrived_us);
+    free(left);
+    arena_free(&m->arena);
+    buf_free(&m->packed);
+    m->packed = packed;
+    if (env.n_rcpts == 0) {
+        m->env = (struct queue_env){ 0 };
+        return 0;
+    }
+    return queue_env_unpack(buf_slice(&m->packed), &m->arena, &m->env, &m->arrived_us, e);
+}
+
 struct qmsg *
 active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size,
            uint32_t crc, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
 {
     struct qmsg *m = MEM_NEW(struct qmsg);
+    size_t n_all;
 
     m->n = n;
     m->packed = *packed;
@@ -47,18 +78,22 @@ active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint6
         active_free(m);
         return NULL;
     }
-    m->rcpts = mem_zalloc((rcpts ? n_rcpts + 1 : m->env.n_rcpts) * sizeof *m->rcpts);
-    for (size_t k = 0; k < (rcpts ? n_rcpts : m->env.n_rcpts); k++) {
-        uint32_t i = rcpts ? rcpts[k].i : (uint32_t)k;
-
-        if (i >= m->env.n_rcpts)
-            continue;
-        add_rcpt(m, i);
-        if (rcpts) {
-            m->rcpts[m->n_rcpts - 1].attempts = rcpts[k].attempts;
-            m->rcpts[m->n_rcpts - 1].flags = rcpts[k].flags;
-        }
+    n_all = m->env.n_rcpts;
+    if (rcpts && shed_others(m, rcpts, n_rcpts, e) != 0) {
+        active_free(m);
+        return NULL;
     }
+    m->rcpts = mem_zalloc((m->env.n_rcpts + 1) * sizeof *m->rcpts);
+    for (size_t k = 0; k < m->env.n_rcpts; k++)
+        add_rcpt(m, (uint32_t)k);
+    for (size_t k = 0, at = 0; rcpts && k < n_rcpts; k++) {
+        if (rcpts[k].i >= n_all)
+            continue;
+        m->rcpts[at].i = rcpts[k].i;
+        m->rcpts[at].attempts = rcpts[k].attempts;
+        m->rcpts[at++].flags = rcpts[k].flags;
+    }
+    m->octets = sizeof *m + m->packed.cap + m->arena.used + m->n_rcpts * RCPT_OCTETS;
     m->n_open = m->n_rcpts;
     return m;
 }
@@ -99,6 +134,8 @@ unlink_message(struct qmsg *m)
             first->same = m->same;
     }
     qm.n_active--;
+    qm.n_rcpts -= m->n_rcpts;
+    qm.octets -= m->octets;
     qm.body_octets -= m->body.n;
 }
 
@@ -109,7 +146,7 @@ free_if_over(struct qmsg *m)
         return;
     unlink_message(m);
     active_free(m);
-    if (qm.has_backlog && active_is_room())
+    if (qm.has_backlog && active_room(true) >= qm.backlog_room)
         active_load_soon();
 }
 
@@ -137,10 +174,34 @@ active_free_all(void)
     }
 }
 
+/* Of anything that there is a limit of: what comes from the database leaves a quarter to what comes anew. So new mail never
+ * waits behind mail that waits. */
+static size_t
+left_of(size_t limit, size_t used, bool is_loaded)
+{
+    if (is_loaded)
+        limit -= limit / 4;
+    return used < limit ? limit - used : 0;
+}
+
+size_t
+active_messages_room(bool is_loaded)
+{
+    return left_of((size_t)qm.conf->qmgr_message_active_limit, qm.n_active, is_loaded);
+}
+
+size_t
+active_room(bool is_loaded)
+{
+    if (active_messages_room(is_loaded) == 0 || left_of(ACTIVE_OCTETS, qm.octets, is_loaded) == 0)
+        return 0;
+    return left_of((size_t)qm.conf->qmgr_message_recipient_limit, qm.n_rcpts, is_loaded);
+}
+
 bool
 active_is_room(void)
 {
-    return qm.n_active < (size_t)qm.conf->qmgr_message_active_limit;
+    return active_room(false) > 0;
 }
 
 /* ---- beginning ---- */
@@ -171,13 +232,29 @@ goes_nowhere(struct qrcpt *r, const struct route *route)
     active_record(m, &r, 1);
 }
 
+/* defer_transports names it. */
+static bool
+is_deferred_transport(const struct route *route)
+{
+    const struct conf_list *l = &qm.conf->defer_transports;
+
+    for (size_t i = 0; route->transport && i < l->n; i++)
+        if (strcmp(l->v[i], route->transport) == 0)
+            return true;
+    return false;
+}
+
 static void
 routed(struct qrcpt *r, const struct route *route)
 {
     struct qmsg *m = r->m;
 
     if (r->state == RS_ROUTING) {
-        if (route->kind != ROUTE_LMTP && route->kind != ROUTE_RELAY) {
+        if (is_deferred_transport(route)) {
+            goes_nowhere(r, &(struct route){ .kind = ROUTE_TEMP,
+                                             .dsn = SL("4.3.2"),
+                                             .nexthop = SL("deferred transport") });
+        } else if (route->kind != ROUTE_LMTP && route->kind != ROUTE_RELAY) {
             goes_nowhere(r, route);
         } else {
             if (route->is_local) {
@@ -200,6 +277,8 @@ active_begin(struct qmsg *m)
     map_set_u64(qm.active, m->n, m);
     list_push_back(&qm.all, &m->link);
     qm.n_active++;
+    qm.n_rcpts += m->n_rcpts;
+    qm.octets += m->octets;
     qm.body_octets += m->body.n;
     if (m->has_body && m->body.n > 0 && qm.body_octets > BODY_CACHE_OCTETS) {
         qm.body_octets -= m->body.n;
@@ -212,7 +291,7 @@ active_begin(struct qmsg *m)
             m->rcpts[k].flags |= QDB_REPEAT;
     log_info("queue.active",
              LOG_F(LF_Z("id", m->env.id), LF_S("from", m->env.sender), LF_N("size", m->size),
-                   LF_N("nrcpt", m->env.n_rcpts)),
+                   LF_N("nrcpt", m->n_rcpts)),
              "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", m->env.id,
              SL_ARG(m->env.sender), (unsigned long long)m->size, m->n_rcpts);
     active_hold_ref(m);
@@ -270,6 +349,13 @@ active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
     set_end(r, RS_DEFERRED, dsn, why);
 }
 
+void
+active_parked(struct qrcpt *r, int64_t seconds)
+{
+    r->state = RS_PARKED;
+    r->parked_until = clock_unix_s() + seconds;
+}
+
 /* Postfix's rule: as long again as the message has waited, within bounds. */
 static int64_t
 next_due(const struct qmsg *m)
@@ -294,7 +380,7 @@ struct record_op {
     size_t n;
     struct {
         uint32_t i;
-        bool is_done;
+        enum rcpt_state state;
         struct qdb_defer defer;
         char dsn[SMTP_DSN_OCTETS];
         char *why;
@@ -307,8 +393,10 @@ record_run(struct wop *op, struct qdb *q, struct err *e)
     struct record_op *o = CONTAINER_OF(op, struct record_op, op);
 
     for (size_t k = 0; k < o->n; k++) {
-        int rc = o->items[k].is_done ? qdb_rcpt_done(q, o->m->n, o->items[k].i, e)
-                                     : qdb_rcpt_defer(q, &o->items[k].defer, e);
+        enum rcpt_state state = o->items[k].state;
+        int rc = state == RS_SENT     ? qdb_rcpt_done(q, o->m->n, o->items[k].i, e)
+                 : state == RS_PARKED ? qdb_rcpt_park(q, &o->items[k].defer, e)
+                                      : qdb_rcpt_defer(q, &o->items[k].defer, e);
 
         if (rc != 0)
             return -1;
@@ -341,7 +429,7 @@ record_done(struct wop *op, int rc, const struct err *e)
     if (o->is_gone && !o->m->is_deleted)
         log_removed(o->m);
     for (size_t k = 0; k < o->n; k++) {
-        if (!o->items[k].is_done && o->items[k].defer.due != QDB_DUE_HELD)
+        if (o->items[k].state != RS_SENT && o->items[k].defer.due != QDB_DUE_HELD)
             active_load_at(o->items[k].defer.due);
         free(o->items[k].why);
     }
@@ -355,10 +443,18 @@ add_item(struct record_op *o, const struct qrcpt *r)
     size_t k = o->n++;
 
     o->items[k].i = r->i;
-    o->items[k].is_done = r->state == RS_SENT;
+    o->items[k].state = r->state;
     o->wants_reap = o->wants_reap || r->state == RS_SENT;
     if (r->state == RS_SENT)
         return;
+    if (r->state == RS_PARKED) {
+        o->items[k].defer = (struct qdb_defer){
+            .n = r->m->n, .i = r->i, .due = r->parked_until, .flags = r->flags
+        };
+        if (r->m->is_held)
+            o->items[k].defer.due = QDB_DUE_HELD;
+        return;
+    }
     memcpy(o->items[k].dsn, r->dsn, sizeof r->dsn);
     o->items[k].why = mem_dupz(r->why);
     o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
@@ -378,6 +474,9 @@ struct report_op {
     struct qmsg *m;
     struct conf *conf;
     bool wants_report, is_gone;
+    struct slice *to; /* who gets the report */
+    size_t n_to;
+    struct arena mem;
     struct qmsg *report;
 };
 
@@ -418,18 +517,22 @@ static int
 put_report(struct report_op *o, struct qdb *q, struct err *e)
 {
     struct buf original = { 0 }, body = { 0 }, packed = { 0 };
-    struct queue_rcpt to = { .addr = o->m->env.sender,
-                             .orig = o->m->env.sender,
-                             .notify = NOTIFY_NEVER };
+    struct queue_rcpt *to = mem_zalloc(o->n_to * sizeof *to);
     struct queue_env env = {
-        .sender = SL(""), .rcpts = &to, .n_rcpts = 1, .protocol = SL("internal")
+        .sender = SL(""), .rcpts = to, .n_rcpts = o->n_to, .protocol = SL("internal")
     };
     int64_t now_us = clock_unix_us();
     uint64_t n, limit = (uint64_t)o->conf->bounce_size_limit;
     struct qdb_put put = { 0 };
 
-    if (qdb_grant(q, 1, &n, e) != 0)
+    if (qdb_grant(q, 1, &n, e) != 0) {
+        free(to);
         return -1;
+    }
+    for (size_t i = 0; i < o->n_to; i++)
+        to[i] = (struct queue_rcpt){ .addr = o->to[i],
+                                     .orig = o->m->env.sender,
+                                     .notify = NOTIFY_NEVER };
     queue_id_format(now_us, n, qdb_db_bits(q), env.id);
     read_original(o, q, o->m->size < limit ? o->m->size : limit, &original);
     bounce_build(o->m, o->conf, env.id, now_us / US_PER_S, buf_slice(&original),
@@ -438,6 +541,7 @@ put_report(struct report_op *o, struct qdb *q, struct err *e)
     env.is_8bit = o->m->env.is_8bit;
     env.is_utf8 = o->m->env.is_utf8;
     queue_env_pack(&packed, &env, now_us);
+    free(to);
     if (o->report) /* of an earlier run that was rolled back */
         active_free(o->report);
     o->report = active_new(n, &packed, &body, false, body.n,
@@ -450,7 +554,7 @@ put_report(struct report_op *o, struct qdb *q, struct err *e)
                             .size = o->report->size,
                             .crc = o->report->crc,
                             .body = buf_slice(&o->report->body),
-                            .n_rcpts = 1,
+                            .n_rcpts = (uint32_t)o->n_to,
                             .due = INT64_MIN,
                             .arrived_s = now_us / US_PER_S };
     return qdb_put(q, &put, e);
@@ -498,6 +602,8 @@ report_done(struct wop *op, int rc, const struct err *e)
         log_removed(o->m);
     conf_unref(&o->conf);
     active_drop_ref(o->m);
+    free(o->to);
+    arena_free(&o->mem);
     free(o);
 }
 
@@ -508,6 +614,17 @@ has_failed(const struct qmsg *m)
         if (m->rcpts[k].state == RS_FAILED)
             return true;
     return false;
+}
+
+static void
+on_report_to(void *arg, const struct slice *v, size_t n)
+{
+    struct report_op *o = arg;
+
+    o->to = mem_alloc(n * sizeof *o->to);
+    for (size_t i = 0; i < n; i++)
+        o->to[o->n_to++] = arena_dup(&o->mem, v[i]);
+    writer_submit(qm.writer, &o->op);
 }
 
 static void
@@ -528,7 +645,10 @@ report_failures(struct qmsg *m)
         log_warn("queue.double", LOG_F(LF_Z("id", m->env.id)), "%s: undeliverable bounce discarded",
                  m->env.id);
     active_hold_ref(m);
-    writer_submit(qm.writer, &o->op);
+    if (o->wants_report)
+        report_to_find(m->env.sender, on_report_to, o);
+    else
+        writer_submit(qm.writer, &o->op);
 }
 
 void
@@ -549,7 +669,7 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
     };
     o->m = m;
     for (size_t k = 0; k < n; k++)
-        if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED)
+        if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED || rs[k]->state == RS_PARKED)
             add_item(o, rs[k]);
     m->n_open -= n;
     is_failing = m->n_open == 0 && has_failed(m);

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "proto/lookup_keys.h"
 
 #include <stdlib.h>
 
@@ -204,27 +205,6 @@ expand_keeps_extension(const struct smtpd_sess *s)
     return false;
 }
 
-bool
-expand_take_listed(struct slice *in, struct slice *out)
-{
-    size_t i = 0;
-    bool quoted = false;
-
-    while (in->n && strchr(", \t\r\n", in->p[0]) != NULL && in->p[0] != '\0')
-        *in = sl_from(*in, 1);
-    for (; i < in->n; i++) {
-        if (in->p[i] == '"')
-            quoted = !quoted;
-        else if (in->p[i] == '\\' && i + 1 < in->n)
-            i++;
-        else if (!quoted && in->p[i] != '\0' && strchr(", \t\r\n", in->p[i]) != NULL)
-            break;
-    }
-    *out = sl_head(*in, i);
-    *in = sl_from(*in, i);
-    return out->n > 0;
-}
-
 static void local_step(struct smtpd_sess *s, struct expansion *x);
 
 static void
@@ -244,7 +224,7 @@ on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value, st
     }
     if (!expand_keeps_extension(s))
         ext = SL("");
-    while (expand_take_listed(&value, &one))
+    while (lookup_take_listed(&value, &one))
         if (!add_result(s, x, one, ext)) {
             give_up(s, x, EXPAND_LOOP, "result");
             return;
@@ -334,7 +314,7 @@ on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value
         ask_passwd(s, x);
         return;
     }
-    while (expand_take_listed(&value, &one))
+    while (lookup_take_listed(&value, &one))
         if (!add_alias_item(s, x, one)) {
             give_up(s, x, EXPAND_LOOP, "alias");
             return;

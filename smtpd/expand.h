@@ -19,8 +19,6 @@ void expand_recipients(struct smtpd_sess *s,
 
 /* ---- what an alias says, for others who follow one ---- */
 
-/* The next address of a table's value: commas and white space between, quotes kept whole. */
-bool expand_take_listed(struct slice *value, struct slice *out);
 /* One such address of the virtual alias `from`: "u@d", "u", "@d" (the same user there), complete, with the extension.
  * "": it names nobody. In the command's memory; false: it is no address, or memory is full. */
 bool expand_target(struct smtpd_sess *s, struct slice from, struct slice text, struct slice ext,

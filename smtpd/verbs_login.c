@@ -2,6 +2,7 @@
  * submission listeners, where nobody set any, by the aliases: an address is yours when mail to it comes to you. */
 #include "smtpd/login.h"
 
+#include "proto/lookup_keys.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "smtpd/expand.h"
@@ -109,7 +110,7 @@ add_targets(struct check *c, struct walk *w, struct slice value, struct slice ex
 {
     struct slice one, to;
 
-    while (expand_take_listed(&value, &one))
+    while (lookup_take_listed(&value, &one))
         if (expand_target(c->s, w->at->addr, one, ext, &to) && to.n > 0 && !add_address(c, w, to))
             return false;
     return true;

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/lookup_keys.h"
 #include "smtpd/expand.h"
 
 #include <stdlib.h>
@@ -192,7 +193,7 @@ on_virtual_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice val
     }
     if (!expand_keeps_extension(s))
         ext = SL("");
-    while (f == FOUND_YES && n < 2 && expand_take_listed(&value, &one))
+    while (f == FOUND_YES && n < 2 && lookup_take_listed(&value, &one))
         if (expand_target(s, v->at.to.addr, one, ext, &to) && to.n > 0)
             n++;
     if (n > 1) /* one of them may well be no good: that says nothing about the alias */

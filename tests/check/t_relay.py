@@ -110,6 +110,18 @@ def failures_are_reported():
 
 
 @case
+def reports_follow_the_senders_aliases():
+    conf = ["virtual_alias_maps = inline:{ { team@example.com = email1@example.com, friend@two.test }, { loop@example.com = loop@example.com },"
+            " { @example.com = ghost@example.com }, { email1@example.com = email1@example.com } }", "recipient_delimiter = +"]
+    with World("ra", conf) as w:
+        w.send("nobody@two.test", sender="team+x@example.com")
+        w.got(1)
+        check("<friend+x@two.test>" in w.sink.messages[0][1][0], "to the alias's other member: %s" % w.sink.messages[0][1])
+        equal(statuses(w.reports(1)[0])[0], {"nobody@two.test": "5.1.1"}, "and to the mailbox")
+        w.wait_queue(0)
+
+
+@case
 def put_off_and_tried_again():
     with World("d", ["minimal_backoff_time = 2s", "maximal_backoff_time = 2s", "queue_run_delay = 1s"]) as w:
         w.send("later@two.test")
