@@ -24,6 +24,7 @@ static const struct {
     ROW(smtp_tls_security_level, TLS_LEVELS),
     ROW(lmtp_tls_security_level, TLS_LEVELS),
     ROW(smtp_dns_support_level, "disabled enabled dnssec"),
+    ROW(smtp_tls_dane_insecure_mx_policy, "may encrypt dane"),
     ROW(smtp_address_preference, "any ipv4 ipv6"),
     ROW(smtpd_sasl_type, "dovecot"),
     ROW(reject_tempfail_action, "defer defer_if_permit"),

@@ -419,7 +419,9 @@ pair_end(struct pair *p)
             continue;
         add_all(all, both[i]);
         is_no_name = is_no_name && both[i]->a.rc == DNS_NXDOMAIN;
-        all->a.is_secure = all->a.is_secure && both[i]->a.is_secure;
+        /* An answer that did not come says nothing of those that did: else who keeps one from us takes away the other's AD. */
+        if (both[i]->a.rc != DNS_TEMP)
+            all->a.is_secure = all->a.is_secure && both[i]->a.is_secure;
         if (both[i]->a.rc == DNS_TEMP) {
             is_temp = true;
             all->a.why = both[i]->a.why;
@@ -430,6 +432,7 @@ pair_end(struct pair *p)
     all->a.rc = all->a.n > 0 ? DNS_OK : is_temp ? DNS_TEMP : is_no_name ? DNS_NXDOMAIN : DNS_NODATA;
     if (all->a.rc != DNS_TEMP)
         all->a.why = "";
+    all->a.is_secure = all->a.is_secure && all->a.rc != DNS_TEMP;
     p->cb(p->id, &all->a);
     entry_unref(all);
     entry_unref(p->v4);

@@ -37,7 +37,8 @@ struct target {
     char host[DNS_NAME_OCTETS];
     char tlsa_base[DNS_NAME_OCTETS]; /* where host's CNAMEs lead; host itself mostly */
     uint16_t pref;
-    bool is_secure; /* all of DNS on the way to addr was validated (RFC 7672 §2.2) */
+    bool is_secure;    /* its address was validated, or the CNAME that host is (RFC 7672 §2.2.2) */
+    bool is_mx_secure; /* and what named the host was: MX records, or the operator (RFC 7672 §2.2.1) */
 };
 
 /* Postfix's TLS security levels (TLS_README), in order of strength as far as there is one. */

@@ -84,7 +84,9 @@ log_tls(const struct session *s, struct smtp_client *c)
 
     if (s->conf->smtp_tls_loglevel < 1 || !tls_info_of(smtp_client_conn(c), &t))
         return;
-    trust = t.demanded != TLS_DEMAND_NOTHING ? "Verified"
+    /* a host that was named by MX records that anybody could have forged is not more than trusted */
+    trust = t.demanded == TLS_DEMAND_DANE && !s->targets[s->at - 1].is_mx_secure ? "Trusted"
+            : t.demanded != TLS_DEMAND_NOTHING ? "Verified"
             : t.peer_verified                ? "Trusted"
             : t.has_peer_cert                ? "Untrusted"
                                              : "Anonymous";
@@ -301,6 +303,17 @@ go_to(struct session *s, struct target *t, enum tls_level level, const struct dn
     connect_to(s, t);
 }
 
+/* A host with records of its own, named by MX records that nobody signed (RFC 7672 §2.2.1). */
+static enum tls_level
+insecure_mx_level(const struct conf *c)
+{
+    const char *name = c->smtp_tls_dane_insecure_mx_policy;
+
+    return strcmp(name, "dane") == 0      ? LEVEL_DANE
+           : strcmp(name, "encrypt") == 0 ? LEVEL_ENCRYPT
+                                          : LEVEL_MAY;
+}
+
 /* RFC 7672 §2.2: records that were validated decide; without such, dane is may, and dane-only goes nowhere. */
 static void
 on_dane(uint64_t id, enum dane_rc rc, const struct dns_answer *a)
@@ -319,7 +332,10 @@ on_dane(uint64_t id, enum dane_rc rc, const struct dns_answer *a)
     is_only = s->policy.level == LEVEL_DANE_ONLY;
     switch (rc) {
     case DANE_RECORDS:
-        go_to(s, t, s->policy.level, a);
+        if (!t->is_mx_secure && insecure_mx_level(s->conf) == LEVEL_ENCRYPT)
+            go_to(s, t, LEVEL_ENCRYPT, NULL);
+        else
+            go_to(s, t, s->policy.level, a);
         break;
     case DANE_ENCRYPT:
         if (is_only)
@@ -341,13 +357,14 @@ on_dane(uint64_t id, enum dane_rc rc, const struct dns_answer *a)
 static void
 try_target(struct session *s, struct target *t)
 {
-    bool is_dane = s->policy.level == LEVEL_DANE || s->policy.level == LEVEL_DANE_ONLY;
+    bool is_only = s->policy.level == LEVEL_DANE_ONLY;
 
-    if (!is_dane)
+    if (s->policy.level != LEVEL_DANE && !is_only)
         go_to(s, t, s->policy.level, NULL);
-    else if (t->is_secure)
+    else if (t->is_secure &&
+             (t->is_mx_secure || (!is_only && insecure_mx_level(s->conf) > LEVEL_MAY)))
         dane_find(t, on_dane, s->id);
-    else if (s->policy.level == LEVEL_DANE_ONLY)
+    else if (is_only)
         skip_target(s, t, "non DNSSEC destination");
     else
         go_to(s, t, LEVEL_MAY, NULL);

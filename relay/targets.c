@@ -29,7 +29,7 @@ struct search {
     size_t n;
     struct host *hosts;
     size_t n_hosts, at;
-    bool is_mx, has_temp, is_secure; /* secure: how the hosts were found */
+    bool is_mx, has_temp, is_mx_secure;
     uint32_t self_pref;              /* of the best address that is ours; UINT32_MAX: none */
     uint16_t best_pref;
     struct target_error err;
@@ -90,6 +90,7 @@ add_target(struct search *s, const struct addr *a, const struct host *h, const c
         t->addr.u.in4.sin_port = htons(s->port);
     t->pref = h->pref;
     t->is_secure = is_secure;
+    t->is_mx_secure = s->is_mx_secure;
     snprintf(t->host, sizeof t->host, "%s", h->name);
     snprintf(t->tlsa_base, sizeof t->tlsa_base, "%s", tlsa_base);
 }
@@ -197,7 +198,23 @@ add_addresses(struct search *s, const struct dns_answer *a, const struct host *h
     for (int turn = 0; turn < 2; turn++)
         for (size_t i = 0; i < a->n; i++)
             if ((addr_family(&a->rrs[i].addr) == first) == (turn == 0))
-                add_target(s, &a->rrs[i].addr, h, a->cname, s->is_secure && a->is_secure);
+                add_target(s, &a->rrs[i].addr, h, a->cname, a->is_secure);
+}
+
+/* The host is an alias that is signed, of a name that is not: the alias may have TLSA records of its own (RFC 7672 §2.2.2). */
+static void
+on_cname(uint64_t id, const struct dns_answer *a)
+{
+    struct search *s = id_get(id);
+
+    if (s == NULL)
+        return;
+    for (size_t i = 0; i < s->n && a->rc == DNS_OK && a->is_secure; i++)
+        if (strcmp(s->v[i].host, s->hosts[s->at - 1].name) == 0) {
+            s->v[i].is_secure = true;
+            snprintf(s->v[i].tlsa_base, sizeof s->v[i].tlsa_base, "%s", s->v[i].host);
+        }
+    look_up_host(s);
 }
 
 static void
@@ -214,7 +231,11 @@ on_host(uint64_t id, const struct dns_answer *a)
     else if (a->rc == DNS_TEMP || !s->has_temp)
         set_dns_error(s, h->name, "A", a->rc);
     s->has_temp = s->has_temp || a->rc == DNS_TEMP;
-    look_up_host(s);
+    if (a->rc == DNS_OK && !a->is_secure && strcmp(a->cname, a->name) != 0 &&
+        sl_ieqz(sl_z(s->conf->smtp_dns_support_level), "dnssec"))
+        dns_query(relay_dns, DNS_CNAME, sl_z(h->name), on_cname, s->id);
+    else
+        look_up_host(s);
 }
 
 /* More addresses would not be tried, and there is a choice of families. */
@@ -290,13 +311,13 @@ on_mx(uint64_t id, const struct dns_answer *a)
             break;
         }
         s->is_mx = true;
-        s->is_secure = a->is_secure;
+        s->is_mx_secure = a->is_secure;
         s->best_pref = a->rrs[0].pref;
         set_error(s, SMTP_FAILED, "5.4.4", "no usable MX record for %s", s->name);
         add_mx(s, a);
         break;
     case DNS_NODATA:
-        s->is_secure = a->is_secure;
+        s->is_mx_secure = a->is_secure;
         add_host(s, sl_z(s->name), 0);
         break;
     default:
@@ -383,7 +404,7 @@ targets_find(const struct conf *conf, struct slice hop, bool is_lmtp,
         add_target(s, &a, &h, h.name, false); /* an address has no TLSA records */
         loop_defer(finish_later, s);
     } else if (is_bracketed || is_lmtp || sl_ieqz(sl_z(conf->smtp_dns_support_level), "disabled")) {
-        s->is_secure = true; /* the host was named by the operator */
+        s->is_mx_secure = true; /* the host was named by the operator */
         add_host(s, sl_z(s->name), 0);
         look_up_host(s);
     } else {

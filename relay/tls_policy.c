@@ -240,7 +240,8 @@ add_matches(struct tls_expect *x, const struct tls_policy *p, const struct targe
     x->n_names = n;
 }
 
-/* Names for DANE-TA: the TLSA base domain, the host, and the domain that mail is for (RFC 7672 §3.2.2). */
+/* Names for DANE-TA: the TLSA base domain, the host, and, where it led here for certain, the domain that mail is for
+ * (RFC 7672 §3.2.2). */
 static void
 expect_dane(const struct target *t, const char *domain, const struct dns_answer *tlsa,
             struct arena *mem, struct tls_expect *x)
@@ -262,7 +263,7 @@ expect_dane(const struct target *t, const char *domain, const struct dns_answer 
     names[1] = t->host;
     names[2] = domain;
     x->names = names;
-    x->n_names = 3;
+    x->n_names = t->is_mx_secure ? 3 : 2;
 }
 
 void

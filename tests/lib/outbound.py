@@ -110,10 +110,12 @@ class SinkSession(socketserver.StreamRequestHandler):
 class World:
     """One Postern, one name server, one sink on two addresses' port."""
 
-    def __init__(self, name, extra_conf=(), zone=None, **sink):
-        self.port = free_port()
+    def __init__(self, name, extra_conf=(), zone=None, port=None, resolver=None, **sink):
+        """resolver: the "address:port" of another name server than the one of zone."""
+        self.port = port or free_port()
         self.sink = Sink(("127.99.0.2", self.port), **sink)
         self.dns = Dnsd(zone or {}, "127.0.0.1", free_port())
+        self.resolver = resolver or "127.0.0.1:%d" % self.dns.port
         self.name, self.extra = name, list(extra_conf)
 
     def __enter__(self):
@@ -121,7 +123,7 @@ class World:
         self.stack = Stack(tmp(self.name), extra_conf=["smtp_tcp_port = %d" % self.port, "smtp_connect_timeout = 5s",
                                                        "smtpd_sender_restrictions =", "smtpd_recipient_restrictions =",
                                                        "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination"] + self.extra,
-                           resolver="127.0.0.1:%d" % self.dns.port)
+                           resolver=self.resolver)
         self.stack.start()
         return self
 
