@@ -99,11 +99,12 @@ on_tarpit(void *arg)
 static void
 hold_back(struct smtp_sess *s)
 {
-    if (s->held.n == 0 || s->is_decorating || timer_is_running(&s->tarpit))
+    if (s->held.n == 0 || s->is_decorating)
         return;
-    conn_pause_input(s->conn);
+    conn_pause_input(s->conn); /* also when it was resumed since: its end resumes what is paused only */
     conn_set_deadline(s->conn, 0);
-    timer_start(&s->tarpit, s->lim->error_sleep_ms, on_tarpit, s);
+    if (!timer_is_running(&s->tarpit))
+        timer_start(&s->tarpit, s->lim->error_sleep_ms, on_tarpit, s);
 }
 
 static void

@@ -53,6 +53,22 @@ run_fail(struct smtp_sess *s, const struct smtp_words *w)
 }
 
 static void
+fail_later(void *arg)
+{
+    struct smtp_sess *s = id_get((uint64_t)(uintptr_t)arg);
+
+    if (s)
+        run_fail(s, NULL);
+}
+
+static void
+run_late(struct smtp_sess *s, const struct smtp_words *w)
+{
+    (void)w;
+    loop_defer(fail_later, (void *)(uintptr_t)s->id);
+}
+
+static void
 run_bye(struct smtp_sess *s, const struct smtp_words *w)
 {
     (void)w;
@@ -98,7 +114,7 @@ run_line(struct smtp_sess *s, const struct smtp_words *w)
 static const struct smtp_verb verbs[] = {
     { "PING", 0, run_ping }, { "WAIT", 0, run_wait },           { "FAIL", 0, run_fail },
     { "BYE", 0, run_bye },   { "DATA", 0, run_data },           { "BDAT", 0, run_bdat },
-    { "LINE", 0, run_line }, { "JUNK", SMTP_V_JUNK, run_ping },
+    { "LINE", 0, run_line }, { "JUNK", SMTP_V_JUNK, run_ping }, { "LATE", 0, run_late },
 };
 
 static bool
@@ -367,6 +383,26 @@ TEST(refusals_are_decorated)
             free(got);
             free(again);
         }
+    use_limits = &limits;
+}
+
+/* Past the soft limit each refusal is held back; what the client has sent ahead is worked on all the same. */
+TEST(refusals_that_come_late_do_not_stop_a_session)
+{
+    static const char in[] = "LATE\r\nLATE\r\nLATE\r\nLATE\r\nPING a\r\nBYE\r\n";
+    struct smtp_server_limits l = limits;
+
+    use_limits = &l;
+    for (int i = 0; i < 3; i++) {
+        char *got;
+
+        l.decorates = i > 0; /* at once, or later: the toy takes turns */
+        got = talk(in, 1000, true);
+        CHECK_EQ_STR(got, i == 0 ? "220 hi|500 no|500 no|500 no|500 no|250 pong a|421 bye  for now|"
+                                 : "220 hi|500-no|500 call us|500-no|500 call us|500-no|500 call us|"
+                                   "500-no|500 call us|250 pong a|421-bye  for now|421 call us|");
+        free(got);
+    }
     use_limits = &limits;
 }
 
