@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -123,6 +124,15 @@ void *
 conn_arg(const struct conn *c)
 {
     return c->arg;
+}
+
+void
+conn_ack_now(struct conn *c)
+{
+    int one = 1;
+
+    if (!c->is_ended)
+        setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof one);
 }
 
 int

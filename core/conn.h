@@ -76,6 +76,9 @@ void conn_unread(struct conn *c, struct slice s);
 void conn_pause_input(struct conn *c);
 void conn_resume_input(struct conn *c);
 
+/* TCP: acknowledge now. A peer that writes its answers one by one sends the next only then, 40 ms later by default. */
+void conn_ack_now(struct conn *c);
+
 enum frame_rc {
     FRAME_OK,
     FRAME_MORE,     /* not whole yet */

@@ -5,6 +5,8 @@
 #include "base/mem.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -95,6 +97,7 @@ conn_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bi
              socklen_t bind_len, const struct conn_ops *ops, void *arg)
 {
     struct conn *c = conn_make(-1, ops, arg);
+    int one = 1;
 
     BUG_ON(len > sizeof c->dial->to.u);
     c->is_connecting = c->is_outbound = true;
@@ -106,6 +109,9 @@ conn_connect(const struct sockaddr *to, socklen_t len, const struct sockaddr *bi
         dial_failed(c, errno);
     else
         dial(c);
+    /* What is written is whole: nothing is gained by waiting for more. */
+    if (to->sa_family != AF_UNIX && c->fd >= 0)
+        setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return c;
 }
 

@@ -3,6 +3,7 @@
  *   server.c   the LMTP that qmgr speaks to us
  *   targets.c  a destination's hosts and addresses, in the order of trying
  *   tls_policy.c  which TLS a destination wants
+ *   manner.c   how a host is spoken to: the client engine's options
  *   dane.c     what DNS says of a host's certificate
  *   send.c     one try after the other
  *
@@ -21,6 +22,7 @@
 #include "base/arena.h"
 #include "core/own_addrs.h"
 #include "dns/dns.h"
+#include "session/sasl_client.h"
 #include "session/smtp_client.h"
 
 enum {
@@ -37,8 +39,9 @@ struct target {
     char host[DNS_NAME_OCTETS];
     char tlsa_base[DNS_NAME_OCTETS]; /* where host's CNAMEs lead; host itself mostly */
     uint16_t pref;
-    bool is_secure;    /* its address was validated, or the CNAME that host is (RFC 7672 §2.2.2) */
-    bool is_mx_secure; /* and what named the host was: MX records, or the operator (RFC 7672 §2.2.1) */
+    bool is_secure; /* its address was validated, or the CNAME that host is (RFC 7672 §2.2.2) */
+    bool
+        is_mx_secure; /* and what named the host was: MX records, or the operator (RFC 7672 §2.2.1) */
 };
 
 /* Postfix's TLS security levels (TLS_README), in order of strength as far as there is one. */
@@ -111,6 +114,7 @@ struct session {
     struct tls_policy policy;
     enum tls_level level; /* of this target: dane's depends on DNS */
     struct tls_expect expect;
+    struct smtp_client_sasl sasl;
     bool no_tls; /* this target once more, without */
     struct smtp_client *client;
     char peer[DNS_NAME_OCTETS + ADDR_TEXT_OCTETS];
@@ -155,8 +159,12 @@ enum dane_rc {
 };
 /* The TLSA records of a target (RFC 7672 §2.2.2, §2.2.3); sets t->tlsa_base to the name that has them. cb from the loop,
  * exactly once; a is valid during the call. t lives until then, or the id is gone. */
-void dane_find(struct target *t, void (*cb)(uint64_t id, enum dane_rc rc, const struct dns_answer *a),
-               uint64_t id);
+void dane_find(struct target *t,
+               void (*cb)(uint64_t id, enum dane_rc rc, const struct dns_answer *a), uint64_t id);
+
+/* ---- manner.c ---- */
+/* For this target of the session; pointers into the session. */
+void manner_opts(struct session *s, const struct target *t, struct smtp_client_opts *o);
 
 /* ---- send.c ---- */
 void send_start(struct session *s);

@@ -86,10 +86,10 @@ log_tls(const struct session *s, struct smtp_client *c)
         return;
     /* a host that was named by MX records that anybody could have forged is not more than trusted */
     trust = t.demanded == TLS_DEMAND_DANE && !s->targets[s->at - 1].is_mx_secure ? "Trusted"
-            : t.demanded != TLS_DEMAND_NOTHING ? "Verified"
-            : t.peer_verified                ? "Trusted"
-            : t.has_peer_cert                ? "Untrusted"
-                                             : "Anonymous";
+            : t.demanded != TLS_DEMAND_NOTHING                                   ? "Verified"
+            : t.peer_verified                                                    ? "Trusted"
+            : t.has_peer_cert                                                    ? "Untrusted"
+                                                                                 : "Anonymous";
     log_event(LOG_LV_INFO, "postfix/smtp", "tls.up", LOG_F(LF_Z("peer", s->peer)),
               "%s TLS connection established to %s: %s with cipher %s (%d/%d bits)%s", trust,
               s->peer, t.protocol, t.cipher, t.bits, t.algbits, tls_details(&t, details));
@@ -221,8 +221,10 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
             }
         }
         log_info("relay.host", LOG_F(LF_Z("peer", s->peer)), "%.*s", SL_ARG(why->text));
-        /* A 5xx greeting is about this host, not about the recipients: smtp_skip_5xx_greeting */
-        set_rest(s, SMTP_DEFERRED, why->dsn[0] == '4' ? why->dsn : "4.0.0", why->text, true);
+        if (why->outcome == SMTP_FAILED) /* the host's verdict: no other is asked */
+            set_rest(s, SMTP_FAILED, why->dsn, why->text, false);
+        else
+            set_rest(s, SMTP_DEFERRED, why->dsn, why->text, true);
     }
     try_next(s);
 }
@@ -234,36 +236,10 @@ static const struct smtp_client_ops ops = {
 /* ---- trying ---- */
 
 static void
-fill_times(const struct conf *c, struct smtp_times *t)
-{
-    *t = (struct smtp_times){
-        .connect = (uint64_t)c->smtp_connect_timeout,
-        .greeting = (uint64_t)c->smtp_helo_timeout,
-        .helo = (uint64_t)c->smtp_helo_timeout,
-        .starttls = (uint64_t)c->smtp_starttls_timeout,
-        .xforward = (uint64_t)c->smtp_xforward_timeout,
-        .mail = (uint64_t)c->smtp_mail_timeout,
-        .rcpt = (uint64_t)c->smtp_rcpt_timeout,
-        .data_init = (uint64_t)c->smtp_data_init_timeout,
-        .data_xfer = (uint64_t)c->smtp_data_xfer_timeout,
-        .data_done = (uint64_t)c->smtp_data_done_timeout,
-        .rset = (uint64_t)c->smtp_rset_timeout,
-        .quit = (uint64_t)c->smtp_quit_timeout,
-    };
-}
-
-static void
 connect_to(struct session *s, struct target *t)
 {
     const struct conf *c = s->conf;
-    struct smtp_client_opts o = { .is_lmtp = s->is_lmtp,
-                                  .always_ehlo = c->smtp_always_send_ehlo,
-                                  .helo_name = c->smtp_helo_name,
-                                  .peer = s->peer,
-                                  .line_max = (size_t)c->smtp_line_length_limit,
-                                  .must_tls = s->level >= LEVEL_ENCRYPT,
-                                  .is_wrapper = s->manner.is_wrapper,
-                                  .expect = &s->expect };
+    struct smtp_client_opts o;
     const char *from =
         addr_family(&t->addr) == AF_INET6 ? c->smtp_bind_address6 : c->smtp_bind_address;
     char ip[ADDR_TEXT_OCTETS];
@@ -272,9 +248,7 @@ connect_to(struct session *s, struct target *t)
 
     snprintf(s->peer, sizeof s->peer, "%s[%s]:%u", t->host, addr_ip_text(&t->addr, ip),
              addr_port(&t->addr));
-    fill_times(c, &o.times);
-    if (!s->no_tls && s->level > LEVEL_NONE)
-        o.tls = s->policy.ctx;
+    manner_opts(s, t, &o);
     s->ready_us = 0;
     s->client = smtp_client_connect(&t->addr.u.sa, t->addr.len, has_bind ? &bind_to.u.sa : NULL,
                                     has_bind ? bind_to.len : 0, &o, &ops, s);

@@ -15,7 +15,7 @@ add_run(struct smtp_body *b, struct slice s, struct buf *out)
     while (s.n > 0) {
         size_t room = b->line_max ? b->line_max - b->column : s.n;
 
-        if (b->column == 0 && s.p[0] == '.')
+        if (b->column == 0 && s.p[0] == '.' && !b->is_chunked)
             buf_addc(out, '.');
         if (room == 0) {
             buf_add(out, "\r\n ", 3);
@@ -66,5 +66,6 @@ smtp_body_end(struct smtp_body *b, struct buf *out)
     b->has_cr = false;
     if (b->column > 0)
         end_line(b, out);
-    buf_add(out, ".\r\n", 3);
+    if (!b->is_chunked)
+        buf_add(out, ".\r\n", 3);
 }

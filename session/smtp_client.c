@@ -1,4 +1,4 @@
-/* session/smtp_client.c - the connection: greeting, EHLO, STARTTLS, replies, the end. See smtp_client.h. */
+/* session/smtp_client.c - the connection: replies, time limits, the end. See smtp_client.h. */
 #include "session/smtp_client_int.h"
 
 #include "base/log.h"
@@ -17,12 +17,14 @@ static const struct {
     [STAGE_HELO] = { "performing the EHLO handshake", "EHLO command" },
     [STAGE_STARTTLS] = { "performing the STARTTLS handshake", "STARTTLS command" },
     [STAGE_HANDSHAKE] = { "performing the TLS handshake", "TLS handshake" },
+    [STAGE_AUTH] = { "performing the EHLO handshake", "AUTH command" },
     [STAGE_XFORWARD] = { "sending XFORWARD command", "XFORWARD command" },
     [STAGE_XROUTE] = { "sending XROUTE command", "XROUTE command" },
     [STAGE_MAIL] = { "sending MAIL FROM", "MAIL FROM command" },
     [STAGE_RCPT] = { "sending RCPT TO", "RCPT TO command" },
     [STAGE_DATA] = { "sending DATA command", "DATA command" },
     [STAGE_BODY] = { "sending message body", "message body" },
+    [STAGE_CHUNK] = { "sending message body", "BDAT command" },
     [STAGE_DOT] = { "sending end of data -- message may be sent more than once",
                     "end of DATA command" },
     [STAGE_RSET] = { "sending RSET", "RSET command" },
@@ -41,6 +43,7 @@ stage_ms(const struct smtp_client *c, enum stage stage)
     case STAGE_GREETING:
         return t->greeting;
     case STAGE_HELO:
+    case STAGE_AUTH:
         return t->helo;
     case STAGE_STARTTLS:
     case STAGE_HANDSHAKE:
@@ -55,6 +58,7 @@ stage_ms(const struct smtp_client *c, enum stage stage)
     case STAGE_DATA:
         return t->data_init;
     case STAGE_BODY:
+    case STAGE_CHUNK:
         return t->data_xfer;
     case STAGE_DOT:
         return t->data_done;
@@ -79,8 +83,10 @@ client_set_stage(struct smtp_client *c, enum stage stage)
 void
 client_expect(struct smtp_client *c, enum stage stage, uint32_t rcpt)
 {
-    if (c->expect_at == c->expect_n)
+    if (c->expect_at == c->expect_n) {
         c->expect_at = c->expect_n = 0;
+        c->is_early = stage != STAGE_GREETING && conn_has_input(c->conn);
+    }
     c->expects = mem_grow(c->expects, &c->expect_cap, c->expect_n + 1, sizeof *c->expects);
     c->expects[c->expect_n++] = (struct expect){ stage, rcpt };
     if (client_awaited(c) == 1)
@@ -116,6 +122,7 @@ client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_resu
     } else {
         buf_addf(text, "host %s refused to talk to me: ", c->host);
         smtp_reply_one_line(p, text);
+        r->is_greeting = true;
     }
     r->text = buf_slice(text);
     r->reply = buf_slice(&p->text);
@@ -135,6 +142,8 @@ client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r
     r->is_tls = c->stage == STAGE_HANDSHAKE;
     if (c->stage == STAGE_HELO && c->o.is_lmtp)
         doing = "performing the LHLO handshake";
+    else if (c->stage == STAGE_HELO && !c->tried_ehlo)
+        doing = "performing the HELO handshake";
     if (c->stage == STAGE_CONNECT) {
         memcpy(r->dsn, "4.4.1", 6);
         buf_addf(text, "connect to %s: Connection timed out", c->peer);
@@ -164,7 +173,7 @@ client_give_up(struct smtp_client *c, const struct smtp_result *r)
 void
 client_fail(struct smtp_client *c, const char *dsn, const char *fmt, ...)
 {
-    struct smtp_result r = { .outcome = SMTP_DEFERRED };
+    struct smtp_result r = { .outcome = dsn[0] == '5' ? SMTP_FAILED : SMTP_DEFERRED };
     struct buf text = { 0 };
     va_list ap;
 
@@ -178,144 +187,18 @@ client_fail(struct smtp_client *c, const char *dsn, const char *fmt, ...)
     buf_free(&text);
 }
 
-/* ---- greeting and EHLO ---- */
-
-static void
-send_hello(struct smtp_client *c)
-{
-    const char *verb = c->o.is_lmtp ? "LHLO" : c->tried_ehlo ? "EHLO" : "HELO";
-
-    c->exts = 0;
-    c->size_limit = 0;
-    conn_printf(c->conn, "%s %s\r\n", verb, c->helo_name);
-    client_expect(c, STAGE_HELO, 0);
-}
-
-static void
-note_ext(struct smtp_client *c, struct slice line)
-{
-    static const struct {
-        struct slice word;
-        unsigned bit;
-    } words[] = {
-        { SL_INIT("PIPELINING"), SMTP_EXT_PIPELINING },
-        { SL_INIT("SIZE"), SMTP_EXT_SIZE },
-        { SL_INIT("8BITMIME"), SMTP_EXT_8BITMIME },
-        { SL_INIT("SMTPUTF8"), SMTP_EXT_SMTPUTF8 },
-        { SL_INIT("DSN"), SMTP_EXT_DSN },
-        { SL_INIT("STARTTLS"), SMTP_EXT_STARTTLS },
-        { SL_INIT("CHUNKING"), SMTP_EXT_CHUNKING },
-        { SL_INIT("XFORWARD"), SMTP_EXT_XFORWARD },
-        { SL_INIT("XROUTE"), SMTP_EXT_XROUTE },
-    };
-    struct slice word, arg;
-
-    if (!sl_take_word(&line, " \t", &word))
-        return;
-    for (size_t i = 0; i < COUNT_OF(words); i++)
-        if (sl_ieq(word, words[i].word))
-            c->exts |= words[i].bit;
-    if (sl_ieqz(word, "SIZE") && sl_take_word(&line, " \t", &arg))
-        (void)sl_to_u64(arg, &c->size_limit);
-    while (sl_ieqz(word, "XFORWARD") && sl_take_word(&line, " \t", &arg))
-        if (sl_ieqz(arg, "REPEAT"))
-            c->exts |= SMTP_EXT_XREPEAT;
-}
-
-static void
-note_exts(struct smtp_client *c)
-{
-    struct slice in = buf_slice(&c->reply.text), line;
-    bool is_first = true;
-
-    while (in.n > 0) {
-        if (!sl_take_until(&in, '\n', &line)) {
-            line = in;
-            in.n = 0;
-        }
-        if (!is_first)
-            note_ext(c, sl_from(line, 4));
-        is_first = false;
-    }
-    c->exts |= SMTP_EXT_ESMTP;
-}
-
-static void
-become_ready(struct smtp_client *c)
-{
-    c->is_ready = true;
-    client_set_stage(c, STAGE_IDLE);
-    c->ops->on_ready(c, c->arg);
-}
-
-static void
-refuse(struct smtp_client *c, enum stage stage)
-{
-    struct smtp_result r;
-    struct buf text = { 0 };
-
-    client_result_of_reply(c, stage, &r, &text);
-    if (r.outcome == SMTP_SENT)
-        r.outcome = SMTP_DEFERRED; /* a 2xx or 3xx where it makes no sense */
-    client_give_up(c, &r);
-    buf_free(&text);
-}
-
-static void
-on_greeting(struct smtp_client *c)
-{
-    if (c->reply.code != 220) {
-        refuse(c, STAGE_GREETING);
-        return;
-    }
-    c->tried_ehlo = !c->o.never_ehlo && (c->o.always_ehlo || sl_ifind(buf_slice(&c->reply.text),
-                                                                      SL("ESMTP")) != SL_NPOS);
-    send_hello(c);
-}
-
-static void
-on_hello(struct smtp_client *c)
-{
-    if (c->reply.code / 100 != 2) {
-        if (c->tried_ehlo && !c->o.is_lmtp && c->reply.code >= 500) {
-            c->tried_ehlo = false;
-            send_hello(c);
-        } else {
-            refuse(c, STAGE_HELO);
-        }
-        return;
-    }
-    if (c->tried_ehlo || c->o.is_lmtp)
-        note_exts(c);
-    if (c->o.tls && !c->is_tls && (c->exts & SMTP_EXT_STARTTLS)) {
-        conn_printf(c->conn, "STARTTLS\r\n");
-        client_expect(c, STAGE_STARTTLS, 0);
-    } else if (c->o.tls && c->o.must_tls && !c->is_tls) {
-        client_fail(c, "4.7.4", "TLS is required, but was not offered by host %s", c->host);
-    } else {
-        become_ready(c);
-    }
-}
-
-static void
-on_starttls(struct smtp_client *c)
-{
-    if (c->reply.code != 220) {
-        if (c->o.must_tls)
-            refuse(c, STAGE_STARTTLS);
-        else
-            become_ready(c);
-        return;
-    }
-    if (conn_has_input(c->conn)) { /* plaintext that would count as said under TLS */
-        client_fail(c, "4.7.0", "host %s sent data after its reply to STARTTLS", c->host);
-        return;
-    }
-    client_set_stage(c, STAGE_HANDSHAKE);
-    tls_start_client(c->conn, c->o.tls, c->o.expect);
-}
-
 /* ---- replies ---- */
+
+/* It came before the question, so it is no answer to it; but a server that closes may say so at any time. */
+static void
+on_early(struct smtp_client *c)
+{
+    struct buf words = { 0 };
+
+    smtp_reply_one_line(&c->reply, &words);
+    client_fail(c, "4.5.0", "host %s said before it was asked: %s", c->host, buf_z(&words));
+    buf_free(&words);
+}
 
 static void
 on_reply(struct smtp_client *c)
@@ -323,31 +206,39 @@ on_reply(struct smtp_client *c)
     struct expect x;
 
     if (client_awaited(c) == 0) {
-        refuse(c, STAGE_IDLE); /* mostly 421 before closing */
+        client_refuse(c, c->is_body_on ? STAGE_BODY : STAGE_IDLE); /* mostly 421 before closing */
         return;
     }
     x = c->expects[c->expect_at];
-    if (c->reply.code == 421 && x.stage > STAGE_HELO && x.stage != STAGE_QUIT) {
-        refuse(c, x.stage);
+    if (c->reply.code == 421 && x.stage > STAGE_AUTH && x.stage != STAGE_QUIT) {
+        client_refuse(c, x.stage);
+        return;
+    }
+    if (c->is_early && c->reply.code != 421) {
+        on_early(c);
         return;
     }
     if (x.stage != STAGE_DOT) /* DOT stays until each recipient has its reply */
         c->expect_at++;
     switch (x.stage) {
     case STAGE_GREETING:
-        on_greeting(c);
+        client_hello_greeting(c);
         break;
     case STAGE_HELO:
-        on_hello(c);
+        client_hello_reply(c);
         break;
     case STAGE_STARTTLS:
-        on_starttls(c);
+        client_hello_starttls(c);
+        break;
+    case STAGE_AUTH:
+        client_sasl_reply(c);
         break;
     case STAGE_QUIT:
         c->is_closing = true;
         conn_close(c->conn);
         break;
     default:
+        c->has_answered = true;
         client_tx_reply(c, x);
         break;
     }
@@ -367,8 +258,11 @@ on_input(struct conn *conn, void *arg)
         enum frame_rc rc = conn_take_line(conn, SMTP_REPLY_LINE_OCTETS, LINE_LF_TOO, &line);
         enum parse_rc parsed;
 
-        if (rc == FRAME_MORE)
+        if (rc == FRAME_MORE) {
+            if (c->is_tcp && client_awaited(c) > 0)
+                conn_ack_now(conn); /* what it has to say next may wait for that */
             return;
+        }
         if (rc == FRAME_END) {
             conn_abort(conn);
             return;
@@ -395,8 +289,14 @@ on_input(struct conn *conn, void *arg)
 static void
 on_connect(struct conn *conn, void *arg)
 {
-    (void)conn;
-    client_expect(arg, STAGE_GREETING, 0);
+    struct smtp_client *c = arg;
+
+    if (!c->o.is_wrapper) {
+        client_expect(c, STAGE_GREETING, 0);
+        return;
+    }
+    client_set_stage(c, STAGE_HANDSHAKE);
+    tls_start_client(conn, c->o.tls, c->o.expect);
 }
 
 static void
@@ -408,7 +308,7 @@ on_secure(struct conn *conn, void *arg)
     if (c->is_closing)
         return;
     c->is_tls = true;
-    send_hello(c);
+    client_hello_secure(c);
 }
 
 static void
@@ -440,6 +340,7 @@ static void
 client_free(struct smtp_client *c)
 {
     client_tx_free(c);
+    client_sasl_free(c);
     smtp_reply_free(&c->reply);
     buf_free(&c->why_text);
     tls_unref(&c->o.tls);
@@ -447,6 +348,8 @@ client_free(struct smtp_client *c)
     free(c->helo_name);
     free(c->peer);
     free(c->host);
+    free(c->loop_name);
+    free(c->loop_nexthop);
     free(c);
 }
 
@@ -517,6 +420,13 @@ client_new(const struct smtp_client_opts *o, const struct smtp_client_ops *ops, 
     c->peer = mem_dupz(o->peer);
     c->host = sl_dupz(without_port(sl_z(o->peer)));
     c->o.helo_name = c->o.peer = NULL;
+    if (o->loop_name) {
+        c->loop_name = mem_dupz(o->loop_name);
+        c->loop_nexthop = mem_dupz(o->loop_nexthop);
+    }
+    if (o->auth.n > 0 && o->sasl)
+        c->auth = sl_dupz(o->auth);
+    c->o.auth = SL("");
     if (o->tls)
         c->o.tls = tls_ref(o->tls);
     c->ops = ops;
@@ -532,6 +442,7 @@ smtp_client_connect(const struct sockaddr *to, socklen_t len, const struct socka
     struct smtp_client *c = client_new(o, ops, arg);
 
     c->conn = conn_connect(to, len, bind_to, bind_len, &conn_ops, c);
+    c->is_tcp = true;
     client_set_stage(c, STAGE_CONNECT);
     return c;
 }
@@ -554,7 +465,7 @@ smtp_client_on_fd(int fd, const struct smtp_client_opts *o, const struct smtp_cl
     struct smtp_client *c = client_new(o, ops, arg);
 
     c->conn = conn_new(fd, &conn_ops, c);
-    client_expect(c, STAGE_GREETING, 0);
+    on_connect(c->conn, c);
     return c;
 }
 
@@ -576,6 +487,25 @@ smtp_client_has_tls(const struct smtp_client *c)
     return c->is_tls;
 }
 
+bool
+smtp_client_has_answered(const struct smtp_client *c)
+{
+    return c->has_answered;
+}
+
+bool
+smtp_client_is_usable(const struct smtp_client *c)
+{
+    return c->is_ready && !c->in_tx && !c->is_closing && !c->is_quitting && !conn_is_eof(c->conn);
+}
+
+void
+smtp_client_set_ops(struct smtp_client *c, const struct smtp_client_ops *ops, void *arg)
+{
+    c->ops = ops;
+    c->arg = arg;
+}
+
 struct conn *
 smtp_client_conn(struct smtp_client *c)
 {
@@ -594,6 +524,11 @@ smtp_client_quit(struct smtp_client *c)
     }
     c->is_quitting = true;
     conn_printf(c->conn, "QUIT\r\n");
+    if (c->o.skip_quit_reply) {
+        c->is_closing = true;
+        conn_close(c->conn);
+        return;
+    }
     client_expect(c, STAGE_QUIT, 0);
 }
 

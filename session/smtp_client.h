@@ -8,7 +8,8 @@
  *   on_closed     the connection is gone; last of all, the client is freed after it returns. Recipients without an
  *                 outcome got on_rcpt before it
  * No callback comes from inside a call. Commands are pipelined where the peer offers it (RFC 2920); content goes by BDAT
- * (RFC 3030) where the peer offers CHUNKING and the caller wants it, else by DATA with dots stuffed.
+ * (RFC 3030) where the peer offers CHUNKING and the caller wants it, else by DATA with dots stuffed. A reply that comes before
+ * its question is told as what it is: it answers nothing, and the connection ends.
  * Layer: session. */
 #ifndef POSTERN_SESSION_SMTP_CLIENT_H
 #define POSTERN_SESSION_SMTP_CLIENT_H
@@ -29,8 +30,9 @@ struct smtp_result {
     struct slice reply; /* the peer's lines as they are, LF between; or empty */
     bool is_lost;       /* no answer: connection refused, lost or timed out */
     bool is_timeout;
-    bool maybe_sent; /* lost after the content was sent: may have been delivered */
-    bool is_tls;     /* what failed was the TLS handshake */
+    bool maybe_sent;  /* lost after the content was sent: may have been delivered */
+    bool is_tls;      /* what failed was the TLS handshake */
+    bool is_greeting; /* what was refused was the connection: the greeting, or EHLO */
 };
 
 enum {
@@ -44,7 +46,8 @@ enum {
     SMTP_EXT_XFORWARD = 128,
     SMTP_EXT_XROUTE = 256,
     SMTP_EXT_ESMTP = 512,
-    SMTP_EXT_XREPEAT = 1024 /* XFORWARD REPEAT */
+    SMTP_EXT_XREPEAT = 1024, /* XFORWARD REPEAT */
+    SMTP_EXT_AUTH = 2048
 };
 
 /* All in ms; 0: none. Postfix's smtp_*_timeout. */
@@ -57,15 +60,38 @@ struct smtp_client_opts {
     bool is_lmtp;
     bool always_ehlo; /* smtp_always_send_ehlo: also without "ESMTP" in the greeting */
     bool never_ehlo;
+    /* BDAT where it is offered: the content as it is, in one piece of tx.size. */
     bool wants_bdat;
+    /* BDAT where it is offered, with content made fit for the wire as for DATA; more than one piece if need be. */
+    bool wants_chunks;
     const char *helo_name;
     const char *peer; /* "mx.example.com[192.0.2.1]:25", for texts */
     size_t line_max;  /* smtp_line_length_limit; 0: none */
     struct smtp_times times;
-    struct tls_ctx *tls;  /* not NULL: STARTTLS where offered */
-    bool must_tls;        /* ... and nothing without */
-    bool is_wrapper;      /* TLS from the first octet */
-    const struct tls_expect *expect; /* with tls: lives as long as the client */
+    struct tls_ctx *tls;             /* not NULL: STARTTLS where offered */
+    bool must_tls;                   /* ... and nothing without */
+    bool is_wrapper;                 /* TLS from the first octet */
+    const struct tls_expect *expect; /* with tls: lives until on_ready */
+    unsigned discard;                /* SMTP_EXT_*: taken as not offered */
+    /* Converts 8-bit content where 8BITMIME is not offered (disable_mime_output_conversion = no). */
+    bool wants_downgrade;
+    bool skip_5xx_greeting; /* a 5xx greeting is no verdict on the recipients */
+    bool skip_quit_reply;   /* the goodbye is not waited for */
+    /* Login. Empty: none; nothing is sent where AUTH is not offered. */
+    struct slice auth;                   /* "user:password" */
+    const struct smtp_client_sasl *sasl; /* with auth: lives until on_ready */
+    /* A server that has this name is this host: "mail for loop_nexthop loops back to myself". NULL: not looked at. */
+    const char *loop_name, *loop_nexthop;
+    bool loop_is_final; /* no better host is known: 5.4.6, not 4.4.6 */
+};
+
+/* How to log in (Postfix's smtp_sasl_*). Options are SASL_NO_* of session/sasl_client.h. */
+struct smtp_client_sasl {
+    unsigned plain_options, tls_options, verified_options;
+    const char *const *filter; /* mechanism names, "!name", "static:..."; none: all */
+    size_t n_filter;
+    bool is_soft;     /* 5xx to AUTH is a deferral */
+    bool dummy_param; /* AUTH=<> with MAIL after a login */
 };
 
 struct smtp_client;
@@ -79,7 +105,7 @@ struct smtp_client_ops {
     void (*on_closed)(struct smtp_client *c, void *arg, const struct smtp_result *why);
 };
 
-/* opts and its strings are copied, tls gets a reference. */
+/* opts and its strings are copied but for what says otherwise, tls gets a reference. */
 struct smtp_client *smtp_client_connect(const struct sockaddr *to, socklen_t len,
                                         const struct sockaddr *bind_to, socklen_t bind_len,
                                         const struct smtp_client_opts *o,
@@ -92,6 +118,11 @@ struct smtp_client *smtp_client_on_fd(int fd, const struct smtp_client_opts *o,
 unsigned smtp_client_exts(const struct smtp_client *c);       /* SMTP_EXT_*, after on_ready */
 uint64_t smtp_client_size_limit(const struct smtp_client *c); /* SIZE's argument; 0: none */
 bool smtp_client_has_tls(const struct smtp_client *c);
+/* Has the server answered anything in this transaction, or the last? 421 is no answer. */
+bool smtp_client_has_answered(const struct smtp_client *c);
+/* A new owner, between transactions. */
+void smtp_client_set_ops(struct smtp_client *c, const struct smtp_client_ops *ops, void *arg);
+bool smtp_client_is_usable(const struct smtp_client *c); /* smtp_client_send() may be called */
 struct conn *smtp_client_conn(struct smtp_client *c);
 
 struct smtp_tx_rcpt {
@@ -107,6 +138,7 @@ struct smtp_tx {
     unsigned ret;
     struct slice envid;
     bool is_8bit, is_utf8;
+    bool maybe_8bit; /* nobody has looked, but wants_downgrade is to */
     struct slice
         xforward; /* "NAME=value ..." in xtext, sent only where XFORWARD is offered; or empty */
     struct slice xroute; /* argument of XROUTE, private to relayd; or empty */

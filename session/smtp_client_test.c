@@ -521,7 +521,8 @@ TEST(refused_before_it_begins)
           "host mx[1.2.3.4] refused to talk to me: 554 5.7.1 go away" },
         { "S:421 busy\nX:\n", "host mx[1.2.3.4] refused to talk to me: 421 busy" },
         { "X:\n", "lost connection with mx[1.2.3.4] while receiving the initial server greeting" },
-        { HELLO "S:450 no\nX:\n", "host mx[1.2.3.4] refused to talk to me: 450 no" },
+        { HELLO "S:450 no\nC:HELO me.example\nS:450 no\nX:\n",
+          "host mx[1.2.3.4] refused to talk to me: 450 no" },
     };
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-enum { FIRST_RCPT = UINT32_MAX };
-
 static void pump(struct smtp_client *c);
 
 /* ---- planning ---- */
@@ -49,6 +47,8 @@ plan_mail(struct smtp_client *c, const struct smtp_tx *tx)
             buf_addz(b, tx->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
         add_xtext(b, " ENVID=", tx->envid);
     }
+    if (c->has_auth_param)
+        buf_addz(b, " AUTH=<>");
     buf_addz(b, "\r\n");
     plan(c, STAGE_MAIL, 0);
 }
@@ -124,9 +124,8 @@ smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx)
     c->n_told = c->n_accepted = 0;
     c->size = tx->size;
     c->is_probe = false;
-    c->is_body_on = c->is_body_out = c->has_mail_failed = c->data_is_refused = false;
-    c->body = (struct smtp_body){ .line_max = c->o.line_max };
-    c->uses_bdat = c->o.wants_bdat && (c->exts & SMTP_EXT_CHUNKING);
+    c->is_body_on = c->is_body_out = c->has_answered = c->is_abandoned = false;
+    client_body_begin(c, tx);
     if (c->is_closing)
         return false; /* on_closed is on its way and tells them */
     if (tx->xroute.n > 0) {
@@ -142,8 +141,9 @@ smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx)
         plan_rcpt(c, &tx->rcpts[i], (uint32_t)i);
     if (tx->is_probe) {
         plan_probe(c, tx);
-    } else if (c->uses_bdat) {
-        buf_addf(&c->cmds, "BDAT %llu LAST\r\n", (unsigned long long)tx->size);
+    } else if (c->framing != BY_DATA) {
+        if (c->framing == BY_BDAT)
+            buf_addf(&c->cmds, "BDAT %llu LAST\r\n", (unsigned long long)tx->size);
         plan(c, STAGE_BODY, 0);
     } else {
         buf_addz(&c->cmds, "DATA\r\n");
@@ -159,6 +159,7 @@ smtp_client_send(struct smtp_client *c, const struct smtp_tx *tx)
 void
 client_tx_free(struct smtp_client *c)
 {
+    client_body_free(c);
     buf_free(&c->cmds);
     free(c->plan);
     free(c->rcpts);
@@ -185,19 +186,20 @@ start_body(struct smtp_client *c)
     client_set_stage(c, STAGE_BODY);
 }
 
-/* May the content's command go out? Small content by BDAT rides along with the commands. */
+/* May the content go out? To our own daemons small content rides along with the commands. */
 static bool
 may_send_content(const struct smtp_client *c, bool is_pipelining)
 {
     if (client_awaited(c) == 0)
         return true;
-    return is_pipelining && (!c->uses_bdat || c->size <= QUEUE_INLINE_OCTETS);
+    return is_pipelining && c->framing == BY_BDAT && c->size <= QUEUE_INLINE_OCTETS;
 }
 
 static void
 tx_over(struct smtp_client *c)
 {
     c->in_tx = false;
+    client_body_free(c);
     free(c->rcpts);
     c->rcpts = NULL;
     buf_reset(&c->cmds);
@@ -233,7 +235,8 @@ pump(struct smtp_client *c)
             if (!may_send_content(c, is_pipelining))
                 return;
             write_command(c);
-            client_expect(c, STAGE_DOT, FIRST_RCPT);
+            if (c->framing == BY_BDAT)
+                client_expect(c, STAGE_DOT, FIRST_RCPT);
             start_body(c);
             return;
         }
@@ -303,6 +306,10 @@ on_dot(struct smtp_client *c, struct expect x, const struct smtp_result *r)
 {
     uint32_t i = x.rcpt == FIRST_RCPT ? next_accepted(c, 0) : x.rcpt;
 
+    if (c->is_abandoned) { /* RSET follows already */
+        c->expect_at++;
+        return;
+    }
     if (!c->is_body_out && r->outcome == SMTP_SENT) { /* for content it has not seen: no delivery */
         c->expect_at++;
         after_early_reply(c);
@@ -356,6 +363,23 @@ on_data(struct smtp_client *c, struct smtp_result *r)
     send_rset(c);
 }
 
+/* Content goes no further; what is on its way is answered before RSET is. */
+static void
+on_chunk(struct smtp_client *c, const struct smtp_result *r)
+{
+    if (c->is_abandoned)
+        return;
+    if (r->outcome == SMTP_SENT) {
+        client_body_chunk_taken(c);
+        return;
+    }
+    c->is_abandoned = true;
+    c->is_body_on = false;
+    client_body_free(c);
+    client_tx_tell_rest(c, r);
+    send_rset(c);
+}
+
 void
 client_tx_reply(struct smtp_client *c, struct expect x)
 {
@@ -365,14 +389,9 @@ client_tx_reply(struct smtp_client *c, struct expect x)
     client_result_of_reply(c, x.stage, &r, &text);
     switch (x.stage) {
     case STAGE_XROUTE:
+    case STAGE_MAIL:
         if (r.outcome != SMTP_SENT)
             client_tx_tell_rest(c, &r);
-        break;
-    case STAGE_MAIL:
-        if (r.outcome != SMTP_SENT) {
-            c->has_mail_failed = true;
-            client_tx_tell_rest(c, &r);
-        }
         break;
     case STAGE_RCPT:
         if (r.outcome != SMTP_SENT || c->is_probe) {
@@ -384,6 +403,9 @@ client_tx_reply(struct smtp_client *c, struct expect x)
         break;
     case STAGE_DATA:
         on_data(c, &r);
+        break;
+    case STAGE_CHUNK:
+        on_chunk(c, &r);
         break;
     case STAGE_DOT:
         on_dot(c, x, &r);
@@ -402,54 +424,4 @@ client_tx_reply(struct smtp_client *c, struct expect x)
         if (!had_body && c->is_body_on)
             c->ops->on_body(c, c->arg);
     }
-}
-
-/* ---- content ---- */
-
-void
-smtp_client_body(struct smtp_client *c, struct slice s)
-{
-    if (c->is_closing || !c->is_body_on)
-        return;
-    if (c->uses_bdat) {
-        conn_writes(c->conn, s);
-    } else {
-        struct buf out = { 0 };
-
-        smtp_body_add(&c->body, s, &out);
-        conn_writes(c->conn, buf_slice(&out));
-        buf_free(&out);
-    }
-}
-
-void
-smtp_client_body_end(struct smtp_client *c)
-{
-    if (c->is_closing || !c->is_body_on)
-        return;
-    if (!c->uses_bdat) {
-        struct buf out = { 0 };
-
-        smtp_body_end(&c->body, &out);
-        conn_writes(c->conn, buf_slice(&out));
-        buf_free(&out);
-        client_expect(c, STAGE_DOT, FIRST_RCPT);
-    }
-    c->is_body_on = false;
-    c->is_body_out = true;
-    client_set_stage(c, client_awaited(c) > 0 ? c->expects[c->expect_at].stage : STAGE_IDLE);
-    conn_uncork(c->conn);
-}
-
-bool
-smtp_client_is_full(const struct smtp_client *c)
-{
-    return !c->is_closing && conn_is_out_full(c->conn);
-}
-
-void
-smtp_client_body_fail(struct smtp_client *c, const char *why)
-{
-    if (!c->is_closing)
-        client_fail(c, "4.3.0", "%s", why);
 }

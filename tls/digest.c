@@ -41,6 +41,20 @@ digest_hmac(enum digest_kind k, struct slice key, struct slice in,
     return n;
 }
 
+size_t
+digest_pbkdf2(enum digest_kind k, struct slice password, struct slice salt, uint32_t iterations,
+              unsigned char out[DIGEST_MAX_OCTETS])
+{
+    const EVP_MD *md = md_of(k);
+    int n = EVP_MD_get_size(md);
+
+    if (n <= 0 || PKCS5_PBKDF2_HMAC(password.n ? password.p : "", (int)password.n,
+                                    (const unsigned char *)(salt.n ? salt.p : ""), (int)salt.n,
+                                    (int)iterations, md, n, out) != 1)
+        return 0;
+    return (size_t)n;
+}
+
 bool
 digest_equal(const void *a, const void *b, size_t n)
 {

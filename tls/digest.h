@@ -11,6 +11,9 @@ enum { DIGEST_MAX_OCTETS = 64 };
 size_t digest(enum digest_kind k, struct slice in, unsigned char out[DIGEST_MAX_OCTETS]);
 size_t digest_hmac(enum digest_kind k, struct slice key, struct slice in,
                    unsigned char out[DIGEST_MAX_OCTETS]);
+/* PBKDF2 (RFC 8018 §5.2), as long as the digest. Takes its time: not on the loop. */
+size_t digest_pbkdf2(enum digest_kind k, struct slice password, struct slice salt,
+                     uint32_t iterations, unsigned char out[DIGEST_MAX_OCTETS]);
 /* Constant-time comparison. */
 bool digest_equal(const void *a, const void *b, size_t n);
 
