@@ -270,16 +270,15 @@ grant_done(struct wop *op, int rc, const struct err *e)
     }
 }
 
-static void
+/* False: not now. */
+static bool
 start_probe(struct slice addr, struct slice orig)
 {
     struct probe *p;
 
-    if (map_get(vf.probes, addr))
-        return;
     if (map_count(vf.probes) >= PROBES_MAX || !active_is_room() || qm.is_draining) {
         warn("not probed now", "too many probes are under way");
-        return;
+        return false;
     }
     p = MEM_NEW(struct probe);
     p->addr = sl_dupz(addr);
@@ -288,7 +287,7 @@ start_probe(struct slice addr, struct slice orig)
     map_set(vf.probes, addr, p);
     if (vf.id_next < vf.id_end) {
         begin_probe(p);
-        return;
+        return true;
     }
     list_push_back(&vf.waiting, &p->link);
     if (!vf.is_granting) {
@@ -298,6 +297,7 @@ start_probe(struct slice addr, struct slice orig)
         g->op = (struct wop){ .kind = WOP_READ, .run = grant_run, .done = grant_done };
         writer_submit(qm.writer, &g->op);
     }
+    return true;
 }
 
 /* ---- questions ---- */
@@ -306,7 +306,7 @@ struct verify_ask {
     struct work_job job;
     uint64_t client, req;
     char *addr, *orig;
-    bool keeps_failures, has_row;
+    bool has_row;
     struct verify_times times;
     int64_t now_s;
     struct verify_row row;
@@ -324,8 +324,10 @@ ask_run(struct work_job *job)
     a->has_row = found == 1;
     a->rc = found < 0 ? -1 : 0;
     a->judged = verify_judge(a->has_row ? &a->row : NULL, a->now_s, &a->times);
-    if (a->judged.has_expired && !a->keeps_failures)
+    if (a->judged.has_expired) { /* else it would stand in the way of what the probe finds, and of who asks meanwhile */
+        a->has_row = false;
         a->rc = verify_db_delete(vf.db, sl_z(a->addr), &a->err);
+    }
     return WORK_DONE;
 }
 
@@ -340,15 +342,13 @@ ask_done(struct work_job *job)
         warn("verify.db", a->err.msg);
     intake_send_verdict(a->client, a->req, a->rc == 0, a->judged.status,
                         is_todo ? SL("Address verification in progress") : sl_z(a->row.text));
-    if (a->rc == 0 && a->judged.needs_probe && map_get(vf.probes, sl_z(a->addr)) == NULL) {
-        if (a->has_row) { /* not again at once, should this one be lost or fail */
-            struct change *c = MEM_NEW(struct change);
+    if (a->rc == 0 && a->judged.needs_probe && map_get(vf.probes, sl_z(a->addr)) == NULL &&
+        start_probe(sl_z(a->addr), sl_z(a->orig)) && a->has_row) {
+        struct change *c = MEM_NEW(struct change);
 
-            c->kind = CHANGE_BEGIN;
-            c->addr = mem_dupz(a->addr);
-            submit_change(c);
-        }
-        start_probe(sl_z(a->addr), sl_z(a->orig));
+        c->kind = CHANGE_BEGIN; /* not again at once, should this one be lost or fail */
+        c->addr = mem_dupz(a->addr);
+        submit_change(c);
     }
     free(a->addr);
     free(a->orig);
@@ -373,7 +373,6 @@ verify_ask(uint64_t client, uint64_t req, struct slice addr, struct slice orig)
     a->orig = sl_dupz(orig);
     for (char *z = a->addr + at; *z; z++)
         *z = sl_lower_char(*z);
-    a->keeps_failures = qm.conf->address_verify_negative_cache;
     a->times = times_of(qm.conf);
     a->now_s = clock_unix_s();
     a->job = (struct work_job){ .run = ask_run, .done = ask_done };

@@ -261,6 +261,20 @@ def known_until_it_expires():
         w.expect(250, "Ok", "no@two.test")
 
 
+def no_longer_known():
+    with World("e", "address_verify_positive_expire_time = 2s", "address_verify_negative_expire_time = 2s") as w:
+        w.sink.go.set()
+        w.sink.says = {"slowgone": "550 5.1.1 gone"}
+        w.expect_all((250, "Ok", "ok@two.test"), (550, "undeliverable address", "slowgone@two.test"))
+        w.sink.go.clear()
+        w.sink.says = {"ok": "550 5.1.1 gone"}
+        time.sleep(3.1)
+        # what has expired is not told while a probe is out, nor does it outlive what the probe finds
+        w.expect_all((450, IN_PROGRESS, "slowgone@two.test"), (550, "undeliverable address: host mx", "ok@two.test"))
+        w.sink.go.set()
+        wait_for(lambda: w.ask("slowgone@two.test")[0] == 250, 10, "the new verdict")
+
+
 def failures_not_kept():
     with World("n", "address_verify_negative_cache = no", "address_verify_map =") as w:
         w.expect(450, IN_PROGRESS, "no@two.test")
@@ -272,7 +286,7 @@ def failures_not_kept():
 
 @case
 def known_for_a_while():
-    at_once(known_and_refreshed, known_until_it_expires, failures_not_kept)
+    at_once(known_and_refreshed, known_until_it_expires, no_longer_known, failures_not_kept)
 
 
 @case
