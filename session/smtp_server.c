@@ -279,6 +279,26 @@ find_verb(const struct smtp_server_def *def, struct slice word)
     return SMTP_VERBS_MAX;
 }
 
+struct slice
+smtp_shown(const struct smtp_server_def *def, struct slice lines)
+{
+    struct slice rest = lines, line, word;
+
+    while (rest.n) {
+        if (!sl_take_until(&rest, '\n', &line)) {
+            line = rest;
+            rest = sl_n(NULL, 0);
+        }
+        if (sl_take_word(&line, " \t\r", &word)) {
+            size_t verb = find_verb(def, word);
+
+            if (verb != SMTP_VERBS_MAX && (def->verbs[verb].flags & SMTP_V_SECRET))
+                return sl_head(lines, (size_t)(word.p + word.n - lines.p));
+        }
+    }
+    return lines;
+}
+
 static void
 run_command(struct smtp_sess *s, struct slice line)
 {
@@ -338,7 +358,8 @@ take_long_line(struct smtp_sess *s)
     struct slice head = arena_dup(&s->cmd, sl_head(conn_input(s->conn), s->lim->line_octets));
 
     log_warn("smtp.long_line", LOG_F(LF_N("limit", s->lim->line_octets)),
-             "request longer than %zu: %.*s...", s->lim->line_octets, SL_ARG(sl_head(head, 30)));
+             "request longer than %zu: %.*s...", s->lim->line_octets,
+             SL_ARG(sl_head(smtp_shown(s->def, head), 30)));
     conn_consume(s->conn, head.n);
     s->long_line = head;
     s->left_octets = SMTP_SKIP_LINE_OCTETS;

@@ -176,6 +176,9 @@ bool smtp_sess_is_tls(const struct smtp_sess *s);
 /* The server is going down: 421 and close, as soon as no command is being worked on. */
 void smtp_sess_drain(struct smtp_sess *s);
 
+/* What of command lines may be in a log: all up to the arguments of the first whose verb is SMTP_V_SECRET. */
+struct slice smtp_shown(const struct smtp_server_def *def, struct slice lines);
+
 /* A delivered message forgives errors and junk. */
 void smtp_sess_forgive(struct smtp_sess *s);
 /* "ehlo=1 mail=1 rcpt=1/2 ... commands=5/6" into out, as a disconnect line ends. */

@@ -444,6 +444,29 @@ TEST(a_slow_client_is_cut_off_where_the_limit_is_for_whole_requests)
     use_limits = &limits;
 }
 
+TEST(arguments_that_are_secret_are_not_shown)
+{
+    static const struct smtp_verb table[] = { { "AUTH", SMTP_V_SECRET, run_ping }, { "PING", 0, run_ping } };
+    static const struct smtp_server_def d = { .verbs = table, .n_verbs = COUNT_OF(table) };
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        { "AUTH PLAIN secret", "AUTH" },
+        { "auth PLAIN secret\r\nPING\r\n", "auth" },
+        { "PING a\r\n\r\n  AUTH\tPLAIN secret\r\n", "PING a\r\n\r\n  AUTH" },
+        { "PING AUTH\nAUTHOR x\n", "PING AUTH\nAUTHOR x\n" },
+        { "AUTH", "AUTH" },
+        { "", "" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+    {
+        struct slice got = smtp_shown(&d, sl_z(cases[i].text));
+
+        CHECK_EQ_MEM(got.p, got.n, cases[i].want, strlen(cases[i].want));
+    }
+}
+
 TEST(counts_are_written_as_a_disconnect_line_has_them)
 {
     struct toy t = { .smtp = { .def = &def, .n_commands = 5, .n_good = 3 } };

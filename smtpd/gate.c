@@ -53,28 +53,42 @@ ask(struct smtpd_sess *s, const struct entry *e, const char *table, struct slice
 
 /* ---- smtpd_command_filter ---- */
 
+/* A command as it may be logged. */
+static void
+show(struct slice line, struct buf *out)
+{
+    struct slice part = smtp_shown(&smtpd_def, line);
+
+    buf_adds(out, sl_head(part, 100));
+    if (part.n < line.n)
+        buf_addz(out, " ...");
+}
+
 static void
 on_filtered(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct entry *e = arg;
+    struct buf was = { 0 }, is = { 0 };
 
     (void)ext;
+    show(e->line, &was);
+    show(value, &is);
     if (f == FOUND_TEMP) {
         log_event(LOG_LV_WARN, s->cfg->ident, "filter.fail", LOG_F(LF_Z("client", s->namaddr)),
-                  "%s lookup error for \"%.*s\"", s->cfg->conf->smtpd_command_filter,
-                  SL_ARG(sl_head(e->line, 100)));
+                  "%s lookup error for \"%s\"", s->cfg->conf->smtpd_command_filter, buf_z(&was));
         smtp_reply(&s->smtp, "421 4.3.0 %s Server local data error", s->cfg->conf->myhostname);
         smtp_sess_done(&s->smtp, false);
     } else if (f == FOUND_YES) {
         log_event(LOG_LV_INFO, s->cfg->ident, "filter",
-                  LOG_F(LF_Z("client", s->namaddr), LF_S("to", value)),
-                  "%s: replacing command \"%.*s\" with \"%.*s\"", s->namaddr,
-                  SL_ARG(sl_head(e->line, 100)), SL_ARG(sl_head(value, 100)));
+                  LOG_F(LF_Z("client", s->namaddr), LF_Z("to", buf_z(&is))),
+                  "%s: replacing command \"%s\" with \"%s\"", s->namaddr, buf_z(&was), buf_z(&is));
         s->is_filtered = true;
         smtp_sess_run(&s->smtp, value);
     } else {
         resume(s, e);
     }
+    buf_free(&was);
+    buf_free(&is);
 }
 
 static struct slice

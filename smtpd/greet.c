@@ -111,6 +111,19 @@ look_ahead(struct smtpd_sess *s, char early[EARLY_OCTETS])
     return in.n;
 }
 
+/* A password that is sent too soon is as secret as one in its time; what follows AUTH answers it. */
+static void
+show_early(const struct smtpd_sess *s, struct slice early, struct buf *out)
+{
+    bool is_secret = s->smtp.verb < smtpd_def.n_verbs &&
+                     (smtpd_def.verbs[s->smtp.verb].flags & SMTP_V_SECRET);
+    struct slice part = is_secret ? SL("") : smtp_shown(&smtpd_def, early);
+
+    escape(part, out);
+    if (part.n < early.n)
+        buf_addz(out, part.n ? " ..." : "...");
+}
+
 bool
 smtpd_check_pipelining(struct smtpd_sess *s)
 {
@@ -121,7 +134,7 @@ smtpd_check_pipelining(struct smtpd_sess *s)
     if (s->is_ill_pipelined || (n = look_ahead(s, early)) == 0)
         return true;
     s->is_ill_pipelined = true;
-    escape(sl_n(early, n), &shown);
+    show_early(s, sl_n(early, n), &shown);
     log_event(LOG_LV_INFO, s->cfg->ident, "pipelining",
               LOG_F(LF_Z("client", s->namaddr), LF_Z("where", s->smtp.where)),
               "improper command pipelining after %s from %s: %s", s->smtp.where, s->namaddr,

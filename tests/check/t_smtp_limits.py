@@ -190,6 +190,17 @@ def clients_that_do_not_wait():
     c = Smtp(s, "127.0.0.8", helo="c.remote.test")
     c.send("MAIL FROM:<x@remote.test>", "RCPT TO:<u0@example.com>", "DATA", "Subject: x", "", ".")
     c.expect("250", "250", "554 5.5.0 Error: SMTP protocol synchronization", "")
+    # a password that comes too soon is in no log
+    c = Smtp(s, "127.0.0.8")
+    c.send("EHLO c.remote.test", "AUTH PLAIN AHUwAHNlY3JldA==")
+    c.expect("554 5.5.0 Error: SMTP protocol synchronization", "")
+    c = Smtp(s, "127.0.0.8")
+    c.say("HELO c.remote.test", "250 ")
+    c.send("AUTH LOGIN", "dTA=", "c2VjcmV0")
+    c.expect("554 5.5.0 Error: SMTP protocol synchronization", "")
+    logged(s, ": AUTH ...\n")
+    wait_for(lambda: "pipelining after AUTH from " in s.log(), 10, "pipelining after AUTH")
+    check("AHUwAH" not in s.log() and "c2VjcmV0" not in s.log(), "a password is in the log")
     # only noted, for the restriction
     c = Smtp(s, "127.0.0.8", port="submission", helo="c.remote.test")
     c.send("MAIL FROM:<x@remote.test>", "RCPT TO:<u0@example.com>", "DATA", "NOOP")
@@ -251,7 +262,7 @@ def words_and_footers():
                     "smtpd_reject_footer = \\c. Ask $server_name.\\nYou are ${client_address}, $helo_name.",
                     "smtpd_reject_footer_maps = regexp:$config_directory/footers",
                     "smtpd_junk_command_limit = 3", "smtpd_hard_error_limit = 4",
-                    files=[("filter", "/^PING(.*)/ NOOP$1\n/^RCPT TO:<u99@/ RCPT TO:<u0@example.com>\n"), ("words", "post x\n"),
+                    files=[("filter", "/^PING(.*)/ NOOP$1\n/^AUTH WRONG(.*)/ AUTH PLAIN$1\n/^RCPT TO:<u99@/ RCPT TO:<u0@example.com>\n"), ("words", "post x\n"),
                            ("ehlo", "127.0.0.7 silent-discard, pipelining limits\n"),
                            ("footers", "/^501 5\\.5\\.4/ \\nCall $recipient from $sender.\n/<nobody@/ Who is $recipient?\n")])
     c = Smtp(s)
@@ -267,6 +278,9 @@ def words_and_footers():
     c.say("FROB it", "250 2.0.0 Ok")
     c.say("PING me", "250 2.0.0 Ok")
     logged(s, 'localhost[127.0.0.1]: replacing command "PING me" with "NOOP me"')
+    Smtp(s, helo="d.remote.test").say("AUTH WRONG AHUwAHNlY3JldA==", "5")
+    logged(s, 'replacing command "AUTH ..." with "AUTH ..."')
+    check("AHUwAH" not in s.log(), "a password is in the log")
     equal(c.say("NOSUCH", "500"), "500-5.5.2 Error: command not recognized. Ask example.com.|500 5.5.2 You are 127.0.0.1, c.remote.test.",
           "a footer")
     c.say("MAIL FROM:<x@remote.test>", "250")
