@@ -13,6 +13,7 @@
 
 enum {
     US_PER_S = 1000000,
+    LOAD_PART = 20,
     RCPT_OCTETS = sizeof(struct qrcpt) + sizeof(struct batch) + 100 /* and what malloc() adds */
 };
 
@@ -146,7 +147,7 @@ free_if_over(struct qmsg *m)
         return;
     unlink_message(m);
     active_free(m);
-    if (qm.has_backlog && active_room(true) >= qm.backlog_room)
+    if (qm.has_backlog && active_may_load())
         active_load_soon();
 }
 
@@ -202,6 +203,28 @@ bool
 active_is_room(void)
 {
     return active_room(false) > 0;
+}
+
+size_t
+active_round(void)
+{
+    size_t part = (size_t)qm.conf->qmgr_message_recipient_limit / LOAD_PART,
+           least = (size_t)qm.conf->qmgr_message_recipient_minimum;
+
+    part = part > ROUND_RCPTS_MAX ? ROUND_RCPTS_MAX : part;
+    return part > least ? part : least;
+}
+
+/* A twentieth of the room at a time: not for every single message that leaves. */
+bool
+active_may_load(void)
+{
+    size_t rcpts = (size_t)qm.conf->qmgr_message_recipient_limit / LOAD_PART,
+           messages = (size_t)qm.conf->qmgr_message_active_limit / LOAD_PART;
+
+    return active_room(true) > 0 &&
+           (qm.n_active == 0 ||
+            (active_room(true) >= rcpts && active_messages_room(true) >= messages));
 }
 
 /* ---- beginning ---- */

@@ -19,6 +19,8 @@ enum {
     PAUSE_FIRST_MS = 200, /* lmtpd is being started again */
     PAUSE_MAX_MS = 10 * 1000,
     WARN_EVERY_MS = 60 * 1000,
+    SLOW_MS = 2000, /* a job that lasts so long is a slow one */
+    AGE_MS = 250,
     IDLE_MS = 30 * 1000, /* a link without work is closed */
     PRUNE_MS = 10 * 1000,
     CHUNK_OCTETS = 128 * 1024,
@@ -43,14 +45,16 @@ struct link {
     struct outlet *t;
     struct smtp_client *c;
     uint64_t id;
-    struct list link; /* t->idle */
-    bool is_ready, is_fresh, is_busy;
+    struct list link; /* t->idle, or t->busy until it is slow */
+    bool is_ready, is_fresh, is_busy, is_slow;
+    enum dest_class class; /* under which the job began */
+    uint64_t since_ms;     /* ... and when */
     int64_t connect_us, ready_us;
     uint64_t idle_since_ms;
     /* the job */
-    struct qrcpt *rs[JOB_RCPTS_MAX];
-    bool comes_back[JOB_RCPTS_MAX];
-    size_t n;
+    struct qrcpt **rs;
+    bool *comes_back;
+    size_t n, cap;
     struct dest *dest;
     struct feed *feed;
     int64_t start_us;
@@ -147,6 +151,11 @@ end_job(struct link *l)
     l->is_busy = false;
     l->is_fresh = false;
     l->t->n_busy--;
+    list_remove(&l->link);
+    if (l->is_slow)
+        l->t->n_slow--;
+    else
+        l->t->n_quick[l->class]--;
     if (l->feed)
         feed_free(l->feed);
     l->feed = NULL;
@@ -256,8 +265,9 @@ push_body(struct link *l)
 /* ---- links ---- */
 
 static void
-start_job(struct link *l, size_t n)
+start_job(struct link *l)
 {
+    size_t n = l->n;
     struct qmsg *m = l->rs[0]->m;
     struct smtp_tx_rcpt small[1], *rcpts = n == 1 ? small : mem_alloc(n * sizeof *rcpts);
     struct arena quoted = { 0 };
@@ -274,8 +284,11 @@ start_job(struct link *l, size_t n)
     struct buf orcpts = { 0 }, xroute = { 0 };
     size_t at = 0;
 
-    l->n = n;
     l->dest = l->rs[0]->dest;
+    l->class = l->dest->class;
+    l->since_ms = loop_now_ms();
+    l->is_slow = false;
+    list_push_back(&l->t->busy, &l->link);
     l->is_busy = true;
     l->t->n_busy++;
     l->start_us = clock_unix_us();
@@ -340,6 +353,9 @@ on_ready(struct smtp_client *c, void *arg)
     l->ready_us = clock_unix_us();
     l->t->n_connecting--;
     l->t->pause_ms = 0;
+    l->t->down_since_ms = 0;
+    free(l->t->down_why);
+    l->t->down_why = NULL;
     make_idle(l);
 }
 
@@ -387,6 +403,14 @@ pause_outlet(struct outlet *t, struct slice why)
     if (t->pause_ms > PAUSE_MAX_MS)
         t->pause_ms = PAUSE_MAX_MS;
     t->paused_until_ms = now + t->pause_ms;
+    if (t->down_since_ms == 0)
+        t->down_since_ms = now;
+    if (now - t->down_since_ms >= (uint64_t)qm.conf->transport_retry_time) {
+        char *z = sl_dupz(why);
+
+        sched_outlet_failed(t, z);
+        free(z);
+    }
     if (t->warned_ms == 0 || now - t->warned_ms > WARN_EVERY_MS) {
         t->warned_ms = now;
         log_warn("outlet.pause", LOG_F(LF_Z("path", t->path)), "%.*s: deliveries wait",
@@ -413,6 +437,8 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
         end_job(l);
     if (!was_ready || was_busy)
         pause_outlet(t, why->text);
+    free(l->rs);
+    free(l->comes_back);
     free(l);
     deliver_kick(t);
 }
@@ -464,6 +490,63 @@ prune(void *arg)
         timer_start(&t->prune, PRUNE_MS, prune, t);
 }
 
+/* Jobs that have lasted wait for somebody: they leave their place to others. */
+static void
+age_links(struct outlet *t)
+{
+    uint64_t now = loop_now_ms();
+
+    while (!list_is_empty(&t->busy)) {
+        struct link *l = CONTAINER_OF(t->busy.next, struct link, link);
+
+        if (now - l->since_ms < SLOW_MS)
+            break;
+        list_remove(&l->link);
+        l->is_slow = true;
+        t->n_quick[l->class]--;
+        t->n_slow++;
+    }
+}
+
+static void
+age(void *arg)
+{
+    deliver_kick(arg);
+}
+
+static bool
+has_ready(const struct outlet *t)
+{
+    for (size_t k = 0; k < DEST_CLASSES; k++)
+        if (!list_is_empty(&t->ready[k]))
+            return true;
+    return false;
+}
+
+/* Give the job to the link that was busy last. False: there is none, of either. */
+static bool
+give_job(struct outlet *t)
+{
+    struct qrcpt *rs[JOB_RCPTS_MAX];
+    struct link *l;
+    size_t n;
+
+    if (list_is_empty(&t->idle) || (n = sched_next(t, rs, JOB_RCPTS_MAX)) == 0)
+        return false;
+    l = CONTAINER_OF(list_pop_front(&t->idle), struct link, link);
+    if (n > l->cap) {
+        free(l->rs);
+        free(l->comes_back);
+        l->cap = n;
+        l->rs = mem_alloc(n * sizeof *l->rs);
+        l->comes_back = mem_alloc(n * sizeof *l->comes_back);
+    }
+    memcpy(l->rs, rs, n * sizeof *rs);
+    l->n = n;
+    start_job(l);
+    return true;
+}
+
 void
 deliver_kick(struct outlet *t)
 {
@@ -471,19 +554,14 @@ deliver_kick(struct outlet *t)
 
     if (t->paused_until_ms > loop_now_ms() || writer_is_stuck(qm.writer) || qm.is_draining)
         return;
-    while (!list_is_empty(&t->idle)) {
-        struct link *l = CONTAINER_OF(t->idle.next, struct link, link);
-        size_t limit = (size_t)qm.conf->default_destination_recipient_limit;
-        size_t n = sched_next(t, l->rs, limit < JOB_RCPTS_MAX ? limit : JOB_RCPTS_MAX);
-
-        if (n == 0)
-            break;
-        list_remove(&l->link);
-        start_job(l, n);
-    }
+    age_links(t);
+    while (give_job(t))
+        ;
     want = sched_runnable(t, t->max_links);
-    while (t->n_connecting < want && t->n_links < t->max_links)
+    while (t->n_connecting < want && t->n_links < t->max_links + t->max_slow)
         open_link(t);
+    if (t->is_relay && has_ready(t) && !timer_is_running(&t->age))
+        timer_start(&t->age, AGE_MS, age, t);
     if (t->n_links > 0 && !timer_is_running(&t->prune))
         timer_start(&t->prune, PRUNE_MS, prune, t);
 }
@@ -511,6 +589,7 @@ stop_outlet(struct outlet *t)
 
     timer_stop(&t->resume);
     timer_stop(&t->prune);
+    timer_stop(&t->age);
     while ((n = list_pop_front(&t->idle)) != NULL)
         smtp_client_quit(CONTAINER_OF(n, struct link, link)->c);
 }

@@ -159,7 +159,9 @@ grant(uint64_t client, uint32_t count)
 {
     struct grant_op *g = MEM_NEW(struct grant_op);
 
-    g->op = (struct wop){ .kind = WOP_READ, .run = grant_run, .done = grant_done };
+    g->op = (struct wop){
+        .kind = WOP_READ, .is_urgent = true, .run = grant_run, .done = grant_done
+    };
     g->client = client;
     g->count = count > 0 && count <= QUEUE_GRANT_COUNT ? count : QUEUE_GRANT_COUNT;
     writer_submit(qm.writer, &g->op);
@@ -246,7 +248,7 @@ take_put(struct client *c, uint64_t req, struct slice in, struct err *e)
     }
     m->n = n;
     p = MEM_NEW(struct put_op);
-    p->op = (struct wop){ .kind = WOP_PUT, .run = put_run, .done = put_done };
+    p->op = (struct wop){ .kind = WOP_PUT, .is_urgent = true, .run = put_run, .done = put_done };
     p->client = c->id;
     p->req = req;
     p->m = m;
@@ -263,8 +265,8 @@ take_put(struct client *c, uint64_t req, struct slice in, struct err *e)
         set_file(p, w.file);
     if (m->env.hold.n > 0)
         p->put.due = QDB_DUE_HELD; /* never in memory before it is released */
-    else if (!active_is_room())
-        p->put.due = clock_unix_s(); /* on disk only; loaded when there is room */
+    else if (m->n_rcpts > active_round() || m->n_rcpts > active_room(false))
+        p->put.due = clock_unix_s(); /* on disk only; loaded when there is room, a part at a time */
     writer_submit(qm.writer, &p->op);
     return 0;
 }

@@ -8,15 +8,15 @@
 #include <stdlib.h>
 
 enum {
-    LOAD_MESSAGES = 200,          /* a turn: other writes go in between */
+    LOAD_MESSAGES = 100,          /* a turn: other writes go in between */
+    LOAD_RCPTS = 2000,
     LOAD_BODY_OCTETS = 16 * 1024, /* longer content is read when its turn comes */
     RETRY_S = 5
 };
 
 struct load_op {
     struct wop op;
-    int64_t now;
-    size_t most, n_loaded;
+    struct qdb_take take;
     struct list loaded; /* qmsg.link */
     struct {
         uint64_t n;
@@ -36,7 +36,6 @@ take(void *arg, const struct qdb_message *row)
     struct err e = { 0 };
     struct qmsg *m = NULL;
 
-    o->n_loaded++;
     if (row->is_env_ok) {
         buf_adds(&packed, row->env);
         buf_adds(&body, row->body);
@@ -66,8 +65,8 @@ load_run(struct wop *op, struct qdb *q, struct err *e)
     struct load_op *o = CONTAINER_OF(op, struct load_op, op);
 
     drop_loaded(o); /* of a run that was rolled back */
-    o->n_loaded = o->n_bad = 0;
-    if (o->most > 0 && qdb_take_due(q, o->now, o->most, LOAD_BODY_OCTETS, take, o, e) != 0)
+    o->n_bad = 0;
+    if (qdb_take_due(q, &o->take, take, o, e) != 0)
         return -1;
     for (size_t k = 0; k < o->n_bad; k++) {
         uint64_t changed;
@@ -102,7 +101,7 @@ load_done(struct wop *op, int rc, const struct err *e)
         else
             active_free(m);
     }
-    qm.has_backlog = next <= o->now;
+    qm.has_backlog = next <= o->take.now;
     free(o->bad);
     free(o);
     /* What came meanwhile may be due earlier than what the database said. */
@@ -114,13 +113,16 @@ load_done(struct wop *op, int rc, const struct err *e)
 static void
 load_now(void *arg)
 {
+    size_t rcpts, messages;
     struct load_op *o;
 
     (void)arg;
     if (qm.is_loading || qm.is_draining)
         return;
-    if (!active_is_room()) {
-        qm.has_backlog = true; /* asked again when there is */
+    rcpts = active_room(true);
+    messages = active_messages_room(true);
+    if (!active_may_load()) {
+        qm.has_backlog = true; /* asked again when there is room */
         return;
     }
     qm.is_loading = true;
@@ -129,10 +131,12 @@ load_now(void *arg)
     o = MEM_NEW(struct load_op);
     list_init(&o->loaded);
     o->op = (struct wop){ .kind = WOP_READ, .run = load_run, .done = load_done };
-    o->now = clock_unix_s();
-    o->most = (size_t)qm.conf->qmgr_message_active_limit - qm.n_active;
-    if (o->most > LOAD_MESSAGES)
-        o->most = LOAD_MESSAGES;
+    o->take = (struct qdb_take){ .now = clock_unix_s(),
+                                 .messages = messages < LOAD_MESSAGES ? messages : LOAD_MESSAGES,
+                                 .rcpts = rcpts < LOAD_RCPTS ? rcpts : LOAD_RCPTS,
+                                 .round = active_round(),
+                                 .least = (size_t)qm.conf->qmgr_message_recipient_minimum,
+                                 .body_octets = LOAD_BODY_OCTETS };
     writer_submit(qm.writer, &o->op);
 }
 

@@ -586,6 +586,22 @@ qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e)
     return db_run(s, e);
 }
 
+int
+qdb_rcpt_park(struct qdb *q, const struct qdb_defer *d, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "UPDATE rcpt SET due = ?3, flags = ?4 WHERE message = ?1 AND i = ?2", &s,
+                   e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)d->n);
+    db_bind_int(s, 2, d->i);
+    db_bind_int(s, 3, d->due);
+    db_bind_int(s, 4, d->flags);
+    q->wal_octets += ROW_OCTETS;
+    return db_run(s, e);
+}
+
 static int
 delete_row(struct qdb *q, uint64_t n, struct err *e)
 {

@@ -84,6 +84,8 @@ struct qdb_defer {
     struct slice why;
 };
 int qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e);
+/* Not tried: only due and flags change. */
+int qdb_rcpt_park(struct qdb *q, const struct qdb_defer *d, struct err *e);
 /* Delete the message when no recipient is left. *gone tells; then the caller removes the file with
  * qdb_remove_file() after the commit. */
 int qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e);
@@ -115,11 +117,16 @@ struct qdb_message {
     const struct qdb_rcpt *rcpts;
     size_t n_rcpts;
 };
-/* Messages with a recipient due at or before `now`, at most `most`, oldest due first; their due recipients become NULL
- * (in memory). fn gets each with exactly the recipients that became due. with_body: content too when at most that many octets. */
+/* Messages with a recipient due at or before `now`, oldest due first; their due recipients become NULL (in memory). fn gets
+ * each with exactly the recipients that became due; of one message at most `round`, the others stay due. */
+struct qdb_take {
+    int64_t now;
+    size_t messages, rcpts; /* at most; the last message may exceed it by `least` */
+    size_t round, least;    /* of one message: at most, and at least if it has them */
+    size_t body_octets;     /* content too when it has at most that many */
+};
 typedef void qdb_fn(void *arg, const struct qdb_message *m);
-int qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg,
-                 struct err *e);
+int qdb_take_due(struct qdb *q, const struct qdb_take *t, qdb_fn *fn, void *arg, struct err *e);
 /* Earliest due that is not held; INT64_MAX: none. */
 int qdb_next_due(struct qdb *q, int64_t *due, struct err *e);
 /* Messages after `after` by counter (roughly by arrival), at most `most`, with all recipients. */

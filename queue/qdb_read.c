@@ -98,14 +98,14 @@ finish_rcpts(struct gathered *g)
 }
 
 static int
-read_rcpts(struct qdb *q, struct gathered *g, int64_t due_max, struct err *e)
+read_rcpts(struct qdb *q, struct gathered *g, int64_t due_max, size_t most, struct err *e)
 {
     struct db_stmt *s;
     int rc;
 
     if (db_prepare(q->db,
                    "SELECT i, due, attempts, flags, status, why FROM rcpt"
-                   " WHERE message = ?1 AND (?2 IS NULL OR due <= ?2) ORDER BY i",
+                   " WHERE message = ?1 AND (?2 IS NULL OR due <= ?2) ORDER BY i LIMIT ?3",
                    &s, e) != 0)
         return -1;
     db_bind_int(s, 1, (int64_t)g->m.n);
@@ -113,6 +113,7 @@ read_rcpts(struct qdb *q, struct gathered *g, int64_t due_max, struct err *e)
         db_bind_null(s, 2);
     else
         db_bind_int(s, 2, due_max);
+    db_bind_int(s, 3, most < INT64_MAX ? (int64_t)most : -1);
     while ((rc = db_step(s, e)) == 1)
         take_rcpt(g, s);
     finish_rcpts(g);
@@ -160,42 +161,56 @@ first_due(struct qdb *q, int64_t now, uint64_t *n, struct err *e)
     return rc;
 }
 
-/* The due recipients of a message are in memory from now on, or gone when there is no message for them. */
+/* The due recipients of a message up to the i-th are in memory from now on, or gone when there is no message for them. */
 static int
-claim(struct qdb *q, uint64_t n, int64_t now, bool is_there, struct err *e)
+claim(struct qdb *q, uint64_t n, int64_t now, uint32_t i, bool is_there, struct err *e)
 {
     struct db_stmt *s;
-    int rc = is_there
-                 ? db_prepare(q->db, "UPDATE rcpt SET due = NULL WHERE message = ?1 AND due <= ?2",
-                              &s, e)
-                 : db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1 AND due <= ?2", &s, e);
+    int rc = is_there ? db_prepare(q->db,
+                                   "UPDATE rcpt SET due = NULL"
+                                   " WHERE message = ?1 AND due <= ?2 AND i <= ?3",
+                                   &s, e)
+                      : db_prepare(q->db,
+                                   "DELETE FROM rcpt WHERE message = ?1 AND due <= ?2 AND i <= ?3",
+                                   &s, e);
 
     if (rc != 0)
         return -1;
     db_bind_int(s, 1, (int64_t)n);
     db_bind_int(s, 2, now);
+    db_bind_int(s, 3, i);
     return db_run(s, e);
 }
 
 int
-qdb_take_due(struct qdb *q, int64_t now, size_t most, size_t body_octets, qdb_fn *fn, void *arg,
-             struct err *e)
+qdb_take_due(struct qdb *q, const struct qdb_take *t, qdb_fn *fn, void *arg, struct err *e)
 {
     struct gathered g = { 0 };
     uint64_t n = 0;
+    size_t rcpts = 0;
     int rc = 0;
 
-    while (most-- > 0) {
+    for (size_t k = 0; k < t->messages && rcpts < t->rcpts; k++) {
+        size_t most = t->rcpts - rcpts;
+        uint32_t last = UINT32_MAX;
         int there;
 
-        rc = first_due(q, now, &n, e);
+        if (most < t->least)
+            most = t->least;
+        if (most > t->round)
+            most = t->round;
+        rc = first_due(q, t->now, &n, e);
         if (rc <= 0)
             break;
         rc = -1;
-        there = read_message(q, &g, n, body_octets, e);
-        if (there < 0 || (there == 1 && read_rcpts(q, &g, now, e) != 0) ||
-            claim(q, n, now, there == 1, e) != 0)
+        there = read_message(q, &g, n, t->body_octets, e);
+        if (there < 0 || (there == 1 && read_rcpts(q, &g, t->now, most, e) != 0))
             break;
+        if (there == 1 && g.m.n_rcpts > 0)
+            last = g.m.rcpts[g.m.n_rcpts - 1].i;
+        if (claim(q, n, t->now, last, there == 1, e) != 0)
+            break;
+        rcpts += g.m.n_rcpts;
         if (there == 1)
             fn(arg, &g.m);
         else
@@ -255,7 +270,7 @@ qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, stru
         if (rc <= 0)
             break;
         rc = read_message(q, &g, after, 0, e);
-        if (rc != 1 || read_rcpts(q, &g, INT64_MIN, e) != 0) {
+        if (rc != 1 || read_rcpts(q, &g, INT64_MIN, SIZE_MAX, e) != 0) {
             rc = -1;
             break;
         }
@@ -275,7 +290,7 @@ qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct
     if (rc == 0)
         rc = err_set(e, ERR_NOTFOUND, "no such message in the queue");
     else if (rc == 1)
-        rc = read_rcpts(q, &g, INT64_MIN, e);
+        rc = read_rcpts(q, &g, INT64_MIN, SIZE_MAX, e);
     if (rc == 0)
         fn(arg, &g.m);
     gathered_free(&g);
@@ -346,7 +361,7 @@ qdb_salvage(const char *db_path, qdb_fn *fn, void *arg, uint64_t *bad, struct er
             step = 1;
             jumps = 0;
             /* Recipients that cannot be read: all of the envelope's are tried, none is lost. */
-            if (read_rcpts(&q, &g, INT64_MIN, e) != 0)
+            if (read_rcpts(&q, &g, INT64_MIN, SIZE_MAX, e) != 0)
                 g.m.n_rcpts = 0;
             if (is_whole(buf_z(&files), &g))
                 fn(arg, &g.m);

@@ -41,7 +41,7 @@ remove_dirs(void)
 struct seen {
     char id[8][QUEUE_ID_TEXT_OCTETS];
     size_t n_rcpts[8];
-    unsigned flags[8];
+    unsigned flags[8], attempts[8];
     int64_t due[8];
     bool is_env_ok[8];
     char body[8][32];
@@ -62,9 +62,23 @@ see(void *arg, const struct qdb_message *m)
     s->is_env_ok[s->n] = m->is_env_ok;
     if (m->n_rcpts > 0) {
         s->flags[s->n] = m->rcpts[0].flags;
+        s->attempts[s->n] = m->rcpts[0].attempts;
         s->due[s->n] = m->rcpts[0].due;
     }
     s->n++;
+}
+
+static int
+take_due(struct qdb *q, int64_t now, size_t messages, size_t body_octets, struct seen *s)
+{
+    struct qdb_take t = { .now = now,
+                          .messages = messages,
+                          .rcpts = 100,
+                          .round = 100,
+                          .body_octets = body_octets };
+    struct err e = { 0 };
+
+    return qdb_take_due(q, &t, see, s, &e);
 }
 
 /* Put a message of `rcpts` recipients; its counter. */
@@ -127,7 +141,7 @@ TEST(survives_a_restart)
     CHECK(!gone);
     CHECK_EQ_INT(qdb_commit(q, &e), 0);
     /* in memory: nothing is due */
-    CHECK_EQ_INT(qdb_take_due(q, INT64_MAX - 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(take_due(q, INT64_MAX - 1, 8, 100, &s), 0);
     CHECK_EQ_INT(s.n, 0);
     qdb_close(&q);
 
@@ -135,7 +149,7 @@ TEST(survives_a_restart)
     first_new = qdb_first_new_counter(q);
     CHECK(first_new > n);
     CHECK_EQ_INT(qdb_begin(q, &e), 0);
-    CHECK_EQ_INT(qdb_take_due(q, 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(take_due(q, 1, 8, 100, &s), 0);
     CHECK_EQ_INT(qdb_commit(q, &e), 0);
     NEED(s.n == 2);
     CHECK_EQ_STR(s.id[0], first);
@@ -239,6 +253,77 @@ TEST(new_databases_differ)
     CHECK(bits[0] != bits[1] || bits[1] != bits[2]);
 }
 
+struct part_row {
+    size_t rcpts, round, least;
+    const char *want; /* recipients of each message taken, of messages with four, two and one */
+};
+
+TEST(messages_come_in_parts)
+{
+    static const struct part_row rows[] = {
+        { 100, 100, 1, "4 2 1" }, { 100, 2, 1, "2 2 2 1" }, { 3, 100, 1, "3" },
+        { 5, 100, 1, "4 1" },     { 5, 100, 2, "4 2" },     { 1, 100, 4, "4" },
+        { 5, 3, 1, "3 1 1" },     { 1, 2, 4, "2" },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct qdb *q = NULL;
+        struct err e = { 0 };
+        char id[QUEUE_ID_TEXT_OCTETS];
+        struct seen s = { 0 };
+        struct buf got = { 0 };
+        struct qdb_take t = { .now = 10,
+                              .messages = 8,
+                              .rcpts = rows[i].rcpts,
+                              .round = rows[i].round,
+                              .least = rows[i].least };
+
+        TEST_ROW("row %zu", i);
+        make_dirs();
+        NEED(qdb_open(dir, &q, &e) == 0);
+        put(q, "one", 4, NULL, id);
+        put(q, "two", 2, NULL, id);
+        put(q, "three", 1, NULL, id);
+        qdb_close(&q);
+        NEED(qdb_open(dir, &q, &e) == 0); /* now all are due */
+        CHECK_EQ_INT(qdb_begin(q, &e), 0);
+        CHECK_EQ_INT(qdb_take_due(q, &t, see, &s, &e), 0);
+        CHECK_EQ_INT(qdb_commit(q, &e), 0);
+        for (size_t k = 0; k < s.n; k++)
+            buf_addf(&got, "%s%zu", k ? " " : "", s.n_rcpts[k]);
+        CHECK_EQ_STR(buf_z(&got), rows[i].want);
+        buf_free(&got);
+        qdb_close(&q);
+        remove_dirs();
+    }
+}
+
+TEST(parked_is_not_tried)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS];
+    struct seen s = { 0 };
+    struct qdb_defer d = { .due = 50, .attempts = 3, .status = SL("4.1.1"), .why = SL("w") };
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    d.n = put(q, "x", 1, NULL, id);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_rcpt_defer(q, &d, &e), 0);
+    d = (struct qdb_defer){ .n = d.n, .due = 70, .flags = QDB_REPEAT };
+    CHECK_EQ_INT(qdb_rcpt_park(q, &d, &e), 0);
+    CHECK_EQ_INT(take_due(q, 69, 8, 0, &s), 0);
+    CHECK_EQ_INT(s.n, 0);
+    CHECK_EQ_INT(take_due(q, 70, 8, 0, &s), 0);
+    NEED(s.n == 1);
+    CHECK_EQ_INT(s.attempts[0], 3); /* as it was */
+    CHECK_EQ_INT(s.flags[0], QDB_REPEAT);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    qdb_close(&q);
+    remove_dirs();
+}
+
 TEST(deferral_hold_release)
 {
     struct qdb *q = NULL;
@@ -259,7 +344,7 @@ TEST(deferral_hold_release)
     CHECK_EQ_INT(qdb_rcpt_defer(q, &d, &e), 0);
     CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
     CHECK_EQ_INT(due, 5000);
-    CHECK_EQ_INT(qdb_take_due(q, 4999, 8, 0, see, &s, &e), 0);
+    CHECK_EQ_INT(take_due(q, 4999, 8, 0, &s), 0);
     CHECK_EQ_INT(s.n, 0);
     CHECK_EQ_INT(qdb_hold(q, d.n, &changed, &e), 0);
     CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
@@ -268,7 +353,7 @@ TEST(deferral_hold_release)
     CHECK_EQ_INT(changed, 0); /* flush leaves what is held */
     CHECK_EQ_INT(qdb_set_due(q, d.n, 1, true, &changed, &e), 0);
     CHECK_EQ_INT(changed, 1);
-    CHECK_EQ_INT(qdb_take_due(q, 10, 8, 0, see, &s, &e), 0);
+    CHECK_EQ_INT(take_due(q, 10, 8, 0, &s), 0);
     NEED(s.n == 1);
     CHECK_EQ_INT(s.flags[0], QDB_REPEAT);
     CHECK_EQ_STR(s.body[0], ""); /* not asked for */
@@ -376,7 +461,7 @@ TEST(what_is_on_hold_stays_on_hold)
     NEED(qdb_open(dir, &q, &e) == 0);
     CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
     CHECK_EQ_INT(due, 0);
-    CHECK_EQ_INT(qdb_take_due(q, INT64_MAX - 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(take_due(q, INT64_MAX - 1, 8, 100, &s), 0);
     CHECK_EQ_INT(s.n, 2);
     qdb_close(&q);
     /* salvage into a new one */
@@ -387,7 +472,7 @@ TEST(what_is_on_hold_stays_on_hold)
     NEED(qdb_open(dir, &q, &e) == 0);
     CHECK_EQ_INT(qdb_salvage_into(q, path, &e), 0);
     s.n = 0;
-    CHECK_EQ_INT(qdb_take_due(q, INT64_MAX - 1, 8, 100, see, &s, &e), 0);
+    CHECK_EQ_INT(take_due(q, INT64_MAX - 1, 8, 100, &s), 0);
     CHECK_EQ_INT(s.n, 1);
     CHECK_EQ_STR(s.id[0], id[2]);
     s.n = 0;

@@ -8,6 +8,7 @@
  *   sched.c    destinations and who is next
  *   deliver.c  kept-open LMTP connections, one job each
  *   bounce.c   reports to senders
+ *   report_to.c  where the sender's aliases lead
  *   verify.c   can an address be delivered to? probes, and what they found
  * Layer: queue, private. */
 #ifndef POSTERN_QUEUE_QMGR_INT_H
@@ -19,13 +20,16 @@
 #include "conf/conf.h"
 #include "core/loop.h"
 #include "core/work.h"
+#include "queue/limits.h"
 #include "queue/writer.h"
 #include "session/queue_id.h"
 #include "session/smtp_client.h"
 
 enum {
     BODY_CACHE_OCTETS =
-        64 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
+        48 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
+    ACTIVE_OCTETS = 64 * 1024 * 1024, /* all else of the messages in memory */
+    ROUND_RCPTS_MAX = 1000,           /* of one message that are taken into memory together */
     FETCHES_MAX = 32,     /* bodies being read at a time, or read and not yet under way */
     LOST_TRIES_MAX = 5,   /* connections lost over one recipient before it is deferred */
     JOB_RCPTS_MAX = 200,
@@ -43,7 +47,8 @@ enum rcpt_state {
     RS_SENT,
     RS_DEFERRED,
     RS_FAILED,
-    RS_GONE /* held or deleted */
+    RS_PARKED, /* back in the database without having been tried: no room */
+    RS_GONE    /* held or deleted */
 };
 
 struct qmsg;
@@ -57,7 +62,9 @@ struct qrcpt {
     bool goes_on_hold; /* deferred until the operator releases it */
     enum rcpt_state state;
     struct dest *dest;
-    struct list link; /* dest->pending */
+    struct batch *batch; /* while pending */
+    struct list link;    /* batch->rcpts, or m->fetch_waiting */
+    int64_t parked_until;
     char dsn[SMTP_DSN_OCTETS];
     char *why; /* deferred or failed: the last reason */
 };
@@ -70,7 +77,8 @@ struct qmsg {
     struct list link;  /* all */
     struct buf packed; /* the envelope's octets; env points into it */
     struct arena arena;
-    struct queue_env env;
+    struct queue_env env; /* its recipients may be those of this round only: see qrcpt.i */
+    size_t octets;        /* all that it takes but the body */
     struct buf body;
     bool has_body, is_file, is_fetching;
     uint64_t size;
@@ -95,7 +103,9 @@ struct qmgr {
     uint32_t db_bits;
     struct map *active; /* n -> struct qmsg */
     struct list all;
-    size_t n_active, body_octets, n_fetching;
+    size_t n_active, n_rcpts; /* of messages in memory */
+    size_t octets;            /* what they take, without content */
+    size_t body_octets, n_fetching;
     struct timer load_timer;
     bool is_loading, has_backlog;
     int64_t next_due;
@@ -126,6 +136,12 @@ struct qmsg *active_new(uint64_t n, struct buf *packed, struct buf *body, bool i
 void active_begin(struct qmsg *m); /* log "queue active", route its recipients */
 void active_free(struct qmsg *m);  /* one that never began */
 bool active_is_room(void);
+/* How many more recipients may come into memory. is_loaded: from the database; a part is kept for what comes anew. 0 also
+ * when there are too many messages, or octets. */
+size_t active_room(bool is_loaded);
+size_t active_messages_room(bool is_loaded);
+bool active_may_load(void);   /* there is room worth a turn of loading */
+size_t active_round(void);    /* most recipients of a message that come into memory together */
 void active_load_soon(void); /* something may be due */
 void active_load_at(int64_t due);
 struct qmsg *active_find(uint64_t n); /* follow `same` for more */
@@ -135,6 +151,8 @@ void active_drop_ref(struct qmsg *m); /* may free it */
 void active_sent(struct qrcpt *r);
 void active_deferred(struct qrcpt *r, const char *dsn, struct slice why);
 void active_failed(struct qrcpt *r, const char *dsn, struct slice why);
+/* Not tried: back to the database, for so long. record follows. */
+void active_parked(struct qrcpt *r, int64_t seconds);
 /* Write what these recipients of one message came to, and end the round with the last. The caller holds a reference. */
 void active_record(struct qmsg *m, struct qrcpt **rs, size_t n);
 /* Take recipients that are not in a job out of memory. The rows are the caller's. */
@@ -152,6 +170,7 @@ struct route {
     struct slice path;    /* LMTP: socket, relative to queue_directory or absolute */
     struct slice nexthop; /* RELAY: domain, "[host]:port", or a list of such; the others: text */
     const char *mailer;   /* "lmtp", "smtp", "relay": log name */
+    const char *transport; /* name as main.cf has it; NULL: none was found */
     bool is_lmtp_inet;
     bool is_wrapper;         /* RELAY: TLS from the first octet */
     bool is_local;           /* mydestination: the mailbox is user@localhost */
@@ -176,25 +195,54 @@ void sched_back(struct qrcpt *r); /* to the front of its destination */
 void sched_fetched(struct qrcpt *r, bool is_there);
 void sched_remove(struct qrcpt *r);
 void sched_kick(void);
-/* The next job of a transport: recipients of one message and destination, at most JOB_RCPTS_MAX; 0: none. */
+/* The next job of a transport: recipients of one message and destination, at most max; 0: none may begin. */
 size_t sched_next(struct outlet *t, struct qrcpt **rs, size_t max);
 void sched_prune(struct outlet *t);
-void sched_free(void); /* at the end, when no link is left */
+void sched_reload(void); /* limits have changed */
+void sched_free(void);   /* at the end, when no link is left */
+/* How many jobs could begin now, up to most. */
 size_t sched_runnable(const struct outlet *t, size_t most);
 /* host_failed: why the host could not be reached, or NULL. May free d. */
 void sched_job_ended(struct dest *d, bool worked, const char *host_failed);
+/* Nobody has answered on the outlet's socket for transport_retry_time: what waits for it is put off. */
+void sched_outlet_failed(struct outlet *t, const char *why);
+
+/* What is known of a destination. Each has a share of the outlet's links that the next cannot have. */
+enum dest_class {
+    DEST_GOOD,  /* its last delivery worked */
+    DEST_FRESH, /* not tried yet */
+    DEST_BAD,   /* its last try failed */
+    DEST_CLASSES
+};
+
+/* Pending recipients of one message for one destination. */
+struct batch {
+    struct list link; /* dest->batches */
+    struct dest *d;
+    struct qmsg *m;
+    struct list rcpts;
+    size_t n;
+};
 
 struct dest {
     struct outlet *t;
     char *nexthop; /* a socket, or XROUTE's argument (relay/relay_int.h) without secrets */
     char *auth;    /* "user:password" for it, or NULL */
-    struct list pending;
+    enum limits_kind limits;
+    enum dest_class class;
+    struct list batches; /* they take turns */
     size_t n_pending;
-    unsigned busy, window, limit;
+    unsigned busy;
+    struct window window;
     unsigned n_fetching; /* recipients taken off pending until their body is read */
-    struct list link;    /* t->ready while it has pending */
-    uint64_t dead_until_ms;
+    struct list link;    /* t->ready[class] while it may begin a job, t->dying while what waits is put off */
+    uint64_t dead_until_ms, used_ms;
     char *dead_why;
+    uint64_t next_ms; /* rate delay: no job before this */
+    struct timer delay;
+    /* how fast it takes mail: recipients whose turn came in this and the last period */
+    uint64_t period_ms;
+    unsigned taken, taken_before;
 };
 
 /* A way out: one unix socket of an LMTP speaker. */
@@ -202,14 +250,21 @@ struct outlet {
     char *path;
     const char *mailer;
     bool is_relay;
-    char *peer;        /* "example.com[private/dovecot-lmtp]" */
-    struct list ready; /* dests with pending recipients, the next first */
-    struct list idle;  /* links, the last used first */
+    char *peer;                      /* "example.com[private/dovecot-lmtp]" */
+    struct list ready[DEST_CLASSES]; /* dests that may begin a job, the next first */
+    struct list dying;               /* dests whose pending recipients are being put off */
+    struct list idle;                /* links, the last used first */
+    struct list busy;                /* links, the longest busy first; the slow ones are not among them */
     struct map *dests;
-    unsigned n_links, n_connecting, max_links;
-    uint64_t paused_until_ms, pause_ms, warned_ms;
+    unsigned turn;
+    unsigned n_links, n_connecting;
+    unsigned max_links, max_slow;       /* slow ones come on top */
+    unsigned n_quick[DEST_CLASSES];     /* jobs that began a moment ago */
+    unsigned n_slow;                    /* the others */
+    uint64_t paused_until_ms, pause_ms, warned_ms, down_since_ms;
+    char *down_why; /* put off at once while paused; NULL: it is up, or was a moment ago */
     unsigned n_busy;
-    struct timer resume, prune;
+    struct timer resume, prune, age, bury;
 };
 struct outlet *sched_outlet(struct slice path, const char *mailer, bool is_relay);
 void sched_each_outlet(void (*fn)(struct outlet *));

@@ -50,6 +50,7 @@ init(struct err *e)
     daemon_socket_path(qm.conf, "private/lookup", path, sizeof path);
     qm.lookup = lookup_client_new(path);
     route_reload();
+    sched_reload();
     verify_init();
     active_load_soon();
     return 0;
@@ -71,7 +72,9 @@ reload(void)
     conf_unref(&qm.conf);
     qm.conf = conf_ref(daemon_conf());
     route_reload();
+    sched_reload();
     sched_kick();
+    active_load_soon();
 }
 
 static void

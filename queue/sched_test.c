@@ -16,7 +16,7 @@ static struct outlet *out;
 
 static const char settings[] =
     "myhostname = mx.example\nmydestination = localhost\nvirtual_mailbox_domains = hosted.test\n"
-    "virtual_transport = lmtp:unix:private/none\nrelay_connections = 1\nlmtp_connections = 1\n"
+    "virtual_transport = lmtp:unix:private/none\nrelay_connections = 8\nlmtp_connections = 1\n"
     "initial_destination_concurrency = 2\ndefault_destination_concurrency_limit = 3\n"
     "minimal_backoff_time = 180s\nmaximal_backoff_time = 3h\nmaximal_queue_lifetime = 5d\n";
 
@@ -43,6 +43,7 @@ start(void)
     qm.db_bits = qdb_db_bits(q);
     qm.writer = writer_new(q, 0);
     route_reload();
+    sched_reload();
     out = sched_outlet(SL("private/relay"), "smtp", true);
     /* nobody is to be connected to: the test takes the jobs */
     out->paused_until_ms = UINT64_MAX;

@@ -123,9 +123,11 @@ transport_take(struct slice name, struct slice nexthop, struct slice domain, str
     r->is_lmtp_inet = r->is_wrapper = false;
     for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++)
         if (sl_eqz(name, transports[i].name)) {
+            r->transport = transports[i].name;
             transports[i].take(nexthop.n || transports[i].is_text ? nexthop : domain, r);
             return;
         }
+    r->transport = "unknown";
     r->kind = ROUTE_TEMP;
     r->dsn = SL("4.3.5");
     r->nexthop = SL("mail transport unavailable");

@@ -1,6 +1,7 @@
 /* queue/writer.c - see writer.h. */
 #include "queue/writer.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/loop.h"
@@ -23,7 +24,8 @@ enum {
     IDLE_CHECKPOINT_MS = 2000,
     STUCK_RETRY_MS = 1000,
     FULL_RETRY_MS = 2000,
-    MINFREE_CHECK_MS = 1000
+    MINFREE_CHECK_MS = 1000,
+    TURN_US = 15 * 1000 /* for what is not urgent in one transaction: what comes meanwhile waits so long */
 };
 
 struct writer {
@@ -31,7 +33,9 @@ struct writer {
     struct work_pool *pool;
     struct work_job job;
     bool is_running, is_closing;
-    struct list waiting, batch, kept; /* kept: state that could not be written yet */
+    struct list urgent, waiting, batch;
+    struct list rest; /* of the batch: what the time did not suffice for */
+    struct list kept; /* state that could not be written yet */
     size_t n_waiting;
     bool is_full, is_stuck, is_low;
     bool found_low, has_released;         /* the running job's */
@@ -62,11 +66,13 @@ run_alone(struct writer *w, struct wop *op)
         op->rc = qdb_commit(w->q, &op->err);
 }
 
-/* All in one transaction; false when one of them, or the commit, failed: then nothing happened. */
+/* All in one transaction, or those that there is time for; false when one of them, or the commit, failed: then nothing
+ * happened. */
 static bool
 run_together(struct writer *w)
 {
     struct err e = { 0 };
+    int64_t since = 0;
 
     if (qdb_begin(w->q, &e) != 0)
         return false;
@@ -74,6 +80,13 @@ run_together(struct writer *w)
     {
         struct wop *op = CONTAINER_OF(it, struct wop, link);
 
+        if (since > 0 && clock_unix_us() - since > TURN_US) {
+            list_remove(&op->link);
+            list_push_back(&w->rest, &op->link);
+            continue;
+        }
+        if (since == 0 && !op->is_urgent)
+            since = clock_unix_us();
         if (op->run(op, w->q, &op->err) != 0) {
             qdb_rollback(w->q);
             return false;
@@ -214,6 +227,12 @@ batch_done(struct work_job *j)
     list_init(&ended);
     while ((n = list_pop_front(&w->batch)) != NULL)
         list_push_back(&ended, n);
+    while (!list_is_empty(&w->rest)) {
+        n = w->rest.prev;
+        list_remove(n);
+        list_push_front(&w->waiting, n);
+        w->n_waiting++;
+    }
     if (w->has_released) { /* what the reserve gives is for getting rid of mail */
         w->has_released = false;
         become_full(w, "the reserve is in use");
@@ -254,9 +273,11 @@ static void
 fill_batch(struct writer *w)
 {
     for (size_t i = 0; i < BATCH_MAX; i++) {
-        struct list *n = list_pop_front(&w->waiting);
+        struct list *n = list_pop_front(&w->urgent);
         struct wop *op;
 
+        if (n == NULL)
+            n = list_pop_front(&w->waiting);
         if (n == NULL)
             break;
         w->n_waiting--;
@@ -302,7 +323,7 @@ writer_submit(struct writer *w, struct wop *op)
         loop_defer(refuse, op);
         return;
     }
-    list_push_back(&w->waiting, &op->link);
+    list_push_back(op->is_urgent ? &w->urgent : &w->waiting, &op->link);
     w->n_waiting++;
     start(w);
 }
@@ -345,7 +366,9 @@ writer_new(struct qdb *q, uint64_t minfree)
 
     w->q = q;
     w->minfree = minfree;
+    list_init(&w->urgent);
     list_init(&w->waiting);
+    list_init(&w->rest);
     list_init(&w->batch);
     list_init(&w->kept);
     w->pool = work_pool_new("queue-db", 1, 0);

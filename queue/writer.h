@@ -17,6 +17,7 @@ enum wop_kind {
 /* Embedded in what the asker allocates. run may be called again after a rollback. */
 struct wop {
     enum wop_kind kind;
+    bool is_urgent; /* somebody's client waits: before the others, which may be many */
     int (*run)(struct wop *, struct qdb *,
                struct err *); /* on the writer's thread, inside a transaction */
     void (*after)(struct wop *,
