@@ -10,7 +10,7 @@ class_text(const struct check *c)
 static void
 lookup_failed(struct check *c)
 {
-    check_refuse(c, 451, "4.3.0", "<%.*s>: Temporary lookup failure", SL_ARG(c->addr->given));
+    check_fail(c, 451, "4.3.0", "<%.*s>: Temporary lookup failure", SL_ARG(c->addr->given));
 }
 
 /* ---- the route and class of the sender or the recipient, worked out once an evaluation ---- */
