@@ -196,7 +196,7 @@ is_waited(void *arg)
 {
     struct smtpd_sess *s = arg;
 
-    if (s->cfg->is_wrapper || s->has_early_words || smtpd_check_pipelining(s))
+    if (s->cfg->is_wrapper || smtpd_check_pipelining(s))
         limits_connect(s, find_discards);
 }
 

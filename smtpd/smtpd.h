@@ -159,7 +159,6 @@ struct smtpd_sess {
     struct addr peer;
     uint16_t port;
     struct addr local; /* where the client came in; behind a proxy or after XCLIENT as those say */
-    bool has_early_words; /* came together with the proxy's header: no early talk */
     bool may_xclient, may_xforward;
     struct xforward *xforward; /* of the message to come or under way; NULL: none */
     int64_t began_unix_us;

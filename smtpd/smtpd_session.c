@@ -215,7 +215,6 @@ smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c)
     s->peer = c->peer;
     s->port = addr_port(&c->peer);
     s->local = c->local;
-    s->has_early_words = c->unread.n > 0;
     s->began_unix_us = clock_unix_us();
     list_push_back(&sessions, &s->link);
     n_sessions++;
