@@ -5,10 +5,13 @@
 enum { AT_START, AT_LINE, AT_CR, AT_DOT, AT_DOT_CR };
 
 /* The length of the canonical run at the front of s, which is at `start` of a line or inside one: up to a dot that
- * starts a line (dots only), or a CR or LF that is not a plain CRLF. *at_start says whether the run ended a line. */
+ * starts a line (dots only), or a CR or LF that is not a plain CRLF. *at_start says whether the run ended a line.
+ * *next_lf: the first LF not left of s, or the end of s where there is none; NULL: not known. It is kept for the run
+ * behind this one: else a client could have all that is left looked through for every bare CR it sends. */
 static size_t
-canonical_run(struct slice s, bool dots, bool *at_start)
+canonical_run(struct slice s, bool dots, bool *at_start, const char **next_lf)
 {
+    const char *end = s.p + s.n;
     size_t i = 0;
 
     for (;;) {
@@ -18,8 +21,12 @@ canonical_run(struct slice s, bool dots, bool *at_start)
             return i;
         if (i == s.n)
             return i;
-        lf = memchr(s.p + i, '\n', s.n - i);
-        cr = memchr(s.p + i, '\r', lf ? (size_t)(lf - s.p) - i : s.n - i);
+        if (*next_lf == NULL || *next_lf < s.p + i) {
+            lf = memchr(s.p + i, '\n', s.n - i);
+            *next_lf = lf ? lf : end;
+        }
+        lf = *next_lf < end ? *next_lf : NULL;
+        cr = memchr(s.p + i, '\r', (size_t)(*next_lf - s.p) - i);
         if (cr == NULL && lf == NULL) {
             *at_start = false;
             return s.n;
@@ -89,10 +96,12 @@ step(struct smtp_data *b, char c, bool dots, smtp_data_sink *sink, void *arg)
 static bool
 feed(struct smtp_data *b, struct slice *in, bool dots, smtp_data_sink *sink, void *arg)
 {
+    const char *next_lf = NULL;
+
     while (in->n) {
         if (b->at == AT_START || b->at == AT_LINE) {
             bool at_start = b->at == AT_START;
-            size_t n = canonical_run(*in, dots, &at_start);
+            size_t n = canonical_run(*in, dots, &at_start, &next_lf);
 
             if (n) {
                 sink(arg, sl_head(*in, n));
