@@ -61,6 +61,7 @@ struct content {
     struct smtpd_sess *s;
     struct queue_put *put;
     struct buf held;
+    size_t name_len;  /* of what is held: octets of a field's name */
     struct buf field; /* lines parted by LF, without the last one's end */
     enum state state;
     unsigned seen, seen_resent; /* 1 << enum field */
@@ -220,7 +221,7 @@ end_field(struct content *c)
         put_addresses(c, name, sl_from(field, name.n + 1));
     else
         put_field(c, field);
-    buf_free(&c->field);
+    buf_reset(&c->field);
 }
 
 /* One octet more than the limit is kept, so that the end is seen to be missing. */
@@ -288,27 +289,32 @@ end_header(struct content *c)
         add_missing(c);
     if (!(c->seen & 1u << FIELD_MESSAGE_ID))
         log_message_id(c, "", SL("<>"));
+    buf_free(&c->field);
     c->state = IN_BODY;
 }
 
 /* ---- lines ---- */
 
-/* What is held is the start of a line: 1 a field whose name is known (with its length), 0 not known yet, -1 no field. */
+/* What is held is the start of a line: 1 a field whose name is known, 0 not known yet, -1 no field. Looks at the octet
+ * that came last: a name may have a thousand, and a message a hundred thousand names. */
 static int
-look_at_name(struct slice held, size_t *name_len)
+look_at_name(struct content *c)
 {
-    size_t i = 0;
+    char last = c->held.p[c->held.off + c->held.n - 1];
+    bool is_blank = last == ' ' || last == '\t';
 
-    while (i < held.n && held.p[i] > ' ' && held.p[i] < 127 && held.p[i] != ':')
-        i++;
-    *name_len = i;
-    if (i == 0 && held.n)
-        return -1;
-    while (i < held.n && (held.p[i] == ' ' || held.p[i] == '\t'))
-        i++;
-    if (i == held.n)
-        return held.n > NAME_MAX_OCTETS ? -1 : 0;
-    return held.p[i] == ':' ? 1 : -1;
+    if (last > ' ' && last < 127 && last != ':' && c->name_len == c->held.n - 1)
+        c->name_len++;
+    else if (c->name_len == 0 || !is_blank)
+        return c->name_len && last == ':' ? 1 : -1;
+    return c->held.n > NAME_MAX_OCTETS ? -1 : 0;
+}
+
+static void
+drop_held(struct content *c)
+{
+    buf_reset(&c->held);
+    c->name_len = 0;
 }
 
 /* The line is no field: the header has ended, with an empty line that we add if it was none. */
@@ -324,7 +330,7 @@ not_a_field(struct content *c)
         held.n -= sl_ends(held, '\r'); /* canonical: half of the line's end */
         add_to_field(c, SL("X-Mailbox-Line: "));
         add_to_field(c, held);
-        buf_free(&c->held);
+        drop_held(c);
         c->state = IN_FIELD;
         return;
     }
@@ -332,7 +338,7 @@ not_a_field(struct content *c)
     if (!sl_has_prefix(buf_slice(&c->held), SL("\r\n")))
         put(c, SL("\r\n"));
     put(c, buf_slice(&c->held));
-    buf_free(&c->held);
+    drop_held(c);
 }
 
 /* Enough of a line's start has come to say what it is? */
@@ -340,7 +346,6 @@ static void
 start_of_line(struct content *c)
 {
     struct slice held = buf_slice(&c->held);
-    size_t name_len;
     int known;
 
     if (sl_starts(held, '\r')) { /* canonical: LF follows */
@@ -352,25 +357,22 @@ start_of_line(struct content *c)
         add_to_field(c, SL("\n"));
         add_to_field(c, held);
     } else {
-        known = look_at_name(held, &name_len);
+        known = look_at_name(c);
         if (known == 0)
             return;
-        if (known < 0) { /* an mbox line needs six octets to be known */
-            if (held.n < 6 && c->is_first && !sl_ends(held, '\n') &&
-                sl_has_prefix(SL("From "), held))
-                return;
+        if (known < 0) {
             not_a_field(c);
             c->is_first = false;
             return;
         }
         end_field(c);
         /* Blanks before the colon are obsolete (RFC 5322 §4.5) and go. The colon is the last octet held. */
-        add_to_field(c, sl_head(held, name_len));
+        add_to_field(c, sl_head(held, c->name_len));
         add_to_field(c, SL(":"));
     }
     c->is_first = false;
     c->state = IN_FIELD;
-    buf_free(&c->held);
+    drop_held(c);
 }
 
 static void

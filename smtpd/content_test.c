@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- the queue's part ---- */
@@ -201,6 +202,131 @@ TEST(header_fields_pass_or_go)
             CHECK(sl_take_prefix(&got, SL(TRACE)));
             CHECK_EQ_MEM(got.p, got.n, rows[i].want, strlen(rows[i].want));
         }
+    tear_down();
+}
+
+/* ---- any pieces ---- */
+
+static void
+collect_run(const char *in, size_t n, size_t piece, struct buf *out)
+{
+    struct content *c = content_new(&sess);
+
+    for (size_t at = 0, some; at < n; at += some) {
+        some = piece ? piece : 1 + (size_t)rand() % 6;
+        content_write(c, sl_head(sl_n(in + at, n - at), some));
+    }
+    content_end(c);
+    buf_reset(out);
+    buf_adds(out, buf_slice(&collected));
+    buf_reset(&collected);
+    content_free(&c);
+}
+
+/* What a client's lines may begin with, go on with, and be for the server to look at. */
+static const char *const scraps[] = { "From",
+                                      "From ",
+                                      ">",
+                                      ":",
+                                      "To: ",
+                                      "Cc:",
+                                      " ",
+                                      "\t",
+                                      "\r\n",
+                                      "\r\n",
+                                      "\r\n",
+                                      "\r\n ",
+                                      "x",
+                                      "u",
+                                      "<u>",
+                                      "u@d",
+                                      ",",
+                                      "(c",
+                                      ")",
+                                      "\"",
+                                      ";",
+                                      "\0",
+                                      "bcc:",
+                                      "Date",
+                                      "Resent-From: ",
+                                      "Message-Id: <m>",
+                                      "Received: r" };
+
+TEST(pieces_make_no_difference)
+{
+    struct buf text = { 0 }, whole = { 0 }, parts = { 0 };
+
+    set_up("header_size_limit = 1024\nmyorigin = example.com\nalways_add_missing_headers = yes");
+    tx.rewrite = REWRITE_LOCAL;
+    srand(3);
+    for (size_t round = 0; round < 3000; round++) {
+        TEST_ROW("round %zu", round);
+        buf_reset(&text);
+        for (int i = rand() % 40; i > 0; i--) {
+            const char *scrap = scraps[(size_t)rand() % COUNT_OF(scraps)];
+
+            buf_adds(&text, sl_n(scrap, scrap[0] ? strlen(scrap) : 1));
+        }
+        buf_adds(&text, SL("\r\n"));
+        collect_run(buf_slice(&text).p, text.n, text.n, &whole);
+        for (size_t piece = 0; piece < 3; piece++) {
+            collect_run(buf_slice(&text).p, text.n, piece, &parts);
+            CHECK_EQ_MEM(buf_slice(&parts).p, parts.n, buf_slice(&whole).p, whole.n);
+        }
+    }
+    tear_down();
+    buf_free(&text);
+    buf_free(&whole);
+    buf_free(&parts);
+}
+
+/* Eight megabytes of header that consist of... */
+static const struct {
+    const char *name, *begin, *unit;
+    size_t times; /* of the unit in one line */
+} big[] = {
+    { "lines of one octet", "A:", "x", 1 }, /* what the others are measured by */
+    { "names of nearly 1000 octets", "", "n", 990 },
+    { "blanks before the colon", "To", " ", 990 },
+    { "one field without an end", "To: ", "a, \r\n ", 1024 * 1024 },
+    { "comments in comments", "To: x ", "(", 8 * 1024 * 1024 },
+};
+
+static double
+cpu_s(clock_t from)
+{
+    return (double)(clock() - from) / CLOCKS_PER_SEC;
+}
+
+TEST(huge_headers_cost_no_more_an_octet)
+{
+    enum { OCTETS = 8 * 1024 * 1024 };
+    double usual_s = 0, took_s;
+
+    set_up("header_size_limit = 1024000\nmyorigin = example.com");
+    tx.rewrite = REWRITE_LOCAL;
+    for (size_t k = 0; k < COUNT_OF(big); k++) {
+        struct content *c = content_new(&sess);
+        struct buf line = { 0 };
+        clock_t from = clock();
+
+        TEST_ROW("%s", big[k].name);
+        buf_adds(&line, sl_z(big[k].begin));
+        for (size_t i = 0; i < big[k].times; i++)
+            buf_adds(&line, sl_z(big[k].unit));
+        buf_adds(&line, SL(":\r\n"));
+        for (size_t n = 0; n < OCTETS; n += line.n)
+            content_write(c, buf_slice(&line));
+        content_end(c);
+        took_s = cpu_s(from);
+        if (k == 0)
+            usual_s = took_s;
+        CHECK(took_s < usual_s * 3 + 0.3);
+        CHECK(collected.n > 0);
+        buf_free(&collected);
+        content_free(&c);
+        buf_free(&line);
+    }
     tear_down();
 }
 
