@@ -7,17 +7,21 @@
 
 #include <stdio.h>
 
-enum { SECONDS_OCTETS = 24, ORIG_OCTETS = 512 };
+enum { ORIG_OCTETS = 512, USE_OCTETS = 32, US_PER_S = 1000000 };
 
-/* Postfix's figures: two significant digits, nothing below a hundredth. */
-static const char *
-seconds(int64_t us, char out[SECONDS_OCTETS])
+const char *
+outcome_seconds(int64_t us, char out[OUTCOME_SECONDS_OCTETS])
 {
-    double s = us > 0 ? (double)us / 1000000 : 0;
+    int64_t step = us < US_PER_S ? US_PER_S / 100 : us < 10 * US_PER_S ? US_PER_S / 10 : US_PER_S;
+    int64_t v = us > 0 ? (us + step / 2) / step * step : 0;
+    size_t n =
+        (size_t)snprintf(out, OUTCOME_SECONDS_OCTETS, "%lld.%02lld", (long long)(v / US_PER_S),
+                         (long long)(v % US_PER_S / (US_PER_S / 100)));
 
-    if (s < 0.01)
-        return "0";
-    snprintf(out, SECONDS_OCTETS, s >= 9.95 ? "%.0f" : s >= 0.995 ? "%.1f" : "%.2f", s);
+    while (out[n - 1] == '0')
+        n--;
+    n -= out[n - 1] == '.';
+    out[n] = '\0';
     return out;
 }
 
@@ -26,17 +30,22 @@ outcome_log(const struct qrcpt *r, const char *mailer, const struct outcome *o)
 {
     const struct qmsg *m = r->m;
     int64_t now = clock_unix_us(), begun = o->begun_us > 0 ? o->begun_us : now;
-    char total[SECONDS_OCTETS], a[SECONDS_OCTETS], b[SECONDS_OCTETS], c[SECONDS_OCTETS],
-        d[SECONDS_OCTETS], orig[ORIG_OCTETS] = "";
+    char total[OUTCOME_SECONDS_OCTETS], a[OUTCOME_SECONDS_OCTETS], b[OUTCOME_SECONDS_OCTETS],
+        c[OUTCOME_SECONDS_OCTETS], d[OUTCOME_SECONDS_OCTETS], orig[ORIG_OCTETS] = "",
+                                                              use[USE_OCTETS] = "";
 
     if (!sl_eq(r->r->orig, r->addr) && r->r->orig.n > 0 && r->r->orig.n < sizeof orig - 16)
         snprintf(orig, sizeof orig, "orig_to=<%.*s>, ", SL_ARG(r->r->orig));
+    if (o->conn_use > 1)
+        snprintf(use, sizeof use, ", conn_use=%u", o->conn_use);
     log_event(
         LOG_LV_INFO, qmgr_ident(mailer), "delivery",
         LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_S("relay", o->relay),
               LF_S("dsn", o->dsn), LF_Z("status", o->status)),
-        "%s: to=<%.*s>, %srelay=%.*s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)",
-        m->env.id, SL_ARG(r->addr), orig, SL_ARG(o->relay), seconds(now - m->arrived_us, total),
-        seconds(m->active_us - m->arrived_us, a), seconds(begun - m->active_us, b),
-        seconds(o->conn_us, c), seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status, SL_ARG(o->text));
+        "%s: to=<%.*s>, %srelay=%.*s%s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)",
+        m->env.id, SL_ARG(r->addr), orig, SL_ARG(o->relay), use,
+        outcome_seconds(now - m->arrived_us, total),
+        outcome_seconds(m->active_us - m->arrived_us, a), outcome_seconds(begun - m->active_us, b),
+        outcome_seconds(o->conn_us, c), outcome_seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status,
+        SL_ARG(o->text));
 }

@@ -122,9 +122,13 @@ struct outcome {
     struct slice dsn, relay, text;
     int64_t begun_us; /* clock: when the connection or, on one that was there, the transaction began; 0: none */
     int64_t conn_us, xfer_us;
+    uint32_t conn_use; /* messages that the session with the other host has carried, this one counted; 0: not known */
 };
 /* Log it under the name of the mailer ("lmtp", "smtp", "error"). */
 void outcome_log(const struct qrcpt *r, const char *mailer, const struct outcome *o);
+/* A time as Postfix's log has it: "0.07", "0.1", "2", "2.5", "12". */
+enum { OUTCOME_SECONDS_OCTETS = 32 };
+const char *outcome_seconds(int64_t us, char out[OUTCOME_SECONDS_OCTETS]);
 
 /* ---- active.c ---- */
 /* Take a message into memory whose rows are (or will be) NULL-due; rcpts NULL: all of the envelope, new. The buffers are
