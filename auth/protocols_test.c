@@ -108,7 +108,7 @@ start(const char *more)
     struct buf text = { 0 };
 
     loop_init();
-    if (dir[strlen(dir) - 1] == 'X' && mkdtemp(dir) == NULL)
+    if (sl_has_suffix(sl_z(dir), SL("XXXXXX")) && mkdtemp(dir) == NULL)
         FAIL("mkdtemp");
     buf_addf(&text, "data_directory = %s\nmyhostname = mx.example.com\nauth_failure_delay = 0\n"
              "auth_verbose = yes\n%s",

@@ -19,7 +19,7 @@ put(const char *name, const char *text)
     char path[256];
     struct err e;
 
-    if (dir[strlen(dir) - 1] == 'X' && mkdtemp(dir) == NULL)
+    if (sl_has_suffix(sl_z(dir), SL("XXXXXX")) && mkdtemp(dir) == NULL)
         FAIL("mkdtemp");
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (fs_replace_file(path, sl_z(text), 0600, &e) < 0)

@@ -292,7 +292,10 @@ linger_read(struct conn *c, int status)
 
     if (status >= 0)
         n = read(c->fd, conn_scratch, sizeof conn_scratch);
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+    if (n > 0)
+        c->lingered_octets += (size_t)n;
+    if ((n > 0 && c->lingered_octets <= CONN_LINGER_OCTETS) ||
+        (n < 0 && (errno == EAGAIN || errno == EINTR)))
         return;
     destroy(c);
 }

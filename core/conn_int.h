@@ -20,6 +20,7 @@ enum {
         64 * 1024, /* one read; also when output is written before the turn's end */
     CONN_WRITE_TIMEOUT_MS = 5 * 60 * 1000,
     CONN_LINGER_MS = 2000,
+    CONN_LINGER_OCTETS = 1024 * 1024, /* who goes on beyond this is cut off */
     CONN_LINGER_MAX = 256 /* conns that linger at once */
 };
 
@@ -60,6 +61,7 @@ struct conn {
     bool wants_input_call : 1;
     bool in_input_call : 1;
     bool is_lingering : 1;
+    size_t lingered_octets; /* thrown away after the end */
     bool is_detached : 1;
     bool scanned_for_lf : 1; /* what `scanned` was about: any LF, or CRLF only */
 };

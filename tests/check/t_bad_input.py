@@ -66,7 +66,7 @@ def every_problem_is_told_with_file_and_line():
 
 @case
 def a_security_level_that_is_none_is_an_error():
-    wrong = ["smtpd_tls_security_level = encypt", "smtp_tls_security_level = dane", "smtpd_tls_protocols = >=TLSv9",
+    wrong = ["smtpd_tls_security_level = encypt", "smtp_tls_security_level = dnae", "smtpd_tls_protocols = >=TLSv9",
              "ssl_min_protocol = TLS", "log_format = xml", "inet_protocols = ipv5"]
     s = configured("words", *wrong)
     r = run([program("postern"), "-c", s.main_cf, "check"])
