@@ -4,10 +4,12 @@
 #include "smtpd/policy_arg.h"
 
 #include "base/clock.h"
+#include "base/enc.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "proto/policy.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #define POLICY_BUILT_IN_ACTION "451 4.3.5 Server configuration problem"
@@ -53,6 +55,18 @@ add_message(struct buf *b, const struct check *c)
     policy_add(b, "etrn_domain", c->about.etrn);
 }
 
+/* What no authority has vouched for is not told; a fingerprint is, for it cannot be made up. */
+static void
+add_cert_name(struct buf *b, const char *attribute, const struct tls_info *t, const char *cn)
+{
+    struct buf text = { 0 };
+
+    if (t->peer_verified)
+        (void)enc_xtext(&text, sl_z(cn));
+    policy_add(b, attribute, buf_slice(&text));
+    buf_free(&text);
+}
+
 static void
 add_security(struct buf *b, const struct smtpd_sess *s)
 {
@@ -62,8 +76,8 @@ add_security(struct buf *b, const struct smtpd_sess *s)
     policy_add(b, "sasl_method", sl_z(s->sasl_method));
     policy_add(b, "sasl_username", sl_z(s->sasl_user));
     policy_add(b, "sasl_sender", s->tx && s->sasl_user ? s->tx->params.auth : SL(""));
-    policy_add(b, "ccert_subject", sl_z(t.peer_cn));
-    policy_add(b, "ccert_issuer", sl_z(t.issuer_cn));
+    add_cert_name(b, "ccert_subject", &t, t.peer_cn);
+    add_cert_name(b, "ccert_issuer", &t, t.issuer_cn);
     policy_add(b, "ccert_fingerprint", sl_z(t.peer_fingerprint));
     policy_add(b, "ccert_pubkey_fingerprint", sl_z(t.peer_key_fingerprint));
     policy_add(b, "encryption_protocol", sl_z(t.protocol));
@@ -77,6 +91,7 @@ make_request(struct buf *b, const struct check *c, const struct policy_arg *a)
     const struct smtpd_sess *s = c->s;
     const struct conf *conf = s->cfg->conf;
     const char *where = s->smtp.where;
+    char *level = conf_value_text(conf, "compatibility_level", false); /* as written: "3.6" */
 
     policy_add(b, "request", SL("smtpd_access_policy"));
     policy_add(b, "protocol_state", strcmp(where, "BDAT") == 0 ? SL("DATA") : sl_z(where));
@@ -86,7 +101,8 @@ make_request(struct buf *b, const struct check *c, const struct policy_arg *a)
     policy_add(b, "stress", sl_z(conf->stress));
     add_security(b, s);
     policy_add(b, "policy_context", a->context);
-    policy_add_number(b, "compatibility_level", (uint64_t)conf->compatibility_level);
+    policy_add(b, "compatibility_level", sl_z(level));
+    free(level);
     policy_add(b, "mail_version", sl_z(conf->mail_version));
     policy_end(b);
 }

@@ -232,6 +232,36 @@ def what_is_told_and_what_answers_do():
     check(int(told["encryption_keysize"]) >= 128 and told["encryption_cipher"].startswith("TLS_"), "cipher: %r" % told)
 
 
+def certificate(name, *sign):
+    pem, key = tmp(name + ".pem"), tmp(name + ".key")
+    r = run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
+             "-subj", "/CN=" + name, "-keyout", key, "-out", pem, *sign])
+    check(r.returncode == 0, "openssl: %r" % r.stderr)
+    return pem, key
+
+
+@case
+def what_is_told_of_certificates():
+    p, ca = Policy(), certificate("ca")
+    s = start_stack("g", "smtpd_tls_ask_ccert = yes", "smtpd_tls_CAfile = " + ca[0], "compatibility_level = 3.6",
+                    "smtpd_relay_restrictions = reject_unauth_destination",
+                    "smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:%d" % p.port)
+    for cert, subject, issuer in ((certificate("bad client"), "", ""), (certificate("good client", "-CA", ca[0], "-CAkey", ca[1]), "good+20client", "ca")):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.load_cert_chain(*cert)
+        c = smtplib.SMTP("127.0.0.1", s.ports["smtp"], local_hostname="c.remote.test", timeout=30)
+        c.starttls(context=context)
+        c.ehlo()
+        c.mail("x@remote.test")
+        equal(c.rcpt("u0@example.com")[0], 250, "RCPT")
+        told = p.last()
+        equal((told["ccert_subject"], told["ccert_issuer"]), (subject, issuer), "names, which anybody can write into a certificate")
+        equal(told["ccert_fingerprint"].count(":"), 31, "colons in a fingerprint")
+        equal(told["compatibility_level"], "3.6", "compatibility_level")
+        c.close()
+
+
 @case
 def servers_that_fail():
     p = Policy()
