@@ -217,7 +217,8 @@ look(void *arg)
 
     if (now >= q->limit_ms) {
         take_overdue(q, now - q->limit_ms, &puts, &asks);
-        if (!list_is_empty(&puts) || !list_is_empty(&asks)) {
+        /* What answers others has lost these, or is not done with them: no reason to refuse mail. */
+        if ((!list_is_empty(&puts) || !list_is_empty(&asks)) && now - q->heard_ms >= q->limit_ms) {
             q->is_silent = true;
             if (is_first)
                 log_warn("queue.silent", LOG_NONE,
@@ -342,6 +343,7 @@ on_msg(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds
     if (q->is_silent)
         log_info("queue.heard", LOG_NONE, "the queue manager answers again");
     q->is_silent = false;
+    q->heard_ms = loop_now_ms();
     if (kind == 'g')
         got_grant(q, msg);
     else if (kind == 'p')
@@ -389,6 +391,7 @@ connect_now(void *arg)
         return;
     }
     q->has_warned = false;
+    q->heard_ms = loop_now_ms();
     ask_grant(q);
     client_send_waiting(q);
 }

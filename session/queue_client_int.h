@@ -28,8 +28,8 @@ struct queue_client {
     uint64_t retry_ms;
     struct timer retry, resend, look;
     bool has_warned;
-    struct map *asks; /* req -> struct ask */
-    uint64_t limit_ms;
+    struct map *asks;            /* req -> struct ask */
+    uint64_t limit_ms, heard_ms; /* heard_ms: by loop_now_ms(), when qmgr last said something */
     bool is_silent; /* connected, but something had no answer in time and nothing was heard since */
 };
 

@@ -25,7 +25,7 @@ static struct {
     struct loop_watch *watch;
     struct chan *chan;
     unsigned connections, puts, asks, grants;
-    bool hangs;
+    bool hangs, keeps_verdicts;
     uint64_t late[8]; /* puts not answered */
     size_t n_late;
 } fake;
@@ -93,7 +93,7 @@ fake_msg(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_f
             say_put(req, 0);
     } else if (kind == 'V') {
         fake.asks++;
-        if (!fake.hangs)
+        if (!fake.hangs && !fake.keeps_verdicts)
             say_verdict(req);
     }
 }
@@ -148,6 +148,8 @@ static struct {
     int n_verdicts, verdict_rc;
     enum verify_status status;
     char text[40];
+    const struct queue_client *q; /* to be looked at with the verdict */
+    bool was_up;
 } told;
 
 static void
@@ -168,6 +170,7 @@ on_verdict(uint64_t id, int rc, enum verify_status status, struct slice text)
     told.verdict_rc = rc;
     told.status = status;
     snprintf(told.text, sizeof told.text, "%.*s", SL_ARG(text));
+    told.was_up = told.q && queue_client_is_up(told.q);
     loop_stop();
 }
 
@@ -312,6 +315,29 @@ TEST(hung_and_back)
     CHECK_EQ_INT(told.n, 2);
     CHECK_EQ_INT(told.rc, 0);
     CHECK_EQ_INT(fake.connections, 1);
+    end(&q);
+}
+
+/* One question is never answered, others are: no reason to refuse mail. */
+TEST(one_is_lost)
+{
+    struct queue_client *q = begin();
+    uint64_t until_ms;
+
+    until_up(q, true);
+    fake.keeps_verdicts = true;
+    told.q = q;
+    queue_verify(q, SL("b@x"), SL("b@x"), on_verdict, 1);
+    until_ms = loop_now_ms() + HANG_MS;
+    while (told.n_verdicts == 0 && loop_now_ms() < until_ms) {
+        CHECK(commit(q));
+        run(); /* its answer */
+        run_for(20);
+    }
+    CHECK_EQ_INT(told.n_verdicts, 1);
+    CHECK_EQ_INT(told.verdict_rc, -1);
+    CHECK(told.was_up);
+    CHECK_EQ_INT(told.rc, 0);
     end(&q);
 }
 
