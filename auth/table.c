@@ -483,6 +483,7 @@ collect_text(struct table_set *s, struct slice text)
     struct slice item, arg;
 
     while (table_take_item(&text, &item)) {
+        (void)sl_take_char(&item, '!'); /* one whose words are not in the list */
         if (sl_starts(item, '{') && sl_ends(item, '}') && item.n > 2)
             collect_text(s, sl_n(item.p + 1, item.n - 2));
         else if (table_is_type_text(item) && table_type_of(item, &arg))

@@ -19,6 +19,7 @@ struct entry {
     struct slice line;
     enum step step;
     size_t at; /* in the list of words */
+    bool is_spared; /* by the table that is asked, if the word is in it */
 };
 
 static bool go_on(struct smtpd_sess *s, struct entry *e);
@@ -128,11 +129,14 @@ on_word(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struc
 
     (void)value;
     (void)ext;
-    if (f == FOUND_YES) {
+    if (f == FOUND_YES && !e->is_spared) {
         (void)(e->step == STEP_NOOP ? is_noop(s) : is_forbidden(s, e));
         return;
     }
-    e->at++; /* a table that cannot be asked is no reason to end a session */
+    if (f == FOUND_YES)
+        e->at = SIZE_MAX; /* it is not in the list, whatever follows */
+    else
+        e->at++; /* a table that cannot be asked is no reason to end a session */
     resume(s, e);
 }
 
@@ -142,8 +146,12 @@ pass_words(struct smtpd_sess *s, struct entry *e, const struct words *list)
 {
     const char *table;
 
-    switch (words_match(list, e->w->w[0].s, &e->at, &table)) {
+    enum words_rc rc = words_match(list, e->w->w[0].s, &e->at, &table);
+
+    switch (rc) {
     case WORDS_ASK:
+    case WORDS_ASK_NOT:
+        e->is_spared = rc == WORDS_ASK_NOT;
         return ask(s, e, table, e->w->w[0].s, on_word);
     case WORDS_YES:
         return e->step == STEP_NOOP ? is_noop(s) : is_forbidden(s, e);

@@ -164,7 +164,7 @@ words_match(const struct words *w, struct slice word, size_t *at, const char **t
 
         if (i->is_table) {
             *table = i->text;
-            return WORDS_ASK;
+            return i->is_not ? WORDS_ASK_NOT : WORDS_ASK;
         }
         if (fits(i, word))
             return i->is_not ? WORDS_NO : WORDS_YES;

@@ -12,9 +12,9 @@ struct words;
 int words_init(struct words **out, const char *param, struct conf_list items, struct err *e);
 void words_free(struct words **w); /* NULL-safe */
 
-enum words_rc { WORDS_NO, WORDS_YES, WORDS_ASK };
-/* The first item from *at on that fits decides; *at is where it stopped. ASK: item *at is a table, *table its text; when
- * that has no such key, go on with *at + 1. w may be NULL. */
+enum words_rc { WORDS_NO, WORDS_YES, WORDS_ASK, WORDS_ASK_NOT };
+/* The first item from *at on that fits decides; *at is where it stopped. ASK: item *at is a table, *table its text; a word
+ * that is in it is in the list (ASK_NOT: is not), else go on with *at + 1. w may be NULL. */
 enum words_rc words_match(const struct words *w, struct slice word, size_t *at, const char **table);
 
 #endif

@@ -23,6 +23,7 @@ static const struct {
     { { "regexp:{{/^a{2}$/ x}, {!/^.{1,3}$/ y}}" }, "abcd", WORDS_YES },
     { { "GET", "hash:/etc/words", "POST" }, "GET", WORDS_YES },
     { { "GET", "hash:/etc/words", "POST" }, "POST", WORDS_ASK },
+    { { "!hash:/etc/words", "POST" }, "POST", WORDS_ASK_NOT },
     { { "regexp:{{/^[^A-Z/ Bogus}}" }, "x", -1 },
     { { "regexp:{{/^x Bogus}}" }, "x", -1 },
     { { "regexp:{/^x/ Bogus}" }, "x", -1 },
@@ -50,7 +51,7 @@ TEST(words)
             continue;
         }
         CHECK_EQ_INT(words_match(w, sl_z(rows[i].word), &at, &table), rows[i].want);
-        if (rows[i].want == WORDS_ASK) { /* it is not in the table */
+        if (rows[i].want == WORDS_ASK || rows[i].want == WORDS_ASK_NOT) { /* it is not in the table */
             CHECK_EQ_STR(table, "hash:/etc/words");
             at++;
             CHECK_EQ_INT(words_match(w, sl_z(rows[i].word), &at, &table), WORDS_YES);

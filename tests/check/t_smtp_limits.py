@@ -256,13 +256,13 @@ def a_busy_server():
 @case
 def words_and_footers():
     s = start_stack("d", "smtpd_noop_commands = FROB, !MAIL", "smtpd_command_filter = regexp:$config_directory/filter",
-                    "smtpd_forbidden_commands = CONNECT, regexp:{{/^[^A-Z]/ Bogus}}, hash:$config_directory/words",
+                    "smtpd_forbidden_commands = CONNECT, !hash:$config_directory/spared, regexp:{{/^XQ/ Bogus}}, regexp:{{/^[^A-Z]/ Bogus}}, hash:$config_directory/words",
                     "smtpd_discard_ehlo_keywords = dsn", "smtpd_discard_ehlo_keyword_address_maps = hash:$config_directory/ehlo",
                     "smtpd_sasl_exceptions_networks = 127.0.0.7", "broken_sasl_auth_clients = yes", "smtpd_tls_auth_only = no", "smtpd_sasl_security_options = noanonymous",
                     "smtpd_reject_footer = \\c. Ask $server_name.\\nYou are ${client_address}, $helo_name.",
                     "smtpd_reject_footer_maps = regexp:$config_directory/footers",
                     "smtpd_junk_command_limit = 3", "smtpd_hard_error_limit = 4",
-                    files=[("filter", "/^PING(.*)/ NOOP$1\n/^AUTH WRONG(.*)/ AUTH PLAIN$1\n/^RCPT TO:<u99@/ RCPT TO:<u0@example.com>\n"), ("words", "post x\n"),
+                    files=[("filter", "/^PING(.*)/ NOOP$1\n/^AUTH WRONG(.*)/ AUTH PLAIN$1\n/^RCPT TO:<u99@/ RCPT TO:<u0@example.com>\n"), ("words", "post x\n"), ("spared", "xqa x\n"),
                            ("ehlo", "127.0.0.7 silent-discard, pipelining limits\n"),
                            ("footers", "/^501 5\\.5\\.4/ \\nCall $recipient from $sender.\n/<nobody@/ Who is $recipient?\n")])
     c = Smtp(s)
@@ -292,9 +292,9 @@ def words_and_footers():
     c.send("NOSUCH", "RSET", "NOOP")  # refusals wait for tables; what follows waits for them. NOOP is the hard limit's
     c.expect("500 5.5.2 You are", "421 4.7.0 You are", "")
 
-    for line in ("GET / HTTP/1.1", "X-Header: y", "\x16\x03\x01", "POST /", "connect x:25"):
+    for line in ("GET / HTTP/1.1", "X-Header: y", "\x16\x03\x01", "POST /", "connect x:25", "XQA", "XQB"):
         c = Smtp(s)
-        if line.startswith("GET"):  # is not in this list
+        if line in ("GET / HTTP/1.1", "XQA"):  # not in this list; in a table that is negated
             c.say(line, "500 ")
             continue
         c.say(line, "221 2.7.0 Error: I can break rules, too. Goodbye.", "")
