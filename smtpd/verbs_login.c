@@ -43,14 +43,12 @@ struct walk {
 
 static void walk_on(struct check *c);
 
-/* The address is the login's own, with an extension or without. */
+/* The address is the login's with an extension: mail for it comes to the login, unless somebody else has it as an alias. */
 static bool
-is_login(const struct check *c, const struct walk *w, struct slice addr)
+is_login_extended(const struct check *c, const struct walk *w, struct slice addr)
 {
     struct slice local, domain, own, own_domain, ext;
 
-    if (sl_ieq(addr, w->login))
-        return true;
     smtp_addr_split(addr, &local, &domain);
     smtp_addr_split(w->login, &own, &own_domain);
     ext = find_extension(c->s->cfg, local);
@@ -63,7 +61,7 @@ add_address(struct check *c, struct walk *w, struct slice addr)
 {
     struct address *a;
 
-    if (is_login(c, w, addr))
+    if (sl_ieq(addr, w->login))
         return false;
     for (a = w->first; a; a = a->next)
         if (sl_ieq(a->addr, addr))
@@ -162,18 +160,36 @@ on_virtual_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice val
 }
 
 static void
+on_extended(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+    struct walk *w = arg;
+
+    (void)ext;
+    if (f == FOUND_TEMP)
+        become(c, w, WALK_FAILED);
+    else
+        become(c, w, f == FOUND_YES && add_targets(c, w, value, SL("")) ? WALK_NEXT : WALK_OWNED);
+}
+
+static void
 on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct check *c = s->check;
     struct walk *w = arg;
+    bool has_aliases = s->cfg->conf->virtual_alias_maps.n > 0;
 
     (void)value;
     (void)ext;
     if (f != FOUND_YES)
         become(c, w, f == FOUND_TEMP ? WALK_FAILED : WALK_NEXT);
-    else if (is_login(c, w, w->info.to.addr))
+    else if (sl_ieq(w->info.to.addr, w->login))
         become(c, w, WALK_OWNED);
-    else if (s->cfg->conf->virtual_alias_maps.n > 0)
+    else if (is_login_extended(c, w, w->info.to.addr) && has_aliases)
+        find_key(s, "virtual_alias_maps", w->info.to.addr, on_extended, w);
+    else if (is_login_extended(c, w, w->info.to.addr))
+        become(c, w, WALK_OWNED);
+    else if (has_aliases)
         find_addr(s, "virtual_alias_maps", w->info.to.addr, w->info.to.is_local, on_virtual_alias,
                   w);
     else

@@ -20,7 +20,7 @@ USERS = ["u%d@example.com" % i for i in range(3)]
 ALIASES = {"sales@example.com": ["team@example.com"], "team@example.com": ["u0@example.com", "u1+team@example.com"],
            "round1@example.com": ["round2@example.com"], "round2@example.com": ["round1@example.com"],
            "@catch.test": ["u0@example.com"], "named@catch.test": ["u1@example.com"], "@moved.test": ["@example.com"],
-           "away@example.com": ["u0@remote.test"]}
+           "away@example.com": ["u0@remote.test"], "u0+shop@example.com": ["u1@example.com"]}
 
 
 def start_stack(name, *conf):
@@ -82,9 +82,9 @@ def own_addresses_and_aliases():
                    "sales+x@example.com", "anything@catch.test", "u0@moved.test", "", "who@remote.test"):
         equal(u0.sends_as(sender), "ok", "u0 as <%s>" % sender)
     for sender in ("u1@example.com", "u1+x@example.com", "named@catch.test", "nobody@example.com", "round1@example.com",
-                   "away@example.com", "u1@moved.test", "u1", "email1@example.com"):
+                   "away@example.com", "u1@moved.test", "u1", "email1@example.com", "u0+shop@example.com"):
         equal(u0.sends_as(sender), not_owned(sender, "u0@example.com"), "u0 as <%s>" % sender)
-    for sender in ("u1@example.com", "team@example.com", "sales@example.com", "named@catch.test"):
+    for sender in ("u1@example.com", "team@example.com", "sales@example.com", "named@catch.test", "u0+shop@example.com"):
         equal(u1.sends_as(sender), "ok", "u1 as <%s>" % sender)
     equal(u1.sends_as("other@catch.test"), not_owned("other@catch.test", "u1@example.com"))
     text = "sender <other@catch.test> is neither the login name u1@example.com nor an alias that leads to it: add such an alias, " \
