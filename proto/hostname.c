@@ -2,6 +2,7 @@
 #include "proto/hostname.h"
 
 #include "base/utf8.h"
+#include "proto/idn.h"
 
 static bool
 is_digit(char c)
@@ -50,6 +51,10 @@ hostname_is_valid(struct slice name)
 bool
 hostname_is_valid_utf8(struct slice name)
 {
+    struct idn d;
+
+    if (!utf8_is_ascii(name) && idn_forms(name, &d))
+        return hostname_is_valid(sl_z(d.ascii));
     return check_labels(name, true) && utf8_is_valid(name);
 }
 

@@ -11,7 +11,8 @@ enum { HOSTNAME_OCTETS = 255, HOSTNAME_LABEL_OCTETS = 63 };
 /* Letters, digits, '-' and '_' in labels of 1 to 63 octets, no '-' at either end of a label, no final dot, and not
  * digits alone (that would be an address or a piece of one). */
 bool hostname_is_valid(struct slice name);
-/* The same, and octets above 127 count as letters when they are UTF-8. */
+/* The same for a name that may have U-labels: its A-labels are what must be valid, and short enough (RFC 5890 §2.3.2.1:
+ * 63 octets of an A-label may be 200 octets of UTF-8). Where libidn2 knows no A-label, UTF-8 counts as letters. */
 bool hostname_is_valid_utf8(struct slice name);
 
 /* A bare address: "192.0.2.1" or "2001:db8::1". 0.x.y.z other than 0.0.0.0 is refused. */
