@@ -34,27 +34,27 @@ enum field {
     FIELD_OTHER
 };
 struct kind {
-    const char *name; /* without "Resent-" */
+    struct slice name; /* without "Resent-" */
     enum field field;
     bool has_addresses, may_be_resent;
 };
 
 static const struct kind kinds[] = {
-    { "Apparently-To", FIELD_OTHER, true, false },
-    { "Bcc", FIELD_OTHER, true, true },
-    { "Cc", FIELD_RECIPIENT, true, true },
-    { "Date", FIELD_DATE, false, true },
-    { "Disposition-Notification-To", FIELD_OTHER, true, false },
-    { "Errors-To", FIELD_OTHER, true, false },
-    { "From", FIELD_FROM, true, true },
-    { "Mail-Followup-To", FIELD_OTHER, true, false },
-    { "Message-Id", FIELD_MESSAGE_ID, false, true },
-    { "Received", FIELD_RECEIVED, false, false },
-    { "Reply-To", FIELD_OTHER, true, true },
-    { "Return-Path", FIELD_OTHER, true, false },
-    { "Return-Receipt-To", FIELD_OTHER, true, false },
-    { "Sender", FIELD_OTHER, true, true },
-    { "To", FIELD_RECIPIENT, true, true },
+    { SL_INIT("Apparently-To"), FIELD_OTHER, true, false },
+    { SL_INIT("Bcc"), FIELD_OTHER, true, true },
+    { SL_INIT("Cc"), FIELD_RECIPIENT, true, true },
+    { SL_INIT("Date"), FIELD_DATE, false, true },
+    { SL_INIT("Disposition-Notification-To"), FIELD_OTHER, true, false },
+    { SL_INIT("Errors-To"), FIELD_OTHER, true, false },
+    { SL_INIT("From"), FIELD_FROM, true, true },
+    { SL_INIT("Mail-Followup-To"), FIELD_OTHER, true, false },
+    { SL_INIT("Message-Id"), FIELD_MESSAGE_ID, false, true },
+    { SL_INIT("Received"), FIELD_RECEIVED, false, false },
+    { SL_INIT("Reply-To"), FIELD_OTHER, true, true },
+    { SL_INIT("Return-Path"), FIELD_OTHER, true, false },
+    { SL_INIT("Return-Receipt-To"), FIELD_OTHER, true, false },
+    { SL_INIT("Sender"), FIELD_OTHER, true, true },
+    { SL_INIT("To"), FIELD_RECIPIENT, true, true },
 };
 
 struct content {
@@ -102,7 +102,7 @@ find_kind(struct slice name, bool *is_resent)
 
     *is_resent = sl_take_iprefix(&plain, SL("Resent-"));
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
-        if (sl_ieqz(plain, kinds[i].name) && (!*is_resent || kinds[i].may_be_resent))
+        if (sl_ieq(plain, kinds[i].name) && (!*is_resent || kinds[i].may_be_resent))
             return &kinds[i];
     return NULL;
 }
@@ -135,7 +135,7 @@ is_dropped(const struct content *c, struct slice name)
     struct conf_list l = c->s->cfg->conf->message_drop_headers;
 
     for (size_t i = 0; i < l.n; i++)
-        if (sl_ieqz(name, l.v[i]))
+        if (sl_lower_char(l.v[i][0]) == sl_lower_char(name.p[0]) && sl_ieqz(name, l.v[i]))
             return true;
     return false;
 }
