@@ -215,7 +215,7 @@ void sched_outlet_failed(struct outlet *t, const char *why);
 enum dest_class {
     DEST_GOOD,  /* its last delivery worked */
     DEST_FRESH, /* not tried yet */
-    DEST_BAD,   /* its last try failed */
+    DEST_BAD,   /* its last try failed, or of an unknown one: that of its first recipient */
     DEST_CLASSES
 };
 

@@ -133,8 +133,11 @@ static void
 free_dest(void *v)
 {
     struct dest *d = v;
+    struct list *n;
 
     timer_stop(&d->delay);
+    while ((n = list_pop_front(&d->batches)) != NULL) /* at the end; the recipients are gone */
+        free(CONTAINER_OF(n, struct batch, link));
     free(d->nexthop);
     free_secret(&d->auth);
     free(d->dead_why);
@@ -409,6 +412,8 @@ sched_add(struct qrcpt *r, const struct route *route)
         buf_free(&key);
     }
     r->dest = d;
+    if (d->used_ms == 0 && r->attempts > 0) /* nothing is known of it but that this failed there */
+        set_class(d, DEST_BAD);
     d->used_ms = loop_now_ms();
     if (is_dead(d)) {
         put_off(d, r, d->dead_why);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Postern beside Postfix, Dovecot and MariaDB as the guide sets them up, measured in one run.
 
-    bench.py [--rows inbound,idle,imap,slow] [--pairs N] [--only ref|postern] [--quick] [--json FILE]   (see --help)
+    bench.py [--rows inbound,idle,imap,slow,outbound,queue,fair] [--pairs N] [--only ref|postern] [--quick] [--json FILE]   (see --help)
 
 Each row is measured at both sides in turn, A B A B, --pairs times; the table has medians, the range in brackets and the
 ratio Postern / reference. `make bench` runs the rows through tests/bench/t_*.py.
@@ -15,6 +15,7 @@ imap     what an idle IMAP connection costs: so many users, each with an INBOX o
          reclaim, client's ends included, is printed apart. The reference gets one imap-login process for all
          (service_count = 0), which is the kinder one of Dovecot's two modes, and higher limits.
 slow     what 500 clients deliver while 4,500 others send one octet a second; ours alone (slow.py).
+outbound, queue, fair   mail that leaves, and what waits (outbound_rows.py); the last two ours alone.
 """
 import argparse
 import concurrent.futures
@@ -32,6 +33,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import harness
+import outbound_rows
 import slow
 from refstack import RefStack, messages, count_messages, pss_kib, smtp_source_start
 
@@ -238,7 +240,8 @@ def rows_slow(a, sides, table):
         slow.rows(a, lambda side, conf: Up(side, a, user_names(20), conf=conf), table, empty_maildirs)
 
 
-ROWS = {"inbound": rows_inbound, "idle": rows_idle, "imap": rows_imap, "slow": rows_slow}
+ROWS = {"inbound": rows_inbound, "idle": rows_idle, "imap": rows_imap, "slow": rows_slow,
+        "outbound": outbound_rows.rows_outbound, "queue": outbound_rows.rows_queue, "fair": outbound_rows.rows_fair}
 
 
 # --- the table
@@ -289,6 +292,11 @@ def parse(argv):
     ap.add_argument("--slow", type=int, default=4500, help="clients that send one octet a second")
     ap.add_argument("--fast", type=int, default=500, help="connections that deliver beside them")
     ap.add_argument("--fast-messages", type=int, default=20000, help="which they deliver together")
+    ap.add_argument("--outbound-messages", type=int, default=5000, help="of one run to smtp-sink")
+    ap.add_argument("--queued", type=int, default=1000000, help="recipients in the queue, for dead hosts")
+    ap.add_argument("--queue-seconds", type=float, default=60, help="how long memory is looked at after the first delivery")
+    ap.add_argument("--fair-queued", type=int, default=50000, help="messages for a dead destination")
+    ap.add_argument("--fair-messages", type=int, default=100, help="for a living one, one by one")
     ap.add_argument("--idle-seconds", type=float, default=60)
     ap.add_argument("--settle", type=float, default=10, help="seconds of rest before memory is read")
     ap.add_argument("--quick", action="store_true", help="one pair, few messages, 50 users: does it run?")
@@ -299,6 +307,7 @@ def parse(argv):
     if a.quick:
         a.pairs, a.messages, a.users, a.mailbox, a.idle_seconds, a.settle = 1, 200, 50, 100, 2, 2
         a.slow, a.fast, a.fast_messages = 450, 60, 2000
+        a.outbound_messages, a.queued, a.queue_seconds, a.fair_queued, a.fair_messages = 500, 20000, 5, 2000, 10
     a.imap_pairs = a.imap_pairs or a.pairs
     if set(a.rows.split(",")) - set(ROWS):
         ap.error("rows are %s" % ", ".join(ROWS))

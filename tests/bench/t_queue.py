@@ -1,0 +1,18 @@
+#!/usr/bin/env python3
+# A million recipients that wait: memory, and the time to start. See bench.py; BENCH="--pairs 2 ..." adds options.
+# timeout: 3600
+import os
+import shlex
+import sys
+
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), d) for d in (".", "../lib")]
+import bench
+from harness import *
+
+
+@case
+def queue():
+    bench.main(["--quiet", "--rows", "queue"] + shlex.split(os.environ.get("BENCH", "")))
+
+
+main()
