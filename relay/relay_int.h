@@ -6,15 +6,17 @@
  *   manner.c   how a host is spoken to: the client engine's options
  *   dane.c     what DNS says of a host's certificate
  *   send.c     one try after the other
+ *   pool.c     sessions that are kept for the next message
  *
  * qmgr says XROUTE, MAIL, RCPT..., BDAT n LAST. XROUTE's argument is how ("smtp", "lmtp"), the next hop ("DOMAIN", "[HOST]:PORT",
  * several with '|' between, tried in this order), and NAME=VALUE words, values in xtext: TLS (what smtp_tls_policy_maps says), AUTH
  * ("user:password"), LOGIN (its user), WRAPPER=1, MORE=1 (more mail for it waits); others are passed over. The reply for each
  * recipient has two lines, the first for qmgr's log:
- *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0
+ *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0 use=1
  *   250 2.0.0 250 2.0.0 Ok: queued as 7
  * XPROBE instead of BDAT: would the recipients be accepted? No content; a host's reply to RCPT is the result.
  * 250 sent, 450 deferred, 550 failed; host=1: no host of the destination could be talked to.
+ * use: how many messages the session has carried with this one; 0: there was none.
  * Layer: relay, private. */
 #ifndef POSTERN_RELAY_RELAY_INT_H
 #define POSTERN_RELAY_RELAY_INT_H
@@ -77,6 +79,7 @@ struct rcpt_result {
     char *text, *relay;
     uint64_t conn_us, xfer_us;
     bool is_host;
+    unsigned uses; /* transactions of the session, this one counted; 0: none */
 };
 
 /* What XROUTE says beside the next hop. */
@@ -86,6 +89,13 @@ struct manner {
     bool is_wrapper;         /* TLS from the first octet */
     bool has_more;           /* more mail for this destination waits */
 };
+
+/* What a session with another host has seen. */
+struct pool_use {
+    uint64_t begun_ms; /* loop's clock: when it was connected to */
+    unsigned times;    /* it was used again */
+};
+enum { POOL_KEY_OCTETS = 65 };
 
 /* A connection from qmgr and what it relays. */
 struct session {
@@ -117,9 +127,13 @@ struct session {
     struct smtp_client_sasl sasl;
     bool no_tls; /* this target once more, without */
     struct smtp_client *client;
+    struct pool_use use;
+    char pool_key[POOL_KEY_OCTETS]; /* empty: the session cannot be kept */
+    bool is_stale;                  /* the kept session had ended: a new one instead */
     char peer[DNS_NAME_OCTETS + ADDR_TEXT_OCTETS];
-    int64_t start_us, ready_us;
-    size_t *sent; /* places in rcpts of the transaction under way */
+    bool has_no_peer;           /* nobody was there: relay=none */
+    int64_t start_us, ready_us; /* ready: 0 until the host has greeted */
+    size_t *sent;               /* places in rcpts of the transaction under way */
     struct rcpt_result *results;
 };
 
@@ -169,6 +183,17 @@ void manner_opts(struct session *s, const struct target *t, struct smtp_client_o
 /* ---- send.c ---- */
 void send_start(struct session *s);
 void send_abort(struct session *s); /* qmgr is gone; server_free() follows when nothing is left */
+
+/* ---- pool.c ---- */
+/* Of a session with this target as s->level, s->expect and s->manner say. False: it cannot be kept. */
+bool pool_key(const struct session *s, const struct target *t, char key[POOL_KEY_OCTETS]);
+/* Take over an idle client. */
+void pool_keep(const char *key, struct smtp_client *c, const struct pool_use *use);
+/* An idle client, whose callbacks are the caller's to set, and how it was used, this time counted; NULL: none. */
+struct smtp_client *pool_take(const char *key, struct pool_use *use);
+bool pool_has(const char *key);
+bool pool_is_empty(void);
+void pool_flush(void); /* what was kept was made by an old configuration */
 
 /* ---- relayd_main.c ---- */
 extern struct dns *relay_dns;

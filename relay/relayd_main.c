@@ -53,6 +53,7 @@ reload(void)
     own_addrs_free(&relay_own);
     own_addrs_init(&relay_own, daemon_conf());
     tls_policy_reload();
+    pool_flush();
 }
 
 static bool

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/daemon.h"
 #include "core/loop.h"
 
 #include <stdio.h>
@@ -27,10 +28,11 @@ set_result(struct session *s, size_t i, enum smtp_outcome outcome, const char *d
     r->outcome = outcome;
     snprintf(r->dsn, sizeof r->dsn, "%s", dsn);
     r->text = sl_dupz(sl_head(text, RELAY_TEXT_OCTETS));
-    r->relay = mem_dupz(s->peer[0] && !is_host ? s->peer : "none");
+    r->relay = mem_dupz(s->peer[0] && !s->has_no_peer ? s->peer : "none");
     r->conn_us = (uint64_t)((s->ready_us ? s->ready_us : now) - s->start_us);
     r->xfer_us = s->ready_us ? (uint64_t)(now - s->ready_us) : 0;
     r->is_host = is_host;
+    r->uses = s->ready_us && !is_host ? s->use.times + 1 : 0;
     r->is_final = outcome != SMTP_DEFERRED;
 }
 
@@ -124,6 +126,29 @@ is_beyond(struct session *s, struct smtp_client *c)
     return false;
 }
 
+static bool
+is_listed(const struct conf_list *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (sl_ieqz(sl_z(l->v[i]), name) || strncmp(l->v[i], "static:", 7) == 0)
+            return true;
+    return false;
+}
+
+/* Is the session to wait for the next message? */
+static bool
+is_to_keep(const struct session *s, const struct smtp_client *c)
+{
+    const struct conf *o = s->conf;
+    bool is_wanted = (o->smtp_connection_cache_on_demand && s->manner.has_more) ||
+                     is_listed(&o->smtp_connection_cache_destinations, s->domain);
+    uint64_t limit = (uint64_t)o->smtp_connection_reuse_count_limit;
+
+    return is_wanted && s->conn && s->pool_key[0] && o == daemon_conf() &&
+           loop_now_ms() - s->use.begun_ms < (uint64_t)o->smtp_connection_reuse_time_limit &&
+           (limit == 0 || s->use.times < limit) && smtp_client_is_usable(c);
+}
+
 /* The goodbye is not waited for. */
 static void
 on_done(struct smtp_client *c, void *arg)
@@ -131,20 +156,21 @@ on_done(struct smtp_client *c, void *arg)
     struct session *s = arg;
 
     s->client = NULL;
-    smtp_client_leave(c);
+    if (is_to_keep(s, c))
+        pool_keep(s->pool_key, c, &s->use);
+    else
+        smtp_client_leave(c);
     try_next(s);
 }
 
 static void
-on_ready(struct smtp_client *c, void *arg)
+transact(struct session *s, struct smtp_client *c)
 {
-    struct session *s = arg;
     struct smtp_tx tx = s->tx;
     struct smtp_tx_rcpt *rcpts;
     size_t n = 0;
 
     s->ready_us = clock_unix_us();
-    log_tls(s, c);
     if (is_beyond(s, c)) {
         on_done(c, s);
         return;
@@ -159,9 +185,19 @@ on_ready(struct smtp_client *c, void *arg)
     }
     tx.rcpts = rcpts;
     tx.n_rcpts = n;
+    tx.maybe_8bit = !s->is_small;
     if (smtp_client_send(c, &tx))
         push_small(s);
     free(rcpts);
+}
+
+static void
+on_ready(struct smtp_client *c, void *arg)
+{
+    struct session *s = arg;
+
+    log_tls(s, c);
+    transact(s, c);
 }
 
 static void
@@ -193,7 +229,12 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *r)
     struct session *s = arg;
     size_t at = s->sent[i];
 
-    (void)c;
+    /* A kept session that ended meanwhile says nothing of this message. */
+    if (s->use.times > 0 && !smtp_client_has_answered(c) &&
+        ((r->is_lost && !r->is_timeout) || r->code == 421)) {
+        s->is_stale = true;
+        return;
+    }
     set_result(s, at, r->outcome, r->dsn, r->text, false);
     if (r->maybe_sent)
         s->results[at].is_final = true; /* another host would make it two for certain */
@@ -211,16 +252,22 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
         finish(s);
         return;
     }
+    if (s->is_stale) {
+        s->is_stale = false;
+        s->sessions--;
+        connect_to(s, &s->targets[s->at - 1]);
+        return;
+    }
     if (!was_ready) {
-        if (why->is_tls && !s->no_tls) {
+        /* The same host once more, in the clear; a login waits for TLS: who breaks the handshake does not get to see it. */
+        if (why->is_tls && !s->no_tls && s->level == LEVEL_MAY && s->manner.auth.n == 0) {
             log_info("relay.tls", LOG_NONE, "%.*s", SL_ARG(why->text));
-            if (s->level == LEVEL_MAY) { /* the same host once more, in the clear */
-                s->no_tls = true;
-                connect_to(s, &s->targets[s->at - 1]);
-                return;
-            }
+            s->no_tls = true;
+            connect_to(s, &s->targets[s->at - 1]);
+            return;
         }
         log_info("relay.host", LOG_F(LF_Z("peer", s->peer)), "%.*s", SL_ARG(why->text));
+        s->has_no_peer = why->is_connect;
         if (why->outcome == SMTP_FAILED) /* the host's verdict: no other is asked */
             set_rest(s, SMTP_FAILED, why->dsn, why->text, false);
         else
@@ -250,6 +297,10 @@ connect_to(struct session *s, struct target *t)
              addr_port(&t->addr));
     manner_opts(s, t, &o);
     s->ready_us = 0;
+    s->has_no_peer = false;
+    s->use = (struct pool_use){ .begun_ms = loop_now_ms() };
+    if (!pool_key(s, t, s->pool_key)) /* as it is now: without TLS it is another session */
+        s->pool_key[0] = '\0';
     s->client = smtp_client_connect(&t->addr.u.sa, t->addr.len, has_bind ? &bind_to.u.sa : NULL,
                                     has_bind ? bind_to.len : 0, &o, &ops, s);
 }
@@ -268,13 +319,32 @@ skip_target(struct session *s, const struct target *t, const char *why)
     try_next(s);
 }
 
+/* A session that is there already. */
+static bool
+use_kept(struct session *s, const struct target *t)
+{
+    char ip[ADDR_TEXT_OCTETS];
+
+    if (pool_is_empty() || !pool_key(s, t, s->pool_key))
+        return false;
+    s->client = pool_take(s->pool_key, &s->use);
+    if (s->client == NULL)
+        return false;
+    snprintf(s->peer, sizeof s->peer, "%s[%s]:%u", t->host, addr_ip_text(&t->addr, ip),
+             addr_port(&t->addr));
+    smtp_client_set_ops(s->client, &ops, s);
+    transact(s, s->client);
+    return true;
+}
+
 static void
 go_to(struct session *s, struct target *t, enum tls_level level, const struct dns_answer *tlsa)
 {
     s->level = level;
     s->no_tls = false;
     tls_policy_expect(&s->policy, t, s->domain, tlsa, &s->arena, &s->expect);
-    connect_to(s, t);
+    if (!use_kept(s, t))
+        connect_to(s, t);
 }
 
 /* A host with records of its own, named by MX records that nobody signed (RFC 7672 §2.2.1). */
@@ -363,6 +433,29 @@ try_next(struct session *s)
         try_target(s, &s->targets[s->at++]);
 }
 
+/* Among the hosts that are wanted most one comes first with which there is a session. What DANE's sessions are like is only
+ * known later. */
+static void
+prefer_kept(struct session *s)
+{
+    char key[POOL_KEY_OCTETS];
+
+    if (pool_is_empty() || s->policy.level == LEVEL_DANE || s->policy.level == LEVEL_DANE_ONLY)
+        return;
+    s->level = s->policy.level;
+    s->no_tls = false;
+    for (size_t i = 0; i < s->n_targets && s->targets[i].pref == s->targets[0].pref; i++) {
+        struct target t = s->targets[i];
+
+        tls_policy_expect(&s->policy, &t, s->domain, NULL, &s->arena, &s->expect);
+        if (!pool_key(s, &t, key) || !pool_has(key))
+            continue;
+        s->targets[i] = s->targets[0];
+        s->targets[0] = t;
+        return;
+    }
+}
+
 static void
 on_targets(uint64_t id, struct target *v, size_t n, const struct target_error *err)
 {
@@ -381,6 +474,7 @@ on_targets(uint64_t id, struct target *v, size_t n, const struct target_error *e
         return;
     }
     if (n > 0) {
+        prefer_kept(s);
         try_next(s);
         return;
     }
@@ -422,12 +516,25 @@ set_hops(struct session *s)
         s->hops[s->n_hops++] = sl_z(more->v[i]);
 }
 
+static bool
+has_8bit(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] >= 0x80)
+            return true;
+    return false;
+}
+
 void
 send_start(struct session *s)
 {
+    const struct conf *c = s->conf;
     const char *why;
 
     s->is_sending = true;
+    s->is_stale = false;
+    s->manner.is_wrapper = s->manner.is_wrapper || (!s->is_lmtp && c->smtp_tls_wrappermode);
+    s->tx.is_8bit = s->tx.is_8bit || (s->is_small && has_8bit(buf_slice(&s->body)));
     s->start_us = clock_unix_us();
     s->ready_us = 0;
     s->sessions = 0;

@@ -122,7 +122,6 @@ client_result_of_reply(struct smtp_client *c, enum stage stage, struct smtp_resu
     } else {
         buf_addf(text, "host %s refused to talk to me: ", c->host);
         smtp_reply_one_line(p, text);
-        r->is_greeting = true;
     }
     r->text = buf_slice(text);
     r->reply = buf_slice(&p->text);
@@ -140,6 +139,7 @@ client_result_lost(struct smtp_client *c, bool is_timeout, struct smtp_result *r
     r->is_timeout = is_timeout;
     r->maybe_sent = c->in_tx && c->is_body_out;
     r->is_tls = c->stage == STAGE_HANDSHAKE;
+    r->is_connect = c->stage == STAGE_CONNECT;
     if (c->stage == STAGE_HELO && c->o.is_lmtp)
         doing = "performing the LHLO handshake";
     else if (c->stage == STAGE_HELO && !c->tried_ehlo)

@@ -30,9 +30,9 @@ struct smtp_result {
     struct slice reply; /* the peer's lines as they are, LF between; or empty */
     bool is_lost;       /* no answer: connection refused, lost or timed out */
     bool is_timeout;
-    bool maybe_sent;  /* lost after the content was sent: may have been delivered */
-    bool is_tls;      /* what failed was the TLS handshake */
-    bool is_greeting; /* what was refused was the connection: the greeting, or EHLO */
+    bool maybe_sent; /* lost after the content was sent: may have been delivered */
+    bool is_tls;     /* what failed was the TLS handshake */
+    bool is_connect; /* no connection came about */
 };
 
 enum {

@@ -50,7 +50,7 @@ client_sasl_offer(struct smtp_client *c, struct slice words)
     struct slice word;
 
     c->mechanisms.max = OFFER_OCTETS_MAX;
-    while (c->auth && sl_take_word(&words, " \t", &word))
+    while (c->auth && sl_take_word(&words, " \t=", &word))
         if (word.n <= MECHANISM_OCTETS_MAX && is_let_through(c->o.sasl, word))
             buf_addf(&c->mechanisms, "%.*s ", SL_ARG(word));
 }

@@ -25,13 +25,19 @@ class Sink(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 128
+
+    @property
+    def Session(self):
+        return SinkSession
 
     def __init__(self, address, greeting="220 sink ESMTP", extensions=("PIPELINING", "SIZE 5000000", "8BITMIME", "DSN"),
                  tls=None):
         self.tls, self.under_tls = tls, []  # tls: an SSLContext, or "garbage" for an answer that is no TLS
         self.messages, self.greeting, self.extensions = [], greeting, extensions
         self.later, self.commands, self.dropped = True, [], False
-        super().__init__(address, SinkSession)
+        self.connections = 0
+        super().__init__(address, self.Session)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
@@ -41,7 +47,7 @@ class SinkSession(socketserver.StreamRequestHandler):
 
     def answer(self, line, state):
         verb = line.split(" ")[0].upper()
-        if verb == "EHLO":
+        if verb in ("EHLO", "LHLO"):
             if self.server.extensions is None:
                 return "502 5.5.2 what?"
             words = ["sink"] + list(self.server.extensions)
@@ -61,9 +67,24 @@ class SinkSession(socketserver.StreamRequestHandler):
             return "250 2.1.5 Ok"
         if verb == "DATA":
             return "354 go on" if state.get("to") else "554 5.5.1 no recipients"
+        if verb == "BDAT":
+            return self.take_chunk(line.split(), state)
         if verb == "QUIT":
             return "221 bye"
         return "250 Ok" if verb in ("RSET", "NOOP") else "500 what?"
+
+    def take_chunk(self, words, state):
+        state["body"] = state.get("body", b"") + self.rfile.read(int(words[1]))
+        if not state.get("to"):
+            return "503 5.5.1 no recipients"
+        if len(words) < 3:
+            return "250 2.0.0 %s octets" % words[1]
+        return self.keep(state, state.pop("body"))
+
+    def keep(self, state, body):
+        self.server.under_tls.append("tls" in state)
+        self.server.messages.append((state["from"], state["to"], body))
+        return "250 2.0.0 Ok: queued as %d" % len(self.server.messages)
 
     def start_tls(self):
         self.say("220 2.0.0 Ready")
@@ -75,6 +96,7 @@ class SinkSession(socketserver.StreamRequestHandler):
 
     def handle(self):
         state = {}
+        self.server.connections += 1
         self.say(self.server.greeting)
         while raw := self.rfile.readline():
             line = raw.decode("latin-1")
@@ -100,9 +122,7 @@ class SinkSession(socketserver.StreamRequestHandler):
                 if any("<drop" in t for t in state["to"]) and not self.server.dropped:
                     self.server.dropped = True
                     return
-                self.server.under_tls.append("tls" in state)
-                self.server.messages.append((state["from"], state["to"], body))
-                self.say("250 2.0.0 Ok: queued as %d" % len(self.server.messages))
+                self.say(self.keep(state, body))
             if line.upper() == "QUIT":
                 return
 
@@ -110,10 +130,10 @@ class SinkSession(socketserver.StreamRequestHandler):
 class World:
     """One Postern, one name server, one sink on two addresses' port."""
 
-    def __init__(self, name, extra_conf=(), zone=None, port=None, resolver=None, **sink):
+    def __init__(self, name, extra_conf=(), zone=None, port=None, resolver=None, kind=Sink, **sink):
         """resolver: the "address:port" of another name server than the one of zone."""
         self.port = port or free_port()
-        self.sink = Sink(("127.99.0.2", self.port), **sink)
+        self.sink = kind(("127.99.0.2", self.port), **sink)
         self.dns = Dnsd(zone or {}, "127.0.0.1", free_port())
         self.resolver = resolver or "127.0.0.1:%d" % self.dns.port
         self.name, self.extra = name, list(extra_conf)

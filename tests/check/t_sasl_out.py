@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+# Login at other hosts: each mechanism, right and wrong passwords, which are used where, and what TLS changes.
+import base64
+import hashlib
+import hmac
+import os
+import ssl
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import *
+from outbound import Sink, SinkSession, World
+from stack import make_certificate
+
+USER, PASSWORD = "ma=il,er", "pass:wörd"
+ZONE = {"there.test": {"A": ["127.99.0.2"]}}
+
+
+class Lies(Exception):
+    pass
+
+
+class AuthSession(SinkSession):
+    """AUTH as RFC 4954 has it. server.does: "right", "lies" (SCRAM: a wrong signature), "hurries" (SCRAM: 235 without one),
+    "garbage", "loops", or a reply."""
+
+    def challenge(self, octets):
+        self.say("334 " + base64.b64encode(octets).decode())
+        return base64.b64decode(self.rfile.readline().strip(), validate=True)
+
+    def plain(self, initial):
+        got = initial if initial is not None else self.challenge(b"")
+        return got == b"\0%s\0%s" % (USER.encode(), PASSWORD.encode())
+
+    def login(self, initial):
+        return self.challenge(b"Username:") == USER.encode() and self.challenge(b"Password:") == PASSWORD.encode()
+
+    def cram(self, initial):
+        question = b"<17.42@sink>"
+        user, mac = self.challenge(question).rsplit(b" ", 1)
+        return user == USER.encode() and mac.decode() == hmac.new(PASSWORD.encode(), question, "md5").hexdigest()
+
+    def scram(self, initial, name):
+        gs2, bare = initial[:3], initial[3:]
+        check(gs2 == b"n,,", "gs2 header %r" % gs2)
+        fields = dict(f.split(b"=", 1) for f in bare.split(b","))
+        equal(fields[b"n"].decode(), USER.replace("=", "=3D").replace(",", "=2C"), "name as SCRAM writes it")
+        salt, count, nonce = b"\0salt\xff", self.server.iterations, fields[b"r"] + b"SERVER"
+        first = b"r=%s,s=%s,i=%d" % (nonce, base64.b64encode(salt), count)
+        final = self.challenge(first)
+        without, proof = final.rsplit(b",p=", 1)
+        salted = hashlib.pbkdf2_hmac(name, PASSWORD.encode(), salt, count)
+        key = hmac.new(salted, b"Client Key", name).digest()
+        message = bare + b"," + first + b"," + without
+        signature = hmac.new(hashlib.new(name, key).digest(), message, name).digest()
+        if bytes(a ^ b for a, b in zip(key, signature)) != base64.b64decode(proof) or without != b"c=biws,r=" + nonce:
+            return False
+        if self.server.does == "hurries":
+            return True
+        mine = hmac.new(hmac.new(salted, b"Server Key", name).digest(), message, name).digest()
+        if self.server.does == "lies":
+            mine = bytes(len(mine))
+        equal(self.challenge(b"v=" + base64.b64encode(mine)), b"", "the answer to the server's signature")
+        return True
+
+    def answer(self, line, state):
+        words = line.split(" ")
+        if words[0].upper() != "AUTH":
+            if words[0].upper() == "MAIL":
+                self.server.logged_in.append(state.get("login"))
+            return super().answer(line, state)
+        mechanism = words[1].upper()
+        initial = base64.b64decode("" if words[2] == "=" else words[2], validate=True) if len(words) > 2 else None
+        self.server.tried.append((mechanism, "tls" in state))
+        if self.server.does == "garbage":
+            return "334 this is no base64!"
+        if self.server.does == "loops":
+            return "334 " if mechanism == "LOGIN" else "334 aaaa"
+        if self.server.does[0] in "45":
+            return self.server.does
+        how = {"PLAIN": self.plain, "LOGIN": self.login, "CRAM-MD5": self.cram}
+        name = mechanism.replace("SCRAM-", "").replace("-", "").lower()
+        if not (how[mechanism](initial) if mechanism in how else self.scram(initial, name)):
+            return "535 5.7.8 Error: authentication failed: who are you"
+        state["login"] = mechanism
+        return "235 2.7.0 Authentication successful"
+
+
+class AuthSink(Sink):
+    Session = AuthSession
+
+    def __init__(self, address, mechanisms="", does="right", iterations=4096, **more):
+        self.does, self.iterations = does, iterations
+        self.tried, self.logged_in = [], []
+        words = ["8BITMIME", "AUTH=LOGIN"][:1] + ([mechanisms] if mechanisms else []) + (["STARTTLS"] if more.get("tls") else [])
+        super().__init__(address, extensions=tuple(words), **more)
+
+
+def world(name, conf=(), password=PASSWORD, **sink):
+    secrets = "smtp_sasl_password_maps = inline:{ { there.test = %s:%s } }" % (USER, password)
+    return World(name, ["smtp_sasl_auth_enable = yes", secrets] + list(conf), zone=ZONE, kind=AuthSink, **sink)
+
+
+PLAIN_TOO = "smtp_sasl_security_options = noanonymous"
+# what the server offers and does, what main.cf says: the mechanism by which mail goes, or what the log says of its deferral
+RULES = [
+    ("AUTH PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256", {}, [], "SCRAM-SHA-256"),
+    ("AUTH PLAIN SCRAM-SHA-1 CRAM-MD5", {}, [], "SCRAM-SHA-1"),
+    ("AUTH PLAIN LOGIN CRAM-MD5", {}, [], "CRAM-MD5"),
+    ("AUTH=PLAIN LOGIN", {}, [PLAIN_TOO], "PLAIN"),
+    ("AUTH GSSAPI LOGIN", {}, [PLAIN_TOO], "LOGIN"),
+    ("AUTH PLAIN LOGIN", {}, [], "dsn=4.7.0, status=deferred (SASL authentication failed; cannot authenticate to server "
+     "there.test[127.99.0.2]: no mechanism available)"),
+    ("AUTH CRAM-MD5", {}, ["smtp_sasl_security_options = mutual_auth"], "no mechanism available"),
+    ("AUTH CRAM-MD5 SCRAM-SHA-1", {}, ["smtp_sasl_mechanism_filter = !scram-sha-1, static:rest"], "CRAM-MD5"),
+    ("AUTH PLAIN", {}, ["smtp_sasl_mechanism_filter = cram-md5"], "dsn=4.7.0, status=deferred (SASL authentication failed: server "
+     "there.test[127.99.0.2] offered no compatible authentication mechanisms for this type of connection security)"),
+    ("", {}, [], None),  # not offered: mail goes without
+    ("AUTH SCRAM-SHA-256", {}, ["smtp_discard_ehlo_keywords = auth"], None),
+    ("AUTH SCRAM-SHA-256", {"does": "lies"}, [], "cannot authenticate to server there.test[127.99.0.2]: the server does not know the password"),
+    ("AUTH SCRAM-SHA-256", {"does": "hurries"}, [], "the server has not proved that it knows the password"),
+    ("AUTH SCRAM-SHA-256", {"iterations": 100}, [], "SCRAM iteration count out of bounds"),
+    ("AUTH SCRAM-SHA-256", {"iterations": 2000000000}, [], "SCRAM iteration count out of bounds"),
+    ("AUTH SCRAM-SHA-256", {"does": "garbage"}, [], "malformed challenge"),
+    ("AUTH LOGIN", {"does": "454 4.7.0 later"}, [PLAIN_TOO], "dsn=4.7.0, status=deferred (SASL authentication failed; server "
+     "there.test[127.99.0.2] said: 454 4.7.0 later)"),
+    ("AUTH PLAIN", {"password": "wrong"}, [PLAIN_TOO], "dsn=4.7.8, status=deferred (SASL authentication failed; server "
+     "there.test[127.99.0.2] said: 535 5.7.8 Error: authentication failed: who are you)"),
+    ("AUTH SCRAM-SHA-1", {"password": "wrong"}, [], "dsn=4.7.8, status=deferred"),
+    ("AUTH PLAIN", {"password": "wrong"}, [PLAIN_TOO, "smtp_sasl_auth_soft_bounce = no"], "dsn=5.7.8, status=bounced (SASL"),
+    ("AUTH PLAIN", {"does": "421 4.3.2 closing"}, [PLAIN_TOO], "said: 421 4.3.2 closing)"),
+]
+
+
+def outcome(w, want, what):
+    w.send("ok@there.test")
+    if want is None or " " not in want:
+        w.got(1)
+        equal(w.sink.logged_in, [want], "%s: login" % what)
+    else:
+        wait_for(lambda: want in w.stack.log(), 10, "%s: %r in the log" % (what, want))
+        equal(w.sink.messages, [], "%s: nothing was sent" % what)
+    shown = w.stack.log()
+    check(PASSWORD not in shown and base64.b64encode(PASSWORD.encode()).decode() not in shown, "%s: the password is in the log" % what)
+
+
+@case
+def mechanisms():
+    for i, (offer, does, conf, want) in enumerate(RULES):
+        with world("m%d" % i, conf, mechanisms=offer, **does) as w:
+            outcome(w, want, "%s %s %s" % (offer, does, conf))
+
+
+@case
+def tls_permits_more():
+    chain, key = make_certificate(tmp("cert"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    conf = ["smtp_sasl_tls_security_options = noanonymous", "smtp_tls_security_level = may"]
+    with world("tls", conf, mechanisms="AUTH PLAIN", tls=context) as w:
+        outcome(w, "PLAIN", "PLAIN under TLS")
+        equal(w.sink.tried, [("PLAIN", True)], "under TLS")
+    verified = ["smtp_sasl_tls_verified_security_options = noanonymous", "smtp_tls_security_level = encrypt"]
+    with world("unverified", verified, mechanisms="AUTH PLAIN", tls=context) as w:
+        outcome(w, "no mechanism available", "TLS with anybody")
+    print_of = ["smtp_sasl_tls_verified_security_options = noanonymous", "smtp_tls_security_level = fingerprint",
+                "smtp_tls_fingerprint_digest = sha256", "smtp_tls_fingerprint_cert_match = %s" % fingerprint(chain)]
+    with world("verified", print_of, mechanisms="AUTH PLAIN", tls=context) as w:
+        outcome(w, "PLAIN", "TLS with the right one")
+    # who breaks the handshake does not get the mail, and not the login, in the clear
+    with world("broken", ["smtp_tls_security_level = may"], mechanisms="AUTH CRAM-MD5", tls="garbage") as w:
+        outcome(w, "Cannot start TLS: handshake failure", "a broken handshake")
+        equal(w.sink.tried, [], "no login in the clear")
+
+
+def fingerprint(chain):
+    with open(chain) as f:
+        der = ssl.PEM_cert_to_DER_cert(f.read().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n")
+    digits = hashlib.sha256(der).hexdigest().upper()
+    return ":".join(digits[i:i + 2] for i in range(0, len(digits), 2))
+
+
+@case
+def wrapper_and_dummy_parameter():
+    chain, key = make_certificate(tmp("cert2"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+
+    class Wrapped(AuthSession):
+        def setup(self):
+            self.request = context.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+    class WrappedSink(AuthSink):
+        Session = Wrapped
+
+    secrets = "smtp_sasl_password_maps = inline:{ { there.test = %s:%s } }" % (USER, PASSWORD)
+    conf = ["smtp_sasl_auth_enable = yes", secrets, "smtp_tls_wrappermode = yes", "smtp_tls_security_level = encrypt", "smtp_tls_loglevel = 1",
+            "smtp_sasl_tls_security_options = noanonymous", "smtp_send_dummy_mail_auth = yes"]
+    with World("wrapper", conf, zone=ZONE, kind=WrappedSink, mechanisms="AUTH PLAIN") as w:
+        w.send("ok@there.test")
+        w.got(1)
+        equal(w.sink.logged_in, ["PLAIN"], "login")
+        check(w.sink.messages[0][0].endswith(" AUTH=<>"), w.sink.messages[0][0])
+        check("Untrusted TLS connection established to there.test[127.99.0.2]" in w.stack.log(), "the log tells of TLS")
+    with World("nowrapper", conf, zone=ZONE) as w:  # the other side speaks first, in the clear
+        w.send("ok@there.test")
+        wait_for(lambda: "status=deferred (Cannot start TLS: handshake failure" in w.stack.log(), 10, "put off")
+        equal(w.sink.messages, [], "nothing was sent")
+
+
+main()
