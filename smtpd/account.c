@@ -74,9 +74,9 @@ hold(struct smtpd_sess *s, const struct anvil_result *r)
              "submission_account_%s = %llu (%llu);",
              tx->id, s->namaddr, s->sasl_user, r->limit, (unsigned long long)r->max,
              (unsigned long long)r->count);
-    buf_addf(&line, " from=<%.*s>", SL_ARG(tx->sender.given));
+    buf_addf(&line, " from=<%.*s>", SL_ARG(smtp_addr_quote(tx->sender.given, &s->smtp.cmd)));
     if (rcpt.p)
-        buf_addf(&line, " to=<%.*s>", SL_ARG(rcpt));
+        buf_addf(&line, " to=<%.*s>", SL_ARG(smtp_addr_quote(rcpt, &s->smtp.cmd)));
     buf_addf(&line, " proto=%s helo=<%s>", s->is_esmtp ? "ESMTP" : "SMTP", s->helo ? s->helo : "");
     log_event(LOG_LV_INFO, s->cfg->ident, "account.hold",
               LOG_F(LF_Z("qid", tx->id), LF_Z("client", s->namaddr), LF_Z("account", s->sasl_user),

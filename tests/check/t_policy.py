@@ -385,7 +385,7 @@ def postgrey():
 @case
 def an_account_has_limits():
     s = start_stack("f", "submission_account_message_limit_hour = 2", "submission_account_recipient_limit_day = 6",
-                    "submission_account_limit_exceptions = email2@example.com")
+                    "submission_account_limit_exceptions = email2@example.com", "recipient_delimiter = +")
 
     def send(user, text, to=("u1@example.com",), password="pass"):
         with connect_tls(s, user, password) as c:
@@ -425,6 +425,12 @@ def an_account_has_limits():
     equal(len(held()), 1, "messages on hold after the release")
     check("1 message" in s.postern("queue", "delete", "account=u1@example.com"), "deleted another number")
     equal(held(), [], "messages on hold at the end")
+    # an address cannot write the rest of the line
+    with connect_tls(s, "u0@example.com") as c:
+        equal(c.docmd('MAIL FROM:<"u0+> to=<y"@example.com>')[0], 250, "MAIL")
+        equal(c.docmd("RCPT TO:<u1@example.com>")[0], 250, "RCPT")
+        equal(c.data("Subject: odd\r\n\r\nx\r\n")[0], 250, "DATA")
+    log_has(s, ' from=<"u0+> to=<y"@example.com> to=<u1@example.com> proto=ESMTP')
 
 
 main()
