@@ -82,6 +82,17 @@ lookup_failed(struct smtpd_sess *s, struct expansion *x)
     finish(s, x, EXPAND_TEMP);
 }
 
+/* An alias that names nobody would take the mail away, and nobody would be told. */
+static void
+leads_nowhere(struct smtpd_sess *s, struct expansion *x)
+{
+    log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.nowhere",
+              LOG_F(LF_Z("qid", s->tx->id), LF_S("alias", x->at->addr)),
+              "%s: alias %.*s leads to no address -- message not accepted, try again later",
+              s->tx->id, SL_ARG(x->at->addr));
+    finish(s, x, EXPAND_TEMP);
+}
+
 /* This address has been dealt with; the next one from the runner's loop. */
 static void
 next_item(struct smtpd_sess *s, struct expansion *x)
@@ -211,6 +222,7 @@ static void
 on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct expansion *x = arg;
+    struct item **end = x->end;
     struct slice one;
 
     if (f == FOUND_TEMP) {
@@ -229,7 +241,10 @@ on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value, st
             give_up(s, x, EXPAND_LOOP, "result");
             return;
         }
-    next_item(s, x);
+    if (x->end == end)
+        leads_nowhere(s, x);
+    else
+        next_item(s, x);
 }
 
 /* ---- local names ---- */
@@ -303,6 +318,7 @@ static void
 on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct expansion *x = arg;
+    struct item **end = x->end;
     struct slice one;
 
     (void)ext;
@@ -319,7 +335,10 @@ on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value
             give_up(s, x, EXPAND_LOOP, "alias");
             return;
         }
-    next_item(s, x);
+    if (x->end == end)
+        leads_nowhere(s, x);
+    else
+        next_item(s, x);
 }
 
 static void

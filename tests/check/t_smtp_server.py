@@ -125,6 +125,21 @@ def local_names_and_trace():
 
 
 @case
+def an_alias_that_names_nobody_takes_no_mail():
+    s = start_stack("n", "virtual_alias_maps = inline:{ { none@example.com = , }, { null@example.com = <> }, { u0@example.com = <>, u0@example.com } }",
+                    "alias_maps = inline:{ { void = , } }", "smtpd_reject_unlisted_recipient = no")
+    c = Smtp(s, "127.0.0.8")
+    c.say("EHLO c.remote.test", "250 ")
+    for to, reply in (("none@example.com", "451 4.3.0 Error: queue file write error"), ("null@example.com", "451 4.3.0"),
+                      ("void@localhost", "451 4.3.0"), ("u0@example.com", "250 2.0.0")):
+        c.send("MAIL FROM:<x@remote.test>", "RCPT TO:<email1@example.com>", "RCPT TO:<%s>" % to, "DATA")
+        c.expect("250", "250", "250", "354")
+        c.send("Subject: x", "", ".")
+        c.expect(reply)
+    check("alias none@example.com leads to no address -- message not accepted" in s.log(), s.log())
+
+
+@case
 def long_lines_are_cut():
     s = start_stack("c")
     c = Smtp(s)
