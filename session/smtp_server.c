@@ -723,7 +723,7 @@ smtp_sess_open(struct smtp_sess *s, const struct smtp_server_def *def,
     s->def = def;
     s->lim = lim;
     s->where = "CONNECT";
-    s->cmd.cap = SMTP_CMD_ARENA_OCTETS;
+    s->cmd.cap = SMTP_CMD_ARENA_OCTETS + lim->line_octets + lim->sasl_octets;
     s->verb = UINT8_MAX;
     s->id = id_add(s);
     s->conn = conn_new(fd, &sess_conn_ops, s);

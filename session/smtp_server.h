@@ -19,7 +19,7 @@
 enum {
     SMTP_VERBS_MAX = 20,
     SMTP_REPLY_OCTETS = 510,             /* of a reply line, without CRLF (RFC 5321 §4.5.3.1.5) */
-    SMTP_CMD_ARENA_OCTETS = 1024 * 1024, /* what one command may use */
+    SMTP_CMD_ARENA_OCTETS = 1024 * 1024, /* what one command may use, its lines not counted */
     SMTP_BACKLOG_OCTETS =
         1024 * 1024, /* content that the daemon has not put away: above, the client waits */
     SMTP_SKIP_LINE_OCTETS = 1024 * 1024 /* of an endless line are skipped before the session ends */

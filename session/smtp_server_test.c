@@ -17,6 +17,7 @@ struct toy {
     bool is_last;
 };
 static bool is_gone;
+static uint32_t line_limit = 10;
 static enum conn_end gone_how;
 
 static void
@@ -108,7 +109,7 @@ run_line(struct smtp_sess *s, const struct smtp_words *w)
 {
     (void)w;
     smtp_reply(s, "334 say");
-    smtp_sess_read_line(s, 10, on_line);
+    smtp_sess_read_line(s, line_limit, on_line);
 }
 
 static const struct smtp_verb verbs[] = {
@@ -403,6 +404,34 @@ TEST(refusals_that_come_late_do_not_stop_a_session)
                                    "500-no|500 call us|250 pong a|421-bye  for now|421 call us|");
         free(got);
     }
+    use_limits = &limits;
+}
+
+/* line_length_limit and smtpd_sasl_response_limit may be as much as a command's memory is otherwise. */
+TEST(a_line_of_the_largest_limit)
+{
+    enum { MOST = 1024 * 1024 };
+    static const char *const verbs_before[] = { "PING ", "LINE\r\n" };
+    struct smtp_server_limits l = limits;
+
+    l.line_octets = MOST;
+    l.timeout_ms = 5000;
+    use_limits = &l;
+    line_limit = MOST;
+    for (size_t i = 0; i < 2 * COUNT_OF(verbs_before); i++) {
+        struct buf in = { 0 };
+        char *got;
+
+        buf_addz(&in, verbs_before[i / 2]);
+        while (in.n < MOST - i % 2 * 500) /* the line has room, what is made of it has none */
+            buf_addc(&in, 'x');
+        buf_addz(&in, "\r\nPING b\r\n");
+        got = talk(buf_z(&in), 65536, false);
+        CHECK(strstr(got, "xxxxxxxx|250 pong b|") != NULL);
+        free(got);
+        buf_free(&in);
+    }
+    line_limit = 10;
     use_limits = &limits;
 }
 
