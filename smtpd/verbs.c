@@ -227,6 +227,13 @@ check_of(uint64_t id)
 }
 
 static void
+unknown_helo(struct check *c)
+{
+    check_refuse(c, c->s->cfg->conf->unknown_hostname_reject_code, "4.7.1",
+                 "<%s>: %s rejected: Host not found", c->about.helo, CLASS_TEXT_HELO);
+}
+
+static void
 on_helo_mx(uint64_t id, const struct dns_answer *a)
 {
     struct check *c = check_of(id);
@@ -241,8 +248,7 @@ on_helo_mx(uint64_t id, const struct dns_answer *a)
         check_tempfail(c, conf->unknown_helo_hostname_tempfail_action, 450, "4.7.1",
                        "<%s>: %s rejected: Host not found", c->about.helo, CLASS_TEXT_HELO);
     else
-        check_refuse(c, conf->unknown_hostname_reject_code, "4.7.1",
-                     "<%s>: %s rejected: Host not found", c->about.helo, CLASS_TEXT_HELO);
+        unknown_helo(c);
 }
 
 static void
@@ -262,10 +268,15 @@ on_helo_addr(uint64_t id, const struct dns_answer *a)
 void
 verb_reject_unknown_helo_hostname(struct check *c)
 {
+    struct slice name = sl_z(c->about.helo);
+
     if (refuse_bad_literal(c))
         return;
-    dns_addr(smtpd_env.dns, sl_z(c->about.helo), DNS_WANT_A | DNS_WANT_AAAA, on_helo_addr,
-             c->s->smtp.id);
+    /* A final dot makes it no host name (RFC 5321 §4.1.2); a name under localhost would be this host's (RFC 6761 §6.3). */
+    if (sl_ends(name, '.') || sl_has_isuffix(name, SL(".localhost")))
+        unknown_helo(c);
+    else
+        dns_addr(smtpd_env.dns, name, DNS_WANT_A | DNS_WANT_AAAA, on_helo_addr, c->s->smtp.id);
 }
 
 void
