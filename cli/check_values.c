@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "proto/smtp_words.h"
+#include "queue/limits.h"
 #include "smtpd/rewrite_clients.h"
 #include "tls/tls.h"
 
@@ -64,6 +65,43 @@ check_protocols(const struct conf *c, struct conf_problems *ps, const char *para
 
     if (tls_check_protocols(list, &e) < 0)
         conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param), "%s: %s", param, e.msg);
+}
+
+static void
+check_feedback(const struct conf *c, struct conf_problems *ps)
+{
+    static const struct {
+        const char *param;
+        size_t at;
+    } all[] = {
+#define FEEDBACK(name)                                                                             \
+    {                                                                                              \
+#name, offsetof(struct conf, name)                                                         \
+    }
+        FEEDBACK(default_destination_concurrency_positive_feedback),
+        FEEDBACK(smtp_destination_concurrency_positive_feedback),
+        FEEDBACK(relay_destination_concurrency_positive_feedback),
+        FEEDBACK(lmtp_destination_concurrency_positive_feedback),
+        FEEDBACK(default_destination_concurrency_negative_feedback),
+        FEEDBACK(smtp_destination_concurrency_negative_feedback),
+        FEEDBACK(relay_destination_concurrency_negative_feedback),
+        FEEDBACK(lmtp_destination_concurrency_negative_feedback),
+#undef FEEDBACK
+    };
+
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        const char *value = *(const char *const *)(const void *)((const char *)c + all[i].at);
+        struct feedback f;
+        unsigned line = conf_line_of(c, all[i].param);
+
+        /* One that only follows another's value is told with that. */
+        if ((line == 0 && i % 4 != 0) || feedback_parse(sl_z(value), &f))
+            continue;
+        conf_problem_add(ps, true, conf_file_of(c), line,
+                         "%s: \"%s\" is no number up to 1, nor one /concurrency or "
+                         "/sqrt_concurrency",
+                         all[i].param, value);
+    }
 }
 
 static bool
@@ -145,6 +183,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     buf_addf(&least, ">=%s", c->ssl_min_protocol);
     check_protocols(c, ps, "ssl_min_protocol", buf_z(&least));
     buf_free(&least);
+    check_feedback(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);
     for (size_t i = 0; i < COUNT_OF(services) && ps->errors == before; i++) {

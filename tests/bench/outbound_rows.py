@@ -52,7 +52,7 @@ class Counter:
 
     def __enter__(self):
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        self.p = subprocess.Popen([_tool("smtp-sink"), "-c", *user, "0.0.0.0:%d" % self.port, "1000"], env=ref_env(),
+        self.p = subprocess.Popen([_tool("smtp-sink"), "-c", "-m", "900", *user, "0.0.0.0:%d" % self.port, "1000"], env=ref_env(),
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         threading.Thread(target=self.read, daemon=True).start()
         wait_port(self.port, 10)
