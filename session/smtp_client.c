@@ -182,6 +182,7 @@ client_fail(struct smtp_client *c, const char *dsn, const char *fmt, ...)
     va_end(ap);
     snprintf(r.dsn, sizeof r.dsn, "%s", dsn);
     r.is_tls = c->stage == STAGE_HANDSHAKE || c->stage == STAGE_STARTTLS;
+    r.maybe_sent = c->in_tx && c->is_body_out;
     r.text = buf_slice(&text);
     client_give_up(c, &r);
     buf_free(&text);

@@ -16,10 +16,6 @@ USER, PASSWORD = "ma=il,er", "pass:wörd"
 ZONE = {"there.test": {"A": ["127.99.0.2"]}}
 
 
-class Lies(Exception):
-    pass
-
-
 class AuthSession(SinkSession):
     """AUTH as RFC 4954 has it. server.does: "right", "lies" (SCRAM: a wrong signature), "hurries" (SCRAM: 235 without one),
     "garbage", "loops", or a reply."""
@@ -92,7 +88,7 @@ class AuthSink(Sink):
     def __init__(self, address, mechanisms="", does="right", iterations=4096, **more):
         self.does, self.iterations = does, iterations
         self.tried, self.logged_in = [], []
-        words = ["8BITMIME", "AUTH=LOGIN"][:1] + ([mechanisms] if mechanisms else []) + (["STARTTLS"] if more.get("tls") else [])
+        words = ["8BITMIME"] + ([mechanisms] if mechanisms else []) + (["STARTTLS"] if more.get("tls") else [])
         super().__init__(address, extensions=tuple(words), **more)
 
 
@@ -132,23 +128,38 @@ RULES = [
 ]
 
 
-def outcome(w, want, what):
-    w.send("ok@there.test")
+def outcome(w, want, what, to="ok@there.test", sink=None):
+    sink = sink or w.sink
+    w.send(to)
     if want is None or " " not in want:
-        w.got(1)
-        equal(w.sink.logged_in, [want], "%s: login" % what)
+        wait_for(lambda: sink.messages, 10, "%s: delivered" % what)
+        equal(sink.logged_in, [want], "%s: login" % what)
     else:
-        wait_for(lambda: want in w.stack.log(), 10, "%s: %r in the log" % (what, want))
-        equal(w.sink.messages, [], "%s: nothing was sent" % what)
+        wait_for(lambda: [l for l in w.stack.log().splitlines() if to in l and want in l], 10, "%s: %r in the log" % (what, want))
+        equal(sink.messages, [], "%s: nothing was sent" % what)
     shown = w.stack.log()
     check(PASSWORD not in shown and base64.b64encode(PASSWORD.encode()).decode() not in shown, "%s: the password is in the log" % what)
 
 
 @case
 def mechanisms():
-    for i, (offer, does, conf, want) in enumerate(RULES):
-        with world("m%d" % i, conf, mechanisms=offer, **does) as w:
-            outcome(w, want, "%s %s %s" % (offer, does, conf))
+    """One World for each configuration, one server for each rule."""
+    for conf in {tuple(r[2]): None for r in RULES}:
+        rules = [r for r in RULES if tuple(r[2]) == conf]
+        port = free_port()
+        zone = {"there%d.test" % i: {"A": ["127.99.1.%d" % (i + 1)]} for i in range(len(rules))}
+        secrets = " ".join("{ there%d.test = %s:%s }" % (i, USER, r[1].get("password", PASSWORD)) for i, r in enumerate(rules))
+        sinks = [AuthSink(("127.99.1.%d" % (i + 1), port), r[0], r[1].get("does", "right"), r[1].get("iterations", 4096)) for i, r in enumerate(rules)]
+        try:
+            with World("m%d" % port, ["smtp_sasl_auth_enable = yes", "smtp_sasl_password_maps = inline:{ %s }" % secrets] + list(conf),
+                       zone=zone, port=port) as w:
+                for i, (offer, does, _, want) in enumerate(rules):
+                    want = want and want.replace("there.test[127.99.0.2]", "there%d.test[127.99.1.%d]" % (i, i + 1))
+                    outcome(w, want, "%s %s %s" % (offer, does, conf), "ok@there%d.test" % i, sinks[i])
+        finally:
+            for sink in sinks:
+                sink.shutdown()
+                sink.server_close()
 
 
 @case

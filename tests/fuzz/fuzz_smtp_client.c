@@ -1,4 +1,5 @@
 /* The SMTP and LMTP client, when the server says anything at all. */
+#include "session/sasl_client.h"
 #include "session/smtp_client.h"
 #include "tests/fuzz/wire.h"
 
@@ -6,6 +7,12 @@ static struct {
     unsigned n_rcpts, outcomes;
     bool is_closed;
 } seen;
+
+static struct slice
+content(void)
+{
+    return SL("Content-Transfer-Encoding: 8bit\r\n\r\n.\xe9\rb\nc");
+}
 
 static void
 on_ready(struct smtp_client *c, void *arg)
@@ -20,6 +27,7 @@ on_ready(struct smtp_client *c, void *arg)
                           .size = 5,
                           .envid = SL("id"),
                           .ret = 1,
+                          .maybe_8bit = true,
                           .xforward = SL("NAME=x") };
 
     (void)arg;
@@ -27,7 +35,7 @@ on_ready(struct smtp_client *c, void *arg)
         return;
     seen.n_rcpts = 2;
     if (smtp_client_send(c, &tx)) {
-        smtp_client_body(c, SL(".a\r\n"));
+        smtp_client_body(c, content());
         smtp_client_body_end(c);
     }
 }
@@ -36,7 +44,7 @@ static void
 on_body(struct smtp_client *c, void *arg)
 {
     (void)arg;
-    smtp_client_body(c, SL(".a\r\n"));
+    smtp_client_body(c, content());
     smtp_client_body_end(c);
 }
 
@@ -86,17 +94,29 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                                                 .on_rcpt = on_rcpt,
                                                 .on_done = on_done,
                                                 .on_closed = on_closed };
-    static const char *const before[4] = {
-        "", "220 x ESMTP\r\n",
+    static const char *const before[8] = {
+        "",
+        "220 x ESMTP\r\n",
         "220 x ESMTP\r\n250-x\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-DSN\r\n250 SIZE\r\n",
-        "220 x\r\n250-x\r\n250-XFORWARD NAME\r\n250 8BITMIME\r\n"
+        "220 x\r\n250-x\r\n250-XFORWARD NAME\r\n250 8BITMIME\r\n",
+        "220 x\r\n250-x\r\n250-CHUNKING\r\n250 PIPELINING\r\n250 ok\r\n250 ok\r\n250 ok\r\n",
+        "220 x\r\n250-x\r\n250 AUTH PLAIN LOGIN CRAM-MD5\r\n",
+        "220 x\r\n250-x\r\n250 AUTH LOGIN\r\n334 \r\n",
+        "220 x\r\n250-x\r\n250 AUTH SCRAM-SHA-256\r\n",
     };
+    static const struct smtp_client_sasl sasl = { .is_soft = true };
     struct slice in = sl_n((const char *)data, n);
     unsigned choice = fuzz_choice(&in);
     size_t half = choice & 8 ? in.n / 2 : in.n;
     struct smtp_client_opts o = { .is_lmtp = choice & 1,
                                   .always_ehlo = true,
-                                  .wants_bdat = choice & 2,
+                                  .wants_bdat = (choice & 10) == 2,
+                                  .wants_chunks = choice & 2,
+                                  .wants_downgrade = choice & 4,
+                                  .auth = SL("user:password"),
+                                  .sasl = &sasl,
+                                  .loop_name = "loop.example",
+                                  .loop_nexthop = "loop.example",
                                   .helo_name = "h",
                                   .peer = "peer[192.0.2.1]:25",
                                   .line_max = choice & 4 ? 3 : 0 };
@@ -104,7 +124,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
     memset(&seen, 0, sizeof seen);
     smtp_client_on_fd(wire_open(&w), &o, &ops, NULL);
-    wire_send(&w, sl_z(before[choice >> 4 & 3]));
+    wire_send(&w, sl_z(before[choice >> 4 & 7]));
     wire_send(&w, sl_head(in, half));
     wire_send(&w, sl_from(in, half));
     wire_close(&w);
