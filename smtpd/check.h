@@ -110,6 +110,16 @@ check_after(struct check *c, check_after_fn *fn)
     c->after = fn;
 }
 
+/* What the session of this id is evaluating, for who gets an answer: NULL when it is gone. An evaluation ends by its verbs
+ * only, so what waits for the answer is the verb that asked. */
+static inline struct check *
+check_of_session(uint64_t id)
+{
+    struct smtp_sess *s = id_get(id);
+
+    return s ? smtpd_of(s)->check : NULL;
+}
+
 /* Evaluate the list, which lives as long as the evaluation; its verdict is this step's. */
 void check_enter(struct check *c, const struct restrict_list *l, const char *what);
 

@@ -151,14 +151,6 @@ remember(struct smtpd_sess *s, const char *name, uint32_t ttl_s)
 
 /* ---- asking ---- */
 
-static struct check *
-check_of(uint64_t id)
-{
-    struct smtp_sess *s = id_get(id);
-
-    return s ? smtpd_of(s)->check : NULL;
-}
-
 /* The strings of all records, as Postfix joins them. */
 static char *
 join_reason(const struct dns_answer *a)
@@ -182,7 +174,7 @@ join_reason(const struct dns_answer *a)
 static void
 on_txt(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
     struct rbl_ask *ask;
     struct entry *en;
 
@@ -264,7 +256,7 @@ learn(struct smtpd_sess *s, const char *name, const struct dns_answer *a)
 static void
 on_a(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
     struct rbl_ask *ask;
 
     if (c == NULL)

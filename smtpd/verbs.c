@@ -218,14 +218,6 @@ verb_reject_non_fqdn_helo_hostname(struct check *c)
 
 /* ---- does the HELO name exist ---- */
 
-static struct check *
-check_of(uint64_t id)
-{
-    struct smtp_sess *s = id_get(id);
-
-    return s ? smtpd_of(s)->check : NULL;
-}
-
 static void
 unknown_helo(struct check *c)
 {
@@ -236,7 +228,7 @@ unknown_helo(struct check *c)
 static void
 on_helo_mx(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
     const struct conf *conf;
 
     if (c == NULL)
@@ -254,7 +246,7 @@ on_helo_mx(uint64_t id, const struct dns_answer *a)
 static void
 on_helo_addr(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
 
     if (c == NULL)
         return;

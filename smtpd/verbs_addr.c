@@ -145,18 +145,10 @@ domain_tempfail(struct check *c)
                    SL_ARG(c->addr->given), class_text(c));
 }
 
-static struct check *
-check_of(uint64_t id)
-{
-    struct smtp_sess *s = id_get(id);
-
-    return s ? smtpd_of(s)->check : NULL;
-}
-
 static void
 on_address(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
 
     if (c == NULL)
         return;
@@ -171,7 +163,7 @@ on_address(uint64_t id, const struct dns_answer *a)
 static void
 on_mx(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
 
     if (c == NULL)
         return;

@@ -11,14 +11,6 @@ struct mxb { /* in the command's memory */
     void (*no)(struct check *c);
 };
 
-static struct check *
-check_of(uint64_t id)
-{
-    struct smtp_sess *s = id_get(id);
-
-    return s ? smtpd_of(s)->check : NULL;
-}
-
 static void
 dunno(struct check *c)
 {
@@ -44,7 +36,7 @@ static void ask_own_addr(struct check *c);
 static void
 on_own_addr(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
     struct mxb *m;
 
     if (c == NULL)
@@ -111,7 +103,7 @@ am_i_among(struct check *c, size_t from, size_t to, void (*yes)(struct check *),
 static void
 on_primary_addr(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
     struct mxb *m;
 
     if (c == NULL)
@@ -161,7 +153,7 @@ not_primary(struct check *c)
 static void
 on_mx(uint64_t id, const struct dns_answer *a)
 {
-    struct check *c = check_of(id);
+    struct check *c = check_of_session(id);
     struct mxb *m;
 
     if (c == NULL)

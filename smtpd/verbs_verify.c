@@ -89,19 +89,11 @@ conclude(struct check *c, enum verify_status status, struct slice why)
 
 /* ---- asking qmgr ---- */
 
-static struct check *
-check_of(uint64_t session)
-{
-    struct smtp_sess *s = id_get(session);
-
-    return s ? smtpd_of(s)->check : NULL;
-}
-
 static void
 on_poll(void *arg)
 {
     struct poll *p = arg;
-    struct check *c = check_of(p->session);
+    struct check *c = check_of_session(p->session);
 
     free(p);
     if (c)
@@ -111,7 +103,7 @@ on_poll(void *arg)
 static void
 on_verdict(uint64_t session, int rc, enum verify_status status, struct slice text)
 {
-    struct check *c = check_of(session);
+    struct check *c = check_of_session(session);
     struct verify *v;
     struct poll *p;
 
