@@ -25,7 +25,7 @@ struct expansion {
     struct item *first, **end, *at;
     size_t n_of_rcpt;      /* results of this recipient */
     struct addr_info info; /* of `at` */
-    struct map *seen;      /* final addresses, lower case */
+    struct map *seen;      /* final addresses, lower case; which of out they are, from 1 */
     struct queue_rcpt *out;
     size_t n_out, cap_out;
     void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n);
@@ -107,12 +107,31 @@ next_item(struct smtpd_sess *s, struct expansion *x)
 
 /* ---- results ---- */
 
+/* Another recipient leads there, too, and one copy is enough: who wants to be told of it is told (RFC 3461 §4.1; no
+ * NOTIFY is to be told of a failure). */
+static void
+add_notify(struct queue_rcpt *out, const struct smtpd_rcpt *also)
+{
+    bool has_default = out->notify == 0 || also->notify == 0;
+
+    if (also->notify == out->notify || also->notify == SMTP_NOTIFY_NEVER)
+        return;
+    if (out->notify == SMTP_NOTIFY_NEVER) {
+        out->orig = also->addr;
+        out->orcpt = also->orcpt;
+        out->notify = also->notify;
+        return;
+    }
+    out->notify |= also->notify | (has_default ? SMTP_NOTIFY_FAILURE : 0);
+}
+
 static void
 emit(struct smtpd_sess *s, struct expansion *x, struct slice addr)
 {
     struct arena *mem = &s->tx->mem;
     struct slice kept = arena_dup(mem, addr);
     char low[SMTP_ADDR_OCTETS_MAX];
+    uintptr_t had; /* its place in out, from 1 */
     size_t n = addr.n < sizeof(low) ? addr.n : sizeof(low);
 
     if (kept.p == NULL || ++x->n_of_rcpt > (size_t)s->cfg->conf->virtual_alias_expansion_limit) {
@@ -121,8 +140,11 @@ emit(struct smtpd_sess *s, struct expansion *x, struct slice addr)
     }
     for (size_t i = 0; i < n; i++)
         low[i] = sl_lower_char(addr.p[i]);
-    if (map_get(x->seen, sl_n(low, n)) == NULL) {
-        map_set(x->seen, sl_n(low, n), x);
+    had = (uintptr_t)map_get(x->seen, sl_n(low, n));
+    if (had) {
+        add_notify(&x->out[had - 1], x->rcpt);
+    } else {
+        map_set(x->seen, sl_n(low, n), (void *)(uintptr_t)(x->n_out + 1));
         x->out = mem_grow(x->out, &x->cap_out, x->n_out + 1, sizeof(*x->out));
         x->out[x->n_out++] = (struct queue_rcpt){
             .addr = kept, .orig = x->rcpt->addr, .orcpt = x->rcpt->orcpt, .notify = x->rcpt->notify

@@ -140,6 +140,21 @@ def an_alias_that_names_nobody_takes_no_mail():
 
 
 @case
+def one_copy_for_two_recipients_is_reported_once():
+    """An alias with NOTIFY=NEVER and its target: the target's failure is told all the same (RFC 3461)."""
+    s = start_stack("o", "virtual_alias_maps = inline:{ { team@example.com = gone@example.com } }", "smtpd_reject_unlisted_recipient = no")
+    for n, (team, gone) in enumerate((("NEVER", "FAILURE"), ("NEVER", ""), ("", "NEVER"), ("SUCCESS", ""))):
+        c = Smtp(s, "127.0.0.8")
+        c.say("EHLO c.remote.test", "250 ")
+        c.send("MAIL FROM:<u0@example.com> ENVID=copy-%d." % n, "RCPT TO:<team@example.com>" + (" NOTIFY=" + team if team else ""),
+               "RCPT TO:<gone@example.com>" + (" NOTIFY=" + gone if gone else ""), "DATA")
+        c.expect("250", "250", "250", "354")
+        c.say("Subject: x\r\n\r\n.", "250 2.0.0")
+        text = message(s, "u0@example.com", "Original-Envelope-Id: copy-%d." % n)
+        check("Final-Recipient: rfc822; gone@example.com" in text and text.count("\nFinal-Recipient:") == 1, text)
+
+
+@case
 def long_lines_are_cut():
     s = start_stack("c")
     c = Smtp(s)
