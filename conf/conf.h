@@ -13,6 +13,8 @@ struct conf_list {
     const char *const *v; /* n C strings */
     size_t n;
 };
+/* Is the word one of the items? Case does not count. */
+bool conf_list_has(struct conf_list l, const char *word);
 
 /* Row kinds in params.def: STR text ($ expanded), RAW text kept unexpanded, BOOL, INT, SIZE octets, TIME seconds... */
 struct conf {

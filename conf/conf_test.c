@@ -288,6 +288,17 @@ TEST(errors_under_stress)
     conf_problems_free(&ps);
 }
 
+TEST(words_in_lists)
+{
+    static const char *const items[] = { "NoAnonymous", "all" };
+    struct conf_list l = { .v = items, .n = COUNT_OF(items) };
+
+    CHECK(conf_list_has(l, "noanonymous"));
+    CHECK(conf_list_has(l, "ALL"));
+    CHECK(!conf_list_has(l, "al"));
+    CHECK(!conf_list_has((struct conf_list){ 0 }, "all"));
+}
+
 TEST(compatibility_levels)
 {
     static const struct {

@@ -188,3 +188,12 @@ conf_set_field(struct conf *c, const struct conf_row *row, const char *text, str
     }
     return err_set(e, ERR_BUG, "row %s has no type", row->pub.name);
 }
+
+bool
+conf_list_has(struct conf_list l, const char *word)
+{
+    for (size_t i = 0; i < l.n; i++)
+        if (sl_ieqz(sl_z(l.v[i]), word))
+            return true;
+    return false;
+}

@@ -6,15 +6,6 @@
 #include <ifaddrs.h>
 #include <stdlib.h>
 
-static bool
-has_word(struct conf_list l, const char *word)
-{
-    for (size_t i = 0; i < l.n; i++)
-        if (sl_ieqz(sl_z(l.v[i]), word))
-            return true;
-    return false;
-}
-
 static void
 add(struct own_addrs *o, const struct addr *a, size_t *cap)
 {
@@ -26,7 +17,7 @@ void
 own_addrs_init(struct own_addrs *o, const struct conf *c)
 {
     struct conf_list in = c->inet_interfaces, proxy = c->proxy_interfaces;
-    bool is_all = has_word(in, "all"), is_loopback = has_word(in, "loopback-only");
+    bool is_all = conf_list_has(in, "all"), is_loopback = conf_list_has(in, "loopback-only");
     struct ifaddrs *list = NULL;
     size_t cap = 0;
     struct addr a;

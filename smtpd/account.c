@@ -19,17 +19,6 @@ has_limits(const struct conf *c)
            c->submission_account_recipient_limit_day > 0;
 }
 
-static bool
-is_exempt(const struct conf *c, const char *account)
-{
-    struct conf_list l = c->submission_account_limit_exceptions;
-
-    for (size_t i = 0; i < l.n; i++)
-        if (sl_ieqz(sl_z(account), l.v[i]))
-            return true;
-    return false;
-}
-
 static void
 tell_postmaster(struct smtpd_sess *s, const char *why)
 {
@@ -119,7 +108,7 @@ account_check(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s))
     const struct conf *c = s->cfg->conf;
     struct smtpd_tx *tx = s->tx;
 
-    if (s->sasl_user == NULL || !has_limits(c) || is_exempt(c, s->sasl_user)) {
+    if (s->sasl_user == NULL || !has_limits(c) || conf_list_has(c->submission_account_limit_exceptions, s->sasl_user)) {
         done(s);
         return;
     }

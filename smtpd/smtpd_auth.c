@@ -23,15 +23,6 @@ smtpd_sasl_is_active(const struct smtpd_sess *s)
            (smtp_sess_is_tls(&s->smtp) || !s->cfg->conf->smtpd_tls_auth_only);
 }
 
-static bool
-has_option(struct conf_list l, const char *name)
-{
-    for (size_t i = 0; i < l.n; i++)
-        if (sl_ieqz(sl_z(l.v[i]), name))
-            return true;
-    return false;
-}
-
 /* smtpd_sasl_security_options and its sister for TLS. */
 static bool
 is_mech_allowed(const struct smtpd_sess *s, struct slice mech, unsigned flags)
@@ -45,11 +36,11 @@ is_mech_allowed(const struct smtpd_sess *s, struct slice mech, unsigned flags)
         (flags & AUTH_MECH_PLAINTEXT) || sl_ieq(mech, SL("PLAIN")) || sl_ieq(mech, SL("LOGIN"));
     bool is_anon = (flags & AUTH_MECH_ANONYMOUS) || sl_ieq(mech, SL("ANONYMOUS"));
 
-    if (is_plain && has_option(opts, "noplaintext"))
+    if (is_plain && conf_list_has(opts, "noplaintext"))
         return false;
-    if (is_anon && has_option(opts, "noanonymous"))
+    if (is_anon && conf_list_has(opts, "noanonymous"))
         return false;
-    return !((flags & AUTH_MECH_DICTIONARY) && has_option(opts, "nodictionary")) &&
+    return !((flags & AUTH_MECH_DICTIONARY) && conf_list_has(opts, "nodictionary")) &&
            words_match(s->cfg->mechs, mech, &at, &table) == WORDS_YES;
 }
 
