@@ -22,10 +22,11 @@ check_words(const struct conf *c, struct conf_problems *ps)
     const struct {
         const char *param;
         struct conf_list items;
+        bool asks_tables;
     } lists[] = {
-        { "smtpd_forbidden_commands", c->smtpd_forbidden_commands },
-        { "smtpd_noop_commands", c->smtpd_noop_commands },
-        { "smtpd_sasl_mechanism_filter", c->smtpd_sasl_mechanism_filter },
+        { "smtpd_forbidden_commands", c->smtpd_forbidden_commands, true },
+        { "smtpd_noop_commands", c->smtpd_noop_commands, true },
+        { "smtpd_sasl_mechanism_filter", c->smtpd_sasl_mechanism_filter, false },
     };
 
     for (size_t i = 0; i < COUNT_OF(lists); i++) {
@@ -34,6 +35,8 @@ check_words(const struct conf *c, struct conf_problems *ps)
 
         if (words_init(&w, lists[i].param, lists[i].items, &e))
             tell(c, ps, lists[i].param, e.msg);
+        else if (words_has_table(w) && !lists[i].asks_tables)
+            tell(c, ps, lists[i].param, "smtpd_sasl_mechanism_filter: tables are not asked here");
         words_free(&w);
     }
 }

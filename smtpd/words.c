@@ -140,6 +140,15 @@ words_free(struct words **wp)
     free(w);
 }
 
+bool
+words_has_table(const struct words *w)
+{
+    for (size_t i = 0; w && i < w->n; i++)
+        if (w->v[i].is_table)
+            return true;
+    return false;
+}
+
 static bool
 fits(const struct word_item *w, struct slice word)
 {

@@ -12,6 +12,8 @@ struct words;
 int words_init(struct words **out, const char *param, struct conf_list items, struct err *e);
 void words_free(struct words **w); /* NULL-safe */
 
+bool words_has_table(const struct words *w); /* NULL-safe */
+
 enum words_rc { WORDS_NO, WORDS_YES, WORDS_ASK, WORDS_ASK_NOT };
 /* The first item from *at on that fits decides; *at is where it stopped. ASK: item *at is a table, *table its text; a word
  * that is in it is in the list (ASK_NOT: is not), else go on with *at + 1. w may be NULL. */

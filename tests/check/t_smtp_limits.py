@@ -384,6 +384,7 @@ def wrong_values_are_told():
             ("smtpd_tls_ciphers = strong", "smtpd_tls_ciphers: unknown cipher grade"),
             ("smtpd_tls_fingerprint_digest = md77", "smtpd_tls_fingerprint_digest: digest algorithm"),
             ("smtpd_timeout = ${stress?{soon}:{30s}}", "smtpd_timeout: bad time \"soon\""),
+            ("smtpd_sasl_mechanism_filter = !external, hash:/etc/mechs", "smtpd_sasl_mechanism_filter: tables are not asked here"),
             ("smtpd_greet_wait = 2h", "outside")]
     s = Stack(tmp("w"))
     s.configure()
