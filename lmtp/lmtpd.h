@@ -27,7 +27,8 @@ struct lmtpd_rcpt {
     struct lmtpd_sess *s;
     uint64_t id;        /* of the delivery under way */
     struct slice given; /* internal, as RCPT had it */
-    struct slice user;  /* canonical */
+    struct slice user;  /* canonical; while it is asked for: the address in lower case */
+    struct slice bare;  /* ... without its extension, to be asked for if nobody has the whole; empty: it has none */
     struct slice mail;  /* userdb's mail location or empty */
     char reply[SMTP_REPLY_OCTETS + 1];
     bool is_saved;

@@ -135,6 +135,12 @@ on_user(uint64_t id, const struct auth_user *u)
         return;
     s = lmtpd_of(smtp);
     r = s->asking;
+    if (u->found == 0 && r->bare.n > 0) {
+        r->user = r->bare;
+        r->bare = SL("");
+        auth_master_user(lmtpd_env.auth, r->user, "lmtp", on_user, id);
+        return;
+    }
     s->asking = NULL;
     if (u->found < 0) {
         smtp_reply(smtp, "451 4.3.0 <%.*s> Temporary internal error", SL_ARG(r->given));
@@ -160,27 +166,29 @@ on_user(uint64_t id, const struct auth_user *u)
     answer(s, "250 2.1.5 OK");
 }
 
-/* The user is the address in lower case without its extension; p NULL: no memory left in the transaction. By the
- * newest configuration, not the session's: qmgr keeps its sessions open, and what smtpd has accepted since a reload
- * must not bounce. */
-static struct slice
-user_of(struct slice addr, struct arena *a)
+/* Whom to ask for: a user of just this address goes before the one that it is an extension of, as in smtpd's tables. False:
+ * no memory left in the transaction. By the newest configuration, not the session's: qmgr keeps its sessions open, and
+ * what smtpd has accepted since a reload must not bounce. */
+static bool
+set_user(struct lmtpd_rcpt *r, struct arena *a)
 {
     const struct conf *c = lmtpd_env.conf;
-    struct slice local, domain;
-    size_t n;
-    char *p = arena_alloc(a, addr.n + 1);
+    struct slice local, domain, ext;
+    char *p = arena_alloc(a, 2 * r->given.n + 1), *bare = p ? p + r->given.n : NULL;
 
-    if (p == NULL || addr.p == NULL)
-        return sl_n(NULL, 0);
-    smtp_addr_split(addr, &local, &domain);
-    n = local.n - lookup_extension(local, c->recipient_delimiter, c->double_bounce_sender).n;
-    memcpy(p, local.p, n);
-    memcpy(p + n, addr.p + local.n, addr.n - local.n);
-    n += addr.n - local.n;
-    for (size_t i = 0; i < n; i++)
-        p[i] = sl_lower_char(p[i]);
-    return sl_n(p, n);
+    if (p == NULL || r->given.p == NULL)
+        return false;
+    for (size_t i = 0; i < r->given.n; i++)
+        p[i] = sl_lower_char(r->given.p[i]);
+    r->user = sl_n(p, r->given.n);
+    smtp_addr_split(r->user, &local, &domain);
+    ext = lookup_extension(local, c->recipient_delimiter, c->double_bounce_sender);
+    if (ext.n > 0) {
+        memcpy(bare, p, local.n - ext.n);
+        memcpy(bare + local.n - ext.n, p + local.n, r->user.n - local.n);
+        r->bare = sl_n(bare, r->user.n - ext.n);
+    }
+    return true;
 }
 
 static void
@@ -217,8 +225,9 @@ cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
     }
     r->s = s;
     r->given = arena_dup(&s->tx->mem, addr);
-    r->user = user_of(r->given, &s->tx->mem);
-    if (r->user.p == NULL) { /* asked for like this nobody would be found, and good mail bounced */
+    if (!set_user(
+            r,
+            &s->tx->mem)) { /* asked for like this nobody would be found, and good mail bounced */
         smtp_reply(smtp, "452 4.5.3 Too many recipients");
         smtp_sess_done(smtp, true);
         return;

@@ -13,7 +13,7 @@ _stack = []
 
 def stack():
     if not _stack:
-        s = Stack(tmp("s"), users=["u0@example.com", "u1@example.com"])
+        s = Stack(tmp("s"), users=["u0@example.com", "u1@example.com", "u1-x@example.com"], extra_conf=["recipient_delimiter = +-"])
         s.start()
         at_end(s.stop)
         _stack.append(s)
@@ -66,6 +66,20 @@ def holding(address, text):
         if text.encode() in data:
             found.append(data)
     return found
+
+
+@case
+def extensions():
+    c = Lmtp()
+    c.say("MAIL FROM:<s@remote.test>", "250 ")
+    for rcpt in ("u1-x@example.com", "U0-x@example.com", "u0+a+b@example.com", "u1-x+y@example.com"):
+        c.say("RCPT TO:<%s>" % rcpt, "250 2.1.5")
+    c.say("RCPT TO:<u9-x@example.com>", "550 5.1.1 <u9-x@example.com> User doesn't exist: u9@example.com")
+    c.say("DATA", "354 ")
+    c.send("Subject: extended", "", "x", ".")
+    c.expect(*["250 "] * 4)
+    equal([len(files(u)) for u in ("u0@example.com", "u1@example.com", "u1-x@example.com")], [2, 1, 1],
+          "whose mailboxes: a user of just this name goes before the one it is an extension of")
 
 
 @case
