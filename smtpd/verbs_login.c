@@ -43,7 +43,7 @@ struct walk {
 
 static void walk_on(struct check *c);
 
-/* The address is the login's with an extension: mail for it comes to the login, unless somebody else has it as an alias. */
+/* The address is the login's with an extension: mail for it comes to the login, unless it is an alias or a user itself. */
 static bool
 is_login_extended(const struct check *c, const struct walk *w, struct slice addr)
 {
@@ -160,6 +160,15 @@ on_virtual_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice val
 }
 
 static void
+on_extended_user(struct smtpd_sess *s, void *arg, enum found f, struct slice value,
+                 struct slice ext)
+{
+    (void)value;
+    (void)ext;
+    become(s->check, arg, f == FOUND_TEMP ? WALK_FAILED : f == FOUND_NO ? WALK_OWNED : WALK_NEXT);
+}
+
+static void
 on_extended(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct check *c = s->check;
@@ -168,8 +177,12 @@ on_extended(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     (void)ext;
     if (f == FOUND_TEMP)
         become(c, w, WALK_FAILED);
+    else if (f == FOUND_YES)
+        become(c, w, add_targets(c, w, value, SL("")) ? WALK_NEXT : WALK_OWNED);
+    else if (s->cfg->conf->virtual_mailbox_maps.n > 0)
+        find_key(s, "virtual_mailbox_maps", w->info.to.addr, on_extended_user, w);
     else
-        become(c, w, f == FOUND_YES && add_targets(c, w, value, SL("")) ? WALK_NEXT : WALK_OWNED);
+        become(c, w, WALK_OWNED);
 }
 
 static void
@@ -188,7 +201,7 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     else if (is_login_extended(c, w, w->info.to.addr) && has_aliases)
         find_key(s, "virtual_alias_maps", w->info.to.addr, on_extended, w);
     else if (is_login_extended(c, w, w->info.to.addr))
-        become(c, w, WALK_OWNED);
+        on_extended(s, w, FOUND_NO, SL(""), SL(""));
     else if (has_aliases)
         find_addr(s, "virtual_alias_maps", w->info.to.addr, w->info.to.is_local, on_virtual_alias,
                   w);

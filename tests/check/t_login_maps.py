@@ -16,7 +16,7 @@ dns = Dnsd(SMTP_CASES_ZONE)
 dns.start()
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-USERS = ["u%d@example.com" % i for i in range(3)]
+USERS = ["u%d@example.com" % i for i in range(3)] + ["u0-box@example.com"]
 ALIASES = {"sales@example.com": ["team@example.com"], "team@example.com": ["u0@example.com", "u1+team@example.com"],
            "round1@example.com": ["round2@example.com"], "round2@example.com": ["round1@example.com"],
            "@catch.test": ["u0@example.com"], "named@catch.test": ["u1@example.com"], "@moved.test": ["@example.com"],
@@ -112,6 +112,9 @@ def turned_off_and_replaced():
                                ("u0", "", True)):
         user += "@example.com"
         equal(Smtp(s, user).sends_as(sender), "ok" if want else not_owned(sender, user), "%s as <%s>" % (user, sender))
+    s = start_stack("b3", "recipient_delimiter = +-", "virtual_alias_maps =")
+    for sender, want in (("u0-x@example.com", "ok"), ("u0-box@example.com", not_owned("u0-box@example.com", "u0@example.com"))):
+        equal(Smtp(s, "u0@example.com").sends_as(sender), want, "a user of an extended name, and none")
     s = start_stack("b2", "smtpd_delay_reject = no", "submission_client_restrictions =", "submissions_client_restrictions =",
                     "submission_sender_login_maps = texthash:" + tmp("absent"))
     equal(Smtp(s, "u0@example.com", port="submission").say("MAIL FROM:<u0@example.com>"),
