@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+enum { LOOK_MAX = 64 /* idents that are looked at to find room for another */ };
+
 struct entry {
     uint64_t since_ms;
     struct anvil_counts c;
@@ -24,6 +26,7 @@ struct peak {
 struct anvil {
     struct map *entries;
     uint64_t unit_ms;
+    size_t hand; /* how far the table was gone through in search of room */
     struct peak connections, rates[ANVIL_EVENTS];
     uint64_t most_entries;
     int64_t most_at_unix_s;
@@ -103,6 +106,39 @@ time_text(int64_t unix_s, char *out, size_t octets)
     return out;
 }
 
+/* The table is full. Of the next idents without a connection the one that did least is forgotten: were all new clients let
+ * through instead, an IPv6 network's million prefixes would take every limit away. */
+static bool
+make_room(struct anvil *a, uint64_t now_ms)
+{
+    uint64_t least = UINT64_MAX;
+    struct slice key, who = { 0 };
+    void *p;
+
+    for (int i = 0; i < LOOK_MAX; i++) {
+        const struct entry *e;
+        uint64_t done = 0;
+
+        if (!map_next(a->entries, &a->hand, &key, &p)) {
+            a->hand = 0;
+            continue;
+        }
+        e = p;
+        if (e->c.connections)
+            continue;
+        for (int ev = 0; ev < ANVIL_EVENTS && !is_stale(a, e, now_ms); ev++)
+            done += e->c.rates[ev];
+        if (done < least) {
+            least = done;
+            who = key;
+        }
+    }
+    if (who.p == NULL)
+        return false;
+    free(map_del(a->entries, who));
+    return true;
+}
+
 bool
 anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms,
             struct anvil_counts *out)
@@ -110,7 +146,7 @@ anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t n
     struct entry *e = find(a, ident, now_ms);
 
     if (e == NULL) {
-        if (map_count(a->entries) >= ANVIL_ENTRIES_MAX)
+        if (map_count(a->entries) >= ANVIL_ENTRIES_MAX && !make_room(a, now_ms))
             return false;
         e = MEM_NEW(struct entry);
         e->since_ms = now_ms;

@@ -25,7 +25,8 @@ struct anvil_counts {
     uint64_t connections;
     uint64_t rates[ANVIL_EVENTS];
 };
-/* Count one event at now_ms; out is what holds then. False: the table is full. */
+/* Count one event at now_ms; out is what holds then. A full table forgets an ident that has no connection and did little;
+ * false: none was found. */
 bool anvil_count(struct anvil *a, struct slice ident, enum anvil_event ev, uint64_t now_ms,
                  struct anvil_counts *out);
 /* Without counting; zeroes for an ident that is not known. */

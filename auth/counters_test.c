@@ -55,11 +55,35 @@ TEST(the_table_is_bounded)
     for (unsigned i = 0; i < ANVIL_ENTRIES_MAX; i++) {
         int len = snprintf(ident, sizeof ident, "smtp:%u", i);
 
-        if (!anvil_count(a, sl_n(ident, (size_t)len), ANVIL_EV_AUTH, 0, &n))
+        if (!anvil_count(a, sl_n(ident, (size_t)len), ANVIL_EV_CONNECT, 0, &n))
             FAIL("full at %u", i);
     }
     CHECK(!anvil_count(a, SL("one more"), ANVIL_EV_AUTH, 0, &n));
     CHECK(anvil_count(a, SL("smtp:5"), ANVIL_EV_AUTH, 0, &n)); /* who is in stays in */
+    anvil_free(&a);
+}
+
+/* Whoever has a great many addresses takes the limits from nobody. */
+TEST(a_full_table_forgets_who_did_little)
+{
+    struct anvil *a = anvil_new(60000);
+    struct anvil_counts n;
+    char ident[32];
+
+    anvil_count(a, SL("connected"), ANVIL_EV_CONNECT, 0, &n);
+    for (int i = 0; i < 100; i++)
+        anvil_count(a, SL("guesser"), ANVIL_EV_AUTH, 0, &n);
+    for (unsigned i = 0; i < 2 * ANVIL_ENTRIES_MAX; i++) {
+        int len = snprintf(ident, sizeof ident, "smtp:%u", i);
+
+        if (!anvil_count(a, sl_n(ident, (size_t)len), ANVIL_EV_AUTH, 1, &n))
+            FAIL("not counted: %u", i);
+    }
+    CHECK_EQ_INT(anvil_size(a), ANVIL_ENTRIES_MAX);
+    anvil_peek(a, SL("connected"), 1, &n);
+    CHECK_EQ_INT(n.connections, 1);
+    anvil_peek(a, SL("guesser"), 1, &n);
+    CHECK_EQ_INT(n.rates[ANVIL_EV_AUTH], 100);
     anvil_free(&a);
 }
 
