@@ -192,7 +192,8 @@ anvil_report(struct anvil *a, const char *log_ident)
     for (int ev = ANVIL_EV_CONNECT + 1; ev < ANVIL_EVENTS; ev++)
         report(&a->rates[ev], log_ident, names[ev], a->unit_ms / 1000);
     if (a->most_entries)
-        log_event(LOG_LV_INFO, log_ident, "anvil.size", LOG_F(LF_N("size", (int64_t)a->most_entries)),
+        log_event(LOG_LV_INFO, log_ident, "anvil.size",
+                  LOG_F(LF_N("size", (int64_t)a->most_entries)),
                   "statistics: max cache size %llu at %s", (unsigned long long)a->most_entries,
                   time_text(a->most_at_unix_s, when, sizeof when));
     a->most_entries = 0;

@@ -101,7 +101,8 @@ hold_back(struct smtp_sess *s)
 {
     if (s->held.n == 0 || s->is_decorating)
         return;
-    conn_pause_input(s->conn); /* also when it was resumed since: its end resumes what is paused only */
+    conn_pause_input(
+        s->conn); /* also when it was resumed since: its end resumes what is paused only */
     conn_set_deadline(s->conn, 0);
     if (!timer_is_running(&s->tarpit))
         timer_start(&s->tarpit, s->lim->error_sleep_ms, on_tarpit, s);

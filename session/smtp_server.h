@@ -123,8 +123,8 @@ struct smtp_sess {
     uint8_t verb; /* row under way, SMTP_VERBS_MAX for none */
     uint8_t end;  /* enum smtp_sess_end */
     bool in_pump, is_done, is_good, is_closing, is_draining;
-    bool is_paused;      /* until the backlog fell */
-    bool is_decorating;  /* a reply is with def->decorate */
+    bool is_paused;     /* until the backlog fell */
+    bool is_decorating; /* a reply is with def->decorate */
 };
 
 /* Take over fd. Nothing is read before the daemon's first smtp_sess_done() (the greeting). */

@@ -399,9 +399,10 @@ TEST(refusals_that_come_late_do_not_stop_a_session)
 
         l.decorates = i > 0; /* at once, or later: the toy takes turns */
         got = talk(in, 1000, true);
-        CHECK_EQ_STR(got, i == 0 ? "220 hi|500 no|500 no|500 no|500 no|250 pong a|421 bye  for now|"
-                                 : "220 hi|500-no|500 call us|500-no|500 call us|500-no|500 call us|"
-                                   "500-no|500 call us|250 pong a|421-bye  for now|421 call us|");
+        CHECK_EQ_STR(got, i == 0
+                              ? "220 hi|500 no|500 no|500 no|500 no|250 pong a|421 bye  for now|"
+                              : "220 hi|500-no|500 call us|500-no|500 call us|500-no|500 call us|"
+                                "500-no|500 call us|250 pong a|421-bye  for now|421 call us|");
         free(got);
     }
     use_limits = &limits;
@@ -475,7 +476,8 @@ TEST(a_slow_client_is_cut_off_where_the_limit_is_for_whole_requests)
 
 TEST(arguments_that_are_secret_are_not_shown)
 {
-    static const struct smtp_verb table[] = { { "AUTH", SMTP_V_SECRET, run_ping }, { "PING", 0, run_ping } };
+    static const struct smtp_verb table[] = { { "AUTH", SMTP_V_SECRET, run_ping },
+                                              { "PING", 0, run_ping } };
     static const struct smtp_server_def d = { .verbs = table, .n_verbs = COUNT_OF(table) };
     static const struct {
         const char *text, *want;
@@ -488,8 +490,7 @@ TEST(arguments_that_are_secret_are_not_shown)
         { "", "" },
     };
 
-    for (size_t i = 0; i < COUNT_OF(cases); i++)
-    {
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct slice got = smtp_shown(&d, sl_z(cases[i].text));
 
         CHECK_EQ_MEM(got.p, got.n, cases[i].want, strlen(cases[i].want));

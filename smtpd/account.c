@@ -108,7 +108,8 @@ account_check(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s))
     const struct conf *c = s->cfg->conf;
     struct smtpd_tx *tx = s->tx;
 
-    if (s->sasl_user == NULL || !has_limits(c) || conf_list_has(c->submission_account_limit_exceptions, s->sasl_user)) {
+    if (s->sasl_user == NULL || !has_limits(c) ||
+        conf_list_has(c->submission_account_limit_exceptions, s->sasl_user)) {
         done(s);
         return;
     }

@@ -18,7 +18,7 @@ struct entry {
     const struct smtp_words *w;
     struct slice line;
     enum step step;
-    size_t at; /* in the list of words */
+    size_t at;      /* in the list of words */
     bool is_spared; /* by the table that is asked, if the word is in it */
 };
 

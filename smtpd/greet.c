@@ -49,10 +49,11 @@ smtpd_has_room(const struct smtpd_cfg *c, size_t sessions, int fd, const struct 
         return true;
     if (told_ms == 0 || loop_now_ms() - told_ms > ROOM_LOG_MS) {
         told_ms = loop_now_ms();
-        log_event(LOG_LV_WARN, c->ident, "conn.full",
-                  LOG_F(LF_N("sessions", (int64_t)sessions), LF_Z("client", addr_ip_text(peer, ip))),
-                  "all server ports are busy: %zu sessions, [%s] is turned away", sessions,
-                  addr_ip_text(peer, ip));
+        log_event(
+            LOG_LV_WARN, c->ident, "conn.full",
+            LOG_F(LF_N("sessions", (int64_t)sessions), LF_Z("client", addr_ip_text(peer, ip))),
+            "all server ports are busy: %zu sessions, [%s] is turned away", sessions,
+            addr_ip_text(peer, ip));
     }
     n = snprintf(text, sizeof text, "421 4.3.2 %.200s Error: all server ports are busy\r\n",
                  c->conf->myhostname);
@@ -73,9 +74,10 @@ smtpd_is_stressed(const struct smtpd_cfg *c, size_t sessions)
     if (is_stressed != was)
         log_event(is_stressed ? LOG_LV_WARN : LOG_LV_INFO, c->ident, "stress",
                   LOG_F(LF_N("sessions", (int64_t)sessions), LF_N("limit", (int64_t)limit)),
-                  is_stressed ? "service \"smtp\" is near its session limit \"%zu\": new clients are "
-                                "served under stress=yes"
-                              : "service \"smtp\" is well below its session limit \"%zu\" again",
+                  is_stressed
+                      ? "service \"smtp\" is near its session limit \"%zu\": new clients are "
+                        "served under stress=yes"
+                      : "service \"smtp\" is well below its session limit \"%zu\" again",
                   limit);
     return is_stressed;
 }
@@ -115,8 +117,8 @@ look_ahead(struct smtpd_sess *s, char early[EARLY_OCTETS])
 static void
 show_early(const struct smtpd_sess *s, struct slice early, struct buf *out)
 {
-    bool is_secret = s->smtp.verb < smtpd_def.n_verbs &&
-                     (smtpd_def.verbs[s->smtp.verb].flags & SMTP_V_SECRET);
+    bool is_secret =
+        s->smtp.verb < smtpd_def.n_verbs && (smtpd_def.verbs[s->smtp.verb].flags & SMTP_V_SECRET);
     struct slice part = is_secret ? SL("") : smtp_shown(&smtpd_def, early);
 
     escape(part, out);
@@ -152,7 +154,8 @@ void
 verb_reject_unauth_pipelining(struct check *c)
 {
     if (c->s->is_ill_pipelined)
-        check_refuse(c, 503, "5.5.0", "<%.*s>: %s rejected: Improper use of SMTP command pipelining",
+        check_refuse(c, 503, "5.5.0",
+                     "<%.*s>: %s rejected: Improper use of SMTP command pipelining",
                      SL_ARG(check_reply_name(c)), c->reply_class);
     else
         check_done(c, VERDICT_DUNNO);
@@ -261,9 +264,10 @@ check_cert(struct smtpd_sess *s)
     struct tls_info t;
     const char *why = NULL;
 
-    if ((s->cfg->must_tls || s->cfg->is_wrapper) && s->cfg->conf->smtpd_tls_req_ccert && tls_info_of(s->smtp.conn, &t) &&
-        !t.peer_verified)
-        why = t.has_peer_cert ? "Client certificate not trusted" : "No client certificate presented";
+    if ((s->cfg->must_tls || s->cfg->is_wrapper) && s->cfg->conf->smtpd_tls_req_ccert &&
+        tls_info_of(s->smtp.conn, &t) && !t.peer_verified)
+        why =
+            t.has_peer_cert ? "Client certificate not trusted" : "No client certificate presented";
     if (why) {
         log_event(LOG_LV_INFO, s->cfg->ident, "tls.cert", LOG_F(LF_Z("client", s->namaddr)),
                   "NOQUEUE: abort: TLS from %s: %s", s->namaddr, why);
