@@ -28,8 +28,9 @@ struct lmtpd_rcpt {
     uint64_t id;        /* of the delivery under way */
     struct slice given; /* internal, as RCPT had it */
     struct slice user;  /* canonical; while it is asked for: the address in lower case */
-    struct slice bare;  /* ... without its extension, to be asked for if nobody has the whole; empty: it has none */
-    struct slice mail;  /* userdb's mail location or empty */
+    struct slice
+        bare; /* ... without its extension, to be asked for if nobody has the whole; empty: it has none */
+    struct slice mail; /* userdb's mail location or empty */
     char reply[SMTP_REPLY_OCTETS + 1];
     bool is_saved;
 };
