@@ -222,9 +222,8 @@ active_may_load(void)
     size_t rcpts = (size_t)qm.conf->qmgr_message_recipient_limit / LOAD_PART,
            messages = (size_t)qm.conf->qmgr_message_active_limit / LOAD_PART;
 
-    return active_room(true) > 0 &&
-           (qm.n_active == 0 ||
-            (active_room(true) >= rcpts && active_messages_room(true) >= messages));
+    return active_room(true) > 0 && (qm.n_active == 0 || (active_room(true) >= rcpts &&
+                                                          active_messages_room(true) >= messages));
 }
 
 /* ---- beginning ---- */
@@ -482,8 +481,7 @@ add_item(struct record_op *o, const struct qrcpt *r)
     o->items[k].why = mem_dupz(r->why);
     o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
                                             .i = r->i,
-                                            .due = r->goes_on_hold ? QDB_DUE_HELD
-                                                                   : next_due(r->m),
+                                            .due = r->goes_on_hold ? QDB_DUE_HELD : next_due(r->m),
                                             .attempts = r->attempts,
                                             .flags = r->flags,
                                             .status = sl_z(o->items[k].dsn),
@@ -613,9 +611,9 @@ report_done(struct wop *op, int rc, const struct err *e)
 
     (void)rc, (void)e;
     if (o->report) {
-        log_event(LOG_LV_INFO, qmgr_ident("cleanup"), "msg.id", LOG_F(LF_Z("id", o->report->env.id)),
-                  "%s: message-id=<%s@%s>", o->report->env.id, o->report->env.id,
-                  o->conf->myhostname);
+        log_event(LOG_LV_INFO, qmgr_ident("cleanup"), "msg.id",
+                  LOG_F(LF_Z("id", o->report->env.id)), "%s: message-id=<%s@%s>", o->report->env.id,
+                  o->report->env.id, o->conf->myhostname);
         log_event(LOG_LV_INFO, qmgr_ident("bounce"), "queue.bounce",
                   LOG_F(LF_Z("id", o->m->env.id), LF_Z("report", o->report->env.id)),
                   "%s: sender non-delivery notification: %s", o->m->env.id, o->report->env.id);

@@ -82,6 +82,8 @@ parse_relayed(const struct smtp_result *r, struct outcome *o, bool *host_failed)
             o->conn_us = (int64_t)v;
         else if (sl_take_prefix(&word, SL("xfer=")) && sl_to_u64(word, &v))
             o->xfer_us = (int64_t)v;
+        else if (sl_take_prefix(&word, SL("use=")))
+            (void)sl_to_u32(word, &o->conn_use);
         else if (sl_eqz(word, "host=1"))
             *host_failed = true;
     }

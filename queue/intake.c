@@ -159,9 +159,8 @@ grant(uint64_t client, uint32_t count)
 {
     struct grant_op *g = MEM_NEW(struct grant_op);
 
-    g->op = (struct wop){
-        .kind = WOP_READ, .is_urgent = true, .run = grant_run, .done = grant_done
-    };
+    g->op =
+        (struct wop){ .kind = WOP_READ, .is_urgent = true, .run = grant_run, .done = grant_done };
     g->client = client;
     g->count = count > 0 && count <= QUEUE_GRANT_COUNT ? count : QUEUE_GRANT_COUNT;
     writer_submit(qm.writer, &g->op);

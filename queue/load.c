@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    LOAD_MESSAGES = 100,          /* a turn: other writes go in between */
+    LOAD_MESSAGES = 100, /* a turn: other writes go in between */
     LOAD_RCPTS = 2000,
     LOAD_BODY_OCTETS = 16 * 1024, /* longer content is read when its turn comes */
     RETRY_S = 5
@@ -43,6 +43,7 @@ take(void *arg, const struct qdb_message *row)
                        row->n_rcpts, &e);
     }
     if (m) {
+        m->is_loaded = true;
         list_push_back(&o->loaded, &m->link);
         return;
     }
@@ -131,12 +132,14 @@ load_now(void *arg)
     o = MEM_NEW(struct load_op);
     list_init(&o->loaded);
     o->op = (struct wop){ .kind = WOP_READ, .run = load_run, .done = load_done };
-    o->take = (struct qdb_take){ .now = clock_unix_s(),
-                                 .messages = messages < LOAD_MESSAGES ? messages : LOAD_MESSAGES,
-                                 .rcpts = rcpts < LOAD_RCPTS ? rcpts : LOAD_RCPTS,
-                                 .round = active_round(),
-                                 .least = (size_t)qm.conf->qmgr_message_recipient_minimum,
-                                 .body_octets = LOAD_BODY_OCTETS };
+    o->take =
+        (struct qdb_take){ .now = clock_unix_s(),
+                           .messages = messages < LOAD_MESSAGES ? messages : LOAD_MESSAGES,
+                           .rcpts = rcpts < LOAD_RCPTS ? rcpts : LOAD_RCPTS,
+                           .round = active_round(),
+                           .least =
+                               active_round(), /* no crumbs: each becomes a delivery of its own */
+                           .body_octets = LOAD_BODY_OCTETS };
     writer_submit(qm.writer, &o->op);
 }
 

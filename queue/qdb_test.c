@@ -71,11 +71,9 @@ see(void *arg, const struct qdb_message *m)
 static int
 take_due(struct qdb *q, int64_t now, size_t messages, size_t body_octets, struct seen *s)
 {
-    struct qdb_take t = { .now = now,
-                          .messages = messages,
-                          .rcpts = 100,
-                          .round = 100,
-                          .body_octets = body_octets };
+    struct qdb_take t = {
+        .now = now, .messages = messages, .rcpts = 100, .round = 100, .body_octets = body_octets
+    };
     struct err e = { 0 };
 
     return qdb_take_due(q, &t, see, s, &e);

@@ -30,8 +30,8 @@ enum {
         48 * 1024 * 1024, /* content kept in memory for delivery; beyond it is read again */
     ACTIVE_OCTETS = 64 * 1024 * 1024, /* all else of the messages in memory */
     ROUND_RCPTS_MAX = 1000,           /* of one message that are taken into memory together */
-    FETCHES_MAX = 32,     /* bodies being read at a time, or read and not yet under way */
-    LOST_TRIES_MAX = 5,   /* connections lost over one recipient before it is deferred */
+    FETCHES_MAX = 32,   /* bodies being read at a time, or read and not yet under way */
+    LOST_TRIES_MAX = 5, /* connections lost over one recipient before it is deferred */
     JOB_RCPTS_MAX = 200,
     WHY_OCTETS_MAX = 1000
 };
@@ -89,7 +89,8 @@ struct qmsg {
     unsigned refs;          /* writer ops, look-ups and jobs that name it */
     bool is_reported;       /* failures of this round are in the writer's hands */
     bool is_deleted, is_held;
-    bool is_probe; /* verify.c's: in no database, without content, never reported */
+    bool is_loaded;            /* came from the database */
+    bool is_probe;             /* verify.c's: in no database, without content, never reported */
     struct list fetch_waiting; /* qrcpts that wait for the body */
 };
 
@@ -120,9 +121,11 @@ const char *qmgr_ident(const char *what);
 struct outcome {
     const char *status; /* "sent", "deferred", "bounced", ... */
     struct slice dsn, relay, text;
-    int64_t begun_us; /* clock: when the connection or, on one that was there, the transaction began; 0: none */
+    int64_t
+        begun_us; /* clock: when the connection or, on one that was there, the transaction began; 0: none */
     int64_t conn_us, xfer_us;
-    uint32_t conn_use; /* messages that the session with the other host has carried, this one counted; 0: not known */
+    uint32_t
+        conn_use; /* messages that the session with the other host has carried, this one counted; 0: not known */
 };
 /* Log it under the name of the mailer ("lmtp", "smtp", "error"). */
 void outcome_log(const struct qrcpt *r, const char *mailer, const struct outcome *o);
@@ -144,8 +147,8 @@ bool active_is_room(void);
  * when there are too many messages, or octets. */
 size_t active_room(bool is_loaded);
 size_t active_messages_room(bool is_loaded);
-bool active_may_load(void);   /* there is room worth a turn of loading */
-size_t active_round(void);    /* most recipients of a message that come into memory together */
+bool active_may_load(void);  /* there is room worth a turn of loading */
+size_t active_round(void);   /* most recipients of a message that come into memory together */
 void active_load_soon(void); /* something may be due */
 void active_load_at(int64_t due);
 struct qmsg *active_find(uint64_t n); /* follow `same` for more */
@@ -171,9 +174,9 @@ void active_free_all(void);
 /* ---- route.c ---- */
 struct route {
     enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP, ROUTE_DISCARD, ROUTE_HOLD } kind;
-    struct slice path;    /* LMTP: socket, relative to queue_directory or absolute */
-    struct slice nexthop; /* RELAY: domain, "[host]:port", or a list of such; the others: text */
-    const char *mailer;   /* "lmtp", "smtp", "relay": log name */
+    struct slice path;     /* LMTP: socket, relative to queue_directory or absolute */
+    struct slice nexthop;  /* RELAY: domain, "[host]:port", or a list of such; the others: text */
+    const char *mailer;    /* "lmtp", "smtp", "relay": log name */
     const char *transport; /* name as main.cf has it; NULL: none was found */
     bool is_lmtp_inet;
     bool is_wrapper;         /* RELAY: TLS from the first octet */
@@ -234,12 +237,14 @@ struct dest {
     char *auth;    /* "user:password" for it, or NULL */
     enum limits_kind limits;
     enum dest_class class;
+    uint64_t class_since_ms;
     struct list batches; /* they take turns */
     size_t n_pending;
     unsigned busy;
     struct window window;
     unsigned n_fetching; /* recipients taken off pending until their body is read */
-    struct list link;    /* t->ready[class] while it may begin a job, t->dying while what waits is put off */
+    struct list
+        link; /* t->ready[class] while it may begin a job, t->dying while what waits is put off */
     uint64_t dead_until_ms, used_ms;
     char *dead_why;
     uint64_t next_ms; /* rate delay: no job before this */
@@ -258,13 +263,13 @@ struct outlet {
     struct list ready[DEST_CLASSES]; /* dests that may begin a job, the next first */
     struct list dying;               /* dests whose pending recipients are being put off */
     struct list idle;                /* links, the last used first */
-    struct list busy;                /* links, the longest busy first; the slow ones are not among them */
+    struct list busy; /* links, the longest busy first; the slow ones are not among them */
     struct map *dests;
     unsigned turn;
     unsigned n_links, n_connecting;
-    unsigned max_links, max_slow;       /* slow ones come on top */
-    unsigned n_quick[DEST_CLASSES];     /* jobs that began a moment ago */
-    unsigned n_slow;                    /* the others */
+    unsigned max_links, max_slow;   /* slow ones come on top */
+    unsigned n_quick[DEST_CLASSES]; /* jobs that began a moment ago */
+    unsigned n_slow;                /* the others */
     uint64_t paused_until_ms, pause_ms, warned_ms, down_since_ms;
     char *down_why; /* put off at once while paused; NULL: it is up, or was a moment ago */
     unsigned n_busy;

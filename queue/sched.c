@@ -14,13 +14,12 @@
 #include <stdlib.h>
 
 enum {
-    TURNS_MAX = 64,             /* destinations that are looked at for one job */
-    BURY_RCPTS = 200,           /* put off in one turn of the loop */
-    KNOWN_MAX = 10000,          /* destinations that are kept while nothing is to be done for them */
-    KNOWN_MS = 10 * 60 * 1000,  /* ... and for how long */
-    PERIOD_MS = 5000,           /* over which a destination's speed is measured */
-    PARK_MAX_S = 60,            /* mail for a crowded destination looks in again so soon */
-    PARK_UNKNOWN_S = 20         /* ... where nobody knows how fast it is */
+    TURNS_MAX = 64,            /* destinations that are looked at for one job */
+    BURY_RCPTS = 200,          /* put off in one turn of the loop */
+    KNOWN_MAX = 10000,         /* destinations that are kept while nothing is to be done for them */
+    KNOWN_MS = 10 * 60 * 1000, /* ... and for how long */
+    PERIOD_MS = 5000,          /* over which a destination's speed is measured */
+    PARK_MAX_S = 60            /* mail for a crowded destination looks in again so soon */
 };
 
 static struct map *outlets; /* path -> struct outlet */
@@ -121,6 +120,7 @@ find_dest(struct outlet *t, struct slice nexthop, enum limits_kind kind)
     d->nexthop = sl_dupz(nexthop);
     d->limits = kind;
     d->class = t->is_relay ? DEST_FRESH : DEST_GOOD;
+    d->class_since_ms = loop_now_ms();
     list_init(&d->batches);
     list_init(&d->link);
     l = limits_for(d);
@@ -203,6 +203,7 @@ set_class(struct dest *d, enum dest_class class)
     if (d->class == class || !d->t->is_relay)
         return;
     d->class = class;
+    d->class_since_ms = loop_now_ms();
     if (list_is_linked(&d->link) && d->dead_until_ms <= loop_now_ms()) {
         list_remove(&d->link);
         make_ready(d);
@@ -315,28 +316,33 @@ is_outlet_down(const struct outlet *t)
 }
 
 /* Of the room that is left each destination may have as much as it leaves; one that has not shown that it takes mail, a
- * quarter of that. So the first is served well, and the hundredth still finds a place. */
+ * quarter of that. So the first is served well, and the hundredth still finds a place. Where mail moves, what comes anew
+ * does not wait for what was in the database before. */
 static bool
-is_crowded(const struct dest *d)
+is_crowded(const struct dest *d, const struct qmsg *m)
 {
-    size_t room = active_room(false), share = d->class == DEST_GOOD ? room : room / 4;
+    size_t room = active_room(false), share = room;
 
+    if (d->class != DEST_GOOD)
+        share = room / 4;
+    else if (!m->is_loaded)
+        share = room * 3;
     return d->n_pending > 0 && d->n_pending >= share;
 }
 
-/* Until about half of what waits in memory is gone. */
+/* Until about half of what waits in memory is gone; where nobody knows how fast that will be, as long as it is unknown. */
 static int64_t
 park_seconds(const struct dest *d)
 {
-    uint64_t ms = loop_now_ms() - d->period_ms;
-    double speed;
-    int64_t s;
+    uint64_t now = loop_now_ms(), ms = now - d->period_ms;
+    double s;
 
-    if (d->taken + d->taken_before == 0 || ms > 2 * PERIOD_MS)
-        return PARK_UNKNOWN_S;
-    speed = 1000.0 * (d->taken + d->taken_before) / (double)(ms + PERIOD_MS);
-    s = (int64_t)((double)d->n_pending / 2 / speed);
-    return s < 1 ? 1 : s > PARK_MAX_S ? PARK_MAX_S : s;
+    if (d->class != DEST_GOOD || d->taken + d->taken_before == 0 || ms > 2 * PERIOD_MS)
+        s = (double)(now - d->class_since_ms) / 1000;
+    else
+        s = (double)d->n_pending / 2 * (double)(ms + PERIOD_MS) / 1000 /
+            (d->taken + d->taken_before);
+    return s < 1 ? 1 : s > PARK_MAX_S ? PARK_MAX_S : (int64_t)s;
 }
 
 static void
@@ -405,7 +411,7 @@ sched_add(struct qrcpt *r, const struct route *route)
         t = sched_outlet(SL("private/relay"), "smtp", true);
         add_relay_key(&key, route);
         d = find_dest(t, buf_slice(&key),
-                      route->is_lmtp_inet                ? LIMITS_LMTP
+                      route->is_lmtp_inet                   ? LIMITS_LMTP
                       : strcmp(route->mailer, "relay") == 0 ? LIMITS_RELAY
                                                             : LIMITS_SMTP);
         set_auth(d, route->auth);
@@ -419,12 +425,11 @@ sched_add(struct qrcpt *r, const struct route *route)
         put_off(d, r, d->dead_why);
     } else if (is_outlet_down(t)) {
         put_off(d, r, t->down_why);
-    } else if (!r->m->is_probe && is_crowded(d)) {
+    } else if (!r->m->is_probe && is_crowded(d, r->m)) {
         active_parked(r, park_seconds(d));
         active_record(r->m, &r, 1);
     } else {
-        b = list_is_empty(&d->batches) ? NULL
-                                       : CONTAINER_OF(d->batches.prev, struct batch, link);
+        b = list_is_empty(&d->batches) ? NULL : CONTAINER_OF(d->batches.prev, struct batch, link);
         if (b == NULL || b->m != r->m) {
             b = batch_new(d, r->m);
             list_push_back(&d->batches, &b->link);

@@ -13,6 +13,8 @@
 
 static char root[64];
 static struct outlet *out;
+static size_t job_max = 10;
+static const char *more_settings = "";
 
 static const char settings[] =
     "myhostname = mx.example\nmydestination = localhost\nvirtual_mailbox_domains = hosted.test\n"
@@ -26,14 +28,15 @@ start(void)
     struct conf_problems ps = { 0 };
     struct qdb *q = NULL;
     struct err e = { 0 };
-    char dir[80];
+    char dir[80], text[1000];
 
     snprintf(root, sizeof root, "/tmp/sched_test.XXXXXX");
     CHECK(mkdtemp(root) != NULL);
     snprintf(dir, sizeof dir, "%s/queue", root);
     loop_init();
     memset(&qm, 0, sizeof qm);
-    qm.conf = conf_parse(sl_z(settings), "test", &ps);
+    snprintf(text, sizeof text, "%s%s", settings, more_settings);
+    qm.conf = conf_parse(sl_z(text), "test", &ps);
     conf_problems_free(&ps);
     list_init(&qm.all);
     qm.active = map_new();
@@ -65,10 +68,11 @@ stop(void)
     fs_remove_tree(root, &e);
 }
 
-/* A message in memory with these recipients ("a@one.test b@one.test ..."). */
+/* A message in memory with these recipients ("a@one.test b@one.test ..."), which were tried so often. */
 static struct qmsg *
-message(uint64_t n, const char *recipients, int64_t arrived_us)
+tried_message(uint64_t n, const char *recipients, int64_t arrived_us, uint32_t attempts)
 {
+    struct qdb_rcpt rows[8];
     struct queue_rcpt to[8];
     struct queue_env env = { .sender = SL("s@hosted.test"), .rcpts = to };
     struct buf packed = { 0 }, body = { 0 };
@@ -81,11 +85,19 @@ message(uint64_t n, const char *recipients, int64_t arrived_us)
     queue_id_format(arrived_us, n, qm.db_bits, env.id);
     queue_env_pack(&packed, &env, arrived_us);
     buf_addz(&body, "hi\r\n");
-    m = active_new(n, &packed, &body, false, 4, enc_crc32(0, "hi\r\n", 4), NULL, 0, &e);
+    for (uint32_t i = 0; i < env.n_rcpts; i++)
+        rows[i] = (struct qdb_rcpt){ .i = i, .attempts = attempts };
+    m = active_new(n, &packed, &body, false, 4, enc_crc32(0, "hi\r\n", 4), rows, env.n_rcpts, &e);
     if (!CHECK(m != NULL))
         exit(1);
     active_begin(m);
     return m;
+}
+
+static struct qmsg *
+message(uint64_t n, const char *recipients, int64_t arrived_us)
+{
+    return tried_message(n, recipients, arrived_us, 0);
 }
 
 /* The next job as "domain:count", or "-". */
@@ -95,7 +107,7 @@ next_job(struct qrcpt **rs, size_t *n)
     static char text[64];
     size_t at;
 
-    *n = sched_next(out, rs, 10);
+    *n = sched_next(out, rs, job_max);
     if (*n == 0)
         return "-";
     at = sl_find_char(rs[0]->addr, '@');
@@ -121,6 +133,110 @@ TEST(destinations_take_turns)
         CHECK_EQ_STR(next_job(rs, &n), want[i]);
     }
     stop();
+}
+
+TEST(messages_take_turns)
+{
+    static const char *const want[] = { "1:2", "2:1", "3:2", "1:2", "3:1", "4:1", "1:2", "-" };
+    struct qrcpt *rs[10];
+    size_t n;
+    char got[16];
+
+    more_settings =
+        "initial_destination_concurrency = 8\ndefault_destination_concurrency_limit = 8\n"
+        "default_destination_recipient_limit = 2\n";
+    start();
+    message(1, "a@one.test b@one.test c@one.test d@one.test e@one.test f@one.test",
+            clock_unix_us());
+    message(2, "a@one.test", clock_unix_us());
+    message(3, "a@one.test b@one.test c@one.test", clock_unix_us());
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        TEST_ROW("job %zu", i);
+        if (i == 3)
+            message(4, "a@one.test", clock_unix_us());
+        snprintf(got, sizeof got, "-");
+        if (next_job(rs, &n)[0] != '-')
+            snprintf(got, sizeof got, "%llu:%zu", (unsigned long long)rs[0]->m->n, n);
+        CHECK_EQ_STR(got, want[i]);
+    }
+    stop();
+    more_settings = "";
+}
+
+struct share_row {
+    const char *what;
+    int good, fresh, bad; /* destinations of each kind that have mail for one job each */
+    unsigned want_good, want_fresh, want_bad;
+};
+
+/* Of eight links. */
+TEST(no_kind_of_destination_takes_all_links)
+{
+    static const struct share_row rows[] = {
+        { "only bad ones", 0, 0, 20, 0, 0, 2 },
+        { "only fresh ones", 0, 20, 0, 0, 7, 0 },
+        { "only good ones", 20, 0, 0, 8, 0, 0 },
+        { "bad and fresh", 0, 20, 20, 0, 6, 1 },
+        { "a good one beside many", 1, 20, 20, 1, 5, 1 },
+        { "bad ones beside a fresh one", 0, 1, 20, 0, 1, 2 },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct qrcpt *rs[10];
+        size_t n;
+        uint64_t id = 1;
+        char to[64];
+
+        TEST_ROW("%s", rows[i].what);
+        start();
+        for (int k = 0; k < rows[i].bad; k++) {
+            snprintf(to, sizeof to, "a@bad%d.test", k);
+            tried_message(id++, to, clock_unix_us(), 1);
+        }
+        for (int k = 0; k < rows[i].fresh; k++) {
+            snprintf(to, sizeof to, "a@fresh%d.test", k);
+            message(id++, to, clock_unix_us());
+        }
+        for (int k = 0; k < rows[i].good; k++) {
+            struct qmsg *m;
+
+            snprintf(to, sizeof to, "a@good%d.test", k);
+            m = message(id++, to, clock_unix_us());
+            m->rcpts[0].dest->busy++;
+            sched_job_ended(m->rcpts[0].dest, true, NULL);
+        }
+        while (sched_next(out, rs, 10) > 0)
+            ;
+        n = out->n_quick[DEST_GOOD] + out->n_quick[DEST_FRESH] + out->n_quick[DEST_BAD];
+        CHECK(n <= 8);
+        CHECK_EQ_INT(out->n_quick[DEST_GOOD], rows[i].want_good);
+        CHECK_EQ_INT(out->n_quick[DEST_FRESH], rows[i].want_fresh);
+        CHECK_EQ_INT(out->n_quick[DEST_BAD], rows[i].want_bad);
+        stop();
+    }
+}
+
+TEST(one_destination_leaves_room)
+{
+    struct qmsg *m = NULL;
+    size_t pending = 0;
+
+    more_settings = "qmgr_message_recipient_limit = 100\n";
+    start();
+    for (uint64_t i = 1; i <= 60;
+         i++) { /* of those that are parked the record stays in memory: no turn of the loop */
+        m = message(i, "a@hangs.test", clock_unix_us());
+        pending += m->rcpts[0].state == RS_PENDING;
+    }
+    CHECK(pending >= 15 &&
+          pending <= 20); /* a quarter of what is left, and less and less is left */
+    CHECK_EQ_INT(m->rcpts[0].state, RS_PARKED);
+    CHECK_EQ_INT(m->rcpts[0].attempts, 0);
+    m = message(99, "a@other.test", clock_unix_us());
+    CHECK_EQ_INT(m->rcpts[0].state, RS_PENDING);
+    CHECK(active_room(false) > active_room(true));
+    stop();
+    more_settings = "";
 }
 
 TEST(concurrency_grows_with_success)

@@ -25,7 +25,9 @@ enum {
     STUCK_RETRY_MS = 1000,
     FULL_RETRY_MS = 2000,
     MINFREE_CHECK_MS = 1000,
-    TURN_US = 15 * 1000 /* for what is not urgent in one transaction: what comes meanwhile waits so long */
+    TURN_US =
+        15 *
+        1000 /* for what is not urgent in one transaction: what comes meanwhile waits so long */
 };
 
 struct writer {
