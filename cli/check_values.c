@@ -74,10 +74,7 @@ check_feedback(const struct conf *c, struct conf_problems *ps)
         const char *param;
         size_t at;
     } all[] = {
-#define FEEDBACK(name)                                                                             \
-    {                                                                                              \
-#name, offsetof(struct conf, name)                                                         \
-    }
+#define FEEDBACK(name) { #name, offsetof(struct conf, name) }
         FEEDBACK(default_destination_concurrency_positive_feedback),
         FEEDBACK(smtp_destination_concurrency_positive_feedback),
         FEEDBACK(relay_destination_concurrency_positive_feedback),
@@ -102,6 +99,40 @@ check_feedback(const struct conf *c, struct conf_problems *ps)
                          "/sqrt_concurrency",
                          all[i].param, value);
     }
+}
+
+/* Lists of words of the SMTP client, in any case. */
+static void
+check_client_lists(const struct conf *c, struct conf_problems *ps)
+{
+#define SASL_OPTIONS "noplaintext noactive nodictionary noanonymous mutual_auth"
+    const struct {
+        const char *param;
+        const struct conf_list *list;
+        const char *words;
+    } all[] = {
+        { "smtp_sasl_security_options", &c->smtp_sasl_security_options, SASL_OPTIONS },
+        { "smtp_sasl_tls_security_options", &c->smtp_sasl_tls_security_options, SASL_OPTIONS },
+        { "smtp_sasl_tls_verified_security_options", &c->smtp_sasl_tls_verified_security_options,
+          SASL_OPTIONS },
+        { "smtp_discard_ehlo_keywords", &c->smtp_discard_ehlo_keywords,
+          "8bitmime auth burl chunking dsn enhancedstatuscodes etrn pipelining requiretls size "
+          "smtputf8 starttls vrfy xclient xforward silent-discard" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        for (size_t k = 0; k < all[i].list->n; k++) {
+            struct slice in = sl_z(all[i].words), word;
+            bool is_known = false;
+
+            if (conf_line_of(c, all[i].param) == 0)
+                continue; /* a default, or what follows another's value */
+            while (!is_known && sl_take_word(&in, " ", &word))
+                is_known = sl_ieqz(word, all[i].list->v[k]);
+            if (!is_known)
+                tell(c, ps, all[i].param, all[i].list->v[k], all[i].words);
+        }
+#undef SASL_OPTIONS
 }
 
 static bool
@@ -184,6 +215,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     check_protocols(c, ps, "ssl_min_protocol", buf_z(&least));
     buf_free(&least);
     check_feedback(c, ps);
+    check_client_lists(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);
     for (size_t i = 0; i < COUNT_OF(services) && ps->errors == before; i++) {

@@ -28,6 +28,25 @@ discarded(const struct conf_list *l)
     return bits;
 }
 
+void
+manner_log_discarded(const struct conf *c)
+{
+    const struct conf_list *l = &c->smtp_discard_ehlo_keywords;
+    unsigned bits = discarded(l);
+    struct buf words = { 0 };
+
+    for (size_t i = 0; i < l->n; i++)
+        if (sl_ieqz(sl_z(l->v[i]), "silent-discard"))
+            return;
+    if (bits == 0)
+        return;
+    for (size_t k = 0; k < COUNT_OF(keywords); k++)
+        if (bits & keywords[k].bit)
+            buf_addf(&words, " %s", keywords[k].word);
+    log_info("relay.discard", LOG_NONE, "discarding EHLO keywords:%s", buf_z(&words));
+    buf_free(&words);
+}
+
 static unsigned
 options(const struct conf_list *l)
 {

@@ -61,7 +61,7 @@ struct tls_policy { /* strings live as long as the arena it was made in, or the 
     enum tls_level level;
     const char *match; /* names with ':' or blanks between, fingerprints with '|' or blanks */
     const char *protocols, *ciphers, *exclude, *servername;
-    struct tls_ctx *ctx; /* borrowed; NULL at LEVEL_NONE */
+    struct tls_ctx *ctx; /* a reference, the holder's to give back; NULL at LEVEL_NONE */
 };
 
 /* Why there is nothing to try. */
@@ -179,6 +179,8 @@ void dane_find(struct target *t,
 /* ---- manner.c ---- */
 /* For this target of the session; pointers into the session. */
 void manner_opts(struct session *s, const struct target *t, struct smtp_client_opts *o);
+/* smtp_discard_ehlo_keywords, unless it says silent-discard. */
+void manner_log_discarded(const struct conf *c);
 
 /* ---- send.c ---- */
 void send_start(struct session *s);

@@ -197,6 +197,7 @@ on_ready(struct smtp_client *c, void *arg)
     struct session *s = arg;
 
     log_tls(s, c);
+    manner_log_discarded(s->conf);
     transact(s, c);
 }
 

@@ -96,6 +96,7 @@ def mail_that_is_no_mime_and_mail_that_goes_as_it_is():
         send(w, mime, mail_options=["BODY=8BITMIME"])
         frm, _, got = w.got(1)[0]
         equal(content(got), mime, "where main.cf says so")
+        check("discarding EHLO keywords: 8BITMIME CHUNKING" in w.stack.log(), "the log says so")
         check("BODY=" not in frm and not any(c.startswith("BDAT") for c in w.sink.commands), "discarded keywords are not used")
 
 

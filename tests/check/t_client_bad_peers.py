@@ -134,27 +134,25 @@ def every_step_in_every_way():
         check("550 5.7.1 never" in report, "and has the host's words")
         equal(len(w.stack.pids_of("relayd")) > 0, True, "relayd lives")
     for s in servers:
-        s.shutdown()
         s.server_close()
 
 
 @case
-def ten_thousand_hanging_hosts_do_not_slow_one_good_one():
-    """In small: 300 recipients at hosts that hang, and one that does not."""
+def many_hanging_hosts_do_not_hold_up_a_good_one():
+    """300 destinations that hang, each longer than a message may wait."""
     port = free_port()
     servers = [Bad(("127.99.20.%d" % (i + 1), port), 0, (b"", "hangs", "", "")) for i in range(10)]
     zone = {"h%d.test" % i: {"A": ["127.99.20.%d" % (i % 10 + 1)]} for i in range(300)}
     zone["good.test"] = {"A": ["127.99.0.2"]}
-    with World("hang", ["smtp_helo_timeout = 4s"], zone=zone, port=port) as w:
+    with World("hang", ["smtp_helo_timeout = 10s"], zone=zone, port=port) as w:
         for at in range(0, 300, 30):
             w.send(["x@h%d.test" % i for i in range(at, at + 30)])
         time.sleep(0.5)
         began = time.monotonic()
         w.send("ok@good.test")
         w.got(1)
-        check(time.monotonic() - began < 2, "%.1f s" % (time.monotonic() - began))
+        check(time.monotonic() - began < 6, "%.1f s" % (time.monotonic() - began))
     for s in servers:
-        s.shutdown()
         s.server_close()
 
 
@@ -180,7 +178,6 @@ def greetings():
                      "the greeting is the verdict")
     finally:
         for s in (five,):
-            s.shutdown()
             s.server_close()
 
 
