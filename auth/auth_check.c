@@ -9,12 +9,16 @@
 #include "base/map.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 struct check {
     const struct conf *c;
     struct conf_problems *ps;
     struct table_set *tables;
     struct map *seen; /* tables told of already */
     bool has_mysql, has_users;
+    bool is_incomplete; /* tables are not there: what they hold is not known */
 };
 
 __attribute__((format(printf, 4, 5))) static void
@@ -111,6 +115,7 @@ check_table(struct check *k, const char *param, struct slice text)
     if (type == &table_mysql) {
         check_mysql(k, param, text, half, &e);
     } else if (e.kind == ERR_NOTFOUND) {
+        k->is_incomplete = true;
         tell(k, false, param, "%.*s: %s; look-ups answer \"try again\" until it is there",
              SL_ARG(text), e.msg);
     } else if (e.kind != ERR_NONE) {
@@ -118,30 +123,74 @@ check_table(struct check *k, const char *param, struct slice text)
     }
 }
 
+/* A policy server that master.cf's spawn would start: nobody does here, and what nobody answers is 451. */
+static void
+check_policy(struct check *k, const char *param, struct slice server)
+{
+    struct slice path = server;
+    struct buf full = { 0 };
+
+    if (!sl_take_prefix(&path, SL("unix:")) || map_get(k->seen, server))
+        return;
+    map_set(k->seen, server, k);
+    if (!sl_starts(path, '/'))
+        buf_addf(&full, "%s/", k->c->queue_directory);
+    buf_adds(&full, path);
+    if (access(buf_z(&full), F_OK) != 0 && errno == ENOENT)
+        tell(k, false, param,
+             "check_policy_service %.*s: there is no socket %s, and until there is the answer is "
+             "smtpd_policy_service_default_action. master.cf is not read: who was started by its "
+             "spawn has to be started by itself",
+             SL_ARG(server), buf_z(&full));
+    buf_free(&full);
+}
+
 static void
 check_text(struct check *k, const char *param, struct slice text)
 {
-    struct slice item;
+    struct slice item, last = SL("");
 
-    while (table_take_item(&text, &item)) {
-        if (sl_starts(item, '{') && sl_ends(item, '}') && item.n > 2)
+    for (; table_take_item(&text, &item); last = item) {
+        if (sl_ieqz(last, "check_policy_service"))
+            check_policy(k, param, item);
+        else if (sl_starts(item, '{') && sl_ends(item, '}') && item.n > 2)
             check_text(k, param, sl_n(item.p + 1, item.n - 2));
         else if (table_is_type_text(item))
             check_table(k, param, item);
     }
 }
 
+/* What the file sets, then the rest: what is told of a table is told where it is named. */
 static void
 check_tables(struct check *k)
 {
+    static const char *const services[] = { "submission_", "submissions_" };
+    struct buf name = { 0 };
     size_t n;
     const struct conf_param *p = conf_params(&n);
 
-    /* a listener's unix:path is no unix: map, and address_verify_map is no map that anybody opens */
-    for (size_t i = 0; i < n; i++)
-        if (!p[i].is_noop && strncmp(p[i].name, "listen_", 7) != 0 &&
-            strcmp(p[i].name, "address_verify_map") != 0)
-            check_text(k, p[i].name, sl_z(conf_user_value(k->c, p[i].name)));
+    for (int is_default = 0; is_default < 2; is_default++)
+        /* a listener's unix:path is no unix: map, and address_verify_map is no map that anybody opens */
+        for (size_t i = 0; i < n; i++)
+            if (!p[i].is_noop && strncmp(p[i].name, "listen_", 7) != 0 &&
+                strcmp(p[i].name, "address_verify_map") != 0 &&
+                is_default == !conf_line_of(k->c, p[i].name))
+                check_text(k, p[i].name, sl_z(conf_user_value(k->c, p[i].name)));
+    for (size_t i = 0; i < n * COUNT_OF(services); i++) {
+        if (strncmp(p[i / 2].name, "smtpd_", 6) != 0)
+            continue;
+        buf_reset(&name);
+        buf_addf(&name, "%s%s", services[i % 2], p[i / 2].name + 6);
+        if (conf_user_value(k->c, buf_z(&name)))
+            check_text(k, buf_z(&name), sl_z(conf_user_value(k->c, buf_z(&name))));
+    }
+    for (size_t i = 0; i < k->c->smtpd_restriction_classes.n; i++) {
+        const char *class = k->c->smtpd_restriction_classes.v[i];
+
+        if (conf_user_value(k->c, class))
+            check_text(k, class, sl_z(conf_user_value(k->c, class)));
+    }
+    buf_free(&name);
 }
 
 /* ---- postmaster and root ---- */
@@ -238,7 +287,7 @@ auth_check(const struct conf *c, struct conf_problems *ps)
 
     check_tables(&k);
     check_logins(&k);
-    if (ps->errors == before)
+    if (ps->errors == before && !k.is_incomplete)
         check_people(&k);
     map_free(&k.seen, NULL);
     table_set_free(&k.tables);

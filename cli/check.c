@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 enum { PEM_MAX_OCTETS = 1 << 20, EXPIRY_WARN_S = 14 * 86400, SOCKET_NAME_ROOM = 32 };
 
@@ -114,6 +115,21 @@ check_tls(const struct conf *c, struct conf_problems *ps)
 
 /* ---- places ---- */
 
+/* Files of Postfix may say where its own daemons are. */
+static void
+check_programs(const struct conf *c, struct conf_problems *ps)
+{
+    struct buf path = { 0 };
+
+    buf_addf(&path, "%s/authd", c->daemon_directory);
+    if (c->daemon_directory[0] && access(buf_z(&path), X_OK) != 0)
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "daemon_directory"),
+                         "daemon_directory: there is no %s: if these are Postfix's programs, "
+                         "remove the line; Postern finds its own",
+                         buf_z(&path));
+    buf_free(&path);
+}
+
 static void
 check_places(const struct conf *c, struct conf_problems *ps)
 {
@@ -126,6 +142,7 @@ check_places(const struct conf *c, struct conf_problems *ps)
     else if (strlen(c->queue_directory) + SOCKET_NAME_ROOM > sizeof(un.sun_path))
         problem(c, ps, true, "queue_directory",
                 "the path is too long for the unix sockets below it (76 octets at most)");
+    check_programs(c, ps);
     if (c->data_directory[0] != '/')
         problem(c, ps, true, "data_directory", "an absolute path is wanted");
     if (location_resolve(c, SL("user@example.com"), SL(""), &root, &e) < 0)

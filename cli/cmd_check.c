@@ -19,6 +19,20 @@ print_json(const struct conf_problems *ps)
     puts("]");
 }
 
+/* In the order of the file, as an editor goes through it; what has no line comes last. */
+static void
+sort_by_line(struct conf_problems *ps)
+{
+    for (size_t i = 1; i < ps->n; i++) {
+        struct conf_problem p = ps->v[i];
+        size_t at = i;
+
+        for (; at > 0 && ps->v[at - 1].line - 1 > p.line - 1; at--) /* line 0 is the largest */
+            ps->v[at] = ps->v[at - 1];
+        ps->v[at] = p;
+    }
+}
+
 static int
 run(const struct cli_args *a)
 {
@@ -32,13 +46,16 @@ run(const struct cli_args *a)
     c = conf_load_file(a->conf_path, &ps);
     if (c != NULL)
         check_config(c, &ps);
+    sort_by_line(&ps);
     if (is_json)
         print_json(&ps);
     else
         cli_print_problems(&ps, true);
     rc = ps.errors > 0 ? EXIT_CONFIG_ERROR : EXIT_OK;
     if (!is_json)
-        printf("%s: %zu errors, %zu warnings\n", a->conf_path, ps.errors, ps.n - ps.errors);
+        printf("%s: %zu error%s, %zu warning%s%s\n", a->conf_path, ps.errors,
+               ps.errors == 1 ? "" : "s", ps.n - ps.errors, ps.n - ps.errors == 1 ? "" : "s",
+               c == NULL ? "; the rest is looked at when these errors are gone" : "");
     conf_unref(&c);
     conf_problems_free(&ps);
     return rc;

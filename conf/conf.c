@@ -219,20 +219,27 @@ mark_list_items(struct conf_private *p)
 static void
 report_unused(struct conf_private *p, struct conf_problems *ps)
 {
+    struct conf_entry **others = NULL;
+    struct buf text = { .max = CONF_VALUE_MAX_OCTETS };
+    size_t it = 0, n = 0, cap = 0;
     struct slice key;
-    size_t it = 0;
+    struct err e = { 0 };
     void *v;
 
     mark_list_items(p);
     while (map_next(p->by_name, &it, &key, &v)) {
-        const struct conf_entry *en = v;
-
-        if (!en->is_used && conf_row_of(key) == NULL && !is_service_name(key))
-            conf_problem_add(ps, false, p->file, en->line,
-                             "unused parameter: %s: it is none of Postern's, and nothing else in "
-                             "the file names it",
-                             en->name);
+        if (is_service_name(
+                key)) { /* what it names is used; what is wrong with it its view tells */
+            buf_reset(&text);
+            conf_expand(p, sl_z(((struct conf_entry *)v)->value), &text, &e);
+        } else if (conf_row_of(key) == NULL) {
+            others = mem_grow(others, &cap, n + 1, sizeof *others);
+            others[n++] = v;
+        }
     }
+    conf_report_foreign(p, others, n, ps);
+    free(others);
+    buf_free(&text);
 }
 
 static struct conf *

@@ -66,4 +66,10 @@ int conf_expand(const struct conf_private *p, struct slice raw, struct buf *out,
 int conf_set_field(struct conf *c, const struct conf_row *row, const char *text, struct arena *mem,
                    struct err *e);
 
+/* Warn of the n entries v of the file that are no parameters of ours (v is put in order of lines): once for each group of
+ * Postfix's parameters that Postern has not, whoever names them; one by one for the rest, where nothing else in the file
+ * names them (is_used). */
+void conf_report_foreign(const struct conf_private *p, struct conf_entry **v, size_t n,
+                         struct conf_problems *ps);
+
 #endif

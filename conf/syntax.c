@@ -3,12 +3,13 @@
 
 #include "base/mem.h"
 
-/* A name of main.cf: letters, digits, underscore; Postfix allows no more in what it looks up itself. */
+/* A name of main.cf: letters, digits, underscore; "-" and "." in those that begin with the name of a service of master.cf,
+ * as policyd-spf_time_limit does. */
 static bool
 is_name(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (!sl_is_alnum_char(s.p[i]) && s.p[i] != '_')
+        if (!sl_is_alnum_char(s.p[i]) && (s.p[i] == '\0' || !strchr("_-.", s.p[i])))
             return false;
     return s.n > 0;
 }
