@@ -34,6 +34,7 @@ reset_tx(struct session *s)
     memset(&s->tx, 0, sizeof s->tx);
     s->nexthop = SL("");
     s->has_route = s->has_mail = s->in_body = s->is_discarding = s->is_flowing = false;
+    tls_unref(&s->policy.ctx);
     conf_unref(&s->conf);
 }
 

@@ -16,10 +16,10 @@ static const struct {
     const char *name;
     enum tls_level level;
 } levels[] = {
-    { "none", LEVEL_NONE },     { "may", LEVEL_MAY },
+    { "none", LEVEL_NONE },       { "may", LEVEL_MAY },
     { "encrypt", LEVEL_ENCRYPT }, { "fingerprint", LEVEL_FINGERPRINT },
-    { "verify", LEVEL_VERIFY }, { "secure", LEVEL_SECURE },
-    { "dane", LEVEL_DANE },     { "dane-only", LEVEL_DANE_ONLY },
+    { "verify", LEVEL_VERIFY },   { "secure", LEVEL_SECURE },
+    { "dane", LEVEL_DANE },       { "dane-only", LEVEL_DANE_ONLY },
 };
 
 static struct map *contexts; /* protocols, ciphers, exclusions -> struct tls_ctx */
@@ -146,9 +146,10 @@ static void
 set_defaults(const struct conf *c, struct tls_policy *p, struct arena *mem)
 {
     bool is_mandatory = p->level > LEVEL_MAY;
-    const struct conf_list *match = p->level == LEVEL_FINGERPRINT ? &c->smtp_tls_fingerprint_cert_match
-                                    : p->level == LEVEL_VERIFY    ? &c->smtp_tls_verify_cert_match
-                                                                  : &c->smtp_tls_secure_cert_match;
+    const struct conf_list *match = p->level == LEVEL_FINGERPRINT
+                                        ? &c->smtp_tls_fingerprint_cert_match
+                                    : p->level == LEVEL_VERIFY ? &c->smtp_tls_verify_cert_match
+                                                               : &c->smtp_tls_secure_cert_match;
 
     if (p->protocols == NULL)
         p->protocols = is_mandatory ? c->smtp_tls_mandatory_protocols : c->smtp_tls_protocols;
@@ -187,7 +188,8 @@ tls_policy_of(const struct conf *c, bool is_lmtp, bool is_wrapper, struct slice 
                 return false;
     }
     if ((out->level == LEVEL_DANE || out->level == LEVEL_DANE_ONLY) && !is_dane_possible(c)) {
-        *why = "DANE needs smtp_dns_support_level = dnssec and resolvers on this host that validate";
+        *why =
+            "DANE needs smtp_dns_support_level = dnssec and resolvers on this host that validate";
         if (out->level == LEVEL_DANE_ONLY)
             return false;
         log_warn("relay.dane", LOG_NONE, "TLS level dane is taken as may: %s", *why);
@@ -199,6 +201,8 @@ tls_policy_of(const struct conf *c, bool is_lmtp, bool is_wrapper, struct slice 
     if (out->level == LEVEL_NONE)
         return true;
     out->ctx = context(c, out);
+    if (out->ctx)
+        tls_ref(out->ctx); /* a reload may come while the session waits for DNS */
     *why = "TLS is not available due to a local problem";
     return out->ctx != NULL;
 }
@@ -255,8 +259,8 @@ expect_dane(const struct target *t, const char *domain, const struct dns_answer 
     if (v == NULL || names == NULL)
         return;
     for (size_t i = 0; i < tlsa->n; i++)
-        v[n++] = (struct tls_tlsa){ tlsa->rrs[i].usage, tlsa->rrs[i].selector, tlsa->rrs[i].matching,
-                                    arena_dup(mem, tlsa->rrs[i].text) };
+        v[n++] = (struct tls_tlsa){ tlsa->rrs[i].usage, tlsa->rrs[i].selector,
+                                    tlsa->rrs[i].matching, arena_dup(mem, tlsa->rrs[i].text) };
     x->tlsa = v;
     x->n_tlsa = n;
     names[0] = t->tlsa_base;

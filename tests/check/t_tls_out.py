@@ -4,8 +4,10 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from dnsd import Dnsd
 from harness import *
 from outbound import Sink, World
 
@@ -78,6 +80,24 @@ def levels():
             finally:
                 plain.shutdown()
                 plain.server_close()
+
+
+@case
+def a_reload_while_dns_is_asked():
+    """The TLS of a delivery under way outlives the configuration that it was made of."""
+    class Slow(Dnsd):
+        def answer(self, *args):
+            time.sleep(1)
+            return super().answer(*args)
+
+    with World("r", ["smtp_tls_security_level = encrypt"], zone=ZONE, tls=CONTEXT, extensions=("STARTTLS", "8BITMIME")) as w:
+        w.dns.__class__ = Slow
+        w.send("ok@good.test")
+        wait_for(lambda: "queue active" in w.stack.log(), 10, "on its way")
+        w.stack.postern("reload")
+        w.got(1, timeout_s=30)
+        equal(w.sink.under_tls, [True], "sent under TLS")
+        check("relayd" not in "".join(l for l in w.stack.log().splitlines() if "killed" in l or "exit" in l), "relayd lives")
 
 
 def outcome(w, plain, address, want, what):
