@@ -113,7 +113,8 @@ manner_opts(struct session *s, const struct target *t, struct smtp_client_opts *
                                     .skip_quit_reply = c->smtp_skip_quit_response,
                                     .auth = s->manner.auth,
                                     .sasl = &s->sasl };
-    if (!s->no_tls && s->level > LEVEL_NONE)
+    /* Where TLS comes first there is no going on without, also where DANE has become may. */
+    if ((!s->no_tls || s->manner.is_wrapper) && s->level > LEVEL_NONE)
         o->tls = s->policy.ctx;
     /* Only on the port where this host itself listens for other hosts' mail. */
     if (!s->is_lmtp && addr_port(&t->addr) == c->smtp_tcp_port) {
