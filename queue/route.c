@@ -215,10 +215,10 @@ sender_keys(struct finder *f, const char *empty)
         return;
     }
     smtp_addr_split(sender, &local, &domain);
-    lookup_keys_mail(&f->keys, sender,
-                     lookup_extension(local, qm.conf->recipient_delimiter,
-                                      qm.conf->double_bounce_sender),
-                     sl_ieqz(domain, qm.conf->myorigin), &f->mem);
+    lookup_keys_mail(
+        &f->keys, sender,
+        lookup_extension(local, qm.conf->recipient_delimiter, qm.conf->double_bounce_sender),
+        sl_ieqz(domain, qm.conf->myorigin), &f->mem);
 }
 
 /* ---- how the SMTP client speaks there ---- */
@@ -278,8 +278,9 @@ find_password(struct finder *f)
 static void
 on_policy(struct finder *f, enum lookup_rc rc, struct slice value)
 {
-    if (rc == LOOKUP_FOUND)
-        f->route.tls_policy = sl_trim(value);
+    value = sl_trim(value);
+    if (rc == LOOKUP_FOUND) /* an empty one is not "as main.cf says": relayd refuses it */
+        f->route.tls_policy = value.n > 0 ? value : SL(",");
     find_password(f);
 }
 
@@ -303,7 +304,7 @@ on_transport_known(struct finder *f)
     if (hostname_is_valid(hop))
         for (size_t i = 1; i < hop.n; i++)
             if (hop.p[i] == '.')
-                add_key(f, sl_from(hop, i), true);
+                add_key(f, sl_from(hop, i), false); /* patterns see them as well */
     ask_tables(f, &(struct tables){ "smtp_tls_policy_maps", &qm.conf->smtp_tls_policy_maps },
                on_policy);
 }
@@ -335,10 +336,10 @@ find_in_transport_maps(struct finder *f)
     struct slice local, domain;
 
     smtp_addr_split(f->r->addr, &local, &domain);
-    lookup_keys_transport(&f->keys, f->r->addr,
-                          lookup_extension(local, qm.conf->recipient_delimiter,
-                                           qm.conf->double_bounce_sender),
-                          &f->mem);
+    lookup_keys_transport(
+        &f->keys, f->r->addr,
+        lookup_extension(local, qm.conf->recipient_delimiter, qm.conf->double_bounce_sender),
+        &f->mem);
     ask_tables(f, &f->ways.transports, on_transport_map);
 }
 
@@ -425,8 +426,7 @@ on_class(struct finder *f, enum domain_class class)
 
 /* ---- the class of a domain ---- */
 
-static const struct conf_list *
-list_of(enum domain_class class)
+static const struct conf_list *list_of(enum domain_class class)
 {
     switch (class) {
     case CLASS_LOCAL:
@@ -463,8 +463,7 @@ is_listed(enum domain_class class, struct slice domain)
     return false;
 }
 
-static bool
-has_tables(enum domain_class class)
+static bool has_tables(enum domain_class class)
 {
     const struct conf_list *l = list_of(class);
 
