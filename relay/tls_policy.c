@@ -5,12 +5,13 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "proto/hostname.h"
 #include "tls/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CONTEXTS_MAX = 64, KEY_OCTETS = 1024 };
+enum { CONTEXTS_MAX = 64 };
 
 static const struct {
     const char *name;
@@ -22,7 +23,7 @@ static const struct {
     { "dane", LEVEL_DANE },       { "dane-only", LEVEL_DANE_ONLY },
 };
 
-static struct map *contexts; /* protocols, ciphers, exclusions -> struct tls_ctx */
+static struct map *contexts; /* all that a context is made of -> struct tls_ctx */
 
 static bool
 take_level(struct slice name, enum tls_level *out)
@@ -71,7 +72,7 @@ tls_policy_reload(void)
 static struct tls_ctx *
 context(const struct conf *c, const struct tls_policy *p)
 {
-    char key[KEY_OCTETS];
+    struct buf key = { 0 };
     struct tls_client_opts o = { .protocols = p->protocols,
                                  .cipher_grade = p->ciphers,
                                  .exclude_ciphers = p->exclude,
@@ -83,23 +84,39 @@ context(const struct conf *c, const struct tls_policy *p)
     struct tls_ctx *t;
     struct err e = { 0 };
 
-    snprintf(key, sizeof key, "%s\n%s\n%s", p->protocols, p->ciphers, p->exclude);
-    t = map_get(contexts, sl_z(key));
-    if (t)
-        return t;
-    if (tls_client_new(&o, &t, &e) != 0) {
-        log_error("relay.tls", LOG_NONE, "TLS for other hosts: %s", e.msg);
-        return NULL;
+    /* The authorities too: mail that was under way at a reload still has the configuration of before. */
+    buf_addf(&key, "%s\n%s\n%s\n%s\n%s\n%d %d %s", p->protocols, p->ciphers, p->exclude, o.ca_file,
+             o.ca_path, o.system_ca, o.depth, o.digest);
+    t = map_get(contexts, buf_slice(&key));
+    if (t == NULL) {
+        if (map_count(contexts) >= CONTEXTS_MAX)
+            tls_policy_reload();
+        if (tls_client_new(&o, &t, &e) == 0)
+            map_set(contexts, buf_slice(&key), t);
+        else
+            log_error("relay.tls", LOG_NONE, "TLS for other hosts: %s", e.msg);
     }
-    if (map_count(contexts) >= CONTEXTS_MAX)
-        tls_policy_reload();
-    map_set(contexts, sl_z(key), t);
+    buf_free(&key);
     return t;
 }
 
 /* ---- a destination's policy ---- */
 
-/* "match=a:b", "protocols=", "ciphers=", "exclude=", "servername=" (smtp_tls_policy_maps). */
+/* "match=a:b" may come several times; an empty list would match nobody, and only levels that look at certificates have one. */
+static bool
+add_match(struct tls_policy *p, struct slice list, struct arena *mem)
+{
+    bool is_print = p->level == LEVEL_FINGERPRINT;
+
+    if (list.n == 0 || (!is_print && p->level != LEVEL_VERIFY && p->level != LEVEL_SECURE))
+        return false;
+    p->match = p->match ? arena_printf(mem, "%s%c%.*s", p->match, is_print ? '|' : ':', SL_ARG(list))
+                        : arena_dupz(mem, list);
+    return p->match != NULL;
+}
+
+/* "match=a:b", "protocols=", "ciphers=", "exclude=", "servername=" (smtp_tls_policy_maps). What is not understood, or said
+ * twice, is never passed over: the mail would go with less than was asked for. */
 static bool
 take_attribute(struct tls_policy *p, struct slice word, struct arena *mem)
 {
@@ -107,25 +124,27 @@ take_attribute(struct tls_policy *p, struct slice word, struct arena *mem)
         const char *name;
         size_t offset;
     } names[] = {
-        { "match=", offsetof(struct tls_policy, match) },
         { "protocols=", offsetof(struct tls_policy, protocols) },
         { "ciphers=", offsetof(struct tls_policy, ciphers) },
         { "exclude=", offsetof(struct tls_policy, exclude) },
         { "servername=", offsetof(struct tls_policy, servername) },
     };
 
+    if (sl_take_iprefix(&word, SL("match=")))
+        return add_match(p, word, mem);
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (sl_take_iprefix(&word, sl_z(names[i].name))) {
             const char **at = (const char **)(void *)((char *)p + names[i].offset);
-            char *z = arena_dupz(mem, word);
 
-            if (z == NULL)
+            if (*at || (at == &p->ciphers && word.n == 0) ||
+                (at == &p->servername && !hostname_is_valid(word)))
                 return false;
-            *at = z;
-            return true;
+            *at = arena_dupz(mem, word);
+            return *at != NULL;
         }
     /* sessions are kept by their own rule */
-    return sl_has_iprefix(word, SL("connection_reuse="));
+    return sl_take_iprefix(&word, SL("connection_reuse=")) &&
+           (sl_ieqz(word, "yes") || sl_ieqz(word, "no"));
 }
 
 static const char *
@@ -138,11 +157,11 @@ joined_list(const struct conf_list *l, struct arena *mem)
         buf_addf(&b, "%s%s", i ? " " : "", l->v[i]);
     z = arena_dupz(mem, buf_slice(&b));
     buf_free(&b);
-    return z ? z : "";
+    return z;
 }
 
-/* What the level means where the table says no more. */
-static void
+/* What the level means where the table says no more. False: no memory for it. */
+static bool
 set_defaults(const struct conf *c, struct tls_policy *p, struct arena *mem)
 {
     bool is_mandatory = p->level > LEVEL_MAY;
@@ -155,15 +174,15 @@ set_defaults(const struct conf *c, struct tls_policy *p, struct arena *mem)
         p->protocols = is_mandatory ? c->smtp_tls_mandatory_protocols : c->smtp_tls_protocols;
     if (p->ciphers == NULL)
         p->ciphers = is_mandatory ? c->smtp_tls_mandatory_ciphers : c->smtp_tls_ciphers;
-    if (p->exclude == NULL && is_mandatory && c->smtp_tls_mandatory_exclude_ciphers[0])
-        p->exclude = arena_printf(mem, "%s %s", c->smtp_tls_exclude_ciphers,
-                                  c->smtp_tls_mandatory_exclude_ciphers);
     if (p->exclude == NULL)
-        p->exclude = c->smtp_tls_exclude_ciphers;
+        p->exclude = is_mandatory ? arena_printf(mem, "%s %s", c->smtp_tls_exclude_ciphers,
+                                                 c->smtp_tls_mandatory_exclude_ciphers)
+                                  : c->smtp_tls_exclude_ciphers;
     if (p->match == NULL)
         p->match = joined_list(match, mem);
     if (p->servername == NULL)
         p->servername = "hostname";
+    return p->exclude && p->match;
 }
 
 static bool
@@ -180,11 +199,11 @@ tls_policy_of(const struct conf *c, bool is_lmtp, bool is_wrapper, struct slice 
 
     *out = (struct tls_policy){ .level = default_level(c, is_lmtp) };
     *why = "TLS policy table: invalid entry";
-    if (sl_take_word(&rest, ", \t", &word)) {
-        if (!take_level(word, &out->level))
+    if (table.n > 0) {
+        if (!sl_take_word(&rest, ", \t\r\n", &word) || !take_level(word, &out->level))
             return false;
-        while (sl_take_word(&rest, ", \t", &word))
-            if (!take_attribute(out, word, mem))
+        while (sl_take_word(&rest, ", \t\r\n", &word))
+            if (out->level > LEVEL_NONE && !take_attribute(out, word, mem))
                 return false;
     }
     if ((out->level == LEVEL_DANE || out->level == LEVEL_DANE_ONLY) && !is_dane_possible(c)) {
@@ -197,13 +216,14 @@ tls_policy_of(const struct conf *c, bool is_lmtp, bool is_wrapper, struct slice 
     }
     if (is_wrapper && out->level < LEVEL_ENCRYPT)
         out->level = LEVEL_ENCRYPT;
-    set_defaults(c, out, mem);
     if (out->level == LEVEL_NONE)
         return true;
+    *why = "TLS is not available due to a local problem";
+    if (!set_defaults(c, out, mem))
+        return false;
     out->ctx = context(c, out);
     if (out->ctx)
         tls_ref(out->ctx); /* a reload may come while the session waits for DNS */
-    *why = "TLS is not available due to a local problem";
     return out->ctx != NULL;
 }
 
@@ -233,13 +253,15 @@ add_matches(struct tls_expect *x, const struct tls_policy *p, const struct targe
 
     if (is_print) { /* fingerprints have colons of their own: bars part them, or blanks where main.cf has them */
         while (names && n < TLS_MATCHES_MAX && sl_take_word(&rest, "| \t", &word))
-            names[n++] = arena_dupz(mem, word);
+            if ((names[n] = arena_dupz(mem, word)) != NULL)
+                n++;
         x->prints = names;
         x->n_prints = n;
         return;
     }
     while (names && n < TLS_MATCHES_MAX && sl_take_word(&rest, ": \t", &word))
-        names[n++] = match_name(word, t, domain, mem);
+        if ((names[n] = match_name(word, t, domain, mem)) != NULL)
+            n++;
     x->names = names;
     x->n_names = n;
 }

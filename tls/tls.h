@@ -46,7 +46,7 @@ void tls_start_server(struct conn *c, struct tls_ctx *t);
  * trusted: ..." or "... not verified: ...". */
 enum tls_demand {
     TLS_DEMAND_NOTHING,     /* opportunistic */
-    TLS_DEMAND_CHAIN,       /* to an authority, and one of names, if there are any */
+    TLS_DEMAND_CHAIN,       /* to an authority, and one of names: without any nobody is the right one */
     TLS_DEMAND_FINGERPRINT, /* one of prints, of the certificate or of its key */
     TLS_DEMAND_DANE         /* one of tlsa; names are for usage DANE-TA (RFC 7672 §3.2) */
 };

@@ -160,7 +160,7 @@ has_name(const X509 *cert, const struct tls_demanded *d)
                                           X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1)
             return true;
     }
-    return d->n_names == 0;
+    return false;
 }
 
 static bool

@@ -360,7 +360,8 @@ TEST(fingerprints_and_names)
     CHECK(strstr(client.why.msg, "not trusted") != NULL);
     sides_end();
     o.ca_file = ca_path;
-    CHECK(comes_through(&o, &x)); /* no name is asked for */
+    CHECK(!comes_through(&o, &x)); /* an empty list of names is not every name */
+    CHECK(strstr(client.why.msg, "not verified") != NULL);
     sides_end();
     x.names = &below;
     x.n_names = 1;

@@ -16,6 +16,7 @@ ZONE = {
     "wrong.test": {"MX": [[10, "mx.wrong.test"]]}, "mx.wrong.test": {"A": ["127.99.0.2"]},
     "plain.test": {"A": ["127.99.0.4"]},
 }
+ZONE.update({name + ".test": {"MX": [[10, "mx.good.test"]]} for name in ("twice", "print", "off", "odd", "both", "none", "typo", "empty", "sub.pat")})
 
 
 def openssl(*argv):
@@ -56,6 +57,13 @@ LEVELS = [
     ("fingerprint", ["smtp_tls_fingerprint_digest = sha256", "smtp_tls_fingerprint_cert_match = $KEY"], {"good": "tls"}),
     ("fingerprint", ["smtp_tls_fingerprint_digest = sha256", "smtp_tls_fingerprint_cert_match = 00:11"],
      {"good": "Server certificate fingerprint does not match"}),
+    ("secure", ["smtp_tls_CAfile = $CA", "smtp_tls_secure_cert_match ="], {"good": "Server certificate not verified"}),
+    ("none", ["smtp_tls_CAfile = $CA", "smtp_tls_fingerprint_digest = sha256", "smtp_tls_policy_maps = inline:{"
+              " { twice.test = secure match=mx.good.test match=other.test }, { print.test = fingerprint match=$PRINT match=00:11 },"
+              " { off.test = none match=x }, { odd.test = may match=mx.good.test }, { both.test = encrypt ciphers=high ciphers=medium },"
+              " { none.test = secure match= }, { typo.test = secure mathc=mx.good.test }, { empty.test = } }, regexp:$RULES"],
+     {"twice": "tls", "print": "tls", "off": "clear", "sub.pat": "Server certificate not verified",
+      **{name: "TLS policy table: invalid entry" for name in ("odd", "both", "none", "typo", "empty")}}),
     ("none", ["smtp_tls_CAfile = $CA", "smtp_tls_policy_maps = inline:{ { good.test = secure match=mx.good.test }, { .test = encrypt },"
               " { wrong.test = verify match=hostname } }"], {"good": "tls", "wrong": "not verified", "plain": "TLS is required"}),
     ("may", ["smtp_tls_policy_maps = inline:{ good.test=nonsense }"], {"good": "TLS policy table: invalid entry", "wrong": "tls"}),
@@ -67,8 +75,11 @@ LEVELS = [
 @case
 def levels():
     authority()
+    rules = tmp("rules")
+    with open(rules, "w") as f:
+        f.write("/^\\.pat\\.test$/ secure match=other.test\n")
     for i, (level, more, wanted) in enumerate(LEVELS):
-        more = [m.replace("$CA", CA).replace("$PRINT", PRINT).replace("$KEY", KEY_PRINT) for m in more]
+        more = [m.replace("$CA", CA).replace("$PRINT", PRINT).replace("$KEY", KEY_PRINT).replace("$RULES", rules) for m in more]
         conf = ["smtp_tls_security_level = " + level, "smtp_tls_loglevel = 1"] + more
         with World("l%d" % i, conf, zone=ZONE, tls=CONTEXT, extensions=("STARTTLS", "8BITMIME")) as w:
             plain = Sink(("127.99.0.4", w.port))
@@ -98,6 +109,22 @@ def a_reload_while_dns_is_asked():
         w.got(1, timeout_s=30)
         equal(w.sink.under_tls, [True], "sent under TLS")
         check("relayd" not in "".join(l for l in w.stack.log().splitlines() if "killed" in l or "exit" in l), "relayd lives")
+
+
+@case
+def tls_from_the_first_octet():
+    """Where DANE finds nothing it is may; on a port that is TLS from the start that is still TLS."""
+    port = free_port()
+    with World("w", ["smtp_tls_security_level = dane", "smtp_dns_support_level = dnssec",
+                     "transport_maps = inline:{ { plain.test = smtps:[127.99.0.4]:%d } }" % port], zone=ZONE) as w:
+        plain = Sink(("127.99.0.4", port))
+        try:
+            w.send("ok@plain.test")
+            outcome(w, plain, "ok@plain.test", "Cannot start TLS: handshake failure", "smtps")
+            check(not any("HLO" in c for c in plain.commands), "nothing was said in clear")
+        finally:
+            plain.shutdown()
+            plain.server_close()
 
 
 def outcome(w, plain, address, want, what):
