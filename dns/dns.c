@@ -432,6 +432,9 @@ pair_end(struct pair *p)
     all->a.rc = all->a.n > 0 ? DNS_OK : is_temp ? DNS_TEMP : is_no_name ? DNS_NXDOMAIN : DNS_NODATA;
     if (all->a.rc != DNS_TEMP)
         all->a.why = "";
+    all->a.about = p->v6 && (p->v6->a.rc == DNS_TEMP || p->v4 == NULL || p->v4->a.rc != DNS_TEMP)
+                       ? DNS_AAAA
+                       : DNS_A;
     all->a.is_secure = all->a.is_secure && all->a.rc != DNS_TEMP;
     p->cb(p->id, &all->a);
     entry_unref(all);

@@ -61,6 +61,8 @@ struct dns_answer {
     uint32_t ttl_s; /* least of the records */
     bool
         is_secure; /* AD was set; worth something only from a resolver that is trusted (loopback) */
+    enum dns_type
+        about; /* dns_addr() without records: of which of its two questions rc is the answer */
     const char
         *why; /* DNS_TEMP: "DNS server returned general failure", "timed out", ... ; "" otherwise */
 };

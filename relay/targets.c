@@ -2,6 +2,7 @@
  * (RFC 7505), [host] and address literals. */
 #include "relay/relay_int.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "core/loop.h"
@@ -30,7 +31,7 @@ struct search {
     struct host *hosts;
     size_t n_hosts, at;
     bool is_mx, has_temp, is_mx_secure;
-    uint32_t self_pref;              /* of the best address that is ours; UINT32_MAX: none */
+    uint32_t self_pref; /* of the best address that is ours; UINT32_MAX: none */
     uint16_t best_pref;
     struct target_error err;
 };
@@ -137,11 +138,46 @@ keep_enough(struct search *s)
     s->n = n;
 }
 
+/* Whether a is to be tried before b. */
+static bool
+is_before(const struct conf *c, const struct target *a, const struct target *b)
+{
+    int family = strcmp(c->smtp_address_preference, "ipv4") == 0   ? AF_INET
+                 : strcmp(c->smtp_address_preference, "ipv6") == 0 ? AF_INET6
+                                                                   : AF_UNSPEC;
+
+    if (a->pref != b->pref)
+        return a->pref < b->pref;
+    return addr_family(&a->addr) == family && addr_family(&b->addr) != family;
+}
+
+/* By preference, the preferred family first; what is equal in random order, so that all of them share the load. */
+static void
+put_in_order(struct search *s)
+{
+    for (size_t i = s->n; i > 1 && s->conf->smtp_randomize_addresses; i--) {
+        size_t k = rand_below((uint32_t)i);
+        struct target t = s->v[i - 1];
+
+        s->v[i - 1] = s->v[k];
+        s->v[k] = t;
+    }
+    for (size_t i = 1; i < s->n; i++) { /* stable, TARGETS_MAX at most */
+        struct target t = s->v[i];
+        size_t k = i;
+
+        for (; k > 0 && is_before(s->conf, &t, &s->v[k - 1]); k--)
+            s->v[k] = s->v[k - 1];
+        s->v[k] = t;
+    }
+}
+
 static void
 finish(struct search *s)
 {
     struct target *v;
 
+    put_in_order(s);
     drop_self(s);
     keep_enough(s);
     v = s->v;
@@ -185,22 +221,6 @@ wanted(const struct conf *c)
     return want;
 }
 
-/* Addresses of one host: the preferred family first, else in random order. */
-static void
-add_addresses(struct search *s, const struct dns_answer *a, const struct host *h)
-{
-    const char *pref = s->conf->smtp_address_preference;
-    int first = strcmp(pref, "ipv4") == 0   ? AF_INET
-                : strcmp(pref, "ipv6") == 0 ? AF_INET6
-                : rand_below(2)             ? AF_INET
-                                            : AF_INET6;
-
-    for (int turn = 0; turn < 2; turn++)
-        for (size_t i = 0; i < a->n; i++)
-            if ((addr_family(&a->rrs[i].addr) == first) == (turn == 0))
-                add_target(s, &a->rrs[i].addr, h, a->cname, a->is_secure);
-}
-
 /* The host is an alias that is signed, of a name that is not: the alias may have TLSA records of its own (RFC 7672 §2.2.2). */
 static void
 on_cname(uint64_t id, const struct dns_answer *a)
@@ -226,10 +246,10 @@ on_host(uint64_t id, const struct dns_answer *a)
     if (s == NULL)
         return;
     h = &s->hosts[s->at++];
-    if (a->rc == DNS_OK)
-        add_addresses(s, a, h);
-    else if (a->rc == DNS_TEMP || !s->has_temp)
-        set_dns_error(s, h->name, "A", a->rc);
+    for (size_t i = 0; a->rc == DNS_OK && i < a->n; i++)
+        add_target(s, &a->rrs[i].addr, h, a->cname, a->is_secure);
+    if (a->rc == DNS_TEMP || (a->rc != DNS_OK && !s->has_temp))
+        set_dns_error(s, h->name, a->about == DNS_AAAA ? "AAAA" : "A", a->rc);
     s->has_temp = s->has_temp || a->rc == DNS_TEMP;
     if (a->rc == DNS_OK && !a->is_secure && strcmp(a->cname, a->name) != 0 &&
         sl_ieqz(sl_z(s->conf->smtp_dns_support_level), "dnssec"))
@@ -253,6 +273,17 @@ has_enough(const struct search *s)
 static void
 look_up_host(struct search *s)
 {
+    struct addr literal;
+
+    /* An address is no host name (RFC 5321 §5.1), but mail has always gone there. */
+    while (s->at < s->n_hosts && !has_enough(s) &&
+           addr_parse_ip(sl_z(s->hosts[s->at].name), 0, &literal) == 0) {
+        log_warn("relay.mx", LOG_NONE,
+                 "numeric domain name in resource data of MX record for %s: %s", s->name,
+                 s->hosts[s->at].name);
+        add_target(s, &literal, &s->hosts[s->at], s->hosts[s->at].name, false);
+        s->at++;
+    }
     if (s->at == s->n_hosts || has_enough(s)) {
         finish(s);
         return;
@@ -274,29 +305,6 @@ add_host(struct search *s, struct slice name, uint16_t pref)
     h->pref = pref;
 }
 
-/* MX records come in order of preference. Where this host is one of them, it and what is less wanted than it is no way out. */
-static void
-add_mx(struct search *s, const struct dns_answer *a)
-{
-    struct addr literal;
-
-    for (size_t i = 0; i < a->n; i++) {
-        if (sl_ieqz(a->rrs[i].text, s->conf->myhostname)) {
-            size_t keep = s->n_hosts;
-
-            while (keep > 0 && s->hosts[keep - 1].pref >= a->rrs[i].pref)
-                keep--;
-            s->n_hosts = keep;
-            if (keep == 0)
-                set_error(s, SMTP_FAILED, "5.4.6", "mail for %s loops back to myself", s->name);
-            return;
-        }
-        if (addr_parse_ip(a->rrs[i].text, 0, &literal) !=
-            0) /* an address is no host name: RFC 5321 §5.1 */
-            add_host(s, a->rrs[i].text, a->rrs[i].pref);
-    }
-}
-
 static void
 on_mx(uint64_t id, const struct dns_answer *a)
 {
@@ -314,9 +322,12 @@ on_mx(uint64_t id, const struct dns_answer *a)
         s->is_mx_secure = a->is_secure;
         s->best_pref = a->rrs[0].pref;
         set_error(s, SMTP_FAILED, "5.4.4", "no usable MX record for %s", s->name);
-        add_mx(s, a);
+        for (size_t i = 0; i < a->n; i++) /* "." beside others is none of them */
+            if (a->rrs[i].text.n > 0)
+                add_host(s, a->rrs[i].text, a->rrs[i].pref);
         break;
     case DNS_NODATA:
+    case DNS_NXDOMAIN: /* may have an address all the same: in /etc/hosts */
         s->is_mx_secure = a->is_secure;
         add_host(s, sl_z(s->name), 0);
         break;
