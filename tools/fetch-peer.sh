@@ -32,10 +32,11 @@ else # lists of our own: those of the machine are not ours to refresh
             -o Dir::State::status=/var/lib/dpkg/status "$@"
     }
 fi
-# the packages, and whatever they depend on that is not installed; --simulate needs no rights
+# the packages, and whatever they depend on that is not installed; --simulate needs no rights. One by one: apt would not
+# have two mail servers on one machine
 # shellcheck disable=SC2086
 fetch() {
-    list=$(apt_get --simulate --no-install-recommends install $want) || return 1
+    list=$(for p in $want; do apt_get --simulate --no-install-recommends install "$p" || exit 1; done) || return 1
     need=
     for p in $want $(printf '%s\n' "$list" | sed -n 's/^Inst \([^ ]*\) .*/\1/p'); do
         case " $need " in *" $p "*) continue ;; esac
