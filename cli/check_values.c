@@ -2,13 +2,17 @@
  * must not be taken for "none": mail or a password would go in clear where somebody asked for more. */
 #include "cli/check_int.h"
 
+#include "base/fs.h"
 #include "base/mem.h"
+#include "core/addr.h"
 #include "proto/smtp_words.h"
 #include "queue/limits.h"
 #include "smtpd/rewrite_clients.h"
 #include "tls/tls.h"
 
 #include <stdio.h>
+
+enum { RESOLV_CONF_OCTETS = 64 * 1024, RESOLVER_OCTETS = 300 };
 
 static const struct {
     const char *param;
@@ -142,6 +146,41 @@ dane_is_wanted(const struct conf *c)
            sl_eqz(sl_z(c->smtp_tls_security_level), "dane-only");
 }
 
+static bool
+is_elsewhere(struct slice resolver)
+{
+    size_t colon = sl_rfind_char(resolver, ':');
+    struct addr a;
+
+    return (addr_parse_ip(resolver, 0, &a) == 0 ||
+            (colon != SL_NPOS && addr_parse_ip(sl_head(resolver, colon), 0, &a) == 0)) &&
+           !addr_is_loopback(&a);
+}
+
+/* The first resolver that is not on this host: what it says is validated anybody may have said (dns_is_trusted()). */
+static bool
+find_elsewhere(const struct conf *c, char *out, size_t octets)
+{
+    struct buf text = { .max = RESOLV_CONF_OCTETS };
+    struct slice in, line, word, who = { 0 };
+    struct err e = { 0 };
+    bool is_found = false;
+
+    for (size_t i = 0; !is_found && i < c->dns_resolvers.n; i++)
+        if ((is_found = is_elsewhere(sl_z(c->dns_resolvers.v[i]))))
+            snprintf(out, octets, "%s (dns_resolvers)", c->dns_resolvers.v[i]);
+    if (c->dns_resolvers.n > 0 || fs_read_file("/etc/resolv.conf", &text, &e) < 0)
+        return is_found;
+    in = buf_slice(&text);
+    while (!is_found && sl_take_word(&in, "\r\n", &line))
+        is_found = sl_take_word(&line, " \t", &word) && sl_eqz(word, "nameserver") &&
+                   sl_take_word(&line, " \t", &who) && is_elsewhere(who);
+    if (is_found)
+        snprintf(out, octets, "%.*s (/etc/resolv.conf)", SL_ARG(who));
+    buf_free(&text);
+    return is_found;
+}
+
 /* TLS to other hosts, opportunistic and mandatory: what relayd will make its contexts of. */
 static void
 check_tls_client(const struct conf *c, struct conf_problems *ps)
@@ -160,6 +199,8 @@ check_tls_client(const struct conf *c, struct conf_problems *ps)
     static const char *const params[] = { "smtp_tls_protocols, smtp_tls_ciphers, smtp_tls_CAfile",
                                           "smtp_tls_mandatory_protocols, _ciphers" };
 
+    char resolver[RESOLVER_OCTETS];
+
     for (size_t i = 0; i < COUNT_OF(opts); i++) {
         struct tls_ctx *t = NULL;
         struct err e = { 0 };
@@ -168,6 +209,13 @@ check_tls_client(const struct conf *c, struct conf_problems *ps)
             conf_problem_add(ps, true, conf_file_of(c), 0, "%s: %s", params[i], e.msg);
         tls_unref(&t);
     }
+    if (dane_is_wanted(c) && sl_ieqz(sl_z(c->smtp_dns_support_level), "dnssec") &&
+        find_elsewhere(c, resolver, sizeof resolver))
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "smtp_tls_security_level"),
+                         "smtp_tls_security_level = %s needs a validating resolver on this host, "
+                         "not %s: run one (unbound) and set dns_resolvers = 127.0.0.1; until then "
+                         "dane is taken as may, and dane-only sends nothing",
+                         c->smtp_tls_security_level, resolver);
     if (dane_is_wanted(c) && !sl_eqz(sl_z(c->smtp_dns_support_level), "dnssec"))
         conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "smtp_tls_security_level"),
                          "smtp_tls_security_level = %s needs smtp_dns_support_level = dnssec and a "

@@ -138,7 +138,9 @@ read_myorigin(struct conf_private *p, struct conf_problems *ps)
     if (en == NULL || en->value[0] != '/')
         return;
     if (fs_read_file(en->value, &text, &e) < 0) {
-        conf_problem_add(ps, true, p->file, en->line, "myorigin: %s", e.msg);
+        conf_problem_add(
+            ps, true, p->file, en->line,
+            "myorigin: %s: write the host's mail domain into that file, or into main.cf", e.msg);
     } else {
         in = buf_slice(&text);
         if (sl_take_word(&in, " \t\r\n", &word))

@@ -62,4 +62,45 @@ def an_unknown_parameter_is_told():
     check(r.returncode == 65 and b"smtpd_tiemout" in r.stderr, repr(r))
 
 
+# What files of guides for Postfix have, and what an operator must hear of it: in this order, each at its line.
+OF_A_GUIDE = """\
+myhostname = mail.example.com
+milter_protocol = 6
+smtpd_milters = inet:127.0.0.1:11332
+daemon_directory = /usr/lib/postfix/sbin
+smtpd_restriction_classes = greylist
+greylist = check_sender_access hash:/nowhere/senders
+submission_sender_restrictions = check_sender_access hash:/nowhere/submitters
+smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policyd-spf
+policyd-spf_time_limit = 3600
+transport_maps = hash:/nowhere/transport
+dns_resolvers = 192.0.2.1
+smtp_tls_security_level = dane
+smtp_dns_support_level = dnssec
+max_use = 100
+smtpd_bannner = hello
+"""
+TOLD = ((2, "milter_protocol, smtpd_milters (line 3): milters are not supported"),
+        (4, "daemon_directory: there is no /usr/lib/postfix/sbin/authd"),
+        (6, "greylist: hash:/nowhere/senders: cannot open"),
+        (7, "submission_sender_restrictions: hash:/nowhere/submitters: cannot open"),
+        (8, "smtpd_recipient_restrictions: check_policy_service unix:private/policyd-spf: there is no socket"),
+        (9, "policyd-spf_time_limit: master.cf is not read"),
+        (10, "transport_maps: hash:/nowhere/transport: cannot open"),
+        (12, "smtp_tls_security_level = dane needs a validating resolver on this host, not 192.0.2.1 (dns_resolvers)"),
+        (15, "unused parameter: smtpd_bannner"))
+
+
+@case
+def a_file_for_postfix_is_told_by_line():
+    path = tmp("main.cf")
+    with open(path, "w") as f:
+        f.write(OF_A_GUIDE)
+    r = run([program("postern"), "-c", path, "check"])
+    got = [(int(m[0]), m[1]) for m in re.findall(r":(\d+): (?:warning|error): (.*)", r.stderr.decode())]
+    equal([n for n, _ in got], [n for n, _ in TOLD], "lines: %s" % r.stderr.decode())
+    for (_, text), (n, want) in zip(got, TOLD):
+        check(text.startswith(want), "line %d: %s" % (n, text))
+
+
 main()
