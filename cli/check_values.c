@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#define TRANSPORTS "smtp smtps relay lmtp virtual local error retry discard hold"
 enum { RESOLV_CONF_OCTETS = 64 * 1024, RESOLVER_OCTETS = 300 };
 
 static const struct {
@@ -60,6 +61,33 @@ check_word(const struct conf *c, struct conf_problems *ps, const char *param, co
         if (sl_eqz(word, value)) /* as written: that is how they are compared where they are used */
             return;
     tell(c, ps, param, value, words);
+}
+
+/* Those of queue/transport.c. Mail for another one would wait in the queue until it is too old. */
+static void
+check_transport(const struct conf *c, struct conf_problems *ps, const char *param,
+                const char *value)
+{
+    struct slice words = sl_z(TRANSPORTS), word, name = sl_z(value);
+    size_t colon = sl_find_char(name, ':');
+
+    name = sl_head(name, colon == SL_NPOS ? name.n : colon);
+    while (sl_take_word(&words, " ", &word))
+        if (sl_eq(word, name))
+            return;
+    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param),
+                     "%s: there is no transport \"%.*s\", as master.cf is not read; there are: %s. "
+                     "lmtp:unix:private/dovecot-lmtp is Postern's own lmtpd",
+                     param, SL_ARG(name), TRANSPORTS);
+}
+
+static void
+check_transports(const struct conf *c, struct conf_problems *ps)
+{
+    check_transport(c, ps, "virtual_transport", c->virtual_transport);
+    check_transport(c, ps, "local_transport", c->local_transport);
+    check_transport(c, ps, "relay_transport", c->relay_transport);
+    check_transport(c, ps, "default_transport", c->default_transport);
 }
 
 static void
@@ -264,6 +292,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     buf_free(&least);
     check_feedback(c, ps);
     check_client_lists(c, ps);
+    check_transports(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);
     for (size_t i = 0; i < COUNT_OF(services) && ps->errors == before; i++) {

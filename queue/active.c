@@ -302,11 +302,8 @@ active_begin(struct qmsg *m)
     qm.n_rcpts += m->n_rcpts;
     qm.octets += m->octets;
     qm.body_octets += m->body.n;
-    if (m->has_body && m->body.n > 0 && qm.body_octets > BODY_CACHE_OCTETS) {
-        qm.body_octets -= m->body.n;
-        buf_free(&m->body);
-        m->has_body = false;
-    }
+    if (qm.body_octets > BODY_CACHE_OCTETS)
+        active_drop_body(m);
     /* Tried before this process was: nobody knows how that ended. */
     if (m->n < qm.first_new)
         for (size_t k = 0; k < m->n_rcpts; k++)
@@ -790,6 +787,16 @@ fetch_done(struct wop *op, int rc, const struct err *e)
     active_drop_ref(m);
     free(f);
     sched_kick();
+}
+
+void
+active_drop_body(struct qmsg *m)
+{
+    if (m->is_file || !m->has_body || m->body.n == 0 || m->n_owed > 0)
+        return;
+    qm.body_octets -= m->body.n;
+    buf_free(&m->body);
+    m->has_body = false;
 }
 
 bool

@@ -46,7 +46,7 @@ struct link {
     struct smtp_client *c;
     uint64_t id;
     struct list link; /* t->idle, or t->busy until it is slow */
-    bool is_ready, is_fresh, is_busy, is_slow;
+    bool is_ready, is_fresh, is_busy, is_slow, owes_body;
     enum dest_class class; /* under which the job began */
     uint64_t since_ms;     /* ... and when */
     int64_t connect_us, ready_us;
@@ -150,7 +150,8 @@ end_job(struct link *l)
     struct dest *d = l->dest;
     size_t n = 0;
 
-    l->is_busy = false;
+    m->n_owed -= l->owes_body;
+    l->owes_body = l->is_busy = false;
     l->is_fresh = false;
     l->t->n_busy--;
     list_remove(&l->link);
@@ -244,6 +245,8 @@ push_body(struct link *l)
     char path[PATH_MAX];
     int fd;
 
+    m->n_owed -= l->owes_body;
+    l->owes_body = false;
     if (!m->is_file) {
         smtp_client_body(l->c, buf_slice(&m->body));
         smtp_client_body_end(l->c);
@@ -290,6 +293,8 @@ start_job(struct link *l)
     l->class = l->dest->class;
     l->since_ms = loop_now_ms();
     l->is_slow = false;
+    l->owes_body = true;
+    m->n_owed++;
     list_push_back(&l->t->busy, &l->link);
     l->is_busy = true;
     l->t->n_busy++;
@@ -505,6 +510,8 @@ age_links(struct outlet *t)
             break;
         list_remove(&l->link);
         l->is_slow = true;
+        if (qm.body_octets > BODY_CACHE_OCTETS / 2)
+            active_drop_body(l->rs[0]->m); /* relayd has it */
         t->n_quick[l->class]--;
         t->n_slow++;
     }

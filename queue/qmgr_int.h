@@ -86,6 +86,7 @@ struct qmsg {
     int64_t arrived_us, active_us;
     struct qrcpt *rcpts;
     size_t n_rcpts, n_open; /* open: not yet at the end of this round */
+    unsigned n_owed;        /* jobs that have not got the content yet */
     unsigned refs;          /* writer ops, look-ups and jobs that name it */
     bool is_reported;       /* failures of this round are in the writer's hands */
     bool is_deleted, is_held;
@@ -167,6 +168,9 @@ void active_withdraw(struct qmsg *m, bool is_delete);
 void active_unhold(uint64_t n);
 /* Is the body there (or in a file)? */
 bool active_has_body(const struct qmsg *m);
+/* Give its memory back; it is read again when it is needed. Nothing happens while a job waits for it.
+ * For messages that begin, or have a job: the writer does not look at theirs. */
+void active_drop_body(struct qmsg *m);
 /* r waits for its body; sched_fetched() follows. */
 void active_fetch_body(struct qrcpt *r);
 void active_free_all(void);

@@ -239,6 +239,26 @@ TEST(one_destination_leaves_room)
     more_settings = "";
 }
 
+TEST(content_is_kept_while_a_job_waits_for_it)
+{
+    struct qmsg *m;
+    size_t before;
+
+    start();
+    m = message(1, "a@one.test", clock_unix_us());
+    before = qm.body_octets;
+    m->n_owed = 1;
+    active_drop_body(m);
+    CHECK(active_has_body(m));
+    m->n_owed = 0;
+    active_drop_body(m);
+    CHECK(!active_has_body(m));
+    CHECK_EQ_INT(before - qm.body_octets, 4);
+    active_drop_body(m);
+    CHECK_EQ_INT(before - qm.body_octets, 4);
+    stop();
+}
+
 TEST(concurrency_grows_with_success)
 {
     struct qrcpt *rs[10], *held;

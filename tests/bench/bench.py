@@ -297,6 +297,7 @@ def parse(argv):
     ap.add_argument("--queue-seconds", type=float, default=60, help="how long memory is looked at after the first delivery")
     ap.add_argument("--fair-queued", type=int, default=50000, help="messages for a dead destination")
     ap.add_argument("--fair-messages", type=int, default=100, help="for a living one, one by one")
+    ap.add_argument("--fair-pause", type=float, default=0.4, help="seconds between them")
     ap.add_argument("--idle-seconds", type=float, default=60)
     ap.add_argument("--settle", type=float, default=10, help="seconds of rest before memory is read")
     ap.add_argument("--quick", action="store_true", help="one pair, few messages, 50 users: does it run?")
@@ -308,6 +309,7 @@ def parse(argv):
         a.pairs, a.messages, a.users, a.mailbox, a.idle_seconds, a.settle = 1, 200, 50, 100, 2, 2
         a.slow, a.fast, a.fast_messages = 450, 60, 2000
         a.outbound_messages, a.queued, a.queue_seconds, a.fair_queued, a.fair_messages = 500, 20000, 5, 2000, 10
+        a.fair_pause = 0.05
     a.imap_pairs = a.imap_pairs or a.pairs
     if set(a.rows.split(",")) - set(ROWS):
         ap.error("rows are %s" % ", ".join(ROWS))
