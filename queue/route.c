@@ -11,6 +11,7 @@
 #include "proto/smtp_addr.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum {
     CACHE_MS = 30 * 1000,
@@ -127,6 +128,8 @@ finish(struct finder *f)
     f->fn(f->r, &f->route);
     kick_soon();
     id_del(f->id);
+    if (f->route.auth.n > 0)
+        explicit_bzero((char *)(uintptr_t)f->route.auth.p, f->route.auth.n); /* in f->mem */
     arena_free(&f->mem);
     free(f);
 }
@@ -268,9 +271,9 @@ find_password(struct finder *f)
     }
     if (with_sender)
         sender_keys(f, "");
-    add_key(f, hop, false);
     if (bare_host(hop).n != hop.n)
-        add_key(f, bare_host(hop), false);
+        add_key(f, bare_host(hop), false); /* first, as Postfix asks */
+    add_key(f, hop, false);
     ask_tables(f, &(struct tables){ "smtp_sasl_password_maps", &c->smtp_sasl_password_maps },
                on_password);
 }
@@ -541,7 +544,7 @@ ask_on(struct ask *a)
     settle(a, CLASS_OTHER);
 }
 
-/* An address literal of this host is local, of another host the relay's. */
+/* A loopback address is local; what is sent to this host's others smtpd has rewritten. */
 static bool
 is_own_literal(struct slice domain)
 {
@@ -589,6 +592,14 @@ needs_tables(const struct conf *c, const struct ways *w)
            c->smtp_tls_policy_maps.n || (c->smtp_sasl_auth_enable && c->smtp_sasl_password_maps.n);
 }
 
+/* Aliases and filters may name anything. What follows is a next hop unless a table has another, so nothing of a next hop's
+ * syntax (a port, a second host) may be in it. */
+static bool
+is_good_domain(struct slice d)
+{
+    return sl_starts(d, '[') ? hostname_is_literal(d) : hostname_is_valid_utf8(d);
+}
+
 void
 route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route))
 {
@@ -597,7 +608,7 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
     struct finder *f;
     char *domain;
 
-    if (d.n == 0 || d.n > DOMAIN_OCTETS_MAX || at == 0) {
+    if (d.n == 0 || d.n > DOMAIN_OCTETS_MAX || at == 0 || !is_good_domain(d)) {
         struct route route = { .kind = ROUTE_ERROR,
                                .dsn = SL("5.1.3"),
                                .nexthop = SL("bad address syntax") };

@@ -6,6 +6,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
 from outbound import ME, Sink, World
+from outbound_auth import PASSWORD, USER, AuthSink
 
 ZONE = {
     "default.test": {"A": ["127.99.0.2"]},
@@ -80,6 +81,31 @@ def by_sender():
         wait_for(lambda: len(there.messages) == 3, 20, "the empty sender's own key")
         w.send(["ok@default.test"], sender="lost@example.com")
         wait_for(lambda: "status=bounced (who)" in w.stack.log(), 10, "the sender's own transport")
+
+
+@case
+def whose_password():
+    """As Postfix: the host's name goes before the next hop as main.cf has it."""
+    port = free_port()
+    secrets = "{ [127.99.0.2]:%d = %s:wrong }, { 127.99.0.2 = %s:%s }" % (port, USER, USER, PASSWORD)
+    with World("password", ["relayhost = [127.99.0.2]:%d" % port, "smtp_sasl_auth_enable = yes", "smtp_sasl_security_options =",
+                            "smtp_sasl_password_maps = inline:{ %s }" % secrets], port=port, kind=AuthSink, mechanisms="AUTH PLAIN") as w:
+        w.send("ok@default.test")
+        w.got(1)
+        equal(w.sink.logged_in, ["PLAIN"], "login")
+
+
+@case
+def addresses_that_are_next_hops():
+    """What an alias leads to is an address: no port and no second host in it."""
+    port = free_port()
+    bad = ["ok@nowhere.test|[127.99.0.2]:%d" % port, "ok@[127.99.0.2]:%d" % port, "ok@default.test:%d" % port]
+    table = ", ".join("{ a%d@example.com = %s }" % (i, b) for i, b in enumerate(bad))
+    with World("bad", ["virtual_alias_maps = inline:{ %s }" % table], zone=ZONE, port=port) as w:
+        for i in range(len(bad)):
+            w.send("a%d@example.com" % i)
+        wait_for(lambda: w.stack.log().count("dsn=5.1.3, status=bounced (bad address syntax)") == len(bad), 10, "each is bounced")
+        equal(w.sink.messages, [], "none has left")
 
 
 @case
