@@ -39,8 +39,8 @@ finish(struct search *s)
         if (s->is_final[i])
             out[n++] = s->addrs[i];
     if (s->is_too_much || n == 0) {
-        log_warn("report.alias", LOG_NONE, "virtual_alias_maps: a report for %.*s goes there itself",
-                 SL_ARG(s->addrs[0]));
+        log_warn("report.alias", LOG_NONE,
+                 "virtual_alias_maps: a report for %.*s goes there itself", SL_ARG(s->addrs[0]));
         out[0] = s->addrs[0];
         n = 1;
     }
@@ -152,7 +152,8 @@ look(struct search *s)
     smtp_addr_split(s->addrs[s->at], &local, &domain);
     s->ext = lookup_extension(local, qm.conf->recipient_delimiter, qm.conf->double_bounce_sender);
     s->keys = (struct lookup_keys){ .v = s->room, .max = LOOKUP_MAIL_KEYS_MAX };
-    lookup_keys_mail(&s->keys, s->addrs[s->at], s->ext, sl_ieqz(domain, qm.conf->myorigin), &s->mem);
+    lookup_keys_mail(&s->keys, s->addrs[s->at], s->ext, sl_ieqz(domain, qm.conf->myorigin),
+                     &s->mem);
     if (s->keys.is_full) {
         s->is_too_much = true;
         finish(s);

@@ -6,7 +6,7 @@
 #include "base/slice.h"
 
 enum {
-    REPORT_TO_MAX = 1000,    /* addresses looked at for one report */
+    REPORT_TO_MAX = 1000,      /* addresses looked at for one report */
     REPORT_TO_RETRY_MS = 10000 /* tables that cannot be asked are asked again */
 };
 

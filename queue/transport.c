@@ -111,10 +111,11 @@ static const struct {
     void (*take)(struct slice to, struct route *r);
     bool is_text; /* what follows is for people: the domain does not stand in for it */
 } transports[] = {
-    { "smtp", take_smtp, false },      { "relay", take_relay, false }, { "smtps", take_smtps, false },
-    { "lmtp", take_lmtp, false },      { "virtual", take_own, false }, { "local", take_own, false },
-    { "error", take_error, true },     { "retry", take_retry, true },  { "hold", take_hold, true },
-    { "discard", take_discard, true },
+    { "smtp", take_smtp, false },   { "relay", take_relay, false },
+    { "smtps", take_smtps, false }, { "lmtp", take_lmtp, false },
+    { "virtual", take_own, false }, { "local", take_own, false },
+    { "error", take_error, true },  { "retry", take_retry, true },
+    { "hold", take_hold, true },    { "discard", take_discard, true },
 };
 
 void

@@ -5,9 +5,10 @@
 #include "base/mem.h"
 #include "base/test.h"
 
-static const char *const kinds[] = { [ROUTE_LMTP] = "lmtp",   [ROUTE_RELAY] = "relay",
-                                     [ROUTE_ERROR] = "error", [ROUTE_TEMP] = "temp",
-                                     [ROUTE_DISCARD] = "discard", [ROUTE_HOLD] = "hold" };
+static const char *const kinds[] = {
+    [ROUTE_LMTP] = "lmtp", [ROUTE_RELAY] = "relay",     [ROUTE_ERROR] = "error",
+    [ROUTE_TEMP] = "temp", [ROUTE_DISCARD] = "discard", [ROUTE_HOLD] = "hold"
+};
 
 /* "kind mailer path|nexthop dsn flags" */
 static void

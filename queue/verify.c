@@ -324,7 +324,8 @@ ask_run(struct work_job *job)
     a->has_row = found == 1;
     a->rc = found < 0 ? -1 : 0;
     a->judged = verify_judge(a->has_row ? &a->row : NULL, a->now_s, &a->times);
-    if (a->judged.has_expired) { /* else it would stand in the way of what the probe finds, and of who asks meanwhile */
+    if (a->judged
+            .has_expired) { /* else it would stand in the way of what the probe finds, and of who asks meanwhile */
         a->has_row = false;
         a->rc = verify_db_delete(vf.db, sl_z(a->addr), &a->err);
     }
