@@ -264,6 +264,9 @@ has_enough(const struct search *s)
 {
     size_t limit = (size_t)s->conf->smtp_mx_address_limit, six = 0;
 
+    /* Of equal hosts all are asked for: when one is this host, none of them is a way out. */
+    if (s->at > 0 && s->at < s->n_hosts && s->hosts[s->at].pref == s->hosts[s->at - 1].pref)
+        return false;
     for (size_t i = 0; i < s->n; i++)
         six += addr_family(&s->v[i].addr) == AF_INET6;
     return s->n == TARGETS_MAX ||

@@ -16,7 +16,7 @@ LOOPS = "mail for %s loops back to myself"
 NULL = "Domain %s does not accept mail (nullMX)"
 
 HOSTS = {"mx.ok.test": {"A": [OK]}, "h.fail.test": "SERVFAIL", "fail.test": "SERVFAIL", "h.nodata.test": {"TXT": ["x"]},
-         "gone.test": "NXDOMAIN", "own.own.test": {"A": [OWN]}, "dead.dead.test": {"A": [DEAD]}, "example.com": {"A": [OK]},
+         "wide.ok.test": {"A": [OK] + ["127.99.8.%d" % i for i in range(1, 11)]}, "gone.test": "NXDOMAIN", "own.own.test": {"A": [OWN]}, "dead.dead.test": {"A": [DEAD]}, "example.com": {"A": [OK]},
          "c.alias.test": {"CNAME": ["mx.ok.test"]}, "h.afail.test": {"A": "SERVFAIL", "TXT": ["x"]},
          "h.sixfail.test": {"AAAA": "SERVFAIL", "TXT": ["x"]}, "h.half.test": {"A": [OK], "AAAA": "SERVFAIL"}}
 
@@ -59,6 +59,8 @@ ROWS = {
     "ownnumber.test": (mx(OWN), "bounced", "5.4.6", LOOPS % "ownnumber.test"),
     "ownfirst.test": (mx("own.own.test", "mx.ok.test"), "bounced", "5.4.6", LOOPS % "ownfirst.test"),
     "equal.test": ({"MX": [[10, "mx.ok.test"], [10, "own.own.test"]]}, "bounced", "5.4.6", LOOPS % "equal.test"),
+    **{"wide%d.test" % i: ({"MX": [[10, "wide.ok.test"], [10, "own.own.test"]]}, "bounced", "5.4.6", LOOPS % "wide%d.test" % i)
+       for i in range(6)},  # whichever of the two is asked for first
     "backup.test": (mx("dead.dead.test", "own.own.test", "mx.ok.test"), "deferred", "4.4.1",
                     "connect to dead.dead.test[%s]:PORT: Connection refused" % DEAD),
     "backupok.test": (mx("mx.ok.test", "own.own.test"), "sent", "2.0.0", "mx.ok.test"),
