@@ -170,10 +170,11 @@ check_tables(struct check *k)
     const struct conf_param *p = conf_params(&n);
 
     for (int is_default = 0; is_default < 2; is_default++)
-        /* a listener's unix:path is no unix: map, and address_verify_map is no map that anybody opens */
+        /* a listener's unix:path is no unix: map, and these two are not asked */
         for (size_t i = 0; i < n; i++)
             if (!p[i].is_noop && strncmp(p[i].name, "listen_", 7) != 0 &&
                 strcmp(p[i].name, "address_verify_map") != 0 &&
+                strcmp(p[i].name, "alias_database") != 0 &&
                 is_default == !conf_line_of(k->c, p[i].name))
                 check_text(k, p[i].name, sl_z(conf_user_value(k->c, p[i].name)));
     for (size_t i = 0; i < n * COUNT_OF(services); i++) {
@@ -276,7 +277,11 @@ check_logins(struct check *k)
              "\"%s\" is not known; \"embedded\" is: mysql: tables are answered by %s",
              k->c->mysql_tables, k->c->users_database);
     if (!k->has_mysql && table_set_users(k->tables, &e) == NULL)
-        tell(k, false, "users_database", "%s: nobody can log in", e.msg);
+        tell(
+            k, false, "users_database",
+            "%s: nobody can log in, and mail for mailboxes here waits in the queue: postern domain "
+            "add, postern user add",
+            e.msg);
 }
 
 int

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TLS_LOOK_MS = 30 * 1000 };
+enum { TLS_LOOK_MS = 30 * 1000, LINE_OCTETS = 16 };
 
 struct serve sv;
 static struct timer tls_look;
@@ -49,10 +49,13 @@ log_problems(const struct conf_problems *ps)
 {
     for (size_t i = 0; i < ps->n; i++) {
         const struct conf_problem *p = &ps->v[i];
+        char line[LINE_OCTETS] = "";
 
+        if (p->line > 0)
+            snprintf(line, sizeof line, ":%u", p->line);
         log_event(p->is_error ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.config",
-                  LOG_F(LF_Z("file", p->file), LF_N("line", p->line)), "%s:%u: %s", p->file,
-                  p->line, p->text);
+                  LOG_F(LF_Z("file", p->file), LF_N("line", p->line)), "%s%s: %s", p->file, line,
+                  p->text);
     }
 }
 

@@ -74,6 +74,7 @@ submission_sender_restrictions = check_sender_access hash:/nowhere/submitters
 smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service unix:private/policyd-spf
 policyd-spf_time_limit = 3600
 transport_maps = hash:/nowhere/transport
+virtual_transport = dovecot
 dns_resolvers = 192.0.2.1
 smtp_tls_security_level = dane
 smtp_dns_support_level = dnssec
@@ -87,8 +88,9 @@ TOLD = ((2, "milter_protocol, smtpd_milters (line 3): milters are not supported"
         (8, "smtpd_recipient_restrictions: check_policy_service unix:private/policyd-spf: there is no socket"),
         (9, "policyd-spf_time_limit: master.cf is not read"),
         (10, "transport_maps: hash:/nowhere/transport: cannot open"),
-        (12, "smtp_tls_security_level = dane needs a validating resolver on this host, not 192.0.2.1 (dns_resolvers)"),
-        (15, "unused parameter: smtpd_bannner"))
+        (11, "virtual_transport: there is no transport \"dovecot\""),
+        (13, "smtp_tls_security_level = dane needs a validating resolver on this host, not 192.0.2.1 (dns_resolvers)"),
+        (16, "unused parameter: smtpd_bannner"))
 
 
 @case
