@@ -110,8 +110,9 @@ add_match(struct tls_policy *p, struct slice list, struct arena *mem)
 
     if (list.n == 0 || (!is_print && p->level != LEVEL_VERIFY && p->level != LEVEL_SECURE))
         return false;
-    p->match = p->match ? arena_printf(mem, "%s%c%.*s", p->match, is_print ? '|' : ':', SL_ARG(list))
-                        : arena_dupz(mem, list);
+    p->match = p->match
+                   ? arena_printf(mem, "%s%c%.*s", p->match, is_print ? '|' : ':', SL_ARG(list))
+                   : arena_dupz(mem, list);
     return p->match != NULL;
 }
 
