@@ -321,10 +321,11 @@ convert(struct mime_downgrade *d, struct buf *out)
 static bool
 end_header(struct mime_downgrade *d, struct slice end, bool is_empty, struct buf *out)
 {
-    bool is_leaf = d->kind == KIND_LEAF;
-    bool is_nested = d->kind == KIND_MESSAGE && d->encoding != ENC_OTHER;
+    bool is_leaf, is_nested;
 
-    end_field(d, out);
+    end_field(d, out); /* the last one, which may be what says what this entity is */
+    is_leaf = d->kind == KIND_LEAF;
+    is_nested = d->kind == KIND_MESSAGE && d->encoding != ENC_OTHER;
     d->has_empty_line = is_empty;
     if (d->kind == KIND_MULTIPART && d->boundary && d->n_levels < MIME_DOWNGRADE_DEPTH_MAX) {
         d->levels[d->n_levels++] = (struct level){ d->boundary, d->is_digest };

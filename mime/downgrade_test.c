@@ -72,6 +72,19 @@ static const struct {
       CTE_QP "\r\na=20\r\n=09\r\n b=01\r\nc=0Dd\r\n e=20" },
     { "the header ends in a line that is no field",
       "Content-Transfer-Encoding: 8bit\r\nno field\r\n\xe9\r\n", CTE_QP "\r\nno field\r\n=E9\r\n" },
+    { "multipart, its type the last field",
+      "Content-Transfer-Encoding: 8bit\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\npre\r\n"
+      "--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xe9\r\n--b--\r\n",
+      "Content-Type: multipart/mixed; boundary=b\r\nContent-Transfer-Encoding: 7bit\r\n\r\npre\r\n"
+      "--b\r\n" CTE_QP "\r\n=E9\r\n--b--\r\n" },
+    { "message/rfc822, its type the last field",
+      "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\n\r\nSubject: a\r\n\r\n\xe9\r\n",
+      "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\n\r\nSubject: a\r\n" CTE_QP
+      "\r\n=E9\r\n" },
+    { "message/rfc822 in base64, which the last field says",
+      "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: "
+      "base64\r\n\r\nContent-Transfer-Encoding: 8bit\r\n\r\nQUJD\r\n",
+      NULL },
     { "a delimiter inside a header",
       "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: y\r\n--b--\r\n", NULL },
 };
