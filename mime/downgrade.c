@@ -336,12 +336,10 @@ end_header(struct mime_downgrade *d, struct slice end, bool is_empty, struct buf
                  d->newline, is_empty ? "" : d->newline);
         d->mode = is_leaf ? MODE_QP : MODE_RAW;
     } else {
-        d->mode = is_leaf && d->encoding == ENC_NONE && is_empty ? MODE_HOLD : MODE_RAW;
+        d->mode = is_leaf && d->encoding == ENC_NONE ? MODE_HOLD : MODE_RAW;
     }
-    if (d->mode == MODE_HOLD)
-        buf_adds(&d->hold, end);
-    else if (is_empty)
-        buf_adds(out, end);
+    if (is_empty)
+        buf_adds(d->mode == MODE_HOLD ? &d->hold : out, end);
     if (is_nested && is_empty)
         begin_header(d, false);
     return is_empty;

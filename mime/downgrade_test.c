@@ -85,6 +85,9 @@ static const struct {
       "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: "
       "base64\r\n\r\nContent-Transfer-Encoding: 8bit\r\n\r\nQUJD\r\n",
       NULL },
+    { "the header ends in a line that is no field, then comes 8-bit",
+      "MIME-Version: 1.0\r\nno field\r\n\r\n\xe9\r\n",
+      "MIME-Version: 1.0\r\n" CTE_QP "\r\nno field\r\n\r\n=E9\r\n" },
     { "a delimiter inside a header",
       "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: y\r\n--b--\r\n", NULL },
 };
