@@ -12,8 +12,10 @@ end_line(struct smtp_body *b, struct buf *out)
 static void
 add_run(struct smtp_body *b, struct slice s, struct buf *out)
 {
+    size_t line_max = b->line_max == 1 ? 2 : b->line_max; /* a continuation's blank is one octet */
+
     while (s.n > 0) {
-        size_t room = b->line_max ? b->line_max - b->column : s.n;
+        size_t room = line_max ? line_max - b->column : s.n;
 
         if (b->column == 0 && s.p[0] == '.' && !b->is_chunked)
             buf_addc(out, '.');

@@ -87,6 +87,8 @@ TEST(bodies)
         { "x\n.\n", "x\r\n..\r\n.\r\n", 998 },
         { "a\r", "a \r\n.\r\n", 998 },
         { "abcdefgh\r\n", "abcd\r\n efg\r\n h\r\n.\r\n", 4 },
+        { "abc\r\n", "ab\r\n c\r\n.\r\n", 2 },
+        { "abc\r\n", "ab\r\n c\r\n.\r\n", 1 }, /* a continuation has a blank and something */
         { "abcd\r\n.bc", "abcd\r\n..bc\r\n.\r\n", 4 },
     };
 
