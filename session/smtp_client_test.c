@@ -731,6 +731,13 @@ TEST(chunks)
           "C:BDAT 65536\nN:65536\nS:250 one\nC:BDAT 65536\nN:65536\nS:250 two\nC:BDAT 8928 "
           "LAST\nN:8928\nS:250 2.1.5 saved\n" BYE,
           NULL, true, "S2.1.5", "saved", NULL },
+        /* how many replies the last piece gets now, nobody knows: the session ends */
+        { "LMTP, the first is refused, the last is out",
+          LHELLO
+          "S:250-mx\nS:250-PIPELINING\nS:250 CHUNKING\nC:MAIL FROM:<s@y>\nC:RCPT TO:<a@x>\nS:250 "
+          "ok\nS:250 ok\nC:BDAT 65536\nN:65536\nC:BDAT 65536\nN:65536\nC:BDAT 8928 LAST\nN:8928\n"
+          "S:452 4.3.1 full\nS:503 5.5.1 what\nS:503 5.5.1 what\nS:503 5.5.1 what\n",
+          NULL, true, "D4.3.1", "452 4.3.1 full (in reply to BDAT command)", NULL },
     };
     struct buf big = { 0 };
 
@@ -756,6 +763,8 @@ TEST(chunks)
             CHECK(sl_eq(buf_slice(&peer.body), content));
         if (*peer.at != '\0')
             FAIL("the script was left at '%s'", peer.at);
+        if (rows[i].is_lmtp && owner.rcpt[0].outcome != SMTP_SENT)
+            CHECK_EQ_INT(owner.done, 0);
         buf_free(&peer.body);
     }
     tune.wants_chunks = false;

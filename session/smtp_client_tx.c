@@ -308,6 +308,10 @@ on_dot(struct smtp_client *c, struct expect x, const struct smtp_result *r)
 
     if (c->is_abandoned) { /* RSET follows already */
         c->expect_at++;
+        /* LMTP: one reply to the refused end, or one for each recipient? A wrong guess would answer the next transaction's
+         * commands. */
+        if (c->o.is_lmtp)
+            client_fail(c, "4.5.0", "host %s refused a part of the message", c->host);
         return;
     }
     if (!c->is_body_out && r->outcome == SMTP_SENT) { /* for content it has not seen: no delivery */
