@@ -543,6 +543,8 @@ send_start(struct session *s)
     s->peer[0] = '\0';
     s->results = mem_zalloc(s->n_rcpts * sizeof *s->results);
     s->sent = mem_zalloc(s->n_rcpts * sizeof *s->sent);
+    /* Until somebody says otherwise nothing was sent; also where the list of next hops is empty. */
+    set_rest(s, SMTP_DEFERRED, "4.3.5", SL("the route names no next hop"), false);
     set_hops(s);
     if (tls_policy_of(s->conf, s->is_lmtp, s->manner.is_wrapper, s->manner.tls_policy, &s->arena,
                       &s->policy, &why)) {
