@@ -317,10 +317,8 @@ start_job(struct link *l)
     }
     if (l->t->is_relay) {
         buf_addz(&xroute, l->dest->nexthop);
-        if (l->dest->auth) {
-            buf_addz(&xroute, " AUTH=");
-            enc_xtext(&xroute, sl_z(l->dest->auth));
-        }
+        if (l->dest->secrets)
+            buf_addz(&xroute, l->dest->secrets);
         if (l->dest->n_pending > 0)
             buf_addz(&xroute, " MORE=1");
         tx.xroute = buf_slice(&xroute);

@@ -186,8 +186,16 @@ struct route {
     bool is_wrapper;         /* RELAY: TLS from the first octet */
     bool is_local;           /* mydestination: the mailbox is user@localhost */
     struct slice dsn;        /* ERROR, TEMP, DISCARD, HOLD */
-    struct slice tls_policy; /* RELAY: what smtp_tls_policy_maps says; empty: nothing */
-    struct slice auth;       /* RELAY: "user:password", or empty */
+    const struct route_hop {
+        struct slice hop;        /* "domain", "[host]:port" */
+        struct slice tls_policy; /* what smtp_tls_policy_maps says of it; empty: nothing */
+        struct slice auth;       /* "user:password", or empty */
+    } * hops;                    /* RELAY: those of nexthop, then smtp_fallback_relay */
+    size_t n_hops;
+};
+enum {
+    ROUTE_HOPS_MAX = 20,                /* relayd takes as many */
+    ROUTE_XROUTE_OCTETS_MAX = 30 * 1024 /* and a line as long */
 };
 /* Find the route of a recipient; fn comes now or later, exactly once. */
 void route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route));
@@ -238,7 +246,7 @@ struct batch {
 struct dest {
     struct outlet *t;
     char *nexthop; /* a socket, or XROUTE's argument (relay/relay_int.h) without secrets */
-    char *auth;    /* "user:password" for it, or NULL */
+    char *secrets; /* the rest of XROUTE's argument: " AUTH.0=..." or NULL */
     enum limits_kind limits;
     enum dest_class class;
     uint64_t class_since_ms;

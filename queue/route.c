@@ -84,6 +84,8 @@ struct finder {
     struct arena mem;
     struct slice name, nexthop; /* the transport so far */
     struct route route;
+    struct route_hop *hops; /* the route's */
+    size_t at_hop;          /* its tables are being asked */
     /* the table being asked */
     const char *param;
     struct lookup_keys keys;
@@ -128,8 +130,9 @@ finish(struct finder *f)
     f->fn(f->r, &f->route);
     kick_soon();
     id_del(f->id);
-    if (f->route.auth.n > 0)
-        explicit_bzero((char *)(uintptr_t)f->route.auth.p, f->route.auth.n); /* in f->mem */
+    for (size_t i = 0; i < f->route.n_hops; i++)
+        if (f->hops[i].auth.n > 0) /* in f->mem */
+            explicit_bzero((char *)(uintptr_t)f->hops[i].auth.p, f->hops[i].auth.n);
     arena_free(&f->mem);
     free(f);
 }
@@ -224,14 +227,17 @@ sender_keys(struct finder *f, const char *empty)
         sl_ieqz(domain, qm.conf->myorigin), &f->mem);
 }
 
-/* ---- how the SMTP client speaks there ---- */
+/* ---- how the SMTP client speaks there: each hop has a policy and a login of its own ---- */
+
+static void next_hop(struct finder *f);
 
 static void
 on_password(struct finder *f, enum lookup_rc rc, struct slice value)
 {
     if (rc == LOOKUP_FOUND)
-        f->route.auth = sl_trim(value);
-    finish(f);
+        f->hops[f->at_hop].auth = sl_trim(value);
+    f->at_hop++;
+    next_hop(f);
 }
 
 /* "[host]:port" and "host:port" without the port and the brackets. */
@@ -248,25 +254,17 @@ bare_host(struct slice nexthop)
     return at == SL_NPOS ? nexthop : sl_head(nexthop, at);
 }
 
-/* The first of "a, b, c". */
-static struct slice
-first_hop(struct slice nexthop)
-{
-    struct slice first;
-
-    return sl_take_word(&nexthop, ", \t", &first) ? first : nexthop;
-}
-
 static void
 find_password(struct finder *f)
 {
     const struct conf *c = qm.conf;
-    struct slice hop = first_hop(f->route.nexthop);
+    struct slice hop = f->hops[f->at_hop].hop;
     bool with_sender = c->smtp_sender_dependent_authentication && f->r->m->env.sender.n > 0;
 
     no_keys(f);
     if (!c->smtp_sasl_auth_enable || f->route.is_lmtp_inet) {
-        finish(f);
+        f->at_hop++;
+        next_hop(f);
         return;
     }
     if (with_sender)
@@ -283,25 +281,35 @@ on_policy(struct finder *f, enum lookup_rc rc, struct slice value)
 {
     value = sl_trim(value);
     if (rc == LOOKUP_FOUND) /* an empty one is not "as main.cf says": relayd refuses it */
-        f->route.tls_policy = value.n > 0 ? value : SL(",");
+        f->hops[f->at_hop].tls_policy = value.n > 0 ? value : SL(",");
     find_password(f);
 }
 
+/* At most: xtext triples an octet. */
+static size_t
+xroute_octets(const struct route *r)
+{
+    size_t n = 100;
+
+    for (size_t i = 0; i < r->n_hops; i++)
+        n += r->hops[i].hop.n + 3 * (r->hops[i].tls_policy.n + 2 * r->hops[i].auth.n) + 40;
+    return n;
+}
+
+/* As Postfix: an explicit next hop has its own policy only, a domain also those of its parents. */
 static void
-on_transport_known(struct finder *f)
+next_hop(struct finder *f)
 {
     struct slice hop;
 
-    transport_take(f->name, f->nexthop, f->domain, &f->route);
-    if (f->class == CLASS_ALIAS && f->route.kind == ROUTE_ERROR && sl_eqz(f->route.dsn, "5.0.0"))
-        f->route.dsn = SL("5.1.1");
-    f->route.is_local = f->class == CLASS_LOCAL && sl_eqz(f->name, "local");
-    if (f->route.kind != ROUTE_RELAY) {
-        finish(f);
+    if (f->at_hop == f->route.n_hops) {
+        if (xroute_octets(&f->route) > ROUTE_XROUTE_OCTETS_MAX)
+            fail(f, "4.3.5", "next hops with their policies and logins are too long");
+        else
+            finish(f);
         return;
     }
-    /* As Postfix: an explicit next hop has its own policy only, a domain also those of its parents. */
-    hop = first_hop(f->route.nexthop);
+    hop = f->hops[f->at_hop].hop;
     no_keys(f);
     add_key(f, hop, false);
     if (hostname_is_valid(hop))
@@ -310,6 +318,41 @@ on_transport_known(struct finder *f)
                 add_key(f, sl_from(hop, i), false); /* patterns see them as well */
     ask_tables(f, &(struct tables){ "smtp_tls_policy_maps", &qm.conf->smtp_tls_policy_maps },
                on_policy);
+}
+
+/* The next hops that were named, then those that stand in for all of them. */
+static bool
+set_hops(struct finder *f)
+{
+    const struct conf_list *more = &qm.conf->smtp_fallback_relay;
+    struct slice rest = f->route.nexthop, hop;
+    size_t n = 0;
+
+    f->hops = arena_alloc(&f->mem, ROUTE_HOPS_MAX * sizeof *f->hops);
+    if (f->hops == NULL)
+        return false;
+    while (n < ROUTE_HOPS_MAX && sl_take_word(&rest, ", \t", &hop))
+        f->hops[n++].hop = hop;
+    for (size_t i = 0; !f->route.is_lmtp_inet && i < more->n && n < ROUTE_HOPS_MAX; i++)
+        f->hops[n++].hop = sl_z(more->v[i]);
+    f->route.hops = f->hops;
+    f->route.n_hops = n;
+    return n > 0;
+}
+
+static void
+on_transport_known(struct finder *f)
+{
+    transport_take(f->name, f->nexthop, f->domain, &f->route);
+    if (f->class == CLASS_ALIAS && f->route.kind == ROUTE_ERROR && sl_eqz(f->route.dsn, "5.0.0"))
+        f->route.dsn = SL("5.1.1");
+    f->route.is_local = f->class == CLASS_LOCAL && sl_eqz(f->name, "local");
+    if (f->route.kind != ROUTE_RELAY)
+        finish(f);
+    else if (!set_hops(f))
+        fail(f, "4.3.5", "no next hop");
+    else
+        next_hop(f);
 }
 
 /* ---- which transport ---- */

@@ -139,7 +139,7 @@ free_dest(void *v)
     while ((n = list_pop_front(&d->batches)) != NULL) /* at the end; the recipients are gone */
         free(CONTAINER_OF(n, struct batch, link));
     free(d->nexthop);
-    free_secret(&d->auth);
+    free_secret(&d->secrets);
     free(d->dead_why);
     free(d);
 }
@@ -359,41 +359,53 @@ count_taken(struct dest *d, size_t n)
 }
 
 /* What relayd is told: how, where to, and in which manner; never a password. Destinations that differ in it are not the
- * same. A next hop that is a list is written with bars. */
+ * same. Hops are written with bars, and what belongs to one with its number. */
 static void
 add_relay_key(struct buf *key, const struct route *route)
 {
-    struct slice hops = route->nexthop, hop, user;
-    char sep = ' ';
+    struct slice rest, user;
 
     buf_addz(key, route->is_lmtp_inet ? "lmtp" : "smtp");
-    while (sl_take_word(&hops, ", \t", &hop)) {
-        buf_addc(key, sep);
-        buf_adds(key, hop);
-        sep = '|';
+    for (size_t i = 0; i < route->n_hops; i++) {
+        buf_addc(key, i ? '|' : ' ');
+        buf_adds(key, route->hops[i].hop);
     }
     if (route->is_wrapper)
         buf_addz(key, " WRAPPER=1");
-    if (route->tls_policy.n > 0) {
-        buf_addz(key, " TLS=");
-        enc_xtext(key, route->tls_policy);
-    }
-    if (route->auth.n > 0) {
-        struct slice rest = route->auth;
+    for (size_t i = 0; i < route->n_hops; i++) {
+        const struct route_hop *h = &route->hops[i];
 
-        buf_addz(key, " LOGIN=");
-        enc_xtext(key, sl_take_until(&rest, ':', &user) ? user : route->auth);
+        rest = h->auth;
+        if (h->tls_policy.n > 0) {
+            buf_addf(key, " TLS.%zu=", i);
+            enc_xtext(key, h->tls_policy);
+        }
+        if (h->auth.n > 0) {
+            buf_addf(key, " LOGIN.%zu=", i);
+            enc_xtext(key, sl_take_until(&rest, ':', &user) ? user : h->auth);
+        }
     }
 }
 
+/* The newest passwords are the ones that are used. */
 static void
-set_auth(struct dest *d, struct slice auth)
+set_secrets(struct dest *d, const struct route *route)
 {
-    if (sl_eqz(auth, d->auth ? d->auth : ""))
-        return;
-    free_secret(&d->auth);
-    if (auth.n > 0)
-        d->auth = sl_dupz(auth);
+    struct buf b = { 0 };
+
+    for (size_t i = 0; i < route->n_hops; i++)
+        if (route->hops[i].auth.n > 0) {
+            buf_addf(&b, " AUTH.%zu=", i);
+            enc_xtext(&b, route->hops[i].auth);
+        }
+    if (!sl_eqz(buf_slice(&b), d->secrets ? d->secrets : "")) {
+        free_secret(&d->secrets);
+        if (b.n > 0)
+            d->secrets = mem_dupz(buf_z(&b));
+    }
+    if (b.n > 0)
+        mem_wipe((char *)(uintptr_t)buf_slice(&b).p, b.n);
+    buf_free(&b);
 }
 
 void
@@ -414,7 +426,7 @@ sched_add(struct qrcpt *r, const struct route *route)
                       route->is_lmtp_inet                   ? LIMITS_LMTP
                       : strcmp(route->mailer, "relay") == 0 ? LIMITS_RELAY
                                                             : LIMITS_SMTP);
-        set_auth(d, route->auth);
+        set_secrets(d, route);
         buf_free(&key);
     }
     r->dest = d;

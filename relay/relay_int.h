@@ -9,8 +9,9 @@
  *   pool.c     sessions that are kept for the next message
  *
  * qmgr says XROUTE, MAIL, RCPT..., BDAT n LAST. XROUTE's argument is how ("smtp", "lmtp"), the next hop ("DOMAIN", "[HOST]:PORT",
- * several with '|' between, tried in this order), and NAME=VALUE words, values in xtext: TLS (what smtp_tls_policy_maps says), AUTH
- * ("user:password"), LOGIN (its user), WRAPPER=1, MORE=1 (more mail for it waits); others are passed over. The reply for each
+ * several with '|' between, tried in this order), and NAME=VALUE words, values in xtext: WRAPPER=1, MORE=1 (more mail for it
+ * waits), and with the number of a hop, from 0: TLS.N (what smtp_tls_policy_maps says of it), AUTH.N ("user:password"), LOGIN.N
+ * (its user); others are passed over. The reply for each
  * recipient has two lines, the first for qmgr's log:
  *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0 use=1
  *   250 2.0.0 250 2.0.0 Ok: queued as 7
@@ -82,12 +83,18 @@ struct rcpt_result {
     unsigned uses; /* transactions of the session, this one counted; 0: none */
 };
 
-/* What XROUTE says beside the next hop. */
-struct manner {
+/* One next hop, and what is its alone. */
+struct hop {
+    struct slice name;       /* "domain", "[host]:port" */
     struct slice tls_policy; /* smtp_tls_policy_maps' answer; empty: main.cf's level */
     struct slice auth;       /* "user:password"; empty: no login */
-    bool is_wrapper;         /* TLS from the first octet */
-    bool has_more;           /* more mail for this destination waits */
+};
+
+/* What XROUTE says beside the next hops. */
+struct manner {
+    struct slice auth; /* of the hop being tried */
+    bool is_wrapper;   /* TLS from the first octet */
+    bool has_more;     /* more mail for this destination waits */
 };
 
 /* What a session with another host has seen. */
@@ -116,7 +123,7 @@ struct session {
     bool is_small, is_body_used;
     /* sending */
     bool is_sending;
-    struct slice hops[HOPS_MAX]; /* next hops, then smtp_fallback_relay */
+    struct hop hops[HOPS_MAX];
     size_t n_hops, at_hop;
     char domain[DNS_NAME_OCTETS]; /* the hop being tried, as a name */
     struct target *targets;

@@ -68,12 +68,6 @@ finish(struct session *s)
         server_finish(s);
 }
 
-static void
-finish_later(void *arg)
-{
-    finish(arg);
-}
-
 /* ---- the client's callbacks ---- */
 
 /* smtp_tls_loglevel = 1, in Postfix's words. */
@@ -487,34 +481,43 @@ on_targets(uint64_t id, struct target *v, size_t n, const struct target_error *e
 }
 
 static void
+next_hop_later(void *arg)
+{
+    struct session *s = arg;
+
+    if (s->conn == NULL)
+        finish(s);
+    else
+        try_hop(s);
+}
+
+/* Each hop has its own TLS policy and login: what one is told is not for the next. */
+static void
 try_hop(struct session *s)
 {
-    struct slice hop;
+    const struct hop *hop;
+    const char *why;
 
     free(s->targets);
     s->targets = NULL;
     s->n_targets = s->at = 0;
+    tls_unref(&s->policy.ctx);
     if (s->at_hop == s->n_hops) {
         finish(s);
         return;
     }
-    hop = s->hops[s->at_hop++];
-    targets_hop_name(hop, s->domain);
-    targets_find(s->conf, hop, s->is_lmtp, on_targets, s->id);
-}
-
-/* The next hops that qmgr named, then those that stand in for all of them. */
-static void
-set_hops(struct session *s)
-{
-    struct slice rest = s->nexthop, hop;
-    const struct conf_list *more = &s->conf->smtp_fallback_relay;
-
-    s->n_hops = s->at_hop = 0;
-    while (s->n_hops < HOPS_MAX && sl_take_word(&rest, "|", &hop))
-        s->hops[s->n_hops++] = hop;
-    for (size_t i = 0; !s->is_lmtp && i < more->n && s->n_hops < HOPS_MAX; i++)
-        s->hops[s->n_hops++] = sl_z(more->v[i]);
+    hop = &s->hops[s->at_hop++];
+    s->manner.auth = hop->auth;
+    targets_hop_name(hop->name, s->domain);
+    if (tls_policy_of(s->conf, s->is_lmtp, s->manner.is_wrapper, hop->tls_policy, &s->arena,
+                      &s->policy, &why)) {
+        targets_find(s->conf, hop->name, s->is_lmtp, on_targets, s->id);
+        return;
+    }
+    log_warn("relay.tls", LOG_NONE, "%.*s: %s", SL_ARG(hop->name), why);
+    s->peer[0] = '\0';
+    set_rest(s, SMTP_DEFERRED, "4.7.5", sl_z(why), false);
+    loop_defer(next_hop_later, s);
 }
 
 static bool
@@ -530,7 +533,6 @@ void
 send_start(struct session *s)
 {
     const struct conf *c = s->conf;
-    const char *why;
 
     s->is_sending = true;
     s->is_stale = false;
@@ -545,15 +547,8 @@ send_start(struct session *s)
     s->sent = mem_zalloc(s->n_rcpts * sizeof *s->sent);
     /* Until somebody says otherwise nothing was sent; also where the list of next hops is empty. */
     set_rest(s, SMTP_DEFERRED, "4.3.5", SL("the route names no next hop"), false);
-    set_hops(s);
-    if (tls_policy_of(s->conf, s->is_lmtp, s->manner.is_wrapper, s->manner.tls_policy, &s->arena,
-                      &s->policy, &why)) {
-        try_hop(s);
-        return;
-    }
-    log_warn("relay.tls", LOG_NONE, "%.*s: %s", SL_ARG(s->nexthop), why);
-    set_rest(s, SMTP_DEFERRED, "4.7.5", sl_z(why), false);
-    loop_defer(finish_later, s);
+    s->at_hop = 0;
+    loop_defer(next_hop_later, s);
 }
 
 void

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { LINE_OCTETS_MAX = 8192 };
+enum { LINE_OCTETS_MAX = 32 * 1024 }; /* XROUTE with its hops is the longest */
 
 static size_t n_busy;
 
@@ -186,26 +186,44 @@ run_rcpt(struct session *s, struct slice arg)
     return true;
 }
 
+/* "TLS.0=", "AUTH.3=": what belongs to one hop. */
+static bool
+take_hop_word(struct session *s, struct slice word)
+{
+    struct slice name, number;
+    uint32_t i;
+
+    if (!sl_take_until(&word, '.', &name) || !sl_take_until(&word, '=', &number) ||
+        !sl_to_u32(number, &i) || i >= s->n_hops)
+        return false;
+    if (sl_eqz(name, "TLS"))
+        s->hops[i].tls_policy = decoded(s, word);
+    else if (sl_eqz(name, "AUTH"))
+        s->hops[i].auth = decoded(s, word);
+    return true;
+}
+
 static bool
 run_route(struct session *s, struct slice arg)
 {
-    struct slice how, hop, word;
+    struct slice how, hop, rest, word;
 
     if (s->has_mail || !sl_take_word(&arg, " ", &how) || !sl_take_word(&arg, " ", &hop))
         return false;
     s->is_lmtp = sl_ieqz(how, "lmtp");
-    s->nexthop = arena_dup(&s->arena, hop);
-    s->has_route = s->nexthop.n > 0;
+    rest = s->nexthop = arena_dup(&s->arena, hop);
+    s->n_hops = 0;
+    while (s->n_hops < HOPS_MAX && sl_take_word(&rest, "|", &hop))
+        s->hops[s->n_hops++] = (struct hop){ .name = hop };
+    s->has_route = s->n_hops > 0;
     s->manner = (struct manner){ 0 };
     while (sl_take_word(&arg, " ", &word)) {
-        if (sl_take_prefix(&word, SL("TLS=")))
-            s->manner.tls_policy = decoded(s, word);
-        else if (sl_take_prefix(&word, SL("AUTH=")))
-            s->manner.auth = decoded(s, word);
-        else if (sl_eqz(word, "WRAPPER=1"))
+        if (sl_eqz(word, "WRAPPER=1"))
             s->manner.is_wrapper = true;
         else if (sl_eqz(word, "MORE=1"))
             s->manner.has_more = true;
+        else
+            (void)take_hop_word(s, word);
     }
     conn_printf(s->conn, "250 2.0.0 Ok\r\n");
     return s->has_route;

@@ -143,4 +143,23 @@ def wrapper_and_dummy_parameter():
         equal(w.sink.messages, [], "nothing was sent")
 
 
+@case
+def a_login_is_told_to_its_host_alone():
+    """The second hop, and a host that stands in for all, have no password in the table: they hear none."""
+    for name, conf in (("list", ["relayhost = there.test, [127.99.0.4]:$P"]),
+                       ("fallback", ["relayhost = there.test", "smtp_fallback_relay = [127.99.0.4]:$P"])):
+        port = free_port()
+        other = AuthSink(("127.99.0.4", port), mechanisms="AUTH PLAIN")
+        try:
+            with World(name, ["smtp_sasl_auth_enable = yes", PLAIN_TOO, "smtp_connect_timeout = 1s",
+                              "smtp_sasl_password_maps = inline:{ { there.test = %s:%s } }" % (USER, PASSWORD)] +
+                       [c.replace("$P", str(port)) for c in conf], zone={"there.test": {"A": ["127.99.0.9"]}}, kind=AuthSink) as w:
+                w.send("ok@else.test")
+                wait_for(lambda: other.messages, 10, "%s: delivered at the second hop" % name)
+                equal(other.logged_in, [None], "%s: login at the second hop" % name)
+        finally:
+            other.shutdown()
+            other.server_close()
+
+
 main()
