@@ -7,6 +7,7 @@
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "proto/smtp_addr.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,7 +313,8 @@ active_begin(struct qmsg *m)
              LOG_F(LF_Z("id", m->env.id), LF_S("from", m->env.sender), LF_N("size", m->size),
                    LF_N("nrcpt", m->n_rcpts)),
              "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", m->env.id,
-             SL_ARG(m->env.sender), (unsigned long long)m->size, m->n_rcpts);
+             SL_ARG(smtp_addr_quote(m->env.sender, &m->arena)), (unsigned long long)m->size,
+             m->n_rcpts);
     active_hold_ref(m);
     for (size_t k = 0; k < m->n_rcpts; k++) {
         active_hold_ref(m);
@@ -361,7 +363,7 @@ active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
     if (has_expired(r->m) && !r->m->is_held && !r->goes_on_hold && !r->m->is_probe) {
         log_info("queue.expired", LOG_F(LF_Z("id", r->m->env.id), LF_S("from", r->m->env.sender)),
                  "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id,
-                 SL_ARG(r->m->env.sender));
+                 SL_ARG(smtp_addr_quote(r->m->env.sender, &r->m->arena)));
         active_failed(r, dsn, why);
         return;
     }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "proto/smtp_addr.h"
 
 #include <stdio.h>
 
@@ -33,9 +34,11 @@ outcome_log(const struct qrcpt *r, const char *mailer, const struct outcome *o)
     char total[OUTCOME_SECONDS_OCTETS], a[OUTCOME_SECONDS_OCTETS], b[OUTCOME_SECONDS_OCTETS],
         c[OUTCOME_SECONDS_OCTETS], d[OUTCOME_SECONDS_OCTETS], orig[ORIG_OCTETS] = "",
                                                               use[USE_OCTETS] = "";
+    struct arena mem = { 0 }; /* quoted, an address cannot look like other fields */
+    struct slice to = smtp_addr_quote(r->addr, &mem);
 
     if (!sl_eq(r->r->orig, r->addr) && r->r->orig.n > 0 && r->r->orig.n < sizeof orig - 16)
-        snprintf(orig, sizeof orig, "orig_to=<%.*s>, ", SL_ARG(r->r->orig));
+        snprintf(orig, sizeof orig, "orig_to=<%.*s>, ", SL_ARG(smtp_addr_quote(r->r->orig, &mem)));
     if (o->conn_use > 1)
         snprintf(use, sizeof use, ", conn_use=%u", o->conn_use);
     log_event(
@@ -43,9 +46,10 @@ outcome_log(const struct qrcpt *r, const char *mailer, const struct outcome *o)
         LOG_F(LF_Z("id", m->env.id), LF_S("to", r->addr), LF_S("relay", o->relay),
               LF_S("dsn", o->dsn), LF_Z("status", o->status)),
         "%s: to=<%.*s>, %srelay=%.*s%s, delay=%s, delays=%s/%s/%s/%s, dsn=%.*s, status=%s (%.*s)",
-        m->env.id, SL_ARG(r->addr), orig, SL_ARG(o->relay), use,
+        m->env.id, SL_ARG(to), orig, SL_ARG(o->relay), use,
         outcome_seconds(now - m->arrived_us, total),
         outcome_seconds(m->active_us - m->arrived_us, a), outcome_seconds(begun - m->active_us, b),
         outcome_seconds(o->conn_us, c), outcome_seconds(o->xfer_us, d), SL_ARG(o->dsn), o->status,
         SL_ARG(o->text));
+    arena_free(&mem);
 }

@@ -110,6 +110,17 @@ def failures_are_reported():
 
 
 @case
+def addresses_forge_no_fields():
+    """fail2ban and pflogsumm read the log: an address with blanks and brackets in it is quoted there, as in Postfix."""
+    with World("forge") as w:
+        w.send('"x> status=sent to=<y"@two.test', sender='"a> to=<b"@example.com')
+        w.got(1)
+        wait_for(lambda: "removed" in w.stack.log(), 10, "gone")
+        for field in ('to=<"x> status=sent to=<y"@two.test>, relay=', 'from=<"a> to=<b"@example.com>, size='):
+            check(field in w.stack.log(), "%s in the log" % field)
+
+
+@case
 def reports_follow_the_senders_aliases():
     conf = ["virtual_alias_maps = inline:{ { team@example.com = email1@example.com, friend@two.test }, { loop@example.com = loop@example.com },"
             " { @example.com = ghost@example.com }, { email1@example.com = email1@example.com } }", "recipient_delimiter = +"]
