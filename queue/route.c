@@ -331,7 +331,7 @@ set_hops(struct finder *f)
     f->hops = arena_alloc(&f->mem, ROUTE_HOPS_MAX * sizeof *f->hops);
     if (f->hops == NULL)
         return false;
-    while (n < ROUTE_HOPS_MAX && sl_take_word(&rest, ", \t", &hop))
+    while (n < ROUTE_HOPS_MAX && sl_take_word(&rest, ", \t|", &hop))
         f->hops[n++].hop = hop;
     for (size_t i = 0; !f->route.is_lmtp_inet && i < more->n && n < ROUTE_HOPS_MAX; i++)
         f->hops[n++].hop = sl_z(more->v[i]);
