@@ -18,7 +18,7 @@ static const struct {
     bool lf_ends;
     const char *want;
     const char *rest; /* what is left after the end of data; NULL: no end */
-} dots[] = {
+} endings[] = {
     { "plain", "a\r\nb\r\n.\r\nQUIT\r\n", false, "a\r\nb\r\n", "QUIT\r\n" },
     { "empty", ".\r\n", false, "", "" },
     { "stuffed", "..\r\n...a\r\n.b\r\n.\r\n", false, ".\r\n..a\r\nb\r\n", "" },
@@ -42,9 +42,9 @@ static const struct {
 static void
 check_dot(size_t i, size_t piece)
 {
-    struct smtp_data b = { .lf_ends = dots[i].lf_ends };
+    struct smtp_data b = { .lf_ends = endings[i].lf_ends };
     struct buf out = { 0 };
-    struct slice all = sl_z(dots[i].in), left = SL("");
+    struct slice all = sl_z(endings[i].in), left = SL("");
     bool is_end = false;
 
     for (size_t at = 0; at < all.n && !is_end; at += piece) {
@@ -53,18 +53,18 @@ check_dot(size_t i, size_t piece)
         is_end = smtp_data_dot(&b, &in, collect, &out);
         left = sl_n(in.p, (size_t)(all.p + all.n - in.p));
     }
-    CHECK_EQ_STR(buf_z(&out), dots[i].want);
-    CHECK_EQ_INT(is_end, dots[i].rest != NULL);
-    if (is_end && dots[i].rest)
-        CHECK_EQ_MEM(left.p, left.n, dots[i].rest, strlen(dots[i].rest));
+    CHECK_EQ_STR(buf_z(&out), endings[i].want);
+    CHECK_EQ_INT(is_end, endings[i].rest != NULL);
+    if (is_end && endings[i].rest)
+        CHECK_EQ_MEM(left.p, left.n, endings[i].rest, strlen(endings[i].rest));
     buf_free(&out);
 }
 
 TEST(dots_end_and_are_unstuffed)
 {
-    for (size_t i = 0; i < sizeof dots / sizeof *dots; i++)
-        for (size_t piece = 1; piece <= strlen(dots[i].in); piece++) {
-            TEST_ROW("%s, pieces of %zu", dots[i].name, piece);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        for (size_t piece = 1; piece <= strlen(endings[i].in); piece++) {
+            TEST_ROW("%s, pieces of %zu", endings[i].name, piece);
             check_dot(i, piece);
         }
 }

@@ -131,6 +131,8 @@ int qdb_take_due(struct qdb *q, const struct qdb_take *t, qdb_fn *fn, void *arg,
 int qdb_next_due(struct qdb *q, int64_t *due, struct err *e);
 /* Messages after `after` by counter (roughly by arrival), at most `most`, with all recipients. */
 int qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, struct err *e);
+/* A qdb_fn: append the content to the struct buf that arg points to. */
+void qdb_take_body(void *arg, const struct qdb_message *m);
 /* One message with its recipients and content; ERR_NOTFOUND. */
 int qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e);
 int qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e);

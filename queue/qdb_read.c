@@ -463,3 +463,9 @@ qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e)
               (unsigned long long)sv.taken, damaged_path, (unsigned long long)(bad + sv.failed));
     return qdb_commit(q, e);
 }
+
+void
+qdb_take_body(void *arg, const struct qdb_message *m)
+{
+    buf_adds(arg, m->body);
+}

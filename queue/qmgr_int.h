@@ -7,7 +7,8 @@
  *   transport.c  "transport:nexthop" -> a way out
  *   sched.c    destinations and who is next
  *   deliver.c  kept-open LMTP connections, one job each
- *   bounce.c   reports to senders
+ *   report.c   the end of a round with failures
+ *   bounce.c   what a report says
  *   report_to.c  where the sender's aliases lead
  *   verify.c   can an address be delivered to? probes, and what they found
  * Layer: queue, private. */
@@ -174,6 +175,13 @@ void active_drop_body(struct qmsg *m);
 /* r waits for its body; sched_fetched() follows. */
 void active_fetch_body(struct qrcpt *r);
 void active_free_all(void);
+
+void active_log_removed(const struct qmsg *m);
+
+/* ---- report.c ---- */
+bool report_has_failed(const struct qmsg *m); /* a recipient of this round */
+/* Report the failures of the round to the sender, where it wants that, and take those recipients off the database. Once. */
+void report_failures(struct qmsg *m);
 
 /* ---- route.c ---- */
 struct route {

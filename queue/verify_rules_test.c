@@ -9,7 +9,7 @@ TEST(judged)
 {
     static const struct {
         const char *name;
-        enum verify_status status; /* TODO: no row */
+        enum verify_status status; /* VERIFY_TODO: there is no row */
         int64_t probed_ago_s, updated_ago_s;
         enum verify_status want;
         bool needs_probe, has_expired;
@@ -46,7 +46,7 @@ TEST(judged)
 TEST(replaced)
 {
     static const struct {
-        enum verify_status known; /* TODO: no row */
+        enum verify_status known; /* VERIFY_TODO: there is no row */
         enum verify_status outcome;
         bool keeps_failures, want;
     } rows[] = {

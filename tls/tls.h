@@ -68,7 +68,7 @@ void tls_start_client(struct conn *c, struct tls_ctx *t, const struct tls_expect
 /* Can SMTP use this record? Usages 2 and 3 only (RFC 7672 §3.1), digests of the right length. */
 bool tls_tlsa_is_usable(const struct tls_tlsa *t);
 
-enum { TLS_SIGNATURE_OCTETS = 96 };
+enum { TLS_SIGNATURE_OCTETS = 128 };
 
 /* What was agreed; zeroed and false when the conn is plain. Strings are static or live with the conn. */
 struct tls_info {
@@ -92,7 +92,7 @@ struct tls_info {
 };
 bool tls_info_of(const struct conn *c, struct tls_info *out);
 /* " key-exchange X25519 server-signature ..." as Postfix logs it, TLS 1.3 only; "" for none. Returns out. */
-enum { TLS_DETAILS_OCTETS = 320 };
+enum { TLS_DETAILS_OCTETS = 384 };
 const char *tls_details(const struct tls_info *t, char out[TLS_DETAILS_OCTETS]);
 
 /* Checks for `postern check` and the supervisor: do these PEM texts load and match? */

@@ -49,7 +49,7 @@ tell(char out[TLS_SIGNATURE_OCTETS], const EVP_PKEY *key, int digest_nid, const 
 
         name = "ECDSA";
         if (EVP_PKEY_get_group_name(key, curve, sizeof(curve), &n))
-            snprintf(more, sizeof(more), " (%s)", curve);
+            snprintf(more, sizeof(more), " (%.39s)", curve);
     }
     if (digest_nid != NID_undef)
         snprintf(digest, sizeof(digest), " %s-digest %s", side, OBJ_nid2sn(digest_nid));
