@@ -118,10 +118,10 @@ fail(struct request *r, const char *why)
 
     /* Said at info it would be a second line of the same failure to who counts them (fail2ban). */
     log_event(r->conf->auth_verbose ? LOG_LV_INFO : LOG_LV_DEBUG, NULL, "auth.fail",
-             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
-                   LF_Z("why", why), LF_Z("service", r->service),
-                   LF_Z("sid", r->session ? r->session : "")),
-             "sql(%s): %s", log_name(r, &name), why);
+              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+                    LF_Z("why", why), LF_Z("service", r->service),
+                    LF_Z("sid", r->session ? r->session : "")),
+              "sql(%s): %s", log_name(r, &name), why);
     buf_free(&name);
     sasl_end(&r->sasl);
     r->is_checking = true; /* no CONT any more */

@@ -110,7 +110,8 @@ start(const char *more)
     loop_init();
     if (sl_has_suffix(sl_z(dir), SL("XXXXXX")) && mkdtemp(dir) == NULL)
         FAIL("mkdtemp");
-    buf_addf(&text, "data_directory = %s\nmyhostname = mx.example.com\nauth_failure_delay = 0\n"
+    buf_addf(&text,
+             "data_directory = %s\nmyhostname = mx.example.com\nauth_failure_delay = 0\n"
              "auth_verbose = yes\n%s",
              dir, more);
     service.conf = conf_parse(buf_slice(&text), "main.cf", &ps);

@@ -132,5 +132,6 @@ cidr_close(struct table *t)
     free(x);
 }
 
-const struct table_type table_cidr = { "cidr", cidr_open, cidr_lookup, cidr_poll, cidr_close,
-                                       true };
+const struct table_type table_cidr = {
+    "cidr", cidr_open, cidr_lookup, cidr_poll, cidr_close, true
+};

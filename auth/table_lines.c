@@ -102,8 +102,8 @@ table_lines_free(struct table_lines *l)
 /* "{{rule}, {rule}}" in main.cf itself: cidr_table(5), regexp_table(5). */
 static int
 inline_rules(struct table_file *f, struct slice in,
-             int (*add)(void *state, struct slice line, unsigned number, struct err *e), void *state,
-             struct err *e)
+             int (*add)(void *state, struct slice line, unsigned number, struct err *e),
+             void *state, struct err *e)
 {
     struct slice item;
     unsigned n = 0;

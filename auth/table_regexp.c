@@ -210,7 +210,6 @@ pcre_close(struct table *t)
     (void)t;
 }
 
-const struct table_type table_regexp = { "regexp", regexp_open, regexp_lookup, regexp_poll,
-                                         regexp_close, true };
-const struct table_type table_pcre = { "pcre", pcre_open, pcre_lookup, NULL, pcre_close,
-                                       true };
+const struct table_type table_regexp = { "regexp",    regexp_open,  regexp_lookup,
+                                         regexp_poll, regexp_close, true };
+const struct table_type table_pcre = { "pcre", pcre_open, pcre_lookup, NULL, pcre_close, true };

@@ -140,11 +140,12 @@ unix_lookup(struct table *t, struct slice key, struct buf *value, struct err *e)
     return TABLE_TEMP;
 }
 
-const struct table_type table_inline = { "inline", inline_open, inline_lookup, NULL, inline_close,
-                                         false };
-const struct table_type table_static = { "static", nothing_to_open, static_lookup, NULL,
-                                         nothing_to_close, false };
-const struct table_type table_fail = { "fail", nothing_to_open, fail_lookup, NULL,
-                                       nothing_to_close, true };
-const struct table_type table_unix = { "unix", unix_open, unix_lookup, NULL, nothing_to_close,
-                                       false };
+const struct table_type table_inline = { "inline", inline_open,  inline_lookup,
+                                         NULL,     inline_close, false };
+const struct table_type table_static = { "static", nothing_to_open,  static_lookup,
+                                         NULL,     nothing_to_close, false };
+const struct table_type table_fail = { "fail", nothing_to_open,  fail_lookup,
+                                       NULL,   nothing_to_close, true };
+const struct table_type table_unix = {
+    "unix", unix_open, unix_lookup, NULL, nothing_to_close, false
+};

@@ -193,7 +193,7 @@ sql_close_table(struct table *t)
     free(x);
 }
 
-const struct table_type table_mysql = { "mysql", mysql_open, mysql_lookup, mysql_poll,
-                                        sql_close_table, false };
-const struct table_type table_sqlite = { "sqlite", sqlite_open, sql_lookup, sqlite_poll,
-                                         sql_close_table, false };
+const struct table_type table_mysql = { "mysql",    mysql_open,      mysql_lookup,
+                                        mysql_poll, sql_close_table, false };
+const struct table_type table_sqlite = { "sqlite",    sqlite_open,     sql_lookup,
+                                         sqlite_poll, sql_close_table, false };

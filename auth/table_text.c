@@ -124,8 +124,13 @@ text_close(struct table *t)
     free(x);
 }
 
-const struct table_type table_hash = { "hash", text_open, text_lookup, text_poll, text_close, false };
-const struct table_type table_btree = { "btree", text_open, text_lookup, text_poll, text_close, false };
-const struct table_type table_lmdb = { "lmdb", text_open, text_lookup, text_poll, text_close, false };
-const struct table_type table_texthash = { "texthash", text_open, text_lookup, text_poll,
-                                           text_close, false };
+const struct table_type table_hash = {
+    "hash", text_open, text_lookup, text_poll, text_close, false
+};
+const struct table_type table_btree = { "btree",   text_open,  text_lookup,
+                                        text_poll, text_close, false };
+const struct table_type table_lmdb = {
+    "lmdb", text_open, text_lookup, text_poll, text_close, false
+};
+const struct table_type table_texthash = { "texthash", text_open,  text_lookup,
+                                           text_poll,  text_close, false };

@@ -291,7 +291,8 @@ run(const struct cli_args *a)
 
 const struct cli_command cmd_queue = {
     .name = "queue",
-    .usage = "queue list|show|flush|hold|release|requeue|delete [--json] [ID|ALL|account=LOGIN ...]",
+    .usage =
+        "queue list|show|flush|hold|release|requeue|delete [--json] [ID|ALL|account=LOGIN ...]",
     .summary = "mail that waits: list it, look at it, send, hold or remove it",
     .help = "DESCRIPTION\n"
             "    list              every message: id, state, size, arrival, sender; its recipients "

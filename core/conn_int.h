@@ -21,7 +21,7 @@ enum {
     CONN_WRITE_TIMEOUT_MS = 5 * 60 * 1000,
     CONN_LINGER_MS = 2000,
     CONN_LINGER_OCTETS = 1024 * 1024, /* who goes on beyond this is cut off */
-    CONN_LINGER_MAX = 256 /* conns that linger at once */
+    CONN_LINGER_MAX = 256             /* conns that linger at once */
 };
 
 struct conn_dial;

@@ -24,7 +24,8 @@ struct lookup_keys {
 /* "+detail" of a local part, from the first octet of `delimiters` on (not at the front); empty when there is none. Names
  * that every system has (postmaster, mailer-daemon, and double_bounce) have no extension, nor have, where '-' is a
  * delimiter, owner-x and x-request (owner_request_special). */
-struct slice lookup_extension(struct slice local, const char *delimiters, const char *double_bounce);
+struct slice lookup_extension(struct slice local, const char *delimiters,
+                              const char *double_bounce);
 
 /* user+ext@domain, user@domain; with_local (the domain is one of ours that has names without a domain): user+ext, user;
  * then @domain. ext: what lookup_extension() found. */

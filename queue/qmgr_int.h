@@ -191,9 +191,9 @@ struct route {
     const char *mailer;    /* "lmtp", "smtp", "relay": log name */
     const char *transport; /* name as main.cf has it; NULL: none was found */
     bool is_lmtp_inet;
-    bool is_wrapper;         /* RELAY: TLS from the first octet */
-    bool is_local;           /* mydestination: the mailbox is user@localhost */
-    struct slice dsn;        /* ERROR, TEMP, DISCARD, HOLD */
+    bool is_wrapper;  /* RELAY: TLS from the first octet */
+    bool is_local;    /* mydestination: the mailbox is user@localhost */
+    struct slice dsn; /* ERROR, TEMP, DISCARD, HOLD */
     const struct route_hop {
         struct slice hop;        /* "domain", "[host]:port" */
         struct slice tls_policy; /* what smtp_tls_policy_maps says of it; empty: nothing */

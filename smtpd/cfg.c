@@ -216,8 +216,8 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
                      g->conf->smtpd_sasl_exceptions_networks, e) ||
         words_init(&g->forbidden, "smtpd_forbidden_commands", g->conf->smtpd_forbidden_commands,
                    e) ||
-        words_init(&g->mechs, "smtpd_sasl_mechanism_filter",
-                   g->conf->smtpd_sasl_mechanism_filter, e) ||
+        words_init(&g->mechs, "smtpd_sasl_mechanism_filter", g->conf->smtpd_sasl_mechanism_filter,
+                   e) ||
         words_init(&g->noops, "smtpd_noop_commands", g->conf->smtpd_noop_commands, e) ||
         set_speakers(g, e)) {
         smtpd_cfg_unref(&g);

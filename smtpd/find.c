@@ -189,8 +189,8 @@ find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool is_lo
     *a = (struct addr_ask){ .param = param, .cb = cb, .arg = arg };
     a->keys = (struct lookup_keys){ .v = a->key_room, .max = LOOKUP_MAIL_KEYS_MAX };
     a->ext = find_extension(s->cfg, local);
-    lookup_keys_mail(&a->keys, own, a->ext,
-                     is_local || sl_ieq(domain, s->cfg->rules.myorigin), &s->smtp.cmd);
+    lookup_keys_mail(&a->keys, own, a->ext, is_local || sl_ieq(domain, s->cfg->rules.myorigin),
+                     &s->smtp.cmd);
     if (a->keys.is_full) {
         cb(s, arg, FOUND_TEMP, nothing, nothing);
         return;

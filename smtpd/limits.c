@@ -75,11 +75,11 @@ set_ident(struct smtpd_sess *s)
     const struct conf *c = s->cfg->conf;
     struct addr range = s->peer;
     bool is_v4 = addr_family(&s->peer) == AF_INET;
-    unsigned bits = (unsigned)(is_v4 ? c->smtpd_client_ipv4_prefix_length
-                                     : c->smtpd_client_ipv6_prefix_length);
+    unsigned bits =
+        (unsigned)(is_v4 ? c->smtpd_client_ipv4_prefix_length : c->smtpd_client_ipv6_prefix_length);
     unsigned all = is_v4 ? 32 : 128;
-    unsigned char *octets = is_v4 ? (unsigned char *)&range.u.in4.sin_addr
-                                  : (unsigned char *)&range.u.in6.sin6_addr;
+    unsigned char *octets =
+        is_v4 ? (unsigned char *)&range.u.in4.sin_addr : (unsigned char *)&range.u.in6.sin6_addr;
     char ident[ADDR_TEXT_OCTETS + 40], *p;
 
     for (unsigned i = bits; i < all; i++)
@@ -241,7 +241,8 @@ limits_pass(struct smtpd_sess *s, enum limit what, const struct smtp_words *w,
 static bool
 is_over_tls(const struct smtpd_sess *s, const struct anvil_result *r)
 {
-    return is_known(s, r) && r->rate > (uint64_t)s->cfg->conf->smtpd_client_new_tls_session_rate_limit;
+    return is_known(s, r) &&
+           r->rate > (uint64_t)s->cfg->conf->smtpd_client_new_tls_session_rate_limit;
 }
 
 static void
@@ -261,7 +262,8 @@ limits_ask_tls(struct smtpd_sess *s, void (*go)(struct smtpd_sess *s, bool is_ov
         return;
     }
     s->limit_tls = go;
-    anvil_ask(smtpd_env.anvil, ANVIL_NEWTLS_STATUS, sl_z(s->anvil_ident), on_tls_status, s->smtp.id);
+    anvil_ask(smtpd_env.anvil, ANVIL_NEWTLS_STATUS, sl_z(s->anvil_ident), on_tls_status,
+              s->smtp.id);
 }
 
 static void

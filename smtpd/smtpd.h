@@ -51,8 +51,9 @@ struct smtpd_cfg {
     struct restrict_set restrictions;
     bool relay_first;
     bool access_parents; /* smtpd_access_maps is in parent_domain_matches_subdomains */
-    const char *login_param; /* the parameter whose tables say who owns a sender address; NULL: none */
-    bool login_by_alias;     /* without one: the login, and the aliases that lead to it */
+    const char
+        *login_param;    /* the parameter whose tables say who owns a sender address; NULL: none */
+    bool login_by_alias; /* without one: the login, and the aliases that lead to it */
     bool expansion_set[256]; /* smtpd_expansion_filter: octets that values in replies may have */
     bool has_tls, must_tls, is_wrapper, sasl_enable;
     bool is_stressed;          /* the view of a busy server */
@@ -62,7 +63,7 @@ struct smtpd_cfg {
     struct domlist etrn_domains;
     unsigned discard;         /* DISCARD_* */
     const char *service_name; /* "smtp", "submission", "submissions" */
-    const char *ident; /* log: "postfix/smtpd", "postfix/submission/smtpd" */
+    const char *ident;        /* log: "postfix/smtpd", "postfix/submission/smtpd" */
     char *ident_mem, *cleanup_ident;
 };
 /* ERR_CONFIG with the parameter's name. */
@@ -134,7 +135,7 @@ struct smtpd_tx {
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
     enum rewrite_context rewrite; /* known when the content begins */
-    struct account_ask *account; /* authd was asked for its counts */
+    struct account_ask *account;  /* authd was asked for its counts */
     struct { /* finish.c: how far the message has come on its way into the queue */
         size_t at;
         bool is_running, may_go_on;
@@ -142,15 +143,15 @@ struct smtpd_tx {
     const struct queue_rcpt *final; /* after alias expansion; the expansion's */
     size_t n_final;
     bool sender_is_owned; /* by the client's login: found out already */
-    char *deferral; /* of the sender stage where restrictions are not delayed */
+    char *deferral;       /* of the sender stage where restrictions are not delayed */
 };
 
 /* How far a client's host name is known. */
 enum peer_status {
     PEER_OK,
-    PEER_TEMP,  /* DNS trouble: perhaps it has one */
+    PEER_TEMP,   /* DNS trouble: perhaps it has one */
     PEER_FORGED, /* the name does not have the address */
-    PEER_PERM   /* there is none */
+    PEER_PERM    /* there is none */
 };
 
 struct smtpd_sess {
@@ -163,7 +164,7 @@ struct smtpd_sess {
     struct xforward *xforward; /* of the message to come or under way; NULL: none */
     int64_t began_unix_us;
     unsigned n_messages; /* transactions that are over */
-    char *name; /* verified host name, "unknown" */
+    char *name;          /* verified host name, "unknown" */
     char *reverse_name;
     enum peer_status name_status, reverse_status;
     char *namaddr;  /* "name[addr]" */
@@ -179,7 +180,7 @@ struct smtpd_sess {
     struct rcpt_ask *rcpt_ask;
     struct rbl_cache *rbl; /* what DNS lists have said */
     void (*on_peer)(struct smtpd_sess *s);
-    unsigned discard;       /* DISCARD_*: the listener's, or the client's own */
+    unsigned discard; /* DISCARD_*: the listener's, or the client's own */
     struct timer greet_wait;
     struct slice now_rcpt;     /* of RCPT under way, for the footer of a refusal; p NULL: none */
     struct footer_ask *footer; /* tables are being asked for one */
@@ -192,8 +193,9 @@ struct smtpd_sess {
     bool limits_begun, is_connected, limit_is_passed;
     bool is_ill_pipelined; /* it did not wait where it had to (RFC 2920 §3.1, RFC 5321 §3.1) */
     bool is_filtered;      /* smtpd_command_filter has seen this command */
-    const char *cert_refusal; /* no good certificate: the next command is answered with this and 421 */
-    struct list link; /* all sessions */
+    const char
+        *cert_refusal; /* no good certificate: the next command is answered with this and 421 */
+    struct list link;  /* all sessions */
     struct slice vrfy_text;
     bool is_esmtp, is_greeted;
     bool notes_bare_lf;     /* smtpd_forbid_bare_newline = note: one was seen */
@@ -277,7 +279,8 @@ const char *smtpd_service_name(enum smtpd_service service);
 /* footer.c: smtpd_reject_footer */
 void smtpd_decorate(struct smtp_sess *s, struct slice reply);
 void smtpd_footer_free(struct smtpd_sess *s);
-int smtpd_footer_check(const struct conf *c, struct err *e); /* ERR_CONFIG with the parameter's name */
+int smtpd_footer_check(const struct conf *c,
+                       struct err *e); /* ERR_CONFIG with the parameter's name */
 
 /* smtpd_cmd.c, smtpd_mail.c, smtpd_body.c: the table's functions */
 extern const struct smtp_server_def smtpd_def;

@@ -126,7 +126,8 @@ helo_restricted(struct smtpd_sess *s, const char *reply)
     smtpd_reset(s);
     free(s->helo);
     s->helo = helo;
-    s->is_esmtp = !strcmp(s->smtp.where, "EHLO"); /* not before it is accepted: the log says what holds */
+    s->is_esmtp =
+        !strcmp(s->smtp.where, "EHLO"); /* not before it is accepted: the log says what holds */
     if (s->is_esmtp)
         send_ehlo(s);
     else

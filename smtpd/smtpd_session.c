@@ -29,9 +29,8 @@ static int
 make_tls(const struct conf *main_conf, enum smtpd_service service, struct slice chain,
          struct slice key, struct tls_ctx **out, struct err *e)
 {
-    struct conf *c = service == SMTPD_MX
-                         ? conf_ref(main_conf)
-                         : conf_for_service(main_conf, smtpd_service_name(service));
+    struct conf *c = service == SMTPD_MX ? conf_ref(main_conf)
+                                         : conf_for_service(main_conf, smtpd_service_name(service));
     struct buf excluded = { 0 };
     struct tls_server_opts o;
     int rc;
@@ -146,7 +145,8 @@ smtpd_log_what(struct smtpd_sess *s, const char *what, const char *text, struct 
     struct buf b = { 0 };
     const char *helo = s->new_helo ? s->new_helo : s->helo; /* one that is being checked */
 
-    buf_addf(&b, "%s: %s: %s from %s: %s;", smtpd_queue_id(s), what, s->smtp.where, s->namaddr, text);
+    buf_addf(&b, "%s: %s: %s from %s: %s;", smtpd_queue_id(s), what, s->smtp.where, s->namaddr,
+             text);
     if (sender.p)
         buf_addf(&b, " from=<%.*s>", SL_ARG(smtp_addr_quote(sender, &s->smtp.cmd)));
     if (rcpt.p)

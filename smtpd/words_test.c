@@ -51,7 +51,8 @@ TEST(words)
             continue;
         }
         CHECK_EQ_INT(words_match(w, sl_z(rows[i].word), &at, &table), rows[i].want);
-        if (rows[i].want == WORDS_ASK || rows[i].want == WORDS_ASK_NOT) { /* it is not in the table */
+        if (rows[i].want == WORDS_ASK ||
+            rows[i].want == WORDS_ASK_NOT) { /* it is not in the table */
             CHECK_EQ_STR(table, "hash:/etc/words");
             at++;
             CHECK_EQ_INT(words_match(w, sl_z(rows[i].word), &at, &table), WORDS_YES);

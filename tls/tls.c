@@ -116,7 +116,8 @@ read_keys(struct slice pem, EVP_PKEY *out[PAIRS_MAX])
     size_t n = 0;
 
     BUG_ON(!b);
-    while (n < PAIRS_MAX && (out[n] = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL)) != NULL)
+    while (n < PAIRS_MAX &&
+           (out[n] = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL)) != NULL)
         n++;
     BIO_free(b);
     return n;
@@ -156,11 +157,12 @@ load_pairs(SSL_CTX *h, struct slice chain, struct slice key, struct err *e)
             tls_fail(e, ERR_CONFIG, "the private key does not belong to the certificate");
             goto out;
         }
-        is_loaded = is_own ? SSL_CTX_use_certificate(h, x) == 1 && SSL_CTX_use_PrivateKey(h, own) == 1
-                           : SSL_CTX_add1_chain_cert(h, x) == 1;
+        is_loaded = is_own
+                        ? SSL_CTX_use_certificate(h, x) == 1 && SSL_CTX_use_PrivateKey(h, own) == 1
+                        : SSL_CTX_add1_chain_cert(h, x) == 1;
         if (!is_loaded) {
-            tls_fail(e, ERR_CONFIG, is_own ? "certificate cannot be used"
-                                           : "certificate chain cannot be used");
+            tls_fail(e, ERR_CONFIG,
+                     is_own ? "certificate cannot be used" : "certificate chain cannot be used");
             goto out;
         }
         X509_free(x);

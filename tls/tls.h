@@ -45,8 +45,8 @@ void tls_start_server(struct conn *c, struct tls_ctx *t);
 /* What a client demands of its peer's certificate. Where it is not met the conn ends with why, "Server certificate not
  * trusted: ..." or "... not verified: ...". */
 enum tls_demand {
-    TLS_DEMAND_NOTHING,     /* opportunistic */
-    TLS_DEMAND_CHAIN,       /* to an authority, and one of names: without any nobody is the right one */
+    TLS_DEMAND_NOTHING, /* opportunistic */
+    TLS_DEMAND_CHAIN,   /* to an authority, and one of names: without any nobody is the right one */
     TLS_DEMAND_FINGERPRINT, /* one of prints, of the certificate or of its key */
     TLS_DEMAND_DANE         /* one of tlsa; names are for usage DANE-TA (RFC 7672 §3.2) */
 };
@@ -78,7 +78,7 @@ struct tls_info {
     const char *key_exchange; /* "X25519", "ECDHE (prime256v1)", or "" */
     /* TLS 1.3, unless the session was resumed: "RSA-PSS (2048 bits) server-digest SHA256"; "" where there is none. */
     char server_signature[TLS_SIGNATURE_OCTETS], client_signature[TLS_SIGNATURE_OCTETS];
-    const char *sni;          /* what the client asked for, or "" */
+    const char *sni; /* what the client asked for, or "" */
     /* Its chain leads to an authority that is trusted (or, with DANE, to what DNS says). To a client that demanded
      * something, that was met too. */
     bool peer_verified;

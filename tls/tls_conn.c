@@ -14,9 +14,9 @@ enum { RECORD_OCTETS = 16 * 1024, WRITE_MAX = 1 << 30 };
 struct tls_state {
     SSL *ssl;
     struct tls_ctx *ctx;
-    struct slice *raw;   /* during feed: what is received */
-    struct buf *raw_out; /* during feed, send, goodbye: what is to be sent */
-    struct tls_peer *peer; /* once somebody has asked */
+    struct slice *raw;             /* during feed: what is received */
+    struct buf *raw_out;           /* during feed, send, goodbye: what is to be sent */
+    struct tls_peer *peer;         /* once somebody has asked */
     struct tls_demanded *demanded; /* of a client; NULL of a server */
     bool is_ready, is_failed;
 };

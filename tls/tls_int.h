@@ -14,7 +14,7 @@ struct tls_ctx {
     bool is_client;
     bool is_asking;       /* a server that asks for certificates */
     const EVP_MD *digest; /* of fingerprints */
-    char alpn[16]; /* wire form: length octet, name; first octet 0: none */
+    char alpn[16];        /* wire form: length octet, name; first octet 0: none */
 };
 
 /* e from OpenSSL's error queue, which is emptied: "words: reason". Returns -1. */
@@ -29,7 +29,7 @@ int tls_set_ciphers(SSL_CTX *h, const char *grade, const char *exclude, struct e
 /* tls_client.c: what one client connection demands. */
 struct tls_demanded;
 struct tls_demanded *tls_demanded_new(SSL *ssl, const struct tls_expect *x);
-void tls_demanded_free(struct tls_demanded **d); /* NULL-safe */
+void tls_demanded_free(struct tls_demanded **d);                 /* NULL-safe */
 enum tls_demand tls_demanded_what(const struct tls_demanded *d); /* NULL: nothing */
 /* After the handshake. False: e says why. peer: what tls_info_of() tells of the certificate. */
 bool tls_demanded_is_met(const struct tls_demanded *d, SSL *ssl, const struct tls_info *peer,

@@ -99,7 +99,10 @@ tls_set_server_opts(struct tls_ctx *c, const struct tls_server_opts *o, struct e
         return err_set(e, ERR_CONFIG, "digest algorithm \"%s\" not found", o->digest);
     if (!o->client_preference)
         SSL_CTX_set_options(c->h, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
-    return tls_set_ciphers(c->h, o->cipher_grade, o->exclude_ciphers, e) != 0 || set_client_certs(c, o, e) != 0 ? -1 : 0;
+    return tls_set_ciphers(c->h, o->cipher_grade, o->exclude_ciphers, e) != 0 ||
+                   set_client_certs(c, o, e) != 0
+               ? -1
+               : 0;
 }
 
 int

@@ -174,7 +174,8 @@ client_ctx(bool verify)
     struct tls_ctx *t = NULL;
     struct err e = { 0 };
 
-    if (tls_client_new(&(struct tls_client_opts){ .ca_file = verify ? ca_path : NULL }, &t, &e) != 0)
+    if (tls_client_new(&(struct tls_client_opts){ .ca_file = verify ? ca_path : NULL }, &t, &e) !=
+        0)
         FAIL("%s", e.msg);
     return t;
 }
@@ -183,10 +184,8 @@ static void
 expect_name(const char *name, struct tls_ctx *ct)
 {
     tls_start_client(client.c, ct,
-                     &(struct tls_expect){ .demand = TLS_DEMAND_CHAIN,
-                                           .sni = name,
-                                           .names = &name,
-                                           .n_names = 1 });
+                     &(struct tls_expect){
+                         .demand = TLS_DEMAND_CHAIN, .sni = name, .names = &name, .n_names = 1 });
 }
 
 TEST(both_ways_and_back)
@@ -462,7 +461,8 @@ TEST(contexts_refuse_what_does_not_fit)
     o.protocols = "!SSLv2, !SSLv3, !TLSv1, !TLSv1.1";
     CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e), 0);
     tls_unref(&t);
-    CHECK_EQ_INT(tls_client_new(&(struct tls_client_opts){ .ca_file = "/nonexistent.pem" }, &t, &e), -1);
+    CHECK_EQ_INT(tls_client_new(&(struct tls_client_opts){ .ca_file = "/nonexistent.pem" }, &t, &e),
+                 -1);
     CHECK_EQ_INT(
         tls_make_self_signed(&(const char *){ "a,DNS:b" }, 1, 1, &other_chain, &other_key, &e), -1);
     buf_free(&other_chain);
