@@ -158,3 +158,17 @@ arena_free(struct arena *a)
     a->head = NULL;
     a->used = 0;
 }
+
+struct slice
+arena_join(struct arena *a, struct slice left, struct slice right)
+{
+    char *p = arena_alloc(a, left.n + right.n + 1);
+
+    if (p == NULL)
+        return sl_n(NULL, 0);
+    if (left.n > 0)
+        memcpy(p, left.p, left.n);
+    if (right.n > 0)
+        memcpy(p + left.n, right.p, right.n);
+    return sl_n(p, left.n + right.n);
+}

@@ -18,6 +18,7 @@ void *arena_alloc(struct arena *a, size_t n);
 /* Copies. On a full arena the slice's p is NULL and n is 0; the string is NULL. dup always adds a NUL. */
 struct slice arena_dup(struct arena *a, struct slice s);
 char *arena_dupz(struct arena *a, struct slice s);
+struct slice arena_join(struct arena *a, struct slice left, struct slice right);
 char *arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 void arena_reset(struct arena *a); /* everything invalid; keeps one small block */

@@ -29,18 +29,6 @@ add(struct lookup_keys *k, struct slice key, bool is_bare)
     k->n++;
 }
 
-static struct slice
-joined(struct arena *mem, struct slice left, struct slice right)
-{
-    char *p = arena_alloc(mem, left.n + right.n + 1);
-
-    if (p == NULL)
-        return sl_n(NULL, 0);
-    memcpy(p, left.p, left.n);
-    memcpy(p + left.n, right.p, right.n);
-    return sl_n(p, left.n + right.n);
-}
-
 void
 lookup_keys_mail(struct lookup_keys *k, struct slice addr, struct slice ext, bool with_local,
                  struct arena *mem)
@@ -54,7 +42,7 @@ lookup_keys_mail(struct lookup_keys *k, struct slice addr, struct slice ext, boo
     bare = sl_head(local, local.n - ext.n);
     add(k, addr, false);
     if (ext.n)
-        add(k, joined(mem, bare, at_domain), true);
+        add(k, arena_join(mem, bare, at_domain), true);
     if (with_local) {
         add(k, local, false);
         if (ext.n)
@@ -74,7 +62,7 @@ lookup_keys_transport(struct lookup_keys *k, struct slice addr, struct slice ext
     smtp_addr_split(addr, &local, &domain);
     add(k, addr, false);
     if (ext.n)
-        add(k, joined(mem, sl_head(local, local.n - ext.n), sl_from(addr, local.n)), true);
+        add(k, arena_join(mem, sl_head(local, local.n - ext.n), sl_from(addr, local.n)), true);
     if (domain.n)
         add(k, domain, false);
     for (size_t i = 1; i < domain.n; i++)

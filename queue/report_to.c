@@ -64,17 +64,6 @@ add(struct search *s, struct slice addr)
     s->addrs[s->n++] = addr;
 }
 
-static bool
-keeps_extension(void)
-{
-    const struct conf_list *l = &qm.conf->propagate_unmatched_extensions;
-
-    for (size_t i = 0; i < l->n; i++)
-        if (sl_ieqz(sl_z(l->v[i]), "virtual"))
-            return true;
-    return false;
-}
-
 /* "u@d", "u", "@d" (the same user there), with the extension that the table did not see. */
 static struct slice
 target(struct search *s, struct slice text, struct slice ext)
@@ -97,7 +86,10 @@ target(struct search *s, struct slice text, struct slice ext)
 static void
 take(struct search *s, struct slice value, bool is_bare)
 {
-    struct slice ext = is_bare && keeps_extension() ? s->ext : SL(""), one, rest;
+    struct slice ext = is_bare && conf_list_has(qm.conf->propagate_unmatched_extensions, "virtual")
+                           ? s->ext
+                           : SL(""),
+                 one, rest;
 
     value = arena_dup(&s->mem, value);
     rest = value;

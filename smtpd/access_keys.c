@@ -82,28 +82,17 @@ access_keys_ip(struct slice ip, struct arena *a, struct access_keys *out)
     return 0;
 }
 
-static struct slice
-join(struct arena *a, struct slice left, struct slice right)
-{
-    char *p = arena_alloc(a, left.n + right.n + 1);
-
-    if (p == NULL)
-        return sl_n(NULL, 0);
-    memcpy(p, left.p, left.n);
-    memcpy(p + left.n, right.p, right.n);
-    return sl_n(p, left.n + right.n);
-}
-
 /* In quotes where it needs them, then as it is. */
 static void
 add_mail(struct access_keys *out, struct slice local, struct slice rest, bool is_part,
          struct arena *a)
 {
-    struct slice bare = join(a, local, rest), with_domain = join(a, local, SL("@x")), quoted;
+    struct slice bare = arena_join(a, local, rest), with_domain = arena_join(a, local, SL("@x")),
+                 quoted;
 
     quoted = smtp_addr_quote(with_domain, a);
     if (quoted.n > 2)
-        quoted = join(a, sl_head(quoted, quoted.n - 2), rest);
+        quoted = arena_join(a, sl_head(quoted, quoted.n - 2), rest);
     add(out, quoted, is_part);
     if (!sl_eq(quoted, bare))
         add(out, bare, is_part);

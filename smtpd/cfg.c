@@ -19,15 +19,6 @@ smtpd_service_name(enum smtpd_service service)
     return service_names[service];
 }
 
-static bool
-has_word(struct conf_list l, const char *word)
-{
-    for (size_t i = 0; i < l.n; i++)
-        if (sl_ieqz(sl_z(l.v[i]), word))
-            return true;
-    return false;
-}
-
 static void
 set_tls(struct smtpd_cfg *g)
 {
@@ -69,7 +60,7 @@ smtpd_discard_bits(struct conf_list l)
     unsigned bits = 0;
 
     for (size_t i = 0; i < COUNT_OF(keywords); i++)
-        if (has_word(l, keywords[i].name))
+        if (conf_list_has(l, keywords[i].name))
             bits |= keywords[i].bit;
     return bits;
 }
@@ -107,15 +98,15 @@ set_rules(struct smtpd_cfg *g)
     domlist_init(&g->mailbox_domains, "virtual_mailbox_domains", c->virtual_mailbox_domains, false);
     /* Postfix's default below level 2, $mydestination, would relay to what lies below our own domains: not here. */
     domlist_init(&g->relay_domains, "relay_domains", c->relay_domains,
-                 has_word(c->parent_domain_matches_subdomains, "relay_domains"));
+                 conf_list_has(c->parent_domain_matches_subdomains, "relay_domains"));
     /* But ETRN asks for what Postfix would have there. */
-    sub = has_word(c->parent_domain_matches_subdomains, "fast_flush_domains");
+    sub = conf_list_has(c->parent_domain_matches_subdomains, "fast_flush_domains");
     if (c->compatibility_level < 2 && !conf_line_of(c, "relay_domains") &&
         !conf_line_of(c, "fast_flush_domains"))
         domlist_init(&g->etrn_domains, "mydestination", c->mydestination, sub);
     else
         domlist_init(&g->etrn_domains, "fast_flush_domains", c->fast_flush_domains, sub);
-    g->access_parents = has_word(c->parent_domain_matches_subdomains, "smtpd_access_maps");
+    g->access_parents = conf_list_has(c->parent_domain_matches_subdomains, "smtpd_access_maps");
 }
 
 static void

@@ -232,10 +232,7 @@ add_result(struct smtpd_sess *s, struct expansion *x, struct slice text, struct 
 bool
 expand_keeps_extension(const struct smtpd_sess *s)
 {
-    for (size_t i = 0; i < s->cfg->conf->propagate_unmatched_extensions.n; i++)
-        if (sl_ieqz(sl_z(s->cfg->conf->propagate_unmatched_extensions.v[i]), "virtual"))
-            return true;
-    return false;
+    return conf_list_has(s->cfg->conf->propagate_unmatched_extensions, "virtual");
 }
 
 static void local_step(struct smtpd_sess *s, struct expansion *x);
