@@ -28,11 +28,24 @@ enum {
 }; /* RFC 3461 §4.1 */
 enum { RET_NONE, RET_FULL, RET_HDRS };
 
+/* What addr is. */
+enum queue_rcpt_kind {
+    RCPT_ADDRESS,
+    RCPT_EXPANDED, /* an address that led to others: nothing is delivered, its sender hears of it (RFC 3461 §5.2.7) */
+    RCPT_COMMAND, /* out of aliases(5): a command line, without '|' */
+    RCPT_FILE,    /* out of aliases(5): a path */
+    RCPT_KINDS
+};
+
 struct queue_rcpt {
     struct slice addr;  /* where to: final address after alias expansion, "u@d" */
     struct slice orig;  /* as RCPT gave it (X-Original-To); may equal addr */
     struct slice orcpt; /* ORCPT value, xtext decoded, "rfc822;u@d"; may be empty */
     unsigned notify;    /* NOTIFY_* bits; 0: not given */
+    enum queue_rcpt_kind kind;
+    bool is_forwarded; /* our aliases, or a table of ours, led here: SRS is for these */
+    bool has_sender;   /* `sender` is this recipient's, not the envelope's; "" for <> */
+    struct slice sender;
 };
 struct queue_env {
     char id[QUEUE_ID_OCTETS];

@@ -3,8 +3,10 @@
 
 #include "session/queue_id.h"
 
-/* ENV_HOLD: the reason follows the recipients. A bit and not a version: queues written before it still open. */
-enum { ENV_8BIT = 1, ENV_UTF8 = 2, ENV_HOLD = 4 };
+/* ENV_HOLD: the reason follows the recipients. ENV_MORE: then what only some recipients have. Bits and not a version: queues
+ * written before them still open. */
+enum { ENV_8BIT = 1, ENV_UTF8 = 2, ENV_HOLD = 4, ENV_MORE = 8 };
+enum { RCPT_IS_FORWARDED = 1, RCPT_HAS_SENDER = 2 };
 
 static void
 add_le(struct buf *b, uint64_t v, unsigned octets)
@@ -96,12 +98,40 @@ wire_take_str(struct slice *in, struct slice *s)
     return true;
 }
 
+static bool
+has_more(const struct queue_rcpt *r)
+{
+    return r->kind != RCPT_ADDRESS || r->is_forwarded || r->has_sender;
+}
+
+/* u32 how many, then of each: u32 row, u8 kind, u8 bits, str sender */
+static void
+add_more(struct buf *b, const struct queue_env *env, uint32_t n)
+{
+    wire_add_u32(b, n);
+    for (size_t i = 0; i < env->n_rcpts; i++) {
+        const struct queue_rcpt *r = &env->rcpts[i];
+
+        if (!has_more(r))
+            continue;
+        wire_add_u32(b, (uint32_t)i);
+        wire_add_u8(b, r->kind);
+        wire_add_u8(b, (r->is_forwarded ? RCPT_IS_FORWARDED : 0u) |
+                           (r->has_sender ? RCPT_HAS_SENDER : 0u));
+        wire_add_str(b, r->has_sender ? r->sender : SL(""));
+    }
+}
+
 void
 queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
 {
+    uint32_t n_more = 0;
+
+    for (size_t i = 0; i < env->n_rcpts; i++)
+        n_more += has_more(&env->rcpts[i]);
     wire_add_u8(b, QUEUE_WIRE_VERSION);
     wire_add_u8(b, (env->is_8bit ? ENV_8BIT : 0u) | (env->is_utf8 ? ENV_UTF8 : 0u) |
-                       (env->hold.n > 0 ? ENV_HOLD : 0u));
+                       (env->hold.n > 0 ? ENV_HOLD : 0u) | (n_more > 0 ? ENV_MORE : 0u));
     wire_add_u8(b, env->ret);
     wire_add_u64(b, (uint64_t)arrived_us);
     wire_add_str(b, sl_z(env->id));
@@ -123,6 +153,8 @@ queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
     }
     if (env->hold.n > 0)
         wire_add_str(b, env->hold);
+    if (n_more > 0)
+        add_more(b, env, n_more);
 }
 
 /* Addresses become parts of commands: no octet that could end one. What goes out in
@@ -137,7 +169,7 @@ is_clean(struct slice s)
 }
 
 static bool
-take_rcpts(struct slice *in, struct arena *a, struct queue_env *env)
+take_rcpts(struct slice *in, struct arena *a, struct queue_env *env, struct queue_rcpt **out)
 {
     uint32_t n;
     struct queue_rcpt *v;
@@ -147,6 +179,7 @@ take_rcpts(struct slice *in, struct arena *a, struct queue_env *env)
     v = arena_alloc(a, n * sizeof *v);
     if (v == NULL)
         return false;
+    memset(v, 0, n * sizeof *v);
     for (uint32_t i = 0; i < n; i++) {
         if (!wire_take_str(in, &v[i].addr) || !wire_take_str(in, &v[i].orig) ||
             !wire_take_str(in, &v[i].orcpt) || !wire_take_u8(in, &v[i].notify) ||
@@ -156,8 +189,31 @@ take_rcpts(struct slice *in, struct arena *a, struct queue_env *env)
         if (v[i].orig.n == 0)
             v[i].orig = v[i].addr;
     }
+    *out = v;
     env->rcpts = v;
     env->n_rcpts = n;
+    return true;
+}
+
+static bool
+take_more(struct slice *in, struct queue_rcpt *v, size_t n)
+{
+    uint32_t n_more, i;
+    unsigned kind, bits;
+
+    if (!wire_take_u32(in, &n_more) || n_more > n)
+        return false;
+    while (n_more-- > 0) {
+        struct slice sender;
+
+        if (!wire_take_u32(in, &i) || i >= n || !wire_take_u8(in, &kind) || kind >= RCPT_KINDS ||
+            !wire_take_u8(in, &bits) || !wire_take_str(in, &sender) || !is_clean(sender))
+            return false;
+        v[i].kind = kind;
+        v[i].is_forwarded = (bits & RCPT_IS_FORWARDED) != 0;
+        v[i].has_sender = (bits & RCPT_HAS_SENDER) != 0;
+        v[i].sender = sender;
+    }
     return true;
 }
 
@@ -168,6 +224,7 @@ queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_
     unsigned version, flags;
     uint64_t us;
     struct slice id;
+    struct queue_rcpt *rcpts;
 
     memset(env, 0, sizeof *env);
     if (!wire_take_u8(&in, &version) || version != QUEUE_WIRE_VERSION)
@@ -177,8 +234,10 @@ queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_
         !wire_take_str(&in, &env->envid) || !wire_take_str(&in, &env->client_name) ||
         !wire_take_str(&in, &env->client_ip) || !wire_take_str(&in, &env->helo) ||
         !wire_take_str(&in, &env->sasl_user) || !wire_take_str(&in, &env->protocol) ||
-        !take_rcpts(&in, a, env) || ((flags & ENV_HOLD) && !wire_take_str(&in, &env->hold)) ||
-        in.n != 0 || !is_clean(env->sender))
+        !take_rcpts(&in, a, env, &rcpts) ||
+        ((flags & ENV_HOLD) && !wire_take_str(&in, &env->hold)) ||
+        ((flags & ENV_MORE) && !take_more(&in, rcpts, env->n_rcpts)) || in.n != 0 ||
+        !is_clean(env->sender))
         return err_set(e, ERR_CLIENT, "malformed envelope");
     if (!queue_id_parse(id, NULL, NULL, NULL))
         return err_set(e, ERR_CLIENT, "malformed queue id in an envelope");

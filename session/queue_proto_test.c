@@ -50,6 +50,33 @@ TEST(envelopes_come_back)
     }
 }
 
+TEST(what_only_some_recipients_have_comes_back)
+{
+    struct queue_rcpt to[2];
+    struct queue_env env, got;
+    struct buf b = { 0 };
+    struct arena a = { 0 };
+    int64_t us = 0;
+    struct err e = { 0 };
+
+    fill(&env, to);
+    env.hold = SL("why");
+    to[1].kind = RCPT_COMMAND;
+    to[1].is_forwarded = to[1].has_sender = true;
+    to[1].sender = SL("owner-list@x");
+    queue_env_pack(&b, &env, 1);
+    NEED(queue_env_unpack(buf_slice(&b), &a, &got, &us, &e) == 0);
+    CHECK(got.rcpts[0].kind == RCPT_ADDRESS && !got.rcpts[0].is_forwarded &&
+          !got.rcpts[0].has_sender);
+    CHECK(got.rcpts[1].kind == RCPT_COMMAND && got.rcpts[1].is_forwarded &&
+          got.rcpts[1].has_sender && sl_eqz(got.rcpts[1].sender, "owner-list@x"));
+    CHECK(sl_eqz(got.hold, "why"));
+    for (size_t n = 0; n < b.n; n++)
+        CHECK(queue_env_unpack(sl_head(buf_slice(&b), n), &a, &got, &us, &e) != 0);
+    buf_free(&b);
+    arena_free(&a);
+}
+
 /* What stands in queues from before there was a hold: version 1, flags 1 or less than 4, and nothing behind. */
 TEST(an_older_envelope_opens)
 {
