@@ -1,0 +1,24 @@
+/* cli/links.h - the names of Postfix's commands: `postern` behaves like the one under whose name it was started. Layer: cli. */
+#ifndef POSTERN_CLI_LINKS_H
+#define POSTERN_CLI_LINKS_H
+
+/* argv is the program's own, argv[0] with or without a path. Returns the exit code. Where main.cf is, each finds out by
+ * link_conf_path(). */
+typedef int link_fn(int argc, char **argv);
+struct cli_link {
+    const char *name;
+    link_fn *run;
+};
+
+/* The row of what argv0 ends in; NULL: none, it is `postern` itself. */
+const struct cli_link *links_find(const char *argv0);
+
+/* Path of main.cf as Postfix's commands find it: option (-c DIR, or a file; NULL: not given), else $MAIL_CONFIG, else
+ * /etc/postfix. out: PATH_MAX octets; returned. */
+const char *link_conf_path(const char *option, char *out);
+
+/* Each in its link_*.c. */
+link_fn link_mailq, link_postqueue, link_postsuper, link_postcat, link_sendmail, link_newaliases,
+    link_postmap, link_postalias, link_postconf;
+
+#endif
