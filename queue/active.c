@@ -326,12 +326,12 @@ active_begin(struct qmsg *m)
 /* ---- ends of recipients ---- */
 
 static bool
-has_expired(const struct qmsg *m)
+has_expired(const struct qrcpt *r)
 {
     int64_t life_ms =
-        m->env.sender.n > 0 ? qm.conf->maximal_queue_lifetime : qm.conf->bounce_queue_lifetime;
+        qrcpt_sender(r).n > 0 ? qm.conf->maximal_queue_lifetime : qm.conf->bounce_queue_lifetime;
 
-    return clock_unix_us() - m->arrived_us >= life_ms * 1000;
+    return clock_unix_us() - r->m->arrived_us >= life_ms * 1000;
 }
 
 static void
@@ -359,7 +359,7 @@ active_failed(struct qrcpt *r, const char *dsn, struct slice why)
 void
 active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
 {
-    if (has_expired(r->m) && !r->m->is_held && !r->goes_on_hold && !r->m->is_probe) {
+    if (has_expired(r) && !r->m->is_held && !r->goes_on_hold && !r->m->is_probe) {
         log_info("queue.expired", LOG_F(LF_Z("id", r->m->env.id), LF_S("from", r->m->env.sender)),
                  "%s: from=<%.*s>, status=expired, returned to sender", r->m->env.id,
                  SL_ARG(smtp_addr_quote(r->m->env.sender, &r->m->arena)));

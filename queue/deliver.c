@@ -1,5 +1,5 @@
 /* queue/deliver.c - jobs over kept-open LMTP connections, to lmtpd (one recipient a job, so that each copy has its own
- * IDENT) and to relayd (the recipients of one message and destination). */
+ * IDENT) and to relayd (the recipients of one message, sender and destination). */
 #include "queue/qmgr_int.h"
 
 #include "base/clock.h"
@@ -276,7 +276,7 @@ start_job(struct link *l)
     struct qmsg *m = l->rs[0]->m;
     struct smtp_tx_rcpt small[1], *rcpts = n == 1 ? small : mem_alloc(n * sizeof *rcpts);
     struct arena quoted = { 0 };
-    struct smtp_tx tx = { .sender = smtp_addr_quote(m->env.sender, &quoted),
+    struct smtp_tx tx = { .sender = smtp_addr_quote(qrcpt_mail_from(l->rs[0]), &quoted),
                           .rcpts = rcpts,
                           .n_rcpts = n,
                           .size = m->size,

@@ -59,6 +59,11 @@ listing_add(struct buf *out, const struct qdb_message *m, size_t most)
         add_field(out, env.rcpts[r->i].orig);
         /* Before the first try a message is on hold for what it was accepted with. */
         add_field(out, r->due == QDB_DUE_HELD && r->why.n == 0 ? env.hold : r->why);
+        if (env.rcpts[r->i].has_sender) { /* its own: "<>" or an address */
+            struct slice own = env.rcpts[r->i].sender;
+
+            add_field(out, own.n > 0 ? own : SL("<>"));
+        }
         buf_addc(out, '\n');
     }
     arena_free(&a);

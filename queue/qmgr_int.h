@@ -68,6 +68,8 @@ struct qrcpt {
     int64_t parked_until;
     char dsn[SMTP_DSN_OCTETS];
     char *why; /* deferred or failed: the last reason */
+    const char *
+        mail_from; /* what MAIL FROM says instead of the sender (srs.c); in m->arena; NULL: the sender */
 };
 
 /* One message's stay in memory: a round over those of its recipients that were due. */
@@ -115,6 +117,18 @@ struct qmgr {
     bool is_draining;
 };
 extern struct qmgr qm;
+/* Who sent it to this recipient, "" for <>: who hears of what became of it. The message's sender, unless an alias has an owner. */
+static inline struct slice
+qrcpt_sender(const struct qrcpt *r)
+{
+    return r->r->has_sender ? r->r->sender : r->m->env.sender;
+}
+/* What the next host is told. Recipients of one job have the same. */
+static inline struct slice
+qrcpt_mail_from(const struct qrcpt *r)
+{
+    return r->mail_from ? sl_z(r->mail_from) : qrcpt_sender(r);
+}
 /* "postfix/lmtp" for "lmtp": the program name under which Postfix would log this. Lives for ever. */
 const char *qmgr_ident(const char *what);
 
@@ -222,7 +236,7 @@ void sched_back(struct qrcpt *r); /* to the front of its destination */
 void sched_fetched(struct qrcpt *r, bool is_there);
 void sched_remove(struct qrcpt *r);
 void sched_kick(void);
-/* The next job of a transport: recipients of one message and destination, at most max; 0: none may begin. */
+/* The next job of a transport: recipients of one message, sender and destination, at most max; 0: none may begin. */
 size_t sched_next(struct outlet *t, struct qrcpt **rs, size_t max);
 void sched_prune(struct outlet *t);
 void sched_reload(void); /* limits have changed */
@@ -242,7 +256,7 @@ enum dest_class {
     DEST_CLASSES
 };
 
-/* Pending recipients of one message for one destination. */
+/* Pending recipients of one message for one destination, with one sender. */
 struct batch {
     struct list link; /* dest->batches */
     struct dest *d;

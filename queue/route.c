@@ -213,7 +213,7 @@ add_key(struct finder *f, struct slice key, bool is_part)
 static void
 sender_keys(struct finder *f, const char *empty)
 {
-    struct slice sender = f->r->m->env.sender, local, domain;
+    struct slice sender = qrcpt_sender(f->r), local, domain;
 
     if (sender.n == 0) {
         no_keys(f);
@@ -259,7 +259,7 @@ find_password(struct finder *f)
 {
     const struct conf *c = qm.conf;
     struct slice hop = f->hops[f->at_hop].hop;
-    bool with_sender = c->smtp_sender_dependent_authentication && f->r->m->env.sender.n > 0;
+    bool with_sender = c->smtp_sender_dependent_authentication && qrcpt_sender(f->r).n > 0;
 
     no_keys(f);
     if (!c->smtp_sasl_auth_enable || f->route.is_lmtp_inet) {

@@ -19,7 +19,8 @@ enum {
     KNOWN_MAX = 10000,         /* destinations that are kept while nothing is to be done for them */
     KNOWN_MS = 10 * 60 * 1000, /* ... and for how long */
     PERIOD_MS = 5000,          /* over which a destination's speed is measured */
-    PARK_MAX_S = 60            /* mail for a crowded destination looks in again so soon */
+    PARK_MAX_S = 60,           /* mail for a crowded destination looks in again so soon */
+    SENDERS_MAX = 16 /* of one message, that have all their recipients in one batch each */
 };
 
 static struct map *outlets; /* path -> struct outlet */
@@ -257,6 +258,32 @@ batch_new(struct dest *d, struct qmsg *m)
     return b;
 }
 
+static bool
+is_for(const struct batch *b, const struct qrcpt *r)
+{
+    const struct qrcpt *first = CONTAINER_OF(b->rcpts.next, struct qrcpt, link);
+
+    return b->m == r->m && sl_eq(qrcpt_mail_from(first), qrcpt_mail_from(r));
+}
+
+/* Among the message's batches at the end of d (or its beginning) the one that r belongs to; NULL: none. */
+static struct batch *
+find_batch(const struct dest *d, const struct qrcpt *r, bool in_front)
+{
+    struct list *it = in_front ? d->batches.next : d->batches.prev;
+
+    for (unsigned i = 0; i < SENDERS_MAX && it != &d->batches; i++) {
+        struct batch *b = CONTAINER_OF(it, struct batch, link);
+
+        if (b->m != r->m)
+            break;
+        if (is_for(b, r))
+            return b;
+        it = in_front ? it->next : it->prev;
+    }
+    return NULL;
+}
+
 static void
 link_pending(struct qrcpt *r, struct batch *b, bool in_front)
 {
@@ -441,8 +468,8 @@ sched_add(struct qrcpt *r, const struct route *route)
         active_parked(r, park_seconds(d));
         active_record(r->m, &r, 1);
     } else {
-        b = list_is_empty(&d->batches) ? NULL : CONTAINER_OF(d->batches.prev, struct batch, link);
-        if (b == NULL || b->m != r->m) {
+        b = find_batch(d, r, false);
+        if (b == NULL) {
             b = batch_new(d, r->m);
             list_push_back(&d->batches, &b->link);
         }
@@ -456,10 +483,9 @@ void
 sched_back(struct qrcpt *r)
 {
     struct dest *d = r->dest;
-    struct batch *b =
-        list_is_empty(&d->batches) ? NULL : CONTAINER_OF(d->batches.next, struct batch, link);
+    struct batch *b = find_batch(d, r, true);
 
-    if (b == NULL || b->m != r->m) {
+    if (b == NULL) {
         b = batch_new(d, r->m);
         list_push_front(&d->batches, &b->link);
     }

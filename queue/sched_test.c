@@ -68,7 +68,7 @@ stop(void)
     fs_remove_tree(root, &e);
 }
 
-/* A message in memory with these recipients ("a@one.test b@one.test ..."), which were tried so often. */
+/* A message in memory with these recipients ("a@one.test b@one.test/owner@hosted.test ..."), which were tried so often. */
 static struct qmsg *
 tried_message(uint64_t n, const char *recipients, int64_t arrived_us, uint32_t attempts)
 {
@@ -80,8 +80,16 @@ tried_message(uint64_t n, const char *recipients, int64_t arrived_us, uint32_t a
     struct err e = { 0 };
     struct qmsg *m;
 
-    while (env.n_rcpts < 8 && sl_take_word(&in, " ", &word))
-        to[env.n_rcpts++] = (struct queue_rcpt){ .addr = word, .orig = word };
+    while (env.n_rcpts < 8 && sl_take_word(&in, " ", &word)) {
+        size_t at = sl_find_char(word, '/');
+        struct slice addr = sl_head(word, at == SL_NPOS ? word.n : at);
+
+        to[env.n_rcpts++] =
+            (struct queue_rcpt){ .addr = addr,
+                                 .orig = addr,
+                                 .has_sender = at != SL_NPOS,
+                                 .sender = at != SL_NPOS ? sl_from(word, at + 1) : SL("") };
+    }
     queue_id_format(arrived_us, n, qm.db_bits, env.id);
     queue_env_pack(&packed, &env, arrived_us);
     buf_addz(&body, "hi\r\n");
@@ -157,6 +165,43 @@ TEST(messages_take_turns)
         snprintf(got, sizeof got, "-");
         if (next_job(rs, &n)[0] != '-')
             snprintf(got, sizeof got, "%llu:%zu", (unsigned long long)rs[0]->m->n, n);
+        CHECK_EQ_STR(got, want[i]);
+    }
+    stop();
+    more_settings = "";
+}
+
+/* One job has one sender; recipients of a sender stay together, also where one comes back. */
+TEST(senders_of_one_message_are_kept_apart)
+{
+    static const char *const want[] = { "s@hosted.test:3", "o@hosted.test:2", ":1", "-" };
+    struct qrcpt *rs[10];
+    size_t n;
+    char got[64];
+
+    more_settings = "initial_destination_concurrency = 8\n"
+                    "default_destination_concurrency_limit = 8\n";
+    start();
+    message(1,
+            "a@one.test b@one.test/o@hosted.test c@one.test d@one.test/ e@one.test "
+            "f@one.test/o@hosted.test",
+            clock_unix_us());
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        TEST_ROW("job %zu", i);
+        snprintf(got, sizeof got, "-");
+        if (next_job(rs, &n)[0] != '-')
+            snprintf(got, sizeof got, "%.*s:%zu", SL_ARG(qrcpt_sender(rs[0])), n);
+        if (i == 0) { /* two links were lost at once */
+            CHECK_EQ_STR(got, "s@hosted.test:3");
+            sched_back(rs[0]);
+            next_job(rs, &n);
+            CHECK_EQ_INT(n, 1);
+            sched_back(rs[0]);
+            sched_back(rs[1]);
+            sched_back(rs[2]);
+            next_job(rs, &n);
+            snprintf(got, sizeof got, "%.*s:%zu", SL_ARG(qrcpt_sender(rs[0])), n);
+        }
         CHECK_EQ_STR(got, want[i]);
     }
     stop();

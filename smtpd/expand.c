@@ -146,9 +146,12 @@ emit(struct smtpd_sess *s, struct expansion *x, struct slice addr)
     } else {
         map_set(x->seen, sl_n(low, n), (void *)(uintptr_t)(x->n_out + 1));
         x->out = mem_grow(x->out, &x->cap_out, x->n_out + 1, sizeof(*x->out));
-        x->out[x->n_out++] = (struct queue_rcpt){
-            .addr = kept, .orig = x->rcpt->addr, .orcpt = x->rcpt->orcpt, .notify = x->rcpt->notify
-        };
+        x->out[x->n_out++] = (struct queue_rcpt){ .addr = kept,
+                                                  .orig = x->rcpt->addr,
+                                                  .orcpt = x->rcpt->orcpt,
+                                                  .notify = x->rcpt->notify,
+                                                  .is_forwarded = x->at->from && !x->at->is_name &&
+                                                                  !sl_ieq(addr, x->rcpt->addr) };
     }
     next_item(s, x);
 }
