@@ -13,7 +13,7 @@
 #include "session/queue_client.h"
 #include "session/smtp_server.h"
 #include "base/list.h"
-#include "smtpd/domlist.h"
+#include "session/domlist.h"
 #include "smtpd/hostlist.h"
 #include "smtpd/restrict.h"
 

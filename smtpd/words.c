@@ -2,7 +2,7 @@
 #include "smtpd/words.h"
 
 #include "base/mem.h"
-#include "smtpd/domlist.h"
+#include "session/domlist.h"
 
 #include <regex.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
-/* smtpd/domlist.h - lists of domains as main.cf has them: names, literals, and look-up tables that authd
- * answers for. Lists of networks are core/netlist.h. Layer: smtpd. */
-#ifndef POSTERN_SMTPD_DOMLIST_H
-#define POSTERN_SMTPD_DOMLIST_H
+/* session/domlist.h - lists of domains as main.cf has them: names, literals, and look-up tables that authd
+ * answers for. Lists of networks are core/netlist.h. Layer: session. */
+#ifndef POSTERN_SESSION_DOMLIST_H
+#define POSTERN_SESSION_DOMLIST_H
 
 #include "conf/conf.h"
 #include "core/netlist.h"

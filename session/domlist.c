@@ -1,5 +1,5 @@
-/* smtpd/domlist.c */
-#include "smtpd/domlist.h"
+/* session/domlist.c - see domlist.h. */
+#include "session/domlist.h"
 
 #include "proto/idn.h"
 bool

@@ -1,5 +1,5 @@
-/* smtpd/domlist_test.c - lists of domains, and what `postern check` finds in restriction lists. */
-#include "smtpd/domlist.h"
+/* session/domlist_test.c - lists of domains, and what `postern check` finds in restriction lists. */
+#include "session/domlist.h"
 
 #include "base/mem.h"
 #include "base/test.h"
