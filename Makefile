@@ -98,7 +98,7 @@ COMPILE = $(CC) $(BASE_CFLAGS) $(DEPS_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK = $(CC) $(BASE_LDFLAGS) $(DEPS_LDFLAGS) $(CFLAGS) $(LDFLAGS)
 
 .PHONY: all libs
-all: $(PROGRAMS) ## build every program (default)
+all: $(PROGRAMS) $(BUILD)/bin/.links ## build every program (default)
 libs: $(foreach f,$(or $(F),$(FOLDERS)),$(call lib,$(f))) ## compile everything; F=FOLDER only that folder
 
 ifdef DEPS_READY
@@ -134,6 +134,10 @@ $(foreach f,$(FUZZERS),$(eval $(call program_rule,$(f:tests/fuzz/fuzz_%.c=$(BUIL
 
 -include $(patsubst %.o,%.d,$(call obj,$(SRCS) $(HELPERS) $(FUZZERS) tests/fuzz/replay.c))
 endif
+
+# Postfix's names for what postern does: links, as the table in cli/links.c has them
+$(BUILD)/bin/.links: $(BUILD)/bin/postern
+	@for n in $$($< help --links); do ln -sf postern $(@D)/$$n || exit 1; done; touch $@
 
 # --- tests
 
@@ -219,13 +223,24 @@ lint-cppcheck:
 # --- the rest
 
 .PHONY: install clean distclean deps deps-test help
-# postern and sendmail are for people, all other programs are started by postern
+# postern and its links are for people, so is postdrop, which they start; all other programs are started by postern.
+# postdrop is set-gid where the group is there (tools/packages or the operator make it): see docs/man/postdrop.1.
+DEST = $(DESTDIR)$(PREFIX)
+SBIN_PROGRAMS := %/postern %/postdrop
+SETGID_GROUP ?= postdrop
 install: all ## install to $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/libexec/postern $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/postern
-	@for p in $(filter-out %/postern %/sendmail,$(PROGRAMS)); do \
-	    echo install $$p; install -m 755 $$p $(DESTDIR)$(PREFIX)/libexec/postern/ || exit 1; done
-	@for p in $(filter %/postern %/sendmail,$(PROGRAMS)); do \
-	    echo install $$p; install -m 755 $$p $(DESTDIR)$(PREFIX)/sbin/ || exit 1; done
+	install -d $(DEST)/libexec/postern $(DEST)/sbin $(DEST)/bin $(DEST)/lib $(DEST)/share/postern
+	@for p in $(filter-out $(SBIN_PROGRAMS),$(PROGRAMS)); do \
+	    echo install $$p; install -m 755 $$p $(DEST)/libexec/postern/ || exit 1; done
+	@for p in $(filter $(SBIN_PROGRAMS),$(PROGRAMS)); do \
+	    echo install $$p; install -m 755 $$p $(DEST)/sbin/ || exit 1; done
+	@if [ "$$(id -u)" = 0 ] && getent group $(SETGID_GROUP) >/dev/null; then \
+	    chgrp $(SETGID_GROUP) $(DEST)/sbin/postdrop && chmod 2755 $(DEST)/sbin/postdrop; \
+	else echo "postdrop is not set-gid: only root can use sendmail. As root: groupadd --system $(SETGID_GROUP)," \
+	    "then make install again"; fi
+	@for n in $$($(BUILD)/bin/postern help --links); do ln -sf postern $(DEST)/sbin/$$n || exit 1; done
+	@for n in mailq newaliases; do ln -sf ../sbin/postern $(DEST)/bin/$$n || exit 1; done
+	@ln -sf ../sbin/sendmail $(DEST)/lib/sendmail
 	@for f in $(wildcard etc/*); do [ ! -f $$f ] || \
 	    install -m 644 $$f $(DESTDIR)$(PREFIX)/share/postern/ || exit 1; done
 	@sed -i 's|/usr/local/|$(PREFIX)/|' $(DESTDIR)$(PREFIX)/share/postern/postern.service

@@ -10,6 +10,13 @@
 static const struct cli_link links[] = {
     { NULL, NULL },
 };
+#define N_LINKS (sizeof links / sizeof *links - 1)
+
+const char *
+links_name(size_t i)
+{
+    return i < N_LINKS ? links[i].name : NULL;
+}
 
 const struct cli_link *
 links_find(const char *argv0)

@@ -2,6 +2,8 @@
 #ifndef POSTERN_CLI_LINKS_H
 #define POSTERN_CLI_LINKS_H
 
+#include <stddef.h>
+
 /* argv is the program's own, argv[0] with or without a path. Returns the exit code. Where main.cf is, each finds out by
  * link_conf_path(). */
 typedef int link_fn(int argc, char **argv);
@@ -12,6 +14,9 @@ struct cli_link {
 
 /* The row of what argv0 ends in; NULL: none, it is `postern` itself. */
 const struct cli_link *links_find(const char *argv0);
+
+/* The names, for the Makefile and the manual; NULL behind the last. */
+const char *links_name(size_t i);
 
 /* Path of main.cf as Postfix's commands find it: option (-c DIR, or a file; NULL: not given), else $MAIL_CONFIG, else
  * /etc/postfix. out: PATH_MAX octets; returned. */

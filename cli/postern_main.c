@@ -1,9 +1,11 @@
 /* cli/postern_main.c - `postern [-c FILE] COMMAND ...`: find the command's row and run it. */
 #include "cli/cli.h"
+#include "cli/links.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct cli_command *const commands[] = {
@@ -21,8 +23,11 @@ print_summary(FILE *to)
           to);
     for (size_t i = 0; i < COUNT_OF(commands); i++)
         fprintf(to, "  %-8s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("\nunder the names that they have in other mail servers, too:\n ", to);
+    for (size_t i = 0; links_name(i); i++)
+        fprintf(to, " %s", links_name(i));
     fprintf(to,
-            "\n  -c FILE  the configuration, in Postfix's syntax (default: %s)\n"
+            "\n\n  -c FILE  the configuration, in Postfix's syntax (default: %s)\n"
             "  postern help COMMAND tells more of one.\n",
             default_conf_path);
 }
@@ -34,6 +39,15 @@ find(const char *name)
         if (strcmp(commands[i]->name, name) == 0)
             return commands[i];
     return NULL;
+}
+
+/* For the Makefile. */
+static int
+print_links(void)
+{
+    for (size_t i = 0; links_name(i); i++)
+        puts(links_name(i));
+    return EXIT_OK;
 }
 
 static int
@@ -48,9 +62,12 @@ int
 main(int argc, char **argv)
 {
     struct cli_args a = { .conf_path = default_conf_path };
+    const struct cli_link *link = links_find(argc > 0 ? argv[0] : NULL);
     const struct cli_command *c;
     int at = 1;
 
+    if (link)
+        return link->run(argc, argv);
     if (at + 1 < argc && strcmp(argv[at], "-c") == 0) {
         a.conf_path = argv[at + 1];
         at += 2;
@@ -60,11 +77,19 @@ main(int argc, char **argv)
             at < argc && (strcmp(argv[at], "help") == 0 || strcmp(argv[at], "--help") == 0 ||
                           strcmp(argv[at], "-h") == 0);
 
+        if (is_asked && at + 1 < argc && strcmp(argv[at + 1], "--links") == 0)
+            return print_links();
         c = is_asked && at + 1 < argc ? find(argv[at + 1]) : NULL;
         if (c != NULL)
             return print_help(c);
         print_summary(is_asked ? stdout : stderr);
         return is_asked && at + 1 >= argc ? EXIT_OK : EXIT_USAGE_ERROR;
+    }
+    link = strchr(argv[at], '/') ? NULL : links_find(argv[at]);
+    if (link) {
+        if (at > 1)
+            setenv("MAIL_CONFIG", a.conf_path, 1);
+        return link->run(argc - at, argv + at);
     }
     c = find(argv[at]);
     if (c == NULL) {
