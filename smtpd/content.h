@@ -9,8 +9,10 @@
 /* The transaction has its queue id and recipients. Never NULL. */
 struct content *content_new(struct smtpd_sess *s);
 void content_write(struct content *c, struct slice canonical); /* lines end CRLF; any pieces */
-void content_end(struct content *c);              /* the header is complete even without a body */
-bool content_has_looped(const struct content *c); /* hopcount_limit Received lines */
+/* All has come. done at once or later: all of it is looked at and with the queue's handle. */
+void content_end(struct content *c, void (*done)(struct smtpd_sess *s));
+/* After that: why the message is not to be taken, "554 5.4.0 ..."; NULL: it is. Lives as long as the transaction. */
+const char *content_refusal(const struct content *c);
 size_t content_backlog(struct content *c);
 /* The queue's handle; the content is freed and no longer owns it. */
 struct queue_put *content_take_put(struct content **c);

@@ -13,6 +13,17 @@
 /* ---- what the content itself says ---- */
 
 static void
+on_content(struct smtpd_sess *s)
+{
+    const char *refusal = content_refusal(s->tx->content);
+
+    if (refusal)
+        finish_refuse(s, refusal);
+    else
+        finish_next(s);
+}
+
+static void
 step_content(struct smtpd_sess *s)
 {
     struct smtpd_tx *tx = s->tx;
@@ -26,11 +37,7 @@ step_content(struct smtpd_sess *s)
         finish_refuse(s, "552 5.3.4 Error: message file too big");
         return;
     }
-    content_end(tx->content);
-    if (content_has_looped(tx->content))
-        finish_refuse(s, "554 5.4.0 Error: too many hops");
-    else
-        finish_next(s);
+    content_end(tx->content, on_content);
 }
 
 /* ---- smtpd_end_of_data_restrictions ---- */
