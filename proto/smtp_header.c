@@ -296,3 +296,32 @@ smtp_header_rewrite(const struct smtp_addr_rules *r, struct slice name, struct s
     fold(out->p + out->off, out->n);
     return true;
 }
+
+bool
+smtp_header_addresses(struct slice value, size_t max_tokens, struct arena *a,
+                      void (*each)(void *arg, struct slice internal), void *arg)
+{
+    size_t cap = value.n + 1 < max_tokens ? value.n + 1 : max_tokens;
+    struct reader in = { .has_room = true };
+    struct buf text = { 0 };
+    struct toks t, one;
+    bool is_all;
+
+    if (!smtp_toks_init(&t, cap, a) || !smtp_toks_init(&one, cap, a))
+        return false;
+    is_all = smtp_toks_scan(&t, value);
+    in.t = &t;
+    in.at = t.n;
+    for (struct item *i = read_items(&in); i; i = i->next) {
+        if (i->type != T_ADDRESS)
+            continue;
+        buf_reset(&text);
+        for (const struct item *k = i->tokens; k; k = k->next)
+            put_token(&text, k->type, k->s);
+        one.from = one.n = 0;
+        if (smtp_toks_scan(&one, buf_slice(&text)) && one.n > 0)
+            each(arg, smtp_toks_text(&one, 0, one.n));
+    }
+    buf_free(&text);
+    return is_all && in.has_room;
+}

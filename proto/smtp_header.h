@@ -18,4 +18,9 @@ enum { SMTP_HEADER_BESIDE_OCTETS = 250, SMTP_HEADER_LINE_OCTETS = 70 };
 bool smtp_header_rewrite(const struct smtp_addr_rules *r, struct slice name, struct slice value,
                          size_t max_tokens, struct arena *a, struct buf *out, size_t *n_stripped);
 
+/* Every address that is in a field's value or in an argument of sendmail(1), in internal form, in order; "<>" is none.
+ * False: there was no room for all, those that fitted have been told. */
+bool smtp_header_addresses(struct slice value, size_t max_tokens, struct arena *a,
+                           void (*each)(void *arg, struct slice internal), void *arg);
+
 #endif

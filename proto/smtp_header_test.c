@@ -293,4 +293,43 @@ TEST(addresses_are_completed)
     }
 }
 
+static void
+join(void *arg, struct slice internal)
+{
+    buf_addf(arg, "%s%.*s", ((struct buf *)arg)->n ? "|" : "", SL_ARG(internal));
+}
+
+TEST(addresses_are_found)
+{
+    static const struct {
+        const char *value, *want;
+    } found[] = {
+        { "a@example.com", "a@example.com" },
+        { "root", "root" },
+        { "a, b@c ,\n\td", "a|b@c|d" },
+        { "Some One <a@b>, \"X, Y\" <c@d>", "a@b|c@d" },
+        { "a@b (comment, with comma), c", "a@b|c" },
+        { "\"a b\"@c", "a b@c" },
+        { "\"o'neil, x\" <\"q\\\"r\"@c>", "q\"r@c" },
+        { "friends: a@b, c@d;, e", "a@b|c@d|e" },
+        { "undisclosed-recipients:;", "" },
+        { "<>", "" },
+        { "", "" },
+        { "   ", "" },
+        { "a@[192.0.2.1]", "a@[192.0.2.1]" },
+        { "a@b c@d", "a@b|c@d" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(found); i++) {
+        struct arena a = { 0 };
+        struct buf out = { 0 };
+
+        TEST_ROW("%s", found[i].value);
+        CHECK(smtp_header_addresses(sl_z(found[i].value), 10240, &a, join, &out));
+        CHECK_EQ_STR(buf_z(&out), found[i].want);
+        buf_free(&out);
+        arena_free(&a);
+    }
+}
+
 TEST_MAIN()
