@@ -19,14 +19,31 @@ lookup_extension(struct slice local, const char *delimiters, const char *double_
 }
 
 static void
-add(struct lookup_keys *k, struct slice key, bool is_bare)
+add_key(struct lookup_keys *k, struct slice key, bool is_part, bool is_bare)
 {
     if (key.p == NULL || k->n == k->max) {
         k->is_full = true;
         return;
     }
-    k->v[k->n] = (struct lookup_key){ .key = key, .is_part = k->n > 0, .is_bare = is_bare };
-    k->n++;
+    k->v[k->n++] = (struct lookup_key){ .key = key, .is_part = is_part, .is_bare = is_bare };
+}
+
+static void
+add(struct lookup_keys *k, struct slice key, bool is_bare)
+{
+    add_key(k, key, k->n > 0, is_bare);
+}
+
+/* An address, or a local part alone: as it is written, and where that has quotes, without them too. */
+static void
+add_addr(struct lookup_keys *k, struct slice key, bool is_bare, struct arena *mem)
+{
+    bool is_part = k->n > 0;
+    struct slice written = key.p ? smtp_addr_quote(key, mem) : key;
+
+    if (!sl_eq(written, key))
+        add_key(k, written, is_part, is_bare);
+    add_key(k, key, is_part, is_bare);
 }
 
 void
@@ -40,13 +57,13 @@ lookup_keys_mail(struct lookup_keys *k, struct slice addr, struct slice ext, boo
     smtp_addr_split(addr, &local, &domain);
     at_domain = sl_from(addr, local.n);
     bare = sl_head(local, local.n - ext.n);
-    add(k, addr, false);
+    add_addr(k, addr, false, mem);
     if (ext.n)
-        add(k, arena_join(mem, bare, at_domain), true);
+        add_addr(k, arena_join(mem, bare, at_domain), true, mem);
     if (with_local) {
-        add(k, local, false);
+        add_addr(k, local, false, mem);
         if (ext.n)
-            add(k, bare, true);
+            add_addr(k, bare, true, mem);
     }
     if (at_domain.n > 1)
         add(k, at_domain, false);

@@ -6,7 +6,7 @@
 #include "base/arena.h"
 
 enum {
-    LOOKUP_MAIL_KEYS_MAX = 5,
+    LOOKUP_MAIL_KEYS_MAX = 9,
     LOOKUP_TRANSPORT_KEYS_MAX = 140 /* a domain has at most 127 labels */
 };
 
@@ -28,7 +28,8 @@ struct slice lookup_extension(struct slice local, const char *delimiters,
                               const char *double_bounce);
 
 /* user+ext@domain, user@domain; with_local (the domain is one of ours that has names without a domain): user+ext, user;
- * then @domain. ext: what lookup_extension() found. */
+ * then @domain. A key whose local part is written with quotes ("a b"@d) comes so first, then without.
+ * ext: what lookup_extension() found. */
 void lookup_keys_mail(struct lookup_keys *k, struct slice addr, struct slice ext, bool with_local,
                       struct arena *mem);
 /* transport(5): user+ext@domain, user@domain, domain, .parents of it from the longest on, "*". */

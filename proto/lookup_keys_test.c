@@ -41,7 +41,10 @@ TEST(mail)
         { "owner-list@d.test", false, "owner-list@d.test ~@d.test" },
         { "list-request@d.test", false, "list-request@d.test ~@d.test" },
         { "-request@d.test", false, "-request@d.test ~@d.test" },
-        { "a@b@d.test", false, "a@b@d.test ~@d.test" },
+        { "a@b@d.test", false, "\"a@b\"@d.test a@b@d.test ~@d.test" },
+        { "a,b+x@d.test", true,
+          "\"a,b+x\"@d.test a,b+x@d.test ~\"a,b\"@d.test- ~a,b@d.test- ~\"a,b+x\" ~a,b+x ~\"a,b\"- "
+          "~a,b- ~@d.test" },
     };
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -10,31 +10,31 @@ enum {
     T_GROUP
 }; /* items beyond tokens; T_GROUP: the colon after a group's name */
 
-struct item {
-    struct item *next;
+struct smtp_header_item {
+    struct smtp_header_item *next;
     int type;
-    struct slice s;            /* T_ADDRESS: internal form */
-    const struct item *tokens; /* T_ADDRESS: what it is made of */
+    struct slice s;                        /* T_ADDRESS: internal form */
+    const struct smtp_header_item *tokens; /* T_ADDRESS: what it is made of */
 };
 
 struct reader {
     const struct toks *t;
-    size_t at;          /* tokens left of here have not been read */
-    struct item *out;   /* read, from left to right */
-    struct item *group; /* words right of `at` that may become an address */
+    size_t at;                      /* tokens left of here have not been read */
+    struct smtp_header_item *out;   /* read, from left to right */
+    struct smtp_header_item *group; /* words right of `at` that may become an address */
     bool has_room;
 };
 
 static void
-push(struct reader *r, struct item **list, int type, struct slice s)
+push(struct reader *r, struct smtp_header_item **list, int type, struct slice s)
 {
-    struct item *i = ARENA_NEW(r->t->a, struct item);
+    struct smtp_header_item *i = ARENA_NEW(r->t->a, struct smtp_header_item);
 
     if (i == NULL) {
         r->has_room = false;
         return;
     }
-    *i = (struct item){ .next = *list, .type = type, .s = s };
+    *i = (struct smtp_header_item){ .next = *list, .type = type, .s = s };
     *list = i;
 }
 
@@ -46,7 +46,7 @@ type_at(const struct reader *r)
 
 /* Step left over a token, which goes to the list. */
 static void
-move(struct reader *r, struct item **list)
+move(struct reader *r, struct smtp_header_item **list)
 {
     const struct tok *k = &r->t->v[--r->at];
 
@@ -92,7 +92,7 @@ read_group_name(struct reader *r)
         move(r, &r->out);
 }
 
-static struct item *
+static struct smtp_header_item *
 read_items(struct reader *r)
 {
     bool may_word = true, in_group = false;
@@ -159,9 +159,9 @@ is_word(int type)
 }
 
 static bool
-needs_space(const struct item *i)
+needs_space(const struct smtp_header_item *i)
 {
-    const struct item *next = i->next;
+    const struct smtp_header_item *next = i->next;
 
     return next &&
            (i->type == T_GROUP || next->type == '<' || (is_word(i->type) && is_word(next->type)));
@@ -175,20 +175,20 @@ external(struct slice internal, struct arena *a)
 
 /* 1 changed, 0 as it was, -1 no room. t: room for the tokens and what is appended, used for one address after another. */
 static int
-complete(const struct smtp_addr_rules *r, struct item *address, struct toks *t)
+complete(const struct smtp_addr_rules *r, struct smtp_header_item *address, struct toks *t)
 {
     struct buf before = { 0 };
     int rc = -1;
 
-    for (const struct item *i = address->tokens; i; i = i->next)
+    for (const struct smtp_header_item *i = address->tokens; i; i = i->next)
         put_token(&before, i->type, i->s); /* words side by side become one */
     t->from = t->n = 0;
     address->s = SL("");
     if (before.n == 0)
         rc = 0;
-    else if (smtp_toks_scan(t, buf_slice(&before)) && smtp_toks_rewrite(r, t)) {
+    else if (smtp_toks_scan(t, buf_slice(&before)) && (r == NULL || smtp_toks_rewrite(r, t))) {
         address->s = smtp_toks_text(t, t->from, t->n);
-        rc = !sl_eq(external(address->s, t->a), buf_slice(&before));
+        rc = r && !sl_eq(external(address->s, t->a), buf_slice(&before));
     }
     buf_free(&before);
     return rc;
@@ -208,7 +208,7 @@ end_entry(struct buf *out, size_t start, const struct slice *address, size_t *n_
 }
 
 static void
-put_items(struct buf *out, const struct item *i, struct arena *a, size_t *n_stripped)
+put_items(struct buf *out, const struct smtp_header_item *i, struct arena *a, size_t *n_stripped)
 {
     size_t start = out->n;
     struct slice address, *has_address = NULL;
@@ -260,40 +260,71 @@ fold(char *p, size_t n)
         p[n - 1] = ' ';
 }
 
+/* ---- the whole ---- */
+
+static bool
+complete_all(const struct smtp_addr_rules *r, struct smtp_header *h, struct toks *room)
+{
+    size_t n = 0;
+
+    for (struct smtp_header_item *i = h->items; i; i = i->next)
+        if (i->type == T_ADDRESS) {
+            int rc = complete(r, i, room);
+
+            if (rc < 0)
+                return false;
+            h->is_changed |= rc > 0;
+            n++;
+        }
+    h->addrs = arena_alloc(h->a, (n + 1) * sizeof(*h->addrs));
+    if (h->addrs == NULL)
+        return false;
+    for (struct smtp_header_item *i = h->items; i; i = i->next)
+        if (i->type == T_ADDRESS)
+            h->addrs[h->n++] = &i->s;
+    return true;
+}
+
+bool
+smtp_header_read(const struct smtp_addr_rules *r, struct slice value, size_t max_tokens,
+                 struct arena *a, struct smtp_header *out)
+{
+    size_t cap = value.n + 1 < max_tokens ? value.n + 1 : max_tokens;
+    struct reader in = { .has_room = true };
+    struct toks t, one;
+
+    *out = (struct smtp_header){ .a = a };
+    if (!smtp_toks_init(&t, cap, a) ||
+        !smtp_toks_init(&one, cap + (r ? r->myorigin.n + r->mydomain.n : 0) + 32, a))
+        return false;
+    out->is_cut = !smtp_toks_scan(&t, value);
+    in.t = &t;
+    in.at = t.n;
+    out->items = read_items(&in);
+    return in.has_room && complete_all(r, out, &one);
+}
+
+void
+smtp_header_write(const struct smtp_header *h, struct slice name, struct buf *out,
+                  size_t *n_stripped)
+{
+    *n_stripped = 0;
+    buf_reset(out);
+    buf_addf(out, "%.*s: ", SL_ARG(name));
+    put_items(out, h->items, h->a, n_stripped);
+    fold(out->p + out->off, out->n);
+}
+
 bool
 smtp_header_rewrite(const struct smtp_addr_rules *r, struct slice name, struct slice value,
                     size_t max_tokens, struct arena *a, struct buf *out, size_t *n_stripped)
 {
-    size_t cap = value.n + 1 < max_tokens ? value.n + 1 : max_tokens;
-    struct reader in = { .has_room = true };
-    struct item *items;
-    struct toks t, one;
-    bool changed = false;
-    int rc;
+    struct smtp_header h;
 
     *n_stripped = 0;
-    if (!smtp_toks_init(&t, cap, a) ||
-        !smtp_toks_init(&one, cap + r->myorigin.n + r->mydomain.n + 32, a))
+    if (!smtp_header_read(r, value, max_tokens, a, &h) || !h.is_changed)
         return false;
-    (void)smtp_toks_scan(&t, value); /* false: those that fit */
-    in.t = &t;
-    in.at = t.n;
-    items = read_items(&in);
-    if (!in.has_room)
-        return false;
-    for (struct item *i = items; i; i = i->next)
-        if (i->type == T_ADDRESS) {
-            rc = complete(r, i, &one);
-            if (rc < 0)
-                return false;
-            changed |= rc > 0;
-        }
-    if (!changed)
-        return false;
-    buf_reset(out);
-    buf_addf(out, "%.*s: ", SL_ARG(name));
-    put_items(out, items, a, n_stripped);
-    fold(out->p + out->off, out->n);
+    smtp_header_write(&h, name, out, n_stripped);
     return true;
 }
 
@@ -301,27 +332,12 @@ bool
 smtp_header_addresses(struct slice value, size_t max_tokens, struct arena *a,
                       void (*each)(void *arg, struct slice internal), void *arg)
 {
-    size_t cap = value.n + 1 < max_tokens ? value.n + 1 : max_tokens;
-    struct reader in = { .has_room = true };
-    struct buf text = { 0 };
-    struct toks t, one;
-    bool is_all;
+    struct smtp_header h;
 
-    if (!smtp_toks_init(&t, cap, a) || !smtp_toks_init(&one, cap, a))
+    if (!smtp_header_read(NULL, value, max_tokens, a, &h))
         return false;
-    is_all = smtp_toks_scan(&t, value);
-    in.t = &t;
-    in.at = t.n;
-    for (struct item *i = read_items(&in); i; i = i->next) {
-        if (i->type != T_ADDRESS)
-            continue;
-        buf_reset(&text);
-        for (const struct item *k = i->tokens; k; k = k->next)
-            put_token(&text, k->type, k->s);
-        one.from = one.n = 0;
-        if (smtp_toks_scan(&one, buf_slice(&text)) && one.n > 0)
-            each(arg, smtp_toks_text(&one, 0, one.n));
-    }
-    buf_free(&text);
-    return is_all && in.has_room;
+    for (size_t i = 0; i < h.n; i++)
+        if (h.addrs[i]->n)
+            each(arg, *h.addrs[i]);
+    return !h.is_cut;
 }

@@ -293,6 +293,38 @@ TEST(addresses_are_completed)
     }
 }
 
+/* Every address gets this one in its place. */
+TEST(addresses_are_replaced)
+{
+    static const struct {
+        const char *value, *by, *want;
+    } replaced[] = {
+        { "a@b", "c@d", "To: c@d" },
+        { "Some One <a@b> (x)", "c@d", "To: Some One <c@d>(x)" },
+        { "a@b, (x) e, <>", "c@d", "To: c@d, c@d (x), <>" },
+        { "a@b,\n\tf: e;, g", "u 1@d", "To: \"u 1\"@d, f: \"u 1\"@d;, \"u 1\"@d" },
+        { "a", "", "To: \"\"" },
+        { "undisclosed-recipients:;", "c@d", "To: undisclosed-recipients: ;" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(replaced); i++) {
+        struct arena a = { 0 };
+        struct buf out = { 0 };
+        struct smtp_header h;
+        size_t n_stripped;
+
+        TEST_ROW("%s", replaced[i].value);
+        CHECK(smtp_header_read(NULL, sl_z(replaced[i].value), 10240, &a, &h));
+        CHECK(!h.is_changed);
+        for (size_t k = 0; k < h.n; k++)
+            *h.addrs[k] = sl_z(replaced[i].by);
+        smtp_header_write(&h, SL("To"), &out, &n_stripped);
+        CHECK_EQ_STR(buf_z(&out), replaced[i].want);
+        buf_free(&out);
+        arena_free(&a);
+    }
+}
+
 static void
 join(void *arg, struct slice internal)
 {

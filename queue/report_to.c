@@ -124,7 +124,8 @@ on_key(uint64_t id, enum lookup_rc rc, struct slice value)
     } else if (rc == LOOKUP_FOUND) {
         take(s, value, s->keys.v[s->at_key].is_bare);
     } else if (++s->at_key < s->keys.n) {
-        lookup_ask_part(qm.lookup, "virtual_alias_maps", s->keys.v[s->at_key].key, on_key, s->id);
+        (s->keys.v[s->at_key].is_part ? lookup_ask_part : lookup_ask)(
+            qm.lookup, "virtual_alias_maps", s->keys.v[s->at_key].key, on_key, s->id);
     } else {
         s->is_final[s->at++] = true;
         look(s);

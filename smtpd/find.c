@@ -168,7 +168,8 @@ on_addr_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         a->keys.n > 1) { /* most addresses are found at once; the rest side by side */
         a->n_open = a->keys.n - 1;
         for (size_t i = 1; i < a->keys.n; i++)
-            find_part(s, a->param, a->keys.v[i].key, on_addr_key, &a->answers[i]);
+            (a->keys.v[i].is_part ? find_part : find_key)(s, a->param, a->keys.v[i].key,
+                                                          on_addr_key, &a->answers[i]);
         return;
     }
     finish_addr(s, a);
