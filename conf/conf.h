@@ -19,6 +19,7 @@ bool conf_list_has(struct conf_list l, const char *word);
 /* Row kinds in params.def: STR text ($ expanded), RAW text kept unexpanded, BOOL, INT, SIZE octets, TIME seconds... */
 struct conf {
 #define CONF_STR(name, def, doc)            const char *name;
+#define CONF_STR_AS(field, name, def, doc)  const char *field;
 #define CONF_RAW(name, def, doc)            const char *name;
 #define CONF_BOOL(name, def, doc)           bool name;
 #define CONF_INT(name, def, min, max, doc)  int64_t name;

@@ -12,10 +12,9 @@
 static const struct {
     const char *names, *text;
 } groups[] = {
-    { "body_checks_size_limit=51200 header_checks *_header_checks body_checks *_body_checks "
-      "internal_mail_filter_classes",
-      "header and body checks are not supported: nothing is refused or changed because of what it "
-      "contains. Say with smtpd_*_restrictions what can be said there" },
+    { "internal_mail_filter_classes",
+      "not supported: header and body checks see what clients and sendmail bring, not the system's "
+      "own mail" },
     { "smtpd_milters non_smtpd_milters smtpd_milter_maps milter_*",
       "milters are not supported: nothing is signed or filtered by them. While they are needed, "
       "keep "
@@ -30,10 +29,11 @@ static const struct {
     { "mailbox_command mailbox_command_maps mailbox_transport mailbox_transport_maps "
       "fallback_transport fallback_transport_maps luser_relay home_mailbox mail_spool_directory "
       "virtual_mailbox_base virtual_uid_maps virtual_gid_maps virtual_minimum_uid "
-      "virtual_mailbox_limit virtual_mailbox_lock mailbox_delivery_lock forward_path "
-      "local_command_shell command_time_limit require_home_directory allow_mail_to_*",
+      "virtual_mailbox_limit virtual_mailbox_lock forward_path "
+      "require_home_directory",
       "not used: mail for mydestination and virtual_mailbox_domains that no transport takes "
-      "elsewhere goes into Maildirs at mail_location; no commands are run, no .forward is read" },
+      "elsewhere goes into Maildirs at mail_location; no .forward is read, and commands are run only "
+      "where aliases(5) says so" },
     { "postscreen_* dnsblog_*",
       "there is no postscreen; smtpd does such work itself: smtpd_greet_wait, "
       "smtpd_forbid_unauth_pipelining, smtpd_forbidden_commands, reject_rbl_client, "
@@ -56,13 +56,6 @@ static const struct {
       "asks for no MX records" },
     { "soft_bounce=no", "not supported: what is refused for good stays so" },
     { "mynetworks_style", "not used: where mynetworks is not set it is 127.0.0.0/8 [::1]/128" },
-    { "notify_classes error_notice_recipient bounce_notice_recipient 2bounce_notice_recipient "
-      "delay_notice_recipient",
-      "not supported: postmaster gets no such notices; the log has the same" },
-    { "delay_warning_time=0h confirm_delay_cleared",
-      "not supported: senders do not hear of delays, only of mail that is returned "
-      "(maximal_queue_lifetime)" },
-    { "bounce_template_file", "not supported: bounces have their own text" },
     { "*_time_limit",
       "master.cf is not read: a program that it would start has to be started by itself" },
     { "*_destination_* *_initial_destination_concurrency *_delivery_slot_* "

@@ -9,7 +9,11 @@ const struct conf_row conf_rows[] = {
     { .pub = { #name_, tname, def_, doc_, false, min_, max_ },                                     \
       .type = T,                                                                                   \
       .offset = offsetof(struct conf, name_) },
-#define CONF_STR(name, def, doc)            ROW(name, CONF_T_STR, "string", def, 0, 0, doc)
+#define CONF_STR(name, def, doc) ROW(name, CONF_T_STR, "string", def, 0, 0, doc)
+#define CONF_STR_AS(field_, name_, def_, doc_)                                                     \
+    { .pub = { name_, "string", def_, doc_, false, 0, 0 },                                         \
+      .type = CONF_T_STR,                                                                          \
+      .offset = offsetof(struct conf, field_) },
 #define CONF_RAW(name, def, doc)            ROW(name, CONF_T_RAW, "string", def, 0, 0, doc)
 #define CONF_BOOL(name, def, doc)           ROW(name, CONF_T_BOOL, "boolean", def, 0, 0, doc)
 #define CONF_INT(name, def, min, max, doc)  ROW(name, CONF_T_INT, "number", def, min, max, doc)
