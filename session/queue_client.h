@@ -28,12 +28,12 @@ enum {
 }; /* RFC 3461 §4.1 */
 enum { RET_NONE, RET_FULL, RET_HDRS };
 
-/* What addr is. */
+/* What is done with it. addr is an address in every case: for a command or file that of the alias which names it. */
 enum queue_rcpt_kind {
     RCPT_ADDRESS,
     RCPT_EXPANDED, /* an address that led to others: nothing is delivered, its sender hears of it (RFC 3461 §5.2.7) */
-    RCPT_COMMAND, /* out of aliases(5): a command line, without '|' */
-    RCPT_FILE,    /* out of aliases(5): a path */
+    RCPT_COMMAND, /* target is a command line, without '|' */
+    RCPT_FILE,    /* target is a path */
     RCPT_KINDS
 };
 
@@ -46,6 +46,8 @@ struct queue_rcpt {
     bool is_forwarded; /* our aliases, or a table of ours, led here: SRS is for these */
     bool has_sender;   /* `sender` is this recipient's, not the envelope's; "" for <> */
     struct slice sender;
+    struct slice
+        target; /* RCPT_COMMAND, RCPT_FILE: out of aliases(5), no control characters; else empty */
 };
 struct queue_env {
     char id[QUEUE_ID_OCTETS];

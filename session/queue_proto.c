@@ -104,7 +104,7 @@ has_more(const struct queue_rcpt *r)
     return r->kind != RCPT_ADDRESS || r->is_forwarded || r->has_sender;
 }
 
-/* u32 how many, then of each: u32 row, u8 kind, u8 bits, str sender */
+/* u32 how many, then of each: u32 row, u8 kind, u8 bits, str sender; and of commands and files str target */
 static void
 add_more(struct buf *b, const struct queue_env *env, uint32_t n)
 {
@@ -119,6 +119,8 @@ add_more(struct buf *b, const struct queue_env *env, uint32_t n)
         wire_add_u8(b, (r->is_forwarded ? RCPT_IS_FORWARDED : 0u) |
                            (r->has_sender ? RCPT_HAS_SENDER : 0u));
         wire_add_str(b, r->has_sender ? r->sender : SL(""));
+        if (r->kind == RCPT_COMMAND || r->kind == RCPT_FILE)
+            wire_add_str(b, r->target);
     }
 }
 
@@ -213,6 +215,9 @@ take_more(struct slice *in, struct queue_rcpt *v, size_t n)
         v[i].is_forwarded = (bits & RCPT_IS_FORWARDED) != 0;
         v[i].has_sender = (bits & RCPT_HAS_SENDER) != 0;
         v[i].sender = sender;
+        if ((kind == RCPT_COMMAND || kind == RCPT_FILE) &&
+            (!wire_take_str(in, &v[i].target) || v[i].target.n == 0 || !is_clean(v[i].target)))
+            return false;
     }
     return true;
 }

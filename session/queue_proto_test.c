@@ -62,6 +62,7 @@ TEST(what_only_some_recipients_have_comes_back)
     fill(&env, to);
     env.hold = SL("why");
     to[1].kind = RCPT_COMMAND;
+    to[1].target = SL("/bin/true a b");
     to[1].is_forwarded = to[1].has_sender = true;
     to[1].sender = SL("owner-list@x");
     queue_env_pack(&b, &env, 1);
@@ -69,7 +70,8 @@ TEST(what_only_some_recipients_have_comes_back)
     CHECK(got.rcpts[0].kind == RCPT_ADDRESS && !got.rcpts[0].is_forwarded &&
           !got.rcpts[0].has_sender);
     CHECK(got.rcpts[1].kind == RCPT_COMMAND && got.rcpts[1].is_forwarded &&
-          got.rcpts[1].has_sender && sl_eqz(got.rcpts[1].sender, "owner-list@x"));
+          got.rcpts[1].has_sender && sl_eqz(got.rcpts[1].sender, "owner-list@x") &&
+          sl_eqz(got.rcpts[1].target, "/bin/true a b") && got.rcpts[0].target.n == 0);
     CHECK(sl_eqz(got.hold, "why"));
     for (size_t n = 0; n < b.n; n++)
         CHECK(queue_env_unpack(sl_head(buf_slice(&b), n), &a, &got, &us, &e) != 0);
