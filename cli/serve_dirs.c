@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -131,6 +132,31 @@ make_mail_root(const struct conf *c, struct err *e)
     return rc;
 }
 
+/* Where sendmail(1) leaves messages: smtpd's, which picks them up; the group of the set-gid postdrop may put something in,
+ * see nothing and take nothing away. */
+static int
+make_maildrop(const struct conf *c, struct err *e)
+{
+    bool is_root = geteuid() == 0;
+    const struct group *gr = is_root ? getgrnam(c->setgid_group) : NULL;
+    const struct passwd *pw = is_root ? user_of(c, "smtpd") : NULL;
+    mode_t mode = gr ? 01730 : 0700;
+    char path[512];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/maildrop", c->queue_directory);
+    if (stat(path, &st) != 0) {
+        if (fs_mkdirs(path, 0700, e) != 0)
+            return -1;
+    } else if (!S_ISDIR(st.st_mode)) {
+        return err_set(e, ERR_CONFIG, "%s is no folder", path);
+    }
+    if (is_root && (chown(path, pw ? pw->pw_uid : 0, gr ? gr->gr_gid : 0) != 0 ||
+                    chmod(path, mode) != 0))
+        return err_sys(e, "cannot set the owner of %s", path);
+    return 0;
+}
+
 int
 serve_make_dirs(const struct conf *c, struct err *e)
 {
@@ -146,6 +172,8 @@ serve_make_dirs(const struct conf *c, struct err *e)
         if (make_dir(c, path, dirs[i].owner, dirs[i].group, dirs[i].mode, e) != 0)
             return -1;
     }
+    if (make_maildrop(c, e) != 0)
+        return -1;
     if (make_dir(c, c->data_directory, "authd", NULL, 0750, e) != 0 ||
         give_to_authd(c, c->data_directory, e) != 0)
         return -1;
