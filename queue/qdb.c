@@ -1,4 +1,4 @@
-/* queue/qdb.c - opening the queue database, and changes to it. See qdb.h. */
+/* queue/qdb.c - opening the queue database, its transactions and its room. See qdb.h. */
 #include "queue/qdb_int.h"
 
 #include "base/clock.h"
@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "queue/pages.h"
 #include "session/queue_id.h"
 
 #include <dirent.h>
@@ -20,11 +21,10 @@
 #include <unistd.h>
 
 enum {
-    SCHEMA_VERSION = 1,
+    SCHEMA_VERSION = 2,
     CACHE_KIB = 4096,
     RESERVE_OCTETS = 4 * 1024 * 1024,
     CHECKPOINT_MARGIN_OCTETS = 512 * 1024,
-    ROW_OCTETS = 8192, /* what a small change adds to the log, roughly */
     STALE_INCOMING_S =
         24 * 60 * 60 /* a file in incoming/ that nobody wrote to for so long has no session */
 };
@@ -36,13 +36,13 @@ static const char schema[] =
     " body_crc INTEGER NOT NULL, body BLOB);"
     "CREATE TABLE rcpt(message INTEGER NOT NULL, i INTEGER NOT NULL, due INTEGER,"
     " attempts INTEGER NOT NULL DEFAULT 0, flags INTEGER NOT NULL DEFAULT 0, status TEXT, why TEXT,"
-    " PRIMARY KEY(message, i)) WITHOUT ROWID;"
+    " hop TEXT, PRIMARY KEY(message, i)) WITHOUT ROWID;"
     "CREATE INDEX rcpt_due ON rcpt(due) WHERE due IS NOT NULL;";
 
 /* ---- opening ---- */
 
-static int
-meta_get(struct qdb *q, const char *key, uint64_t *value, struct err *e)
+int
+qdb_meta_get(struct qdb *q, const char *key, uint64_t *value, struct err *e)
 {
     struct db_stmt *s;
     int rc;
@@ -60,8 +60,8 @@ meta_get(struct qdb *q, const char *key, uint64_t *value, struct err *e)
     return 0;
 }
 
-static int
-meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e)
+int
+qdb_meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e)
 {
     struct db_stmt *s;
 
@@ -79,8 +79,24 @@ make_schema(struct qdb *q, struct err *e)
     if (db_exec(q->db, "PRAGMA auto_vacuum = INCREMENTAL; VACUUM", e) != 0 ||
         db_begin(q->db, e) != 0)
         return -1;
-    if (db_exec(q->db, schema, e) != 0 || meta_set(q, "db_bits", rand_below(1U << 20), e) != 0 ||
-        meta_set(q, "next", 1, e) != 0 || db_set_schema_version(q->db, SCHEMA_VERSION, e) != 0) {
+    if (db_exec(q->db, schema, e) != 0 ||
+        qdb_meta_set(q, "db_bits", rand_below(1U << 20), e) != 0 ||
+        qdb_meta_set(q, "next", 1, e) != 0 ||
+        db_set_schema_version(q->db, SCHEMA_VERSION, e) != 0) {
+        db_rollback(q->db);
+        return -1;
+    }
+    return db_commit(q->db, e);
+}
+
+/* Version 1 did not know the next hop. */
+static int
+upgrade(struct qdb *q, struct err *e)
+{
+    if (db_begin(q->db, e) != 0)
+        return -1;
+    if (db_exec(q->db, "ALTER TABLE rcpt ADD COLUMN hop TEXT", e) != 0 ||
+        db_set_schema_version(q->db, SCHEMA_VERSION, e) != 0) {
         db_rollback(q->db);
         return -1;
     }
@@ -100,11 +116,14 @@ load_meta(struct qdb *q, struct err *e)
             return err_set(e, ERR_NOTFOUND, "the queue database is empty");
         if (make_schema(q, e) != 0)
             return -1;
+    } else if (version == 1) {
+        if (upgrade(q, e) != 0)
+            return -1;
     } else if (version != SCHEMA_VERSION) {
         return err_set(e, ERR_CONFIG, "the queue database has version %d; this program knows %d",
                        version, SCHEMA_VERSION);
     }
-    if (meta_get(q, "db_bits", &bits, e) != 0 || meta_get(q, "next", &q->next, e) != 0)
+    if (qdb_meta_get(q, "db_bits", &bits, e) != 0 || qdb_meta_get(q, "next", &q->next, e) != 0)
         return -1;
     q->db_bits = (uint32_t)bits;
     q->first_new = q->next;
@@ -198,7 +217,8 @@ recover(struct qdb *q, struct err *e)
 {
     if (qdb_begin(q, e) != 0)
         return -1;
-    if (db_exec(q->db, "UPDATE rcpt SET due = 0 WHERE due IS NULL", e) != 0) {
+    if (db_exec(q->db, "UPDATE rcpt SET due = CASE WHEN flags & 1024 THEN 9223372036854775807"
+                       " ELSE 0 END WHERE due IS NULL", e) != 0) {
         qdb_rollback(q);
         return -1;
     }
@@ -221,33 +241,133 @@ open_db(struct qdb *q, const char *path, struct err *e)
     return 0;
 }
 
-/* Damaged: put aside under a name that says when, begin anew, and take over every row whose checksums hold. */
+/* ---- damage ---- */
+
+enum { DB_PARTS = 3 };
+static const char *const parts[DB_PARTS] = { "", "-wal", "-shm" };
+
+static void
+remove_parts(const char *path)
+{
+    char part[PATH_MAX + 64];
+
+    for (size_t i = 0; i < DB_PARTS; i++) {
+        snprintf(part, sizeof part, "%s%s", path, parts[i]);
+        unlink(part);
+    }
+}
+
+/* The salvage is complete: the damaged one keeps a name that says when, the new one takes its place. A crash between the
+ * steps is made up for at the next opening. */
+static int
+finish_salvage(struct qdb *q, const char *path, const char *salvaged, struct err *e)
+{
+    char from[PATH_MAX + 8], to[PATH_MAX + 64];
+
+    for (size_t i = 0; i < DB_PARTS; i++) {
+        snprintf(from, sizeof from, "%s%s", path, parts[i]);
+        snprintf(to, sizeof to, "%s.damaged-%lld%s", path, (long long)clock_unix_s(), parts[i]);
+        if (rename(from, to) != 0 && errno != ENOENT)
+            return err_sys(e, "rename %s", from);
+        if (i == 0)
+            log_error("queue.aside", LOG_NONE, "the damaged queue database is kept as %s", to);
+    }
+    if (fs_sync_dir(q->dir, e) != 0)
+        return -1;
+    if (rename(salvaged, path) != 0)
+        return err_sys(e, "rename %s", salvaged);
+    q->keeps_orphans = true;
+    return fs_sync_dir(q->dir, e);
+}
+
+/* Take over every row whose checksums hold into a new database, and put that in its place. What cannot be done now (a full
+ * disk) is tried again at the next opening: until then nothing is accepted, and nothing given up. */
 static int
 start_anew(struct qdb *q, const char *path, struct err *e)
 {
-    static const char *const parts[] = { "", "-wal", "-shm" };
-    char aside[PATH_MAX], from[PATH_MAX + 8], to[PATH_MAX + 8];
-    struct err salvage = { 0 };
+    char fresh[PATH_MAX + 16], salvaged[PATH_MAX + 16];
 
     db_close(&q->db);
-    if (snprintf(aside, sizeof aside, "%s.damaged-%lld", path, (long long)clock_unix_s()) >=
-        (int)sizeof aside)
-        return err_set(e, ERR_CONFIG, "queue_directory is too long");
-    log_error("queue.damaged", LOG_NONE, "%s is damaged (%s): it is set aside as %s", path, e->msg,
-              aside);
-    for (size_t i = 0; i < COUNT_OF(parts); i++) {
-        snprintf(from, sizeof from, "%s%s", path, parts[i]);
-        snprintf(to, sizeof to, "%s%s", aside, parts[i]);
-        if (rename(from, to) != 0 && errno != ENOENT)
-            return err_sys(e, "rename %s", from);
-    }
+    log_error("queue.damaged", LOG_NONE, "%s is damaged (%s): what can be read is taken over", path,
+              e->msg);
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    snprintf(salvaged, sizeof salvaged, "%s.salvaged", path);
+    remove_parts(fresh);
     e->kind = ERR_NONE;
-    q->keeps_orphans = true;
-    if (open_db(q, path, e) != 0)
+    if (open_db(q, fresh, e) != 0 || qdb_salvage_into(q, path, e) != 0 ||
+        db_checkpoint(q->db, true, e) != 0)
+        goto failed;
+    db_close(&q->db);
+    if (rename(fresh, salvaged) != 0) {
+        err_sys(e, "rename %s", fresh);
+        goto failed;
+    }
+    remove_parts(fresh); /* its empty log */
+    if (fs_sync_dir(q->dir, e) != 0)
         return -1;
-    if (qdb_salvage_into(q, aside, &salvage) != 0)
-        log_error("queue.salvage", LOG_NONE, "salvage %s: %s", aside, salvage.msg);
-    q->first_new = q->next;
+    return finish_salvage(q, path, salvaged, e) == 0 ? open_db(q, path, e) : -1;
+failed:
+    db_close(&q->db);
+    remove_parts(fresh);
+    return -1;
+}
+
+/* A stop that was none leaves a log; a qmgr that met damage leaves a mark. Else nothing has happened to the file since it
+ * was closed. */
+static bool
+needs_check(const struct qdb *q, bool *has_log)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    path_of(q, "queue.db-wal", path);
+    *has_log = stat(path, &st) == 0 && st.st_size > 0;
+    path_of(q, "queue.db.check", path);
+    return *has_log || access(path, F_OK) == 0;
+}
+
+/* SQLite takes a log up to the first frame that is spoilt, without a word, and what was committed after that is gone. */
+static int
+check_log(const char *path, struct err *e)
+{
+    struct pages *p;
+    bool is_spoilt;
+
+    if (pages_open(path, &p, e) != 0)
+        return -1;
+    is_spoilt = pages_log_is_spoilt(p);
+    pages_close(&p);
+    return is_spoilt ? err_set(e, ERR_PERM, "its log is damaged before its end") : 0;
+}
+
+void
+qdb_mark_damaged(const struct qdb *q)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    path_of(q, "queue.db.check", path);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int
+open_checked(struct qdb *q, const char *path, struct err *e)
+{
+    bool has_log, must_check = needs_check(q, &has_log);
+    char mark[PATH_MAX];
+
+    if (has_log && check_log(path, e) != 0 && e->kind != ERR_NOTFOUND)
+        return -1;
+    if (open_db(q, path, e) != 0 || (must_check && db_check(q->db, e) != 0) || recover(q, e) != 0)
+        return -1;
+    path_of(q, "queue.db.check", mark);
+    unlink(mark);
+    /* So that frames which a crash has torn are never taken for a part of what comes. */
+    if (has_log && db_checkpoint(q->db, true, e) != 0 && !err_is_full(e))
+        return -1;
+    e->kind = ERR_NONE;
     return 0;
 }
 
@@ -255,16 +375,17 @@ int
 qdb_open(const char *dir, struct qdb **out, struct err *e)
 {
     struct qdb *q = MEM_NEW(struct qdb);
-    char path[PATH_MAX];
+    char path[PATH_MAX], salvaged[PATH_MAX];
 
     q->dir = mem_dupz(dir);
     path_of(q, "files", path);
     if (fs_mkdirs(path, 0700, e) != 0)
         goto bad;
     path_of(q, "queue.db", path);
-    if (open_db(q, path, e) != 0 && (e->kind != ERR_PERM || start_anew(q, path, e) != 0))
+    path_of(q, "queue.db.salvaged", salvaged);
+    if (access(salvaged, F_OK) == 0 && finish_salvage(q, path, salvaged, e) != 0)
         goto bad;
-    if (recover(q, e) != 0 &&
+    if (open_checked(q, path, e) != 0 &&
         (e->kind != ERR_PERM || start_anew(q, path, e) != 0 || recover(q, e) != 0))
         goto bad;
     *out = q;
@@ -300,10 +421,13 @@ void
 qdb_close(struct qdb **qq)
 {
     struct qdb *q = *qq;
+    struct err e = { 0 };
 
     if (q == NULL)
         return;
     *qq = NULL;
+    if (q->db && !q->is_readonly && db_checkpoint(q->db, true, &e) != 0 && !err_is_full(&e))
+        log_warn("queue.checkpoint", LOG_NONE, "queue database: checkpoint: %s", e.msg);
     db_close(&q->db);
     free(q->dir);
     free(q);
@@ -409,7 +533,7 @@ qdb_shrink(struct qdb *q, uint64_t least, struct err *e)
         return -1;
     if (unused <= 0 || (uint64_t)(unused * page) < least)
         return 0;
-    q->wal_octets += ROW_OCTETS;
+    q->wal_octets += QDB_ROW_OCTETS;
     return db_exec(q->db, "PRAGMA incremental_vacuum(500)", e);
 }
 
@@ -455,245 +579,6 @@ qdb_free_octets(const struct qdb *q)
     if (statvfs(q->dir, &v) != 0)
         return 0;
     return (uint64_t)v.f_bavail * v.f_frsize;
-}
-
-/* ---- changes ---- */
-
-int
-qdb_grant(struct qdb *q, uint32_t count, uint64_t *first, struct err *e)
-{
-    if (meta_set(q, "next", q->next + count, e) != 0)
-        return -1;
-    *first = q->next;
-    q->next += count;
-    return 0;
-}
-
-static int
-move_file(struct qdb *q, const struct qdb_put *p, struct err *e)
-{
-    char to[PATH_MAX];
-    struct stat st;
-
-    qdb_file_path(q, p->id, to, sizeof to);
-    if (rename(p->file, to) != 0) {
-        /* Run again after a rollback: it is there already. */
-        if (errno != ENOENT || stat(to, &st) != 0)
-            return err_sys(e, "rename %s to %s", p->file, to);
-    }
-    q->is_files_dirty = true;
-    if (p->is_moved)
-        *p->is_moved = true;
-    if (lstat(to, &st) != 0)
-        return err_sys(e, "stat %s", to);
-    if (!S_ISREG(st.st_mode)) {
-        unlink(to); /* a link would show the clients of the queue what only qmgr may read */
-        return err_set(e, ERR_TEMP, "%s is no file", to);
-    }
-    if ((uint64_t)st.st_size != p->size)
-        return err_set(e, ERR_TEMP, "%s has %lld octets instead of %llu", to, (long long)st.st_size,
-                       (unsigned long long)p->size);
-    return 0;
-}
-
-static int
-put_rcpts(struct qdb *q, const struct qdb_put *p, struct err *e)
-{
-    for (uint32_t i = 0; i < p->n_rcpts; i++) {
-        struct db_stmt *s;
-
-        if (db_prepare(q->db, "INSERT INTO rcpt(message, i, due) VALUES(?1, ?2, ?3)", &s, e) != 0)
-            return -1;
-        db_bind_int(s, 1, (int64_t)p->n);
-        db_bind_int(s, 2, i);
-        if (p->due == INT64_MIN)
-            db_bind_null(s, 3);
-        else
-            db_bind_int(s, 3, p->due);
-        if (db_run(s, e) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-int
-qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (p->n >= q->next)
-        return err_set(e, ERR_TEMP, "queue id that was not granted");
-    if (db_prepare(
-            q->db,
-            "INSERT INTO message(n, id, arrived, size, env, env_crc, is_file, body_crc, body)"
-            " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)p->n);
-    db_bind_text(s, 2, sl_z(p->id));
-    db_bind_int(s, 3, p->arrived_s);
-    db_bind_int(s, 4, (int64_t)p->size);
-    db_bind_blob(s, 5, p->env);
-    db_bind_int(s, 6, enc_crc32(0, p->env.p, p->env.n));
-    db_bind_int(s, 7, p->file != NULL);
-    db_bind_int(s, 8, p->crc);
-    if (p->file)
-        db_bind_null(s, 9);
-    else
-        db_bind_blob(s, 9, p->body);
-    if (db_run(s, e) != 0)
-        return -1;
-    /* Only now: an id that is taken must not cost its owner the file. */
-    if (p->file && move_file(q, p, e) != 0)
-        return -1;
-    if (put_rcpts(q, p, e) != 0)
-        return -1;
-    q->wal_octets += p->body.n + p->env.n + ROW_OCTETS;
-    return 0;
-}
-
-int
-qdb_rcpt_done(struct qdb *q, uint64_t n, uint32_t i, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1 AND i = ?2", &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)n);
-    db_bind_int(s, 2, i);
-    q->wal_octets += ROW_OCTETS;
-    return db_run(s, e);
-}
-
-int
-qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db,
-                   "UPDATE rcpt SET due = ?3, attempts = ?4, flags = ?5, status = ?6, why = ?7"
-                   " WHERE message = ?1 AND i = ?2",
-                   &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)d->n);
-    db_bind_int(s, 2, d->i);
-    db_bind_int(s, 3, d->due);
-    db_bind_int(s, 4, d->attempts);
-    db_bind_int(s, 5, d->flags);
-    db_bind_text(s, 6, d->status);
-    db_bind_text(s, 7, d->why);
-    q->wal_octets += ROW_OCTETS;
-    return db_run(s, e);
-}
-
-int
-qdb_rcpt_park(struct qdb *q, const struct qdb_defer *d, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db, "UPDATE rcpt SET due = ?3, flags = ?4 WHERE message = ?1 AND i = ?2", &s,
-                   e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)d->n);
-    db_bind_int(s, 2, d->i);
-    db_bind_int(s, 3, d->due);
-    db_bind_int(s, 4, d->flags);
-    q->wal_octets += ROW_OCTETS;
-    return db_run(s, e);
-}
-
-static int
-delete_row(struct qdb *q, uint64_t n, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db, "DELETE FROM message WHERE n = ?1", &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)n);
-    q->wal_octets += ROW_OCTETS;
-    return db_run(s, e);
-}
-
-int
-qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    *gone = false;
-    if (db_prepare(q->db, "SELECT 1 FROM rcpt WHERE message = ?1 LIMIT 1", &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)n);
-    rc = db_step(s, e);
-    if (rc < 0)
-        return -1;
-    db_reset(s);
-    if (rc == 1)
-        return 0;
-    if (delete_row(q, n, e) != 0)
-        return -1;
-    *gone = true;
-    return 0;
-}
-
-int
-qdb_hold(struct qdb *q, uint64_t n, uint64_t *changed, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db, "UPDATE rcpt SET due = 9223372036854775807 WHERE message = ?1", &s, e) !=
-        0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)n);
-    q->wal_octets += ROW_OCTETS;
-    if (db_run(s, e) != 0)
-        return -1;
-    *changed = (uint64_t)db_changes(q->db);
-    return 0;
-}
-
-int
-qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db, "DELETE FROM rcpt WHERE message = ?1", &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)n);
-    if (db_run(s, e) != 0 || delete_row(q, n, e) != 0)
-        return -1;
-    *was_there = db_changes(q->db) > 0;
-    return 0;
-}
-
-void
-qdb_remove_file(struct qdb *q, const char *id)
-{
-    char path[PATH_MAX];
-
-    qdb_file_path(q, id, path, sizeof path);
-    if (unlink(path) != 0 && errno != ENOENT)
-        log_warn("queue.unlink", LOG_NONE, "remove %s: %s", path, strerror(errno));
-}
-
-int
-qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db,
-                   "UPDATE rcpt SET due = ?2 WHERE due IS NOT NULL AND (?1 = 0 OR message = ?1)"
-                   " AND (?3 OR due <> 9223372036854775807)",
-                   &s, e) != 0)
-        return -1;
-    db_bind_int(s, 1, (int64_t)n);
-    db_bind_int(s, 2, due);
-    db_bind_int(s, 3, held_too);
-    q->wal_octets += ROW_OCTETS;
-    if (db_run(s, e) != 0)
-        return -1;
-    *changed = (uint64_t)db_changes(q->db);
-    return 0;
 }
 
 void

@@ -19,12 +19,23 @@
 
 #define QDB_DUE_HELD INT64_MAX
 
-enum { QDB_REPEAT = 1 /* rcpt.flags: an earlier delivery may have happened */ };
+/* rcpt.flags. The operator's are in the database's hand alone: what is recorded of a delivery does not change them, however
+ * long it was under way. */
+enum {
+    QDB_REPEAT = 1,      /* an earlier delivery may have happened */
+    QDB_EXPIRED = 0x100, /* an operator wants it returned at its next turn */
+    QDB_FLUSHED = 0x200, /* its next turn is one that an operator asked for: defer_transports does not count */
+    QDB_BY_HAND = 0x400, /* an operator holds it: due is QDB_DUE_HELD once it is not in memory any more */
+    QDB_OPERATORS = QDB_EXPIRED | QDB_BY_HAND
+};
 
 struct qdb;
 
-/* dir holds queue.db, files/ and the reserve; made when absent. ERR_TEMP, ERR_PERM (damaged: says what to do). */
+/* dir holds queue.db, files/ and the reserve; made when absent. A damaged database is kept under another name, and what can
+ * be read of it taken over. After an unclean stop, or a mark, it is looked through for damage. ERR_TEMP. */
 int qdb_open(const char *dir, struct qdb **out, struct err *e);
+/* Damage was met: the next opening looks for it. */
+void qdb_mark_damaged(const struct qdb *q);
 /* For tools: no recovery, no due changes. ERR_TEMP when qmgr holds it. */
 int qdb_open_readonly(const char *dir, struct qdb **out, struct err *e);
 void qdb_close(struct qdb **q);
@@ -82,6 +93,7 @@ struct qdb_defer {
     uint32_t attempts, flags;
     struct slice status; /* "4.4.1" */
     struct slice why;
+    struct slice hop; /* next hop of this try; may be empty */
 };
 int qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e);
 /* Not tried: only due and flags change. */
@@ -104,6 +116,7 @@ struct qdb_rcpt {
     int64_t due; /* INT64_MIN: in memory */
     uint32_t attempts, flags;
     struct slice status, why;
+    struct slice hop; /* next hop of the last try */
 };
 struct qdb_message {
     uint64_t n;
@@ -139,8 +152,8 @@ int qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held
 /* Path of a message's file. out: PATH_MAX. */
 const char *qdb_file_path(const struct qdb *q, const char *id, char *out, size_t out_octets);
 
-/* Read every row whose checksums hold from a database that may be damaged, in order of arrival as far as it goes; the
- * number of rows skipped in *bad. */
+/* Read every message whose checksums hold from a database that may be damaged, in order of arrival, each with the recipients
+ * whose rows can be read; the number of messages skipped in *bad. */
 int qdb_salvage(const char *db_path, qdb_fn *fn, void *arg, uint64_t *bad, struct err *e);
 
 #endif

@@ -1,9 +1,16 @@
-/* queue/qdb_int.h - shared by qdb.c (opening, changes) and qdb_read.c. Layer: queue, private. */
+/* queue/qdb_int.h - shared by
+ *   qdb.c        opening, damage, transactions, room
+ *   qdb_write.c  changes
+ *   qdb_read.c   reading
+ *   salvage.c    what a damaged database still has
+ * Layer: queue, private. */
 #ifndef POSTERN_QUEUE_QDB_INT_H
 #define POSTERN_QUEUE_QDB_INT_H
 
 #include "db/db.h"
 #include "queue/qdb.h"
+
+enum { QDB_ROW_OCTETS = 8192 /* what a small change adds to the log, roughly */ };
 
 struct qdb {
     struct db *db;
@@ -16,6 +23,9 @@ struct qdb {
     bool keeps_orphans; /* rows were lost: files that no row names are put aside, not removed */
 };
 
+/* A number that the database keeps by name. ERR_PERM: there is none. */
+int qdb_meta_get(struct qdb *q, const char *key, uint64_t *value, struct err *e);
+int qdb_meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e);
 /* Salvage into q what a set-aside database still has. */
 int qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e);
 

@@ -1,4 +1,4 @@
-/* queue/qdb_read.c - reading the queue database, and salvaging a damaged one. See qdb.h. */
+/* queue/qdb_read.c - reading the queue database. See qdb.h. */
 #include "queue/qdb_int.h"
 
 #include "base/clock.h"
@@ -9,9 +9,6 @@
 #include "session/queue_id.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
-
-enum { SALVAGE_JUMPS_MAX = 64, SALVAGE_COUNTER_GAP = 1 << 20 };
 
 /* A message being put together for a caller's fn. Text columns of rcpt rows are copied into `text`. */
 struct gathered {
@@ -64,12 +61,12 @@ take_message(struct gathered *g, struct db_stmt *s, bool has_body)
     m->body = buf_slice(&g->body);
 }
 
-/* Columns i, due, attempts, flags, status, why. Offsets first: `text` may move. */
+/* Columns i, due, attempts, flags, status, why, hop. Offsets first: `text` may move. */
 static void
 take_rcpt(struct gathered *g, struct db_stmt *s)
 {
     struct qdb_rcpt *r;
-    struct slice status = db_text(s, 4), why = db_text(s, 5);
+    struct slice status = db_text(s, 4), why = db_text(s, 5), hop = db_text(s, 6);
 
     g->rcpts = mem_grow(g->rcpts, &g->cap, g->m.n_rcpts + 1, sizeof *g->rcpts);
     r = &g->rcpts[g->m.n_rcpts++];
@@ -79,8 +76,10 @@ take_rcpt(struct gathered *g, struct db_stmt *s)
     r->flags = (uint32_t)db_int(s, 3);
     r->status = sl_n(NULL, status.n);
     r->why = sl_n(NULL, why.n);
+    r->hop = sl_n(NULL, hop.n);
     buf_adds(&g->text, status);
     buf_adds(&g->text, why);
+    buf_adds(&g->text, hop);
 }
 
 static void
@@ -93,6 +92,8 @@ finish_rcpts(struct gathered *g)
         p += g->rcpts[i].status.n;
         g->rcpts[i].why.p = p;
         p += g->rcpts[i].why.n;
+        g->rcpts[i].hop.p = p;
+        p += g->rcpts[i].hop.n;
     }
     g->m.rcpts = g->rcpts;
 }
@@ -104,7 +105,7 @@ read_rcpts(struct qdb *q, struct gathered *g, int64_t due_max, size_t most, stru
     int rc;
 
     if (db_prepare(q->db,
-                   "SELECT i, due, attempts, flags, status, why FROM rcpt"
+                   "SELECT i, due, attempts, flags, status, why, hop FROM rcpt"
                    " WHERE message = ?1 AND (?2 IS NULL OR due <= ?2) ORDER BY i LIMIT ?3",
                    &s, e) != 0)
         return -1;
@@ -316,152 +317,6 @@ qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, st
     *held = (uint64_t)db_int(s, 2);
     db_reset(s);
     return 0;
-}
-
-/* ---- salvage ---- */
-
-static bool
-is_whole(const char *files_dir, const struct gathered *g)
-{
-    struct stat st;
-    struct buf path = { 0 };
-    bool is_there;
-
-    if (!g->m.is_env_ok)
-        return false;
-    if (!g->m.is_file)
-        return g->m.body.n == g->m.size && enc_crc32(0, g->m.body.p, g->m.body.n) == g->m.crc;
-    buf_addf(&path, "%s/%s", files_dir, g->m.id);
-    is_there = stat(buf_z(&path), &st) == 0 && (uint64_t)st.st_size == g->m.size;
-    buf_free(&path);
-    return is_there;
-}
-
-/* A damaged page stops a walk: jump ahead by growing steps until rows come again. */
-int
-qdb_salvage(const char *db_path, qdb_fn *fn, void *arg, uint64_t *bad, struct err *e)
-{
-    struct qdb q = { 0 };
-    struct gathered g = { 0 };
-    struct buf files = { 0 };
-    uint64_t n = 0, step = 1;
-    unsigned jumps = 0;
-
-    *bad = 0;
-    if (db_open(db_path, 0, 0, &q.db, e) != 0)
-        return -1;
-    buf_adds(&files, sl_head(sl_z(db_path), sl_rfind_char(sl_z(db_path), '/') + 1));
-    buf_addz(&files, "files");
-    while (jumps < SALVAGE_JUMPS_MAX) {
-        int rc = next_message(&q, n, &n, e);
-
-        if (rc == 0)
-            break;
-        if (rc == 1 && read_message(&q, &g, n, SIZE_MAX / 2, e) == 1) {
-            step = 1;
-            jumps = 0;
-            /* Recipients that cannot be read: all of the envelope's are tried, none is lost. */
-            if (read_rcpts(&q, &g, INT64_MIN, SIZE_MAX, e) != 0)
-                g.m.n_rcpts = 0;
-            if (is_whole(buf_z(&files), &g))
-                fn(arg, &g.m);
-            else
-                ++*bad;
-            continue;
-        }
-        ++*bad;
-        jumps++;
-        n += step;
-        step *= 2;
-    }
-    buf_free(&files);
-    gathered_free(&g);
-    db_close(&q.db);
-    return 0;
-}
-
-struct salvage {
-    struct qdb *q;
-    uint64_t taken, failed, highest;
-};
-
-/* What was on hold stays so; where the rows cannot tell, what was accepted to be held. */
-static bool
-was_held(const struct qdb_message *m, const struct queue_env *env)
-{
-    for (size_t k = 0; k < m->n_rcpts; k++)
-        if (m->rcpts[k].due != QDB_DUE_HELD)
-            return false;
-    return m->n_rcpts > 0 || env->hold.n > 0;
-}
-
-static void
-salvage_row(void *arg, const struct qdb_message *m)
-{
-    struct salvage *sv = arg;
-    struct arena a = { 0 };
-    struct queue_env env;
-    int64_t us;
-    struct err e = { 0 };
-    struct qdb_put p = { .n = m->n,
-                         .id = m->id,
-                         .env = m->env,
-                         .size = m->size,
-                         .crc = m->crc,
-                         .body = m->body,
-                         .arrived_s = m->arrived_s };
-    char path[4096];
-
-    if (queue_env_unpack(m->env, &a, &env, &us, &e) != 0)
-        goto bad;
-    if (m->n >= sv->q->next)
-        sv->q->next = m->n + 1;
-    p.n_rcpts = (uint32_t)env.n_rcpts;
-    p.due = was_held(m, &env) ? QDB_DUE_HELD : 0;
-    if (m->is_file)
-        p.file = qdb_file_path(sv->q, m->id, path, sizeof path);
-    if (qdb_put(sv->q, &p, &e) != 0)
-        goto bad;
-    /* Known recipients that were served already are not served again. */
-    for (uint32_t i = 0; m->n_rcpts > 0 && i < p.n_rcpts; i++) {
-        bool is_left = false;
-
-        for (size_t k = 0; k < m->n_rcpts; k++)
-            is_left = is_left || m->rcpts[k].i == i;
-        if (!is_left && qdb_rcpt_done(sv->q, m->n, i, &e) != 0)
-            goto bad;
-    }
-    sv->taken++;
-    sv->highest = m->n > sv->highest ? m->n : sv->highest;
-    arena_free(&a);
-    return;
-bad:
-    sv->failed++;
-    arena_free(&a);
-}
-
-int
-qdb_salvage_into(struct qdb *q, const char *damaged_path, struct err *e)
-{
-    struct salvage sv = { .q = q };
-    uint64_t bad = 0, first;
-
-    if (qdb_begin(q, e) != 0)
-        return -1;
-    if (qdb_salvage(damaged_path, salvage_row, &sv, &bad, e) != 0) {
-        qdb_rollback(q);
-        return -1;
-    }
-    if (sv.highest >= q->next - 1)
-        q->next = sv.highest + SALVAGE_COUNTER_GAP;
-    if (qdb_grant(q, 1, &first, e) != 0) {
-        qdb_rollback(q);
-        return -1;
-    }
-    log_error("queue.salvaged", LOG_F(LF_N("taken", sv.taken), LF_N("lost", bad + sv.failed)),
-              "%llu messages salvaged from %s, %llu could not be read",
-              (unsigned long long)sv.taken, damaged_path, (unsigned long long)(bad + sv.failed));
-    return qdb_commit(q, e);
 }
 
 void
