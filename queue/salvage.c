@@ -228,8 +228,10 @@ qdb_salvage(const char *db_path, qdb_fn *fn, void *arg, uint64_t *bad, struct er
     buf_adds(&files, sl_head(sl_z(db_path), sl_rfind_char(sl_z(db_path), '/') + 1));
     buf_addz(&files, "files");
     pages_scan(p, note_row, &f);
-    qsort(f.messages, f.n_messages, sizeof *f.messages, message_order);
-    qsort(f.rcpts, f.n_rcpts, sizeof *f.rcpts, rcpt_order);
+    if (f.n_messages > 0)
+        qsort(f.messages, f.n_messages, sizeof *f.messages, message_order);
+    if (f.n_rcpts > 0)
+        qsort(f.rcpts, f.n_rcpts, sizeof *f.rcpts, rcpt_order);
     tell_messages(p, &f, buf_z(&files), fn, arg, bad);
     if (pages_unreadable(p) > 0)
         log_error("queue.unreadable", LOG_F(LF_N("pages", pages_unreadable(p))),
