@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "smtpd/smtpd.h"
 #include "smtpd/tls_setup.h"
-#include "smtpd/words.h"
+#include "session/words.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* smtpd/cfg.c - a listener's view of the configuration, worked out once for all its sessions. */
 #include "smtpd/login.h"
 #include "smtpd/smtpd.h"
-#include "smtpd/words.h"
+#include "session/words.h"
 
 #include "smtpd/rewrite_clients.h"
 

@@ -4,7 +4,7 @@
 #include "smtpd/bare_lf.h"
 #include "smtpd/find.h"
 #include "smtpd/smtpd.h"
-#include "smtpd/words.h"
+#include "session/words.h"
 
 #include "base/log.h"
 

@@ -1,7 +1,7 @@
 /* smtpd/smtpd_auth.c - AUTH: RFC 4954. Which mechanisms a session may use; the exchange is session/smtp_sasl.h's. */
 #include "smtpd/limits.h"
 #include "smtpd/smtpd.h"
-#include "smtpd/words.h"
+#include "session/words.h"
 
 #include "base/log.h"
 #include "base/mem.h"

@@ -1,5 +1,5 @@
-/* smtpd/words_test.c - lists of words: names, patterns, tables. */
-#include "smtpd/words.h"
+/* session/words_test.c - lists of words: names, patterns, tables. */
+#include "session/words.h"
 
 #include "base/mem.h"
 #include "base/test.h"

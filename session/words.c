@@ -1,5 +1,5 @@
-/* smtpd/words.c - see words.h. */
-#include "smtpd/words.h"
+/* session/words.c - see words.h. */
+#include "session/words.h"
 
 #include "base/mem.h"
 #include "session/domlist.h"

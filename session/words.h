@@ -1,7 +1,7 @@
-/* smtpd/words.h - lists of words as smtpd_forbidden_commands has them: names, "!name", "static:rest"
- * (every word), inline patterns ("regexp:{{/^[^A-Z]/ Bogus}}"), and look-up tables that authd answers for. Case does not count. Layer: smtpd. */
-#ifndef POSTERN_SMTPD_WORDS_H
-#define POSTERN_SMTPD_WORDS_H
+/* session/words.h - lists of words as smtpd_forbidden_commands has them: names, "!name", "static:rest"
+ * (every word), inline patterns ("regexp:{{/^[^A-Z]/ Bogus}}"), and look-up tables that authd answers for. Case does not count. Layer: session. */
+#ifndef POSTERN_SESSION_WORDS_H
+#define POSTERN_SESSION_WORDS_H
 
 #include "base/err.h"
 #include "base/slice.h"
