@@ -5,6 +5,7 @@
 #   D/X_main.c       program $(BUILD)/bin/X
 #   D/X_test.c       unit test $(BUILD)/test/D/X_test
 #   tests/D/X_main.c helper program $(BUILD)/tests/D/X (load generators and the like)
+#   tests/D/X_preload.c  library to be preloaded, $(BUILD)/tests/D/X.so, without sanitizers
 #   tests/fuzz/fuzz_X.c  fuzz target $(BUILD)/fuzz/tests/fuzz/X
 # Folders, tiers and vendor libraries are in tools/layers.list.
 
@@ -73,6 +74,7 @@ bin_of = $(BUILD)/bin/$(patsubst %_main.c,%,$(notdir $(1)))
 PROGRAMS := $(foreach m,$(MAINS),$(call bin_of,$(m)))
 UNIT_PROGRAMS := $(UNITS:%.c=$(BUILD)/test/%)
 HELPER_PROGRAMS := $(HELPERS:%_main.c=$(BUILD)/%)
+PRELOADS := $(patsubst %_preload.c,$(BUILD)/%.so,$(filter %_preload.c,$(TEST_SRCS)))
 FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/%)
 
 # --- vendor libraries: $(BUILD)/deps.mk is made by tools/deps.sh, which installs what is missing
@@ -109,6 +111,11 @@ $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	@$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/%.so: tests/%_preload.c
+	@mkdir -p $(@D)
+	@echo "  SO    $@"
+	@$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O1 -g -shared -fPIC -o $@ $< -ldl -pthread
 
 # $(1) folder
 define lib_rule
@@ -147,7 +154,7 @@ UNIT_WANTED := $(if $(T),$(foreach t,$(T),$(BUILD)/test/$(patsubst %_test,%,$(t)
 
 .PHONY: unit unit-programs helpers
 unit-programs: $(UNIT_WANTED)
-helpers: $(HELPER_PROGRAMS)
+helpers: $(HELPER_PROGRAMS) $(PRELOADS)
 unit: $(UNIT_WANTED) ## unit tests; F=FOLDER only that folder, T=FOLDER/NAME one test, N=CASE one case
 	+@tools/run-unit $(if $(N),-n '$(N)') $(UNIT_WANTED)
 
