@@ -11,7 +11,21 @@
 
 #include <unistd.h>
 
+/* What relayd may ask for: it talks to strangers. */
+static const char *const content_names[] = { "smtp_generic_maps",
+                                             "smtp_header_checks",
+                                             "smtp_mime_header_checks",
+                                             "smtp_nested_header_checks",
+                                             "smtp_body_checks",
+                                             "lmtp_generic_maps",
+                                             "lmtp_header_checks",
+                                             "lmtp_mime_header_checks",
+                                             "lmtp_nested_header_checks",
+                                             "lmtp_body_checks",
+                                             NULL };
+
 static struct auth_service service;
+static struct backend *content; /* patterns over messages: they may take their time */
 static struct lookup_cache *lookups;
 static struct anvil *anvil;
 static struct account_rate *accounts;
@@ -66,7 +80,8 @@ init(struct err *e)
     service.backend = backend_new(service.conf);
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
-    lookups = lookup_cache_new(service.backend);
+    content = backend_new(service.conf);
+    lookups = lookup_cache_new(service.backend, content);
     anvil = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
     open_accounts();
     on_sweep(NULL);
@@ -93,6 +108,12 @@ accept_lookup(int fd)
 }
 
 static void
+accept_content(int fd)
+{
+    lookup_serve_only(lookups, fd, content_names);
+}
+
+static void
 accept_anvil(int fd)
 {
     anvil_serve(anvil, fd);
@@ -102,10 +123,8 @@ static const struct {
     const char *name;
     void (*accept)(int fd);
 } doors[] = {
-    { "auth", accept_auth },
-    { "auth-master", accept_master },
-    { "lookup", accept_lookup },
-    { "anvil", accept_anvil },
+    { "auth", accept_auth },       { "auth-master", accept_master }, { "lookup", accept_lookup },
+    { "content", accept_content }, { "anvil", accept_anvil },
 };
 
 static void
@@ -130,6 +149,7 @@ reload(void)
 
     service.conf = conf_ref(daemon_conf());
     backend_reload(service.backend, service.conf);
+    backend_reload(content, service.conf);
     if (accounts)
         account_rate_set_limits(accounts, service.conf);
     anvil_set_unit(anvil, (uint64_t)service.conf->anvil_rate_time_unit);

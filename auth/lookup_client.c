@@ -11,8 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    LOOKUP_REPLY_OCTETS = 100000, /* Postfix's own limit for a socketmap reply */
-    LOOKUP_LENGTH_DIGITS = 6,
+    LOOKUP_USUAL_OCTETS = 128 * 1024, /* Postfix's own limit for a socketmap reply is 100000 */
     LOOKUP_ANSWER_MS = 20 * 1000,
     LOOKUP_TRIES = 2,
     LOOKUP_PENDING_MAX = 65536
@@ -21,6 +20,7 @@ enum {
 struct lookup_req {
     struct list link;
     void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value);
+    void (*lines_cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value); /* or this */
     uint64_t id;
     unsigned tries;
     enum lookup_rc refusal; /* what refuse_later() says */
@@ -35,12 +35,26 @@ struct lookup_client {
 };
 
 static void
+call_back(struct lookup_req *r, enum lookup_rc rc, struct slice value)
+{
+    uint64_t i = 0;
+
+    if (r->lines_cb == NULL) {
+        r->cb(r->id, rc, value);
+    } else {
+        if (rc == LOOKUP_FOUND && (!sl_take_u64(&value, &i) || !sl_take_char(&value, ' ')))
+            rc = LOOKUP_TEMP;
+        r->lines_cb(r->id, rc, (size_t)i, value);
+    }
+    free(r);
+}
+
+static void
 answer(struct lookup_client *l, struct lookup_req *r, enum lookup_rc rc, struct slice value)
 {
     list_remove(&r->link);
     l->pending--;
-    r->cb(r->id, rc, value);
-    free(r);
+    call_back(r, rc, value);
 }
 
 static void
@@ -80,7 +94,7 @@ send_waiting(struct lookup_client *l)
 static void
 on_up(struct link *link, void *arg)
 {
-    conn_set_in_max(link->conn, LOOKUP_REPLY_OCTETS + LOOKUP_LENGTH_DIGITS + 2);
+    conn_set_in_max(link->conn, LOOKUP_USUAL_OCTETS);
     send_waiting(arg);
 }
 
@@ -93,14 +107,17 @@ take_reply(struct lookup_client *l)
 
     if (!sl_take_u64(&at, &n))
         return in.n ? -1 : 0;
-    if (n > LOOKUP_REPLY_OCTETS || in.n - at.n > LOOKUP_LENGTH_DIGITS)
+    if (n > LOOKUP_LINES_OCTETS || in.n - at.n > LOOKUP_LENGTH_DIGITS)
         return -1;
     if (at.n == 0)
         return 0;
     if (!sl_take_char(&at, ':'))
         return -1;
-    if (at.n < n + 1)
+    if (at.n < n + 1) {
+        if (n >= LOOKUP_USUAL_OCTETS - LOOKUP_LENGTH_DIGITS - 2)
+            conn_set_in_max(l->link.conn, in.n - at.n + (size_t)n + 1);
         return 0;
+    }
     if (at.p[n] != ',')
         return -1;
     buf_reset(&l->reply);
@@ -197,34 +214,28 @@ refuse_later(void *arg)
 {
     struct lookup_req *r = arg;
 
-    r->cb(r->id, r->refusal, sl_n(NULL, 0));
-    free(r);
+    call_back(r, r->refusal, sl_n(NULL, 0));
 }
 
-static void
-ask(struct lookup_client *l, const char *prefix, const char *name, struct slice key,
-    void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
+static struct lookup_req *
+new_req(struct slice wire, uint64_t id)
 {
-    struct buf wire = { 0 };
-    struct lookup_req *r;
-    size_t n = strlen(prefix) + strlen(name) + 1 + key.n;
-    bool is_long = n > LOOKUP_QUERY_OCTETS;
+    struct lookup_req *r = mem_zalloc(sizeof *r + wire.n);
 
-    /* One that the server would take for nonsense must not break off what others wait for on the same connection. */
-    if (!is_long) {
-        buf_addf(&wire, "%zu:%s%s ", n, prefix, name);
-        buf_adds(&wire, key);
-        buf_addc(&wire, ',');
-    }
-    r = mem_zalloc(sizeof *r + wire.n);
     if (wire.n > 0)
-        memcpy(r + 1, buf_slice(&wire).p, wire.n);
+        memcpy(r + 1, wire.p, wire.n);
     r->wire = sl_n((const char *)(r + 1), wire.n);
-    r->cb = cb;
     r->id = id;
-    r->refusal = key.n > TABLE_KEY_OCTETS ? LOOKUP_NOTFOUND : LOOKUP_TEMP;
-    buf_free(&wire);
-    if (is_long || l->pending >= LOOKUP_PENDING_MAX) {
+    r->refusal = LOOKUP_TEMP;
+    return r;
+}
+
+/* One without a wire is refused: what the server would take for nonsense must not break off what others wait for on the
+ * same connection. */
+static void
+ask_req(struct lookup_client *l, struct lookup_req *r)
+{
+    if (r->wire.n == 0 || l->pending >= LOOKUP_PENDING_MAX) {
         loop_defer(refuse_later, r);
         return;
     }
@@ -234,6 +245,27 @@ ask(struct lookup_client *l, const char *prefix, const char *name, struct slice 
         send_waiting(l);
     else
         link_need(&l->link);
+}
+
+static void
+ask(struct lookup_client *l, const char *prefix, const char *name, struct slice key,
+    void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
+{
+    struct buf wire = { 0 };
+    struct lookup_req *r;
+    size_t n = strlen(prefix) + strlen(name) + 1 + key.n;
+
+    if (n <= LOOKUP_QUERY_OCTETS) {
+        buf_addf(&wire, "%zu:%s%s ", n, prefix, name);
+        buf_adds(&wire, key);
+        buf_addc(&wire, ',');
+    }
+    r = new_req(buf_slice(&wire), id);
+    buf_free(&wire);
+    r->cb = cb;
+    if (key.n > TABLE_KEY_OCTETS)
+        r->refusal = LOOKUP_NOTFOUND;
+    ask_req(l, r);
 }
 
 void
@@ -248,4 +280,30 @@ lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
                 void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
 {
     ask(l, LOOKUP_PART_PREFIX, name, key, cb, id);
+}
+
+void
+lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *lines, size_t n,
+                 void (*cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value),
+                 uint64_t id)
+{
+    struct buf text = { 0 }, wire = { 0 };
+    struct lookup_req *r;
+
+    buf_addf(&text, LOOKUP_LINES_PREFIX "%s ", name);
+    for (size_t i = 0; i < n; i++) {
+        buf_addf(&text, "%zu:", lines[i].n);
+        buf_adds(&text, lines[i]);
+        buf_addc(&text, ',');
+    }
+    if (text.n <= LOOKUP_LINES_OCTETS) {
+        buf_addf(&wire, "%zu:", text.n);
+        buf_adds(&wire, buf_slice(&text));
+        buf_addc(&wire, ',');
+    }
+    r = new_req(buf_slice(&wire), id);
+    buf_free(&wire);
+    buf_free(&text);
+    r->lines_cb = cb;
+    ask_req(l, r);
 }

@@ -12,8 +12,22 @@
 /* What goes before the name on the wire when the key is a part of an address (lookup_ask_part()). */
 #define LOOKUP_PART_PREFIX "part:"
 
+/* What goes before the name when many lines are asked about at once (lookup_ask_lines()): "lines:NAME " and the lines as
+ * netstrings. The answer to it is "OK NUMBER VALUE". */
+#define LOOKUP_LINES_PREFIX "lines:"
+
+/* The name under which the files are asked for that aliases include; the key is the way there (auth/table_include.h). */
+#define LOOKUP_INCLUDE ":include:"
+/* Longest answer of that sort; of tables, Postfix's limit holds (100,000 octets). */
+enum { LOOKUP_LONG_OCTETS = 512 * 1024 };
+
 /* Longest question, name and key: what is longer is not asked. No table has a key of over TABLE_KEY_OCTETS: "not found". */
-enum { LOOKUP_QUERY_OCTETS = 10000 };
+enum {
+    LOOKUP_QUERY_OCTETS = 10000,
+    /* The same with lines, and the answer to it: what header_size_limit may be at most, and something more. */
+    LOOKUP_LINES_OCTETS = 65 * 1024 * 1024,
+    LOOKUP_LENGTH_DIGITS = 8
+};
 
 struct lookup_client;
 struct lookup_client *lookup_client_new(const char *socket_path);
@@ -31,5 +45,16 @@ void lookup_ask(struct lookup_client *l, const char *name, struct slice key,
  * patterns (regexp, cidr) are passed over, as they match whole addresses (regexp_table(5), cidr_table(5)). */
 void lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
                      void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id);
+
+/* The first of the lines that a pattern matches, and what the table says of it: a message's content in few questions
+ * rather than one for each line. Postfix has no such request. LOOKUP_FOUND: line i (from 0) has this value; who wants to
+ * know more asks again for those behind it. Lines are copied; all of them together should be some 64 KiB, unless one is
+ * longer; over LOOKUP_LINES_OCTETS it is LOOKUP_TEMP. An empty line is never found. Any length, any octets, and only
+ * as they are: no other spelling is tried. Patterns may be slow: such questions do not wait for the users' database, nor
+ * that for them, but they and others on one connection are answered in order: use one for these. */
+void lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *lines,
+                      size_t n,
+                      void (*cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value),
+                      uint64_t id);
 
 #endif

@@ -4,6 +4,8 @@
 #include "auth/lookup_server.h"
 
 #include "auth/lookup_client.h"
+#include "auth/table_include.h"
+#include "auth/srs_map.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -13,14 +15,14 @@
 #include <stdlib.h>
 
 enum {
-    QUERY_LENGTH_DIGITS = 5,
     GATHERED_MAX = 512, /* questions of one peer; it is not read further until they are answered */
+    GATHERED_OCTETS_MAX = 256 * 1024, /* nor when they are this long */
     CACHE_MAX = 20000,
     CACHE_ANSWER_OCTETS = 4096 /* longer ones are not kept */
 };
 
 struct lookup_cache {
-    struct backend *backend;
+    struct backend *backend, *content;
     struct map *answers; /* question -> char *: the whole reply, a C string */
     uint64_t generation;
 };
@@ -33,14 +35,17 @@ struct batch {
     struct buf questions, replies; /* each: uint32_t length, octets */
     size_t n;
     uint64_t generation;
+    bool is_lines; /* all of them are, or none */
+    const char *const *names;
 };
 
 struct peer {
     struct conn *conn;
     uint64_t id;
     struct lookup_cache *cache;
-    struct batch *gathered; /* not yet sent to the backend */
-    bool is_asking;         /* a batch is out */
+    struct batch *gathered;   /* not yet sent to the backend */
+    bool is_asking;           /* a batch is out */
+    const char *const *names; /* all that it may ask for; NULL: anything */
 };
 
 /* ---- packed texts ---- */
@@ -89,10 +94,13 @@ static void
 remember(struct lookup_cache *c, struct slice question, struct slice answer, uint64_t generation)
 {
     uint64_t now = backend_generation(c->backend);
+    struct slice rest = question, name;
 
+    if (sl_take_until(&rest, ' ', &name) && srs_map_has(name))
+        return; /* such answers change with the day */
     if (generation != now || sl_has_prefix(answer, SL("TEMP")) || answer.n > CACHE_ANSWER_OCTETS ||
-        memchr(answer.p, '\0', answer.n))
-        return;
+        memchr(answer.p, '\0', answer.n) || sl_has_prefix(question, SL(LOOKUP_INCLUDE " ")))
+        return; /* nobody watches the files that aliases include */
     if (c->generation != now || map_count(c->answers) >= CACHE_MAX) {
         map_free(&c->answers, free);
         c->answers = map_new();
@@ -101,37 +109,91 @@ remember(struct lookup_cache *c, struct slice question, struct slice answer, uin
     free(map_set(c->answers, question, sl_dupz(answer)));
 }
 
-/* On the backend's thread. */
+/* ---- on the backend's thread ---- */
+
 static void
-answer_one(struct table_set *tables, struct slice question, struct buf *value, struct buf *out)
+answer_rc(enum table_rc rc, const struct err *e, struct buf *out)
+{
+    if (rc == TABLE_NOTFOUND)
+        buf_addz(out, "NOTFOUND ");
+    else
+        buf_addf(out, "%s %s", rc == TABLE_TEMP ? "TEMP" : "PERM", e->msg);
+}
+
+static void
+answer_lines(struct table_set *tables, struct slice name, struct slice in, struct buf *value,
+             struct buf *out)
+{
+    struct err e = { 0 };
+    enum table_rc rc = TABLE_NOTFOUND;
+    struct slice line;
+
+    for (size_t i = 0; in.n > 0 && rc == TABLE_NOTFOUND; i++) {
+        uint64_t n;
+
+        if (!sl_take_u64(&in, &n) || !sl_take_char(&in, ':') || n >= in.n || in.p[n] != ',') {
+            buf_addz(out, "PERM lines are netstrings");
+            return;
+        }
+        line = sl_head(in, (size_t)n);
+        in = sl_from(in, (size_t)n + 1);
+        rc = table_set_match(tables, name, line, value, &e);
+        if (rc == TABLE_FOUND && value->n > LOOKUP_LINES_OCTETS / 2) {
+            err_set(&e, ERR_TEMP, "the value is too long");
+            rc = TABLE_TEMP;
+        }
+        if (rc == TABLE_FOUND)
+            buf_addf(out, "OK %zu ", i);
+    }
+    if (rc != TABLE_FOUND)
+        answer_rc(rc, &e, out);
+    else
+        buf_adds(out, buf_slice(value));
+}
+
+static void
+answer_key(struct table_set *tables, struct slice name, struct slice key, struct buf *value,
+           struct buf *out)
+{
+    struct err e = { 0 };
+    enum table_rc rc = sl_eqz(name, LOOKUP_INCLUDE)
+                           ? table_include(tables, key, value, &e)
+                           : table_set_lookup(tables, name, key, value, &e);
+
+    if (rc != TABLE_FOUND) {
+        answer_rc(rc, &e, out);
+        return;
+    }
+    buf_addz(out, "OK ");
+    buf_adds(out, buf_slice(value));
+}
+
+static bool
+is_allowed(const char *const *names, struct slice name)
+{
+    if (names == NULL)
+        return true;
+    while (*names && !sl_eqz(name, *names))
+        names++;
+    return *names != NULL;
+}
+
+static void
+answer_one(const struct batch *b, struct table_set *tables, struct slice question,
+           struct buf *value, struct buf *out)
 {
     struct slice name;
-    struct err e = { 0 };
-    uint32_t n = 0;
-    size_t at = out->n;
 
-    buf_add(out, &n, sizeof n);
-    if (!sl_take_until(&question, ' ', &name)) {
+    if (b->is_lines)
+        sl_take_prefix(&question, SL(LOOKUP_LINES_PREFIX));
+    if (!sl_take_until(&question, ' ', &name))
         buf_addz(out, "PERM a request is \"name key\"");
-    } else {
-        switch (table_set_lookup(tables, name, question, value, &e)) {
-        case TABLE_FOUND:
-            buf_addz(out, "OK ");
-            buf_adds(out, buf_slice(value));
-            break;
-        case TABLE_NOTFOUND:
-            buf_addz(out, "NOTFOUND ");
-            break;
-        case TABLE_TEMP:
-            buf_addf(out, "TEMP %s", e.msg);
-            break;
-        case TABLE_PERM:
-            buf_addf(out, "PERM %s", e.msg);
-            break;
-        }
-    }
-    n = (uint32_t)(out->n - at - sizeof n);
-    memcpy(out->p + out->off + at, &n, sizeof n);
+    else if (!is_allowed(b->names, name))
+        buf_addz(out, "PERM not for you");
+    else if (b->is_lines)
+        answer_lines(tables, name, question, value, out);
+    else
+        answer_key(tables, name, question, value, out);
 }
 
 static void
@@ -139,10 +201,14 @@ batch_run(struct backend_job *j, struct table_set *tables)
 {
     struct batch *b = CONTAINER_OF(j, struct batch, job);
     struct slice in = buf_slice(&b->questions), question;
-    struct buf value = { 0 };
+    struct buf value = { 0 }, text = { 0 };
 
-    while (unpack(&in, &question))
-        answer_one(tables, question, &value, &b->replies);
+    while (unpack(&in, &question)) {
+        buf_reset(&text);
+        answer_one(b, tables, question, &value, &text);
+        pack(&b->replies, buf_slice(&text));
+    }
+    buf_free(&text);
     buf_free(&value);
 }
 
@@ -172,7 +238,8 @@ batch_done(struct backend_job *j)
     if (j->was_changed)
         b->generation++;
     while (unpack(&qs, &q) && unpack(&as, &a)) {
-        remember(b->cache, q, a, b->generation);
+        if (!b->is_lines)
+            remember(b->cache, q, a, b->generation);
         if (p)
             reply(p->conn, a);
     }
@@ -195,7 +262,13 @@ send_gathered(struct peer *p)
     b->generation = backend_generation(p->cache->backend);
     b->job.run = batch_run;
     b->job.done = batch_done;
-    backend_submit(p->cache->backend, &b->job);
+    backend_submit(b->is_lines ? p->cache->content : p->cache->backend, &b->job);
+}
+
+static bool
+is_lines(struct slice question)
+{
+    return sl_has_prefix(question, SL(LOOKUP_LINES_PREFIX));
 }
 
 static void
@@ -205,6 +278,8 @@ gather(struct peer *p, struct slice question)
         p->gathered = MEM_NEW(struct batch);
         p->gathered->peer = p->id;
         p->gathered->cache = p->cache;
+        p->gathered->names = p->names;
+        p->gathered->is_lines = is_lines(question);
     }
     pack(&p->gathered->questions, question);
     p->gathered->n++;
@@ -217,38 +292,52 @@ peek_netstring(struct slice in, struct slice *text, size_t *n)
     struct slice at = in;
     uint64_t len;
 
+    *n = 0;
     if (in.n == 0)
         return 0;
-    if (!sl_take_u64(&at, &len) || len > LOOKUP_QUERY_OCTETS || in.n - at.n > QUERY_LENGTH_DIGITS)
+    if (!sl_take_u64(&at, &len) || len > LOOKUP_LINES_OCTETS || in.n - at.n > LOOKUP_LENGTH_DIGITS)
         return -1;
     if (at.n == 0)
         return 0;
     if (!sl_take_char(&at, ':'))
         return -1;
+    *n = in.n - at.n + (size_t)len + 1;
+    *text = sl_head(at, (size_t)len);
+    if (len > LOOKUP_QUERY_OCTETS &&
+        !sl_has_prefix(SL(LOOKUP_LINES_PREFIX), sl_head(*text, strlen(LOOKUP_LINES_PREFIX))))
+        return -1;
     if (at.n < len + 1)
         return 0;
-    if (at.p[len] != ',')
-        return -1;
-    *text = sl_head(at, (size_t)len);
-    *n = in.n - at.n + (size_t)len + 1;
-    return 1;
+    return at.p[len] == ',' ? 1 : -1;
+}
+
+/* No more is gathered until what is has been answered. */
+static bool
+is_full(const struct batch *b)
+{
+    return b && (b->n >= GATHERED_MAX || b->questions.n >= GATHERED_OCTETS_MAX);
 }
 
 static void
 take_questions(struct peer *p)
 {
     struct slice question;
-    size_t n;
+    size_t n = 0;
     int rc = 0;
+    bool is_other = false;
 
-    while (p->gathered == NULL || p->gathered->n < GATHERED_MAX) {
-        const char *known;
+    while (!is_full(p->gathered)) {
+        const char *known = NULL;
 
         rc = peek_netstring(conn_input(p->conn), &question, &n);
         if (rc <= 0)
             break;
+        is_other = p->gathered && p->gathered->is_lines != is_lines(question);
+        if (is_other)
+            break;
         /* An answer at once only when none is owed before it. */
-        known = p->is_asking || p->gathered ? NULL : recall(p->cache, question);
+        if (!p->is_asking && p->gathered == NULL && p->names == NULL)
+            known = recall(p->cache, question);
         if (known == NULL)
             gather(p, question);
         conn_consume(p->conn, n);
@@ -260,7 +349,9 @@ take_questions(struct peer *p)
         conn_abort(p->conn);
         return;
     }
-    if (p->gathered && p->gathered->n >= GATHERED_MAX && p->is_asking)
+    if (rc == 0 && n > CONN_IN_MAX) /* a long one is on its way */
+        conn_set_in_max(p->conn, n);
+    if ((is_full(p->gathered) || is_other) && p->is_asking)
         conn_pause_input(p->conn);
     else
         conn_resume_input(p->conn);
@@ -290,21 +381,29 @@ on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
 static const struct conn_ops ops = { .on_input = on_input, .on_close = on_close };
 
 void
-lookup_serve(struct lookup_cache *cache, int fd)
+lookup_serve_only(struct lookup_cache *cache, int fd, const char *const *names)
 {
     struct peer *p = MEM_NEW(struct peer);
 
+    p->names = names;
     p->cache = cache;
     p->id = id_add(p);
     p->conn = conn_new(fd, &ops, p);
 }
 
+void
+lookup_serve(struct lookup_cache *cache, int fd)
+{
+    lookup_serve_only(cache, fd, NULL);
+}
+
 struct lookup_cache *
-lookup_cache_new(struct backend *b)
+lookup_cache_new(struct backend *b, struct backend *content)
 {
     struct lookup_cache *c = MEM_NEW(struct lookup_cache);
 
     c->backend = b;
+    c->content = content;
     c->answers = map_new();
     return c;
 }

@@ -122,7 +122,7 @@ start(const char *more)
     service.backend = backend_new(service.conf);
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
-    lookups = lookup_cache_new(service.backend);
+    lookups = lookup_cache_new(service.backend, service.backend);
     anvil = anvil_new(60000);
     for (int i = 0; i < 4; i++)
         open_door(i);
@@ -536,6 +536,80 @@ TEST(answers_come_in_order)
     loop_run();
     CHECK_EQ_INT(answers, 2000);
     CHECK_EQ_INT(wrong, 0);
+    lookup_client_free(&l);
+    stop();
+}
+
+/* ---- many lines at once ---- */
+
+static const char many_conf[] = "header_checks = inline:{never=asked}\n"
+                                "body_checks = regexp:{{if /^a/}, {/b$/ REJECT ab}, {endif}, "
+                                "{!/^[a-z]/ WARN not a word}, {/c.*(d)/ REPLACE $$1-$${1}}, "
+                                "{/late/ IGNORE}}\n";
+
+#define BIG_OCTETS (3 * 1024 * 1024)
+
+static const struct {
+    const char *name;
+    const char *lines[5];
+    enum lookup_rc rc;
+    size_t i;
+    const char *value;
+} many[] = {
+    { "body_checks", { "x", "y" }, LOOKUP_NOTFOUND, 0, "" },
+    { "body_checks", { "x", "", "a b", "9" }, LOOKUP_FOUND, 2, "REJECT ab" },
+    { "body_checks", { "b b", "9", "a b" }, LOOKUP_FOUND, 1, "WARN not a word" },
+    { "body_checks", { "a c\nx d" }, LOOKUP_FOUND, 0, "REPLACE d-d" },
+    { "header_checks", { "", "a" }, LOOKUP_NOTFOUND, 0, "" },
+    { "no_such_parameter", { "a" }, LOOKUP_TEMP, 0, "" },
+    { "body_checks", { "nul", "big" }, LOOKUP_FOUND, 1, "IGNORE" },
+};
+
+static void
+on_many(uint64_t id, enum lookup_rc rc, size_t i, struct slice value)
+{
+    TEST_ROW("%u", (unsigned)id);
+    CHECK_EQ_INT(rc, many[id].rc);
+    CHECK_EQ_INT(i, many[id].i);
+    if (rc == LOOKUP_FOUND)
+        CHECK_EQ_MEM(value.p, value.n, many[id].value, strlen(many[id].value));
+    answers++;
+}
+
+static void
+on_between(uint64_t id, enum lookup_rc rc, struct slice value)
+{
+    CHECK_EQ_INT(rc, LOOKUP_FOUND);
+    CHECK(sl_eqz(value, "asked"));
+    CHECK(answers == 2 * id + 1); /* in the order of the questions, whoever answers them */
+    if (++answers == 2 * COUNT_OF(many))
+        loop_stop();
+}
+
+TEST(many_lines_are_one_question)
+{
+    struct lookup_client *l;
+    struct buf big = { 0 };
+
+    /* longer than what a conn buffers, a NUL before what matches */
+    for (size_t i = 0; i < BIG_OCTETS; i++)
+        buf_addc(&big, i % 1000 == 1 ? '\0' : 'x');
+    buf_addz(&big, "late");
+    start(many_conf);
+    answers = 0;
+    l = lookup_client_new(door(2));
+    for (size_t k = 0; k < COUNT_OF(many); k++) {
+        struct slice lines[5];
+        size_t n = 0;
+
+        for (; n < 5 && many[k].lines[n]; n++)
+            lines[n] = strcmp(many[k].lines[n], "big") ? sl_z(many[k].lines[n]) : buf_slice(&big);
+        lookup_ask_lines(l, many[k].name, lines, n, on_many, k);
+        lookup_ask(l, "header_checks", SL("never"), on_between, k);
+    }
+    loop_run();
+    CHECK_EQ_INT(answers, 2 * COUNT_OF(many));
+    buf_free(&big);
     lookup_client_free(&l);
     stop();
 }

@@ -112,6 +112,12 @@ table_take_item(struct slice *in, struct slice *item)
 
 /* ---- the set ---- */
 
+const struct conf *
+table_set_conf(const struct table_set *s)
+{
+    return s->conf;
+}
+
 struct table_set *
 table_set_new(const struct conf *c)
 {
@@ -533,8 +539,6 @@ lookup_one(struct table_set *s, struct slice name, struct slice key, struct buf 
     const char *text;
 
     buf_reset(value);
-    if (key.n > TABLE_KEY_OCTETS)
-        return TABLE_NOTFOUND;
     a.is_part = sl_take_prefix(&name, SL(LOOKUP_PART_PREFIX));
     if (table_is_type_text(name)) {
         text = named_text(s, name);
@@ -558,14 +562,27 @@ lookup_one(struct table_set *s, struct slice name, struct slice key, struct buf 
     return list_lookup(&a, sl_z(text));
 }
 
+enum table_rc
+table_set_match(struct table_set *s, struct slice name, struct slice line, struct buf *value,
+                struct err *e)
+{
+    return line.n ? lookup_one(s, name, line, value, e) : TABLE_NOTFOUND;
+}
+
 /* A table that has a domain in one spelling has it in the other. */
 enum table_rc
 table_set_lookup(struct table_set *s, struct slice name, struct slice key, struct buf *value,
                  struct err *e)
 {
-    enum table_rc rc = lookup_one(s, name, key, value, e);
     char others[2][IDN_KEY_OCTETS];
-    size_t n = rc == TABLE_NOTFOUND ? idn_other_keys(key, others) : 0;
+    enum table_rc rc;
+    size_t n;
+
+    buf_reset(value);
+    if (key.n > TABLE_KEY_OCTETS)
+        return TABLE_NOTFOUND;
+    rc = lookup_one(s, name, key, value, e);
+    n = rc == TABLE_NOTFOUND ? idn_other_keys(key, others) : 0;
 
     for (size_t i = 0; i < n && rc == TABLE_NOTFOUND; i++)
         rc = lookup_one(s, name, sl_z(others[i]), value, e);

@@ -24,6 +24,7 @@ struct table_set;
 /* The tables that c names; opened when first asked for. Holds a reference to c. */
 struct table_set *table_set_new(const struct conf *c);
 void table_set_free(struct table_set **s);
+const struct conf *table_set_conf(const struct table_set *s);
 /* Look (at most every TABLE_POLL_MS) whether a file or database behind a table has changed; true: answers given
  * before may be wrong now. */
 bool table_set_poll(struct table_set *s);
@@ -35,6 +36,9 @@ uint64_t table_set_polled_ms(const struct table_set *s);
  * internationalized domain is looked for in both spellings (proto/idn.h). */
 enum table_rc table_set_lookup(struct table_set *s, struct slice name, struct slice key,
                                struct buf *value, struct err *e);
+/* The same for a line of content, of any length and octets: only as it is, and never a part of anything. */
+enum table_rc table_set_match(struct table_set *s, struct slice name, struct slice line,
+                              struct buf *value, struct err *e);
 /* Open one table, for checks: NULL with e; *half (may be NULL) is then what there is of it, or NULL. */
 struct table *table_set_open(struct table_set *s, struct slice text, struct table **half,
                              struct err *e);

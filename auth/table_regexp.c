@@ -15,6 +15,7 @@ enum regexp_op { REGEXP_MATCH, REGEXP_IF, REGEXP_ENDIF };
 struct regexp_rule {
     enum regexp_op op;
     bool is_negated, has_re;
+    bool has_groups; /* the value wants to know what they matched, which costs time */
     regex_t re;
     char *value;
 };
@@ -97,6 +98,7 @@ add_rule(void *state, struct slice line, unsigned number, struct err *e)
     if (r->op == REGEXP_MATCH && line.n == 0)
         return err_set(e, ERR_CONFIG, "%s, line %u: a value is missing", x->file.path, number);
     r->value = sl_dupz(line);
+    r->has_groups = sl_find_char(line, '$') != SL_NPOS;
     return 0;
 }
 
@@ -111,7 +113,7 @@ regexp_open(struct table *t, struct err *e)
 
 /* $1, ${1}, $(1) and $$. */
 static void
-expand(const char *value, const char *key, const regmatch_t *m, struct buf *out)
+expand(const char *value, struct slice key, const regmatch_t *m, struct buf *out)
 {
     for (const char *p = value; *p; p++) {
         bool is_open = p[0] == '$' && (p[1] == '{' || p[1] == '(');
@@ -121,7 +123,7 @@ expand(const char *value, const char *key, const regmatch_t *m, struct buf *out)
             const regmatch_t *g = &m[*d - '0'];
 
             if (g->rm_so >= 0)
-                buf_add(out, key + g->rm_so, (size_t)(g->rm_eo - g->rm_so));
+                buf_add(out, key.p + g->rm_so, (size_t)(g->rm_eo - g->rm_so));
             p = d + (is_open && (d[1] == '}' || d[1] == ')'));
         } else {
             buf_addc(out, *p);
@@ -130,11 +132,22 @@ expand(const char *value, const char *key, const regmatch_t *m, struct buf *out)
     }
 }
 
+/* All of the key is looked at: a NUL hides nothing that follows it. */
+static bool
+is_match(const struct regexp_rule *r, struct slice key, regmatch_t m[REGEXP_GROUPS])
+{
+    for (size_t g = 0; g < REGEXP_GROUPS; g++)
+        m[g].rm_so = m[g].rm_eo = -1;
+    m[0].rm_so = 0;
+    m[0].rm_eo = (regoff_t)key.n;
+    return regexec(&r->re, key.n ? key.p : "", r->has_groups ? REGEXP_GROUPS : 0, m,
+                   REG_STARTEND) == 0;
+}
+
 static enum table_rc
 regexp_lookup(struct table *t, struct slice key, struct buf *value, struct err *e)
 {
     struct regexp_table *x = t->state;
-    char *z = sl_dupz(key);
     unsigned skip = 0;
     enum table_rc rc = TABLE_NOTFOUND;
 
@@ -152,17 +165,14 @@ regexp_lookup(struct table *t, struct slice key, struct buf *value, struct err *
             skip += r->op == REGEXP_IF;
             continue;
         }
-        for (size_t g = 0; g < REGEXP_GROUPS; g++)
-            m[g].rm_so = m[g].rm_eo = -1;
-        matches = (regexec(&r->re, z, REGEXP_GROUPS, m, 0) == 0) != r->is_negated;
+        matches = is_match(r, key, m) != r->is_negated;
         if (r->op == REGEXP_IF) {
             skip = !matches;
         } else if (matches) {
-            expand(r->value, z, m, value);
+            expand(r->value, key, m, value);
             rc = TABLE_FOUND;
         }
     }
-    free(z);
     return rc;
 }
 

@@ -37,6 +37,7 @@ static const struct {
 } own[] = {
     { "auth", "authd", SOCK_STREAM, false },    { "auth-master", "authd", SOCK_STREAM, false },
     { "lookup", "authd", SOCK_STREAM, false },  { "anvil", "authd", SOCK_STREAM, false },
+    { "content", "authd", SOCK_STREAM, false },
     { "queue", "qmgr", SOCK_SEQPACKET, false }, { "relay", "relayd", SOCK_STREAM, false },
     { "imapd", "imapd", SOCK_SEQPACKET, true }, { "pop3d", "pop3d", SOCK_SEQPACKET, false },
 };

@@ -23,8 +23,8 @@ expect(const char *text, size_t n, const char *const *want)
 TEST(one_warning_for_a_group)
 {
     expect(
-        "header_checks = regexp:/x\nsmtpd_banner = $myhostname\nbody_checks = regexp:/y\n", 1,
-        (const char *[]){ "header_checks, body_checks (line 3): header and body checks are not" });
+        "smtpd_milters = inet:x:1\nsmtpd_banner = $myhostname\nmilter_protocol = 6\n", 1,
+        (const char *[]){ "smtpd_milters, milter_protocol (line 3): milters are not" });
     expect("postscreen_greet_action = enforce\npostscreen_dnsbl_sites = a.example\n", 1,
            (const char *[]){
                "postscreen_greet_action, postscreen_dnsbl_sites (line 2): there is no" });
@@ -40,7 +40,7 @@ TEST(what_another_name_uses_is_told_too)
 
 TEST(what_does_nothing_is_not_told)
 {
-    expect("header_checks =\nsoft_bounce = no\ndelay_warning_time = 0h\n", 0, NULL);
+    expect("smtpd_milters =\nsoft_bounce = no\ndelay_warning_time = 0h\n", 0, NULL);
     expect("soft_bounce = yes\n", 1, (const char *[]){ "soft_bounce: not supported" });
     expect("max_use = 100\nin_flow_delay = 1s\n", 0, NULL); /* CONF_NOOP */
 }
