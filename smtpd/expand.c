@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "proto/lookup_keys.h"
+#include "smtpd/srs.h"
 
 #include <stdlib.h>
 
@@ -416,6 +417,31 @@ local_step(struct smtpd_sess *s, struct expansion *x)
 /* ---- one address ---- */
 
 static void
+alias_step(struct smtpd_sess *s, struct expansion *x)
+{
+    if (x->at->is_final || s->cfg->conf->virtual_alias_maps.n == 0)
+        local_step(s, x);
+    else
+        find_addr(s, "virtual_alias_maps", x->info.to.addr, x->info.to.is_local, on_virtual, x);
+}
+
+/* A sender of ours: what was forwarded under it comes back, for the one it stands for. */
+static void
+on_srs(struct smtpd_sess *s, void *arg, enum srs_verdict v, struct slice value)
+{
+    struct expansion *x = arg;
+
+    if (v == SRS_UNKNOWN)
+        lookup_failed(s, x);
+    else if (v != SRS_STANDS) /* nobody's: who checks no recipients bounces it */
+        alias_step(s, x);
+    else if (add_item(s, x, x->at, value, false))
+        next_item(s, x);
+    else
+        give_up(s, x, EXPAND_LOOP, "size");
+}
+
+static void
 on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct expansion *x = arg;
@@ -426,10 +452,8 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
         lookup_failed(s, x);
     else if (f == FOUND_NO) /* an alias leads to what is no address: it will bounce */
         emit(s, x, x->at->addr);
-    else if (x->at->is_final || s->cfg->conf->virtual_alias_maps.n == 0)
-        local_step(s, x);
     else
-        find_addr(s, "virtual_alias_maps", x->info.to.addr, x->info.to.is_local, on_virtual, x);
+        srs_ask(s, x->info.to.addr, on_srs, x);
 }
 
 static void

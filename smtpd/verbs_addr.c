@@ -1,5 +1,6 @@
 /* smtpd/verbs_addr.c - restriction verbs about where an address leads: classes of domains, lists of users, DNS. */
 #include "smtpd/check.h"
+#include "smtpd/srs.h"
 
 static const char *
 class_text(const struct check *c)
@@ -281,16 +282,34 @@ on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
 }
 
 static void
+on_srs(struct smtpd_sess *s, void *arg, enum srs_verdict v, struct slice value)
+{
+    struct check *c = s->check;
+
+    (void)arg;
+    (void)value;
+    if (v == SRS_UNKNOWN)
+        lookup_failed(c);
+    else if (v == SRS_STANDS)
+        check_done(c, VERDICT_DUNNO);
+    else if (v == SRS_TOO_OLD)
+        check_refuse(c, 550, c->is_sender ? "5.1.0" : "5.1.1",
+                     "<%.*s>: %s rejected: SRS address has expired", SL_ARG(c->addr->given),
+                     class_text(c));
+    else if (s->cfg->conf->virtual_alias_maps.n)
+        find_addr(s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias, NULL);
+    else
+        on_alias(s, NULL, FOUND_NO, SL(""), SL(""));
+}
+
+static void
 unlisted(struct check *c)
 {
     if (c->addr->to.addr.n ==
         0) /* it has no route (VRFY takes anything): nobody's, so nobody's list */
         check_done(c, VERDICT_DUNNO);
-    else if (c->s->cfg->conf->virtual_alias_maps.n)
-        find_addr(c->s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias,
-                  NULL);
     else
-        on_alias(c->s, NULL, FOUND_NO, SL(""), SL(""));
+        srs_ask(c->s, c->addr->to.addr, on_srs, NULL);
 }
 static void (*const then_unlisted)(struct check *) = unlisted;
 

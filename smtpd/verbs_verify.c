@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "proto/lookup_keys.h"
 #include "smtpd/expand.h"
+#include "smtpd/srs.h"
 
 #include <stdlib.h>
 
@@ -198,6 +199,28 @@ on_virtual_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice val
         follow(c, to);
 }
 
+/* A sender of ours whose signature holds is good: what is behind it need not be tried. */
+static void
+on_srs(struct smtpd_sess *s, void *arg, enum srs_verdict verdict, struct slice value)
+{
+    struct check *c = s->check;
+    struct verify *v = c->own;
+
+    (void)arg;
+    (void)value;
+    if (verdict == SRS_UNKNOWN)
+        trouble(c);
+    else if (verdict == SRS_STANDS)
+        conclude(c, VERIFY_OK, SL(""));
+    else if (verdict == SRS_TOO_OLD)
+        conclude(c, VERIFY_BOUNCE, SL("SRS address has expired"));
+    else if (s->cfg->conf->virtual_alias_maps.n > 0)
+        find_addr(s, "virtual_alias_maps", v->at.to.addr, v->at.to.is_local, on_virtual_alias,
+                  NULL);
+    else
+        followed(c);
+}
+
 static void
 on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
@@ -214,11 +237,8 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
         trouble(c);
     else if (f == FOUND_NO)
         conclude(c, VERIFY_BOUNCE, SL("bad address syntax"));
-    else if (s->cfg->conf->virtual_alias_maps.n > 0)
-        find_addr(s, "virtual_alias_maps", v->at.to.addr, v->at.to.is_local, on_virtual_alias,
-                  NULL);
     else
-        followed(c);
+        srs_ask(s, v->at.to.addr, on_srs, NULL);
 }
 
 static void
