@@ -1,8 +1,8 @@
 /* mime/downgrade.c - see downgrade.h. Line by line; of a long line only its beginning can be a delimiter or a field, so lines
  * are taken in pieces. */
 #include "mime/downgrade.h"
+#include "mime/entity.h"
 #include "mime/mime.h"
-#include "mime/mime_int.h"
 
 #include "base/mem.h"
 
@@ -154,56 +154,15 @@ qp_end(struct mime_downgrade *d, struct buf *out)
 
 /* ---- header fields ---- */
 
-static struct slice
-take_word(struct slice *in, const char *ends)
-{
-    size_t n = 0;
-    struct slice word;
-
-    mime_skip_cfws(in);
-    while (n < in->n && strchr(ends, in->p[n]) == NULL && strchr(" \t\r\n(", in->p[n]) == NULL)
-        n++;
-    word = sl_head(*in, n);
-    *in = sl_from(*in, n);
-    mime_skip_cfws(in);
-    return word;
-}
-
 /* The value of boundary=, malloc'ed; NULL: none. */
 static char *
-take_boundary(struct slice in)
+take_boundary(struct slice params)
 {
     struct buf text = { 0 };
     char *z = NULL;
 
-    while (sl_take_char(&in, ';')) {
-        struct slice name = take_word(&in, "=;"), word;
-
-        if (!sl_take_char(&in, '='))
-            continue;
-        mime_skip_cfws(&in);
-        buf_reset(&text);
-        if (sl_take_char(&in, '"')) {
-            size_t i = 0;
-
-            for (; i < in.n && in.p[i] != '"'; i++) {
-                if (in.p[i] == '\\' && i + 1 < in.n)
-                    i++;
-                if (in.p[i] != '\r' && in.p[i] != '\n')
-                    buf_addc(&text, in.p[i]);
-            }
-            in = sl_from(in, i + 1);
-            mime_skip_cfws(&in);
-        } else {
-            word = take_word(&in, ";");
-            buf_adds(&text, word);
-        }
-        if (sl_ieqz(name, "boundary")) {
-            if (text.n > 0 && text.n <= BOUNDARY_OCTETS_MAX)
-                z = sl_dupz(buf_slice(&text));
-            break;
-        }
-    }
+    if (mime_next_boundary(&params, &text) && text.n <= BOUNDARY_OCTETS_MAX)
+        z = sl_dupz(buf_slice(&text));
     buf_free(&text);
     return z;
 }
@@ -211,34 +170,30 @@ take_boundary(struct slice in)
 static void
 note_type(struct mime_downgrade *d, struct slice in)
 {
-    struct slice type = take_word(&in, "/;"), subtype = SL("");
+    struct mime_type t;
 
     if (d->has_type)
         return;
     d->has_type = true;
-    if (sl_take_char(&in, '/'))
-        subtype = take_word(&in, ";");
-    d->kind = KIND_LEAF;
-    d->is_digest = false;
-    if (sl_ieqz(type, "message")) {
-        d->kind = sl_ieqz(subtype, "rfc822") || sl_ieqz(subtype, "global") ? KIND_MESSAGE
-                                                                           : KIND_MESSAGE_OTHER;
-    } else if (sl_ieqz(type, "multipart")) {
-        d->boundary = take_boundary(in);
-        d->is_digest = sl_ieqz(subtype, "digest");
-        d->kind = KIND_MULTIPART;
-    }
+    mime_type_of(in, &t);
+    d->kind = t.kind == MIME_LEAF                                     ? KIND_LEAF
+              : t.kind == MIME_MULTIPART                              ? KIND_MULTIPART
+              : t.kind == MIME_MESSAGE || t.kind == MIME_MESSAGE_UTF8 ? KIND_MESSAGE
+                                                                      : KIND_MESSAGE_OTHER;
+    d->is_digest = t.is_digest;
+    if (d->kind == KIND_MULTIPART)
+        d->boundary = take_boundary(t.params);
 }
 
 /* False: the field is to be replaced. */
 static bool
 note_encoding(struct mime_downgrade *d, struct slice in)
 {
-    struct slice word = take_word(&in, ";");
-    bool is_8bit = sl_ieqz(word, "8bit") || sl_ieqz(word, "binary");
+    enum mime_encoding e = mime_encoding_of(in);
+    bool is_8bit = e == MIME_ENC_8BIT || e == MIME_ENC_BINARY;
 
     if (d->encoding == ENC_NONE)
-        d->encoding = is_8bit ? ENC_8BIT : sl_ieqz(word, "7bit") ? ENC_IDENTITY_7BIT : ENC_OTHER;
+        d->encoding = is_8bit ? ENC_8BIT : e == MIME_ENC_7BIT ? ENC_IDENTITY_7BIT : ENC_OTHER;
     return d->encoding != ENC_8BIT;
 }
 
