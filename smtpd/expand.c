@@ -1,38 +1,19 @@
 /* smtpd/expand.c - a list of addresses to look at, each with the one it came from. An address that an alias gives back as
  * itself is final; one that comes back by a detour is a loop. */
-#include "smtpd/expand.h"
+#include "smtpd/expand_int.h"
 
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "proto/lookup_keys.h"
+#include "proto/alias_item.h"
+#include "session/queue_proto.h"
 #include "smtpd/srs.h"
 
 #include <stdlib.h>
 
-struct item {
-    struct item *next;
-    const struct item *from; /* NULL: RCPT's own */
-    struct slice addr;       /* internal, complete; a bare local name when is_name */
-    unsigned depth;
-    bool is_final; /* no virtual alias any more */
-    bool is_name;  /* out of aliases(5): an alias, a user, or an address without its domain */
-    bool no_alias; /* a name that is its own alias, or "\name" */
-    bool maps_to_itself;
-};
-
-struct expansion {
-    struct smtpd_rcpt *rcpt; /* being worked on */
-    struct item *first, **end, *at;
-    size_t n_of_rcpt;      /* results of this recipient */
-    struct addr_info info; /* of `at` */
-    struct map *seen;      /* final addresses, lower case; which of out they are, from 1 */
-    struct queue_rcpt *out;
-    size_t n_out, cap_out;
-    void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n);
-    enum expand_rc rc;
-    bool is_running, is_over, must_go_on;
-};
+/* Of one recipient, when aliases(5) had a part in it: a list may well be longer than virtual_alias_expansion_limit, which
+ * is about virtual(5) only. */
+enum { LOCAL_RESULTS_MAX = QUEUE_RCPTS_MAX };
 
 static void run(struct smtpd_sess *s, struct expansion *x);
 
@@ -60,12 +41,13 @@ expand_free(struct expansion **x)
     if (old == NULL)
         return;
     map_free(&old->seen, NULL);
+    free(old->own);
     free(old->out);
     free(old);
 }
 
-static void
-give_up(struct smtpd_sess *s, struct expansion *x, enum expand_rc rc, const char *why)
+void
+expand_give_up(struct smtpd_sess *s, struct expansion *x, enum expand_rc rc, const char *why)
 {
     log_event(
         LOG_LV_WARN, s->cfg->cleanup_ident, "alias.error", LOG_F(LF_Z("qid", s->tx->id)),
@@ -74,8 +56,8 @@ give_up(struct smtpd_sess *s, struct expansion *x, enum expand_rc rc, const char
     finish(s, x, rc);
 }
 
-static void
-lookup_failed(struct smtpd_sess *s, struct expansion *x)
+void
+expand_lookup_failed(struct smtpd_sess *s, struct expansion *x)
 {
     log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.lookup", LOG_F(LF_Z("qid", s->tx->id)),
               "%s: alias lookup problem for %.*s -- message not accepted, try again later",
@@ -83,9 +65,8 @@ lookup_failed(struct smtpd_sess *s, struct expansion *x)
     finish(s, x, EXPAND_TEMP);
 }
 
-/* An alias that names nobody would take the mail away, and nobody would be told. */
-static void
-leads_nowhere(struct smtpd_sess *s, struct expansion *x)
+void
+expand_leads_nowhere(struct smtpd_sess *s, struct expansion *x)
 {
     log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.nowhere",
               LOG_F(LF_Z("qid", s->tx->id), LF_S("alias", x->at->addr)),
@@ -94,9 +75,26 @@ leads_nowhere(struct smtpd_sess *s, struct expansion *x)
     finish(s, x, EXPAND_TEMP);
 }
 
-/* This address has been dealt with; the next one from the runner's loop. */
-static void
-next_item(struct smtpd_sess *s, struct expansion *x)
+void
+expand_refuse(struct smtpd_sess *s, struct expansion *x, const char *what)
+{
+    log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.restricted",
+              LOG_F(LF_Z("qid", s->tx->id), LF_S("rcpt", x->rcpt->addr)),
+              "%s: %s: alias of %.*s -- message not accepted", s->tx->id, what,
+              SL_ARG(x->rcpt->addr));
+    x->refusal = arena_printf(&s->tx->mem, "550 5.7.1 <%.*s>: Recipient address rejected: %s",
+                              SL_ARG(x->rcpt->addr), what);
+    finish(s, x, x->refusal ? EXPAND_REFUSED : EXPAND_TEMP);
+}
+
+const char *
+expand_refusal(const struct smtpd_sess *s)
+{
+    return s->tx->expansion->refusal;
+}
+
+void
+expand_next(struct smtpd_sess *s, struct expansion *x)
 {
     if (x->is_over)
         return;
@@ -111,71 +109,168 @@ next_item(struct smtpd_sess *s, struct expansion *x)
 /* Another recipient leads there, too, and one copy is enough: who wants to be told of it is told (RFC 3461 §4.1; no
  * NOTIFY is to be told of a failure). */
 static void
-add_notify(struct queue_rcpt *out, const struct smtpd_rcpt *also)
+add_notify(struct queue_rcpt *out, const struct smtpd_rcpt *also, unsigned notify)
 {
-    bool has_default = out->notify == 0 || also->notify == 0;
+    bool has_default = out->notify == 0 || notify == 0;
 
-    if (also->notify == out->notify || also->notify == SMTP_NOTIFY_NEVER)
+    if (notify == out->notify || notify == SMTP_NOTIFY_NEVER)
         return;
     if (out->notify == SMTP_NOTIFY_NEVER) {
         out->orig = also->addr;
         out->orcpt = also->orcpt;
-        out->notify = also->notify;
+        out->notify = notify;
         return;
     }
-    out->notify |= also->notify | (has_default ? SMTP_NOTIFY_FAILURE : 0);
+    out->notify |= notify | (has_default ? SMTP_NOTIFY_FAILURE : 0);
 }
 
+/* What makes two results one: the same place, and the same one to hear of failures. */
 static void
-emit(struct smtpd_sess *s, struct expansion *x, struct slice addr)
+result_key(const struct queue_rcpt *r, struct buf *key)
 {
-    struct arena *mem = &s->tx->mem;
-    struct slice kept = arena_dup(mem, addr);
-    char low[SMTP_ADDR_OCTETS_MAX];
-    uintptr_t had; /* its place in out, from 1 */
-    size_t n = addr.n < sizeof(low) ? addr.n : sizeof(low);
-
-    if (kept.p == NULL || ++x->n_of_rcpt > (size_t)s->cfg->conf->virtual_alias_expansion_limit) {
-        give_up(s, x, EXPAND_LOOP, "size");
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        low[i] = sl_lower_char(addr.p[i]);
-    had = (uintptr_t)map_get(x->seen, sl_n(low, n));
-    if (had) {
-        add_notify(&x->out[had - 1], x->rcpt);
+    if (r->target.n > 0) {
+        buf_addc(key, r->kind == RCPT_COMMAND ? '|' : '/');
+        buf_adds(key, r->target);
     } else {
-        map_set(x->seen, sl_n(low, n), (void *)(uintptr_t)(x->n_out + 1));
-        x->out = mem_grow(x->out, &x->cap_out, x->n_out + 1, sizeof(*x->out));
-        x->out[x->n_out++] = (struct queue_rcpt){ .addr = kept,
-                                                  .orig = x->rcpt->addr,
-                                                  .orcpt = x->rcpt->orcpt,
-                                                  .notify = x->rcpt->notify,
-                                                  .is_forwarded = x->at->from && !x->at->is_name &&
-                                                                  !sl_ieq(addr, x->rcpt->addr) };
+        for (size_t i = 0; i < r->addr.n; i++)
+            buf_addc(key, sl_lower_char(r->addr.p[i]));
     }
-    next_item(s, x);
+    if (r->has_sender) {
+        buf_addc(key, '\0');
+        buf_adds(key, r->sender);
+    }
+}
+
+/* Its place in out. */
+static size_t
+place(struct expansion *x, const struct queue_rcpt *r)
+{
+    struct buf key = { 0 };
+    uintptr_t had; /* from 1 */
+
+    result_key(r, &key);
+    had = (uintptr_t)map_get(x->seen, buf_slice(&key));
+    if (!had) {
+        x->out = mem_grow(x->out, &x->cap_out, x->n_out + 1, sizeof(*x->out));
+        x->out[x->n_out++] = *r;
+        had = x->n_out;
+        map_set(x->seen, buf_slice(&key), (void *)had);
+    }
+    buf_free(&key);
+    return had - 1;
 }
 
 static bool
-add_item(struct smtpd_sess *s, struct expansion *x, const struct item *from, struct slice addr,
-         bool is_name)
+has_own(const struct expansion *x, size_t at)
+{
+    /* What is behind n_before is this recipient's. */
+    for (size_t i = 0; at < x->n_before && i < x->n_own; i++)
+        if (x->own[i] == at)
+            return true;
+    return false;
+}
+
+bool
+expand_result(struct smtpd_sess *s, struct expansion *x, enum queue_rcpt_kind kind,
+              struct slice addr, struct slice target)
+{
+    size_t most = x->is_local ? LOCAL_RESULTS_MAX
+                              : (size_t)s->cfg->conf->virtual_alias_expansion_limit,
+           n_out = x->n_out, at;
+    struct queue_rcpt r = { .kind = kind,
+                            .addr = arena_dup(&s->tx->mem, addr),
+                            .orig = x->rcpt->addr,
+                            .orcpt = x->rcpt->orcpt,
+                            .notify = x->rcpt->notify };
+
+    if (target.n > 0)
+        r.target = arena_dup(&s->tx->mem, target);
+    if (r.addr.p == NULL || (target.n > 0 && r.target.p == NULL) || ++x->n_of_rcpt > most ||
+        x->n_out >= QUEUE_RCPTS_MAX - 1) {
+        expand_give_up(s, x, EXPAND_LOOP, "size");
+        return false;
+    }
+    r.is_forwarded = x->at->from && x->at->kind == ITEM_ADDRESS && !sl_ieq(addr, x->rcpt->addr);
+    if (x->at->owner) {
+        r.has_sender = true;
+        r.sender = *x->at->owner;
+    }
+    at = place(x, &r);
+    if (at < n_out && (at >= x->n_before || has_own(x, at)))
+        return true; /* by two ways */
+    x->own = mem_grow(x->own, &x->cap_own, x->n_own + 1, sizeof(*x->own));
+    x->own[x->n_own++] = at;
+    return true;
+}
+
+void
+expand_emit(struct smtpd_sess *s, struct expansion *x, struct slice addr)
+{
+    if (expand_result(s, x, RCPT_ADDRESS, addr, SL("")))
+        expand_next(s, x);
+}
+
+/* All results of a recipient are known, so is what becomes of its wishes to be told (RFC 3461 §5.2.7). One result: it
+ * inherits them. More: success is that it was expanded, and told now. A list, which has an owner: the same, and what comes
+ * after is between the owner and the members. False: memory is full. */
+static bool
+settle_notify(struct smtpd_sess *s, struct expansion *x)
+{
+    unsigned notify = x->rcpt->notify;
+    bool is_expanded = x->n_own > 1;
+
+    for (size_t i = 0; i < x->n_own; i++)
+        is_expanded = is_expanded || x->out[x->own[i]].has_sender;
+    is_expanded = is_expanded && (notify & SMTP_NOTIFY_SUCCESS);
+    if (is_expanded)
+        notify = notify == SMTP_NOTIFY_SUCCESS ? SMTP_NOTIFY_NEVER : notify & ~SMTP_NOTIFY_SUCCESS;
+    for (size_t i = 0; i < x->n_own; i++) {
+        struct queue_rcpt *r = &x->out[x->own[i]];
+
+        if (r->has_sender) {
+            r->notify = 0;
+            r->orcpt = sl_z(arena_printf(&s->tx->mem, "rfc822;%.*s", SL_ARG(r->addr)));
+            if (r->orcpt.p == NULL)
+                return false;
+        } else if (x->own[i] < x->n_before) {
+            add_notify(r, x->rcpt, notify);
+        } else {
+            r->notify = notify;
+        }
+    }
+    if (is_expanded) {
+        x->out = mem_grow(x->out, &x->cap_out, x->n_out + 1, sizeof(*x->out));
+        x->out[x->n_out++] = (struct queue_rcpt){ .kind = RCPT_EXPANDED,
+                                                  .addr = x->rcpt_addr,
+                                                  .orig = x->rcpt->addr,
+                                                  .orcpt = x->rcpt->orcpt,
+                                                  .notify = SMTP_NOTIFY_SUCCESS };
+    }
+    return true;
+}
+
+/* ---- items ---- */
+
+struct item *
+expand_add(struct smtpd_sess *s, struct expansion *x, struct item *from, struct slice addr,
+           enum item_kind kind)
 {
     struct item *i = ARENA_NEW(&s->tx->mem, struct item);
 
     if (i == NULL)
-        return false;
+        return NULL;
     i->addr = arena_dup(&s->tx->mem, addr);
     if (i->addr.p == NULL)
-        return false;
+        return NULL;
     i->from = from;
-    i->is_name = is_name;
+    i->kind = kind;
+    i->owner = from ? from->owner : NULL;
     i->depth = from ? from->depth + 1 : 0;
     *x->end = i;
     x->end = &i->next;
-    if (from && !is_name && sl_ieq(addr, from->addr))
+    if (from && kind == ITEM_ADDRESS && from->kind == ITEM_ADDRESS && sl_ieq(addr, from->addr))
         i->is_final = true;
-    return true;
+    return i;
 }
 
 /* The address among those it came from, by a detour: NULL when there is none. */
@@ -183,235 +278,9 @@ static const struct item *
 find_ancestor(const struct item *i)
 {
     for (const struct item *p = i->from; p; p = p->from)
-        if (!p->is_name == !i->is_name && sl_ieq(p->addr, i->addr))
+        if (p->kind == i->kind && sl_ieq(p->addr, i->addr))
             return p;
     return NULL;
-}
-
-/* ---- virtual aliases ---- */
-
-bool
-expand_target(struct smtpd_sess *s, struct slice from, struct slice text, struct slice ext,
-              struct slice *out)
-{
-    struct slice addr, local, domain, own, own_domain;
-    struct arena *mem = &s->smtp.cmd;
-    struct err e;
-
-    *out = SL("");
-    if (text.n > (size_t)s->cfg->conf->virtual_alias_address_length_limit)
-        return false;
-    if (sl_starts(text, '@')) {
-        smtp_addr_split(from, &own, &own_domain);
-        addr = sl_z(arena_printf(mem, "%.*s%.*s", SL_ARG(own), SL_ARG(text)));
-    } else if (smtp_path_parse(text, false, mem, &addr, &e) != PARSE_OK) {
-        return false;
-    }
-    if (addr.n == 0)
-        return true;
-    addr = smtp_addr_rewrite(&s->cfg->rules, addr, mem);
-    if (ext.n) {
-        smtp_addr_split(addr, &local, &domain);
-        addr = sl_z(arena_printf(mem, "%.*s%.*s@%.*s", SL_ARG(local), SL_ARG(ext), SL_ARG(domain)));
-    }
-    *out = addr;
-    return addr.p != NULL;
-}
-
-/* One address of a table's value. */
-static bool
-add_result(struct smtpd_sess *s, struct expansion *x, struct slice text, struct slice ext)
-{
-    struct slice addr;
-
-    if (!expand_target(s, x->at->addr, text, ext, &addr))
-        return false;
-    if (addr.n == 0)
-        return true;
-    if (sl_ieq(addr, x->at->addr))
-        x->at->maps_to_itself = true;
-    return add_item(s, x, x->at, addr, false);
-}
-
-bool
-expand_keeps_extension(const struct smtpd_sess *s)
-{
-    return conf_list_has(s->cfg->conf->propagate_unmatched_extensions, "virtual");
-}
-
-static void local_step(struct smtpd_sess *s, struct expansion *x);
-
-static void
-on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
-{
-    struct expansion *x = arg;
-    struct item **end = x->end;
-    struct slice one;
-
-    if (f == FOUND_TEMP) {
-        lookup_failed(s, x);
-        return;
-    }
-    if (f == FOUND_NO) {
-        x->at->is_final = true;
-        local_step(s, x);
-        return;
-    }
-    if (!expand_keeps_extension(s))
-        ext = SL("");
-    while (lookup_take_listed(&value, &one))
-        if (!add_result(s, x, one, ext)) {
-            give_up(s, x, EXPAND_LOOP, "result");
-            return;
-        }
-    if (x->end == end)
-        leads_nowhere(s, x);
-    else
-        next_item(s, x);
-}
-
-/* ---- local names ---- */
-
-static void
-on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
-{
-    struct expansion *x = arg;
-    struct item *from = x->at;
-    struct slice addr;
-
-    (void)value;
-    (void)ext;
-    if (f == FOUND_TEMP) {
-        lookup_failed(s, x);
-        return;
-    }
-    if (f == FOUND_YES) {
-        addr = sl_z(arena_printf(&s->smtp.cmd, "%.*s@localhost", SL_ARG(from->addr)));
-        emit(s, x, addr);
-        return;
-    }
-    addr = smtp_addr_rewrite(&s->cfg->rules, from->addr,
-                             &s->smtp.cmd); /* no user here: the origin's */
-    if (!add_item(s, x, from, addr, false))
-        give_up(s, x, EXPAND_LOOP, "size");
-    else
-        next_item(s, x);
-}
-
-/* The system's users count where local_recipient_maps names them. */
-static void
-ask_passwd(struct smtpd_sess *s, struct expansion *x)
-{
-    struct conf_list l = s->cfg->conf->local_recipient_maps;
-
-    for (size_t i = 0; i < l.n; i++)
-        if (sl_has_suffix(sl_z(l.v[i]), SL("unix:passwd.byname"))) {
-            find_key(s, l.v[i], x->at->addr, on_passwd, x);
-            return;
-        }
-    on_passwd(s, x, FOUND_NO, SL(""), SL(""));
-}
-
-/* An item of aliases(5): an address, a name, "\name" that is no alias. Commands, files and lists are not followed. */
-static bool
-add_alias_item(struct smtpd_sess *s, struct expansion *x, struct slice text)
-{
-    struct slice addr;
-    struct err e;
-    bool as_is = sl_take_char(&text, '\\');
-
-    if (sl_starts(text, '|') || sl_starts(text, '/') || sl_has_prefix(text, SL("\"|")) ||
-        sl_has_prefix(text, SL(":"))) {
-        log_error("alias.unsupported", LOG_F(LF_S("target", text)),
-                  "alias target %.*s: commands, files and :include: are not supported",
-                  SL_ARG(text));
-        return false;
-    }
-    if (smtp_path_parse(text, false, &s->smtp.cmd, &addr, &e) != PARSE_OK || addr.n == 0)
-        return false;
-    if (sl_find_char(addr, '@') != SL_NPOS)
-        return add_item(s, x, x->at, addr, false);
-    if (!add_item(s, x, x->at, addr, true))
-        return false;
-    CONTAINER_OF(x->end, struct item, next)->no_alias = as_is || sl_ieq(addr, x->at->addr);
-    return true;
-}
-
-static void
-on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
-{
-    struct expansion *x = arg;
-    struct item **end = x->end;
-    struct slice one;
-
-    (void)ext;
-    if (f == FOUND_TEMP) {
-        lookup_failed(s, x);
-        return;
-    }
-    if (f == FOUND_NO) {
-        ask_passwd(s, x);
-        return;
-    }
-    while (lookup_take_listed(&value, &one))
-        if (!add_alias_item(s, x, one)) {
-            give_up(s, x, EXPAND_LOOP, "alias");
-            return;
-        }
-    if (x->end == end)
-        leads_nowhere(s, x);
-    else
-        next_item(s, x);
-}
-
-static void
-name_step(struct smtpd_sess *s, struct expansion *x)
-{
-    if (s->cfg->conf->alias_maps.n && !x->at->no_alias)
-        find_key(s, "alias_maps", x->at->addr, on_local_alias, x);
-    else
-        ask_passwd(s, x);
-}
-
-struct slice
-expand_destination(struct slice addr, const struct addr_info *a, struct arena *mem)
-{
-    struct slice local, domain, hidden, to_domain;
-
-    smtp_addr_split(addr, &local, &domain);
-    if (sl_ieq(domain, a->to.domain))
-        return addr;
-    smtp_addr_split(a->to.addr, &hidden, &to_domain);
-    for (size_t i = 0; i + hidden.n <= local.n; i++)
-        if (sl_ieq(sl_n(local.p + i, hidden.n), hidden)) {
-            hidden.p = local.p + i;
-            break;
-        }
-    return sl_z(arena_printf(mem, "%.*s@%.*s", SL_ARG(hidden), SL_ARG(to_domain)));
-}
-
-/* No virtual alias any more: here, then aliases(5) has its say. */
-static void
-local_step(struct smtpd_sess *s, struct expansion *x)
-{
-    struct slice local, domain, ext;
-
-    if (!x->info.to.is_local) {
-        emit(s, x, expand_destination(x->at->addr, &x->info, &s->smtp.cmd));
-        return;
-    }
-    smtp_addr_split(x->info.to.addr, &local, &domain);
-    if (sl_ieqz(local,
-                s->cfg->conf->double_bounce_sender)) { /* nobody's, and no error: qmgr drops it */
-        emit(s, x, x->info.to.addr);
-        return;
-    }
-    ext = find_extension(s->cfg, local);
-    local.n -= ext.n;
-    if (!add_item(s, x, x->at, local, true))
-        give_up(s, x, EXPAND_LOOP, "size");
-    else
-        next_item(s, x);
 }
 
 /* ---- one address ---- */
@@ -420,9 +289,10 @@ static void
 alias_step(struct smtpd_sess *s, struct expansion *x)
 {
     if (x->at->is_final || s->cfg->conf->virtual_alias_maps.n == 0)
-        local_step(s, x);
+        expand_local(s, x);
     else
-        find_addr(s, "virtual_alias_maps", x->info.to.addr, x->info.to.is_local, on_virtual, x);
+        find_addr(s, "virtual_alias_maps", x->info.to.addr, x->info.to.is_local, expand_on_virtual,
+                  x);
 }
 
 /* A sender of ours: what was forwarded under it comes back, for the one it stands for. */
@@ -432,13 +302,13 @@ on_srs(struct smtpd_sess *s, void *arg, enum srs_verdict v, struct slice value)
     struct expansion *x = arg;
 
     if (v == SRS_UNKNOWN)
-        lookup_failed(s, x);
+        expand_lookup_failed(s, x);
     else if (v != SRS_STANDS) /* nobody's: who checks no recipients bounces it */
         alias_step(s, x);
-    else if (add_item(s, x, x->at, value, false))
-        next_item(s, x);
+    else if (expand_add(s, x, x->at, value, ITEM_ADDRESS))
+        expand_next(s, x);
     else
-        give_up(s, x, EXPAND_LOOP, "size");
+        expand_give_up(s, x, EXPAND_LOOP, "size");
 }
 
 static void
@@ -449,9 +319,9 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     (void)value;
     (void)ext;
     if (f == FOUND_TEMP)
-        lookup_failed(s, x);
+        expand_lookup_failed(s, x);
     else if (f == FOUND_NO) /* an alias leads to what is no address: it will bounce */
-        emit(s, x, x->at->addr);
+        expand_emit(s, x, x->at->addr);
     else
         srs_ask(s, x->info.to.addr, on_srs, x);
 }
@@ -466,14 +336,14 @@ item_step(struct smtpd_sess *s, struct expansion *x)
     arena_reset(&s->smtp.cmd);
 
     if (x->at->depth > (unsigned)s->cfg->conf->virtual_alias_recursion_limit ||
-        (before && !before->maps_to_itself && !x->at->is_name)) {
-        give_up(s, x, EXPAND_LOOP, "nesting");
+        (before && !before->maps_to_itself && x->at->kind == ITEM_ADDRESS)) {
+        expand_give_up(s, x, EXPAND_LOOP, "nesting");
         return;
     }
     if (before) /* itself again, now for good: the mailbox */
-        x->at->is_final = x->at->no_alias = true;
-    if (x->at->is_name) {
-        name_step(s, x);
+        x->at->is_final = x->at->no_alias = x->at->is_again = true;
+    if (x->at->kind != ITEM_ADDRESS) {
+        (x->at->kind == ITEM_NAME ? expand_name : expand_include)(s, x);
         return;
     }
     x->info = (struct addr_info){ .given = x->at->addr };
@@ -487,7 +357,7 @@ add_redirected(struct smtpd_sess *s, struct expansion *x)
 {
     struct slice to = smtp_addr_rewrite(&s->cfg->rules, s->tx->wishes.redirect, &s->smtp.cmd);
 
-    if (!add_item(s, x, NULL, to, false))
+    if (!expand_add(s, x, NULL, to, ITEM_ADDRESS))
         return false;
     x->first->is_final = true;
     return true;
@@ -496,10 +366,17 @@ add_redirected(struct smtpd_sess *s, struct expansion *x)
 static bool
 add_recipient(struct smtpd_sess *s, struct expansion *x)
 {
+    x->n_of_rcpt = x->n_own = 0;
+    x->n_before = x->n_out;
+    x->is_local = false;
+    x->end = &x->first;
+    x->rcpt_addr =
+        arena_dup(&s->tx->mem, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd));
+    if (x->rcpt_addr.p == NULL)
+        return false;
     if (s->tx->wishes.redirect.n)
         return add_redirected(s, x);
-    return add_item(s, x, NULL, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd),
-                    false);
+    return expand_add(s, x, NULL, x->rcpt_addr, ITEM_ADDRESS) != NULL;
 }
 
 /* The next address of this recipient, or the next recipient's. False: all done. */
@@ -507,15 +384,18 @@ static bool
 take_item(struct smtpd_sess *s, struct expansion *x)
 {
     if (x->first == NULL) {
+        if (x->rcpt && !settle_notify(s, x)) {
+            expand_give_up(s, x, EXPAND_TEMP, "size");
+            return false;
+        }
         if (x->rcpt && s->tx->wishes.redirect.n)
             return false;
         x->rcpt = x->rcpt ? x->rcpt->next : s->tx->first;
         if (x->rcpt == NULL)
             return false;
-        x->end = &x->first;
-        x->n_of_rcpt = 0;
         if (!add_recipient(s, x)) {
-            give_up(s, x, EXPAND_TEMP, "size"); /* never the message without this recipient */
+            expand_give_up(s, x, EXPAND_TEMP,
+                           "size"); /* never the message without this recipient */
             return false;
         }
     }

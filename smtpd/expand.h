@@ -8,14 +8,19 @@
 enum expand_rc {
     EXPAND_OK,
     EXPAND_LOOP /* limits exceeded, or an alias nobody can follow */,
-    EXPAND_TEMP
+    EXPAND_TEMP,
+    EXPAND_REFUSED /* an alias leads to a command or file that main.cf does not allow: expand_refusal() */
 };
 
 /* For all recipients of s->tx. done once, here or later; rcpts live until the transaction ends, in order, each final
- * address once. A wish to redirect leaves one. */
+ * address once. A wish to redirect leaves one. Among them are commands and files out of aliases(5), and rows of kind
+ * RCPT_EXPANDED for recipients whose sender is to hear that they led to several. */
 void expand_recipients(struct smtpd_sess *s,
                        void (*done)(struct smtpd_sess *s, enum expand_rc rc,
                                     const struct queue_rcpt *rcpts, size_t n));
+
+/* The reply to the client after EXPAND_REFUSED. */
+const char *expand_refusal(const struct smtpd_sess *s);
 
 /* ---- what an alias says, for others who follow one ---- */
 

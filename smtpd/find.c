@@ -202,6 +202,55 @@ find_addr(struct smtpd_sess *s, const char *param, struct slice addr, bool is_lo
     find_key(s, param, a->keys.v[0].key, on_addr_key, &a->answers[0]);
 }
 
+/* ---- a name in aliases(5) ---- */
+
+struct name_ask {
+    const char *param;
+    struct slice bare, ext; /* ext n 0: nothing is left to ask for */
+    find_fn *cb;
+    void *arg;
+};
+
+static void
+on_bare_name(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct name_ask *a = arg;
+
+    (void)ext;
+    a->cb(s, a->arg, f, value, a->ext);
+}
+
+static void
+on_name(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct name_ask *a = arg;
+
+    if (f == FOUND_NO && a->ext.n > 0)
+        find_part(s, a->param, a->bare, on_bare_name, a);
+    else
+        a->cb(s, a->arg, f, value, ext);
+}
+
+void
+find_name(struct smtpd_sess *s, const char *param, struct slice local, bool is_bare_too,
+          find_fn *cb, void *arg)
+{
+    struct arena *mem = &s->smtp.cmd;
+    struct name_ask *a = ARENA_NEW(mem, struct name_ask);
+    char *low = arena_alloc(mem, local.n + 1);
+
+    if (a == NULL || low == NULL) {
+        cb(s, arg, FOUND_TEMP, nothing, nothing);
+        return;
+    }
+    for (size_t i = 0; i < local.n; i++)
+        low[i] = sl_lower_char(local.p[i]);
+    *a = (struct name_ask){ .param = param, .cb = cb, .arg = arg };
+    a->ext = is_bare_too ? find_extension(s->cfg, sl_n(low, local.n)) : nothing;
+    a->bare = sl_n(low, local.n - a->ext.n);
+    find_key(s, param, sl_n(low, local.n), on_name, a);
+}
+
 /* ---- where an address leads ---- */
 
 struct route_ask {

@@ -26,6 +26,10 @@ void find_key(struct smtpd_sess *s, const char *table, struct slice key, find_fn
 /* The same for a key that is a part of what is looked for (a parent domain, "user@"): pattern tables are passed over. */
 void find_part(struct smtpd_sess *s, const char *table, struct slice key, find_fn *cb, void *arg);
 
+/* A local part, in lower case: with its extension, and where is_bare_too without it (aliases(5)). */
+void find_name(struct smtpd_sess *s, const char *param, struct slice local, bool is_bare_too,
+               find_fn *cb, void *arg);
+
 /* Fill a->to. FOUND_NO: the address is no good; memory from mem. */
 void find_route(struct smtpd_sess *s, struct addr_info *a, struct arena *mem, find_fn *cb,
                 void *arg);

@@ -124,6 +124,8 @@ on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rc
         finish_refuse(s, "451 4.3.0 Error: queue file write error");
     } else if (rc == EXPAND_LOOP) {
         finish_refuse(s, "451 4.6.0 Alias expansion error");
+    } else if (rc == EXPAND_REFUSED) {
+        finish_refuse(s, expand_refusal(s));
     } else {
         s->tx->final = rcpts;
         s->tx->n_final = n;

@@ -2,6 +2,7 @@
  * submission listeners, where nobody set any, by the aliases: an address is yours when mail to it comes to you. */
 #include "smtpd/login.h"
 
+#include "proto/alias_item.h"
 #include "proto/lookup_keys.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -123,6 +124,20 @@ become(struct check *c, struct walk *w, enum walk_state state)
         walk_on(c);
 }
 
+/* The same of aliases(5). Who is in a list of its own (":include:") does not own the list's address by that. */
+static bool
+add_names(struct check *c, struct walk *w, struct slice value)
+{
+    struct alias_item a;
+    struct slice to;
+
+    while (alias_item_take(&value, &c->s->smtp.cmd, &a) == ALIAS_ITEM)
+        if (a.kind == ALIAS_ADDRESS && expand_target(c->s, w->at->addr, a.text, SL(""), &to) &&
+            to.n > 0 && !add_address(c, w, to))
+            return false;
+    return true;
+}
+
 static void
 on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
@@ -133,7 +148,7 @@ on_local_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value
     if (f == FOUND_TEMP)
         become(c, w, WALK_FAILED);
     else
-        become(c, w, f == FOUND_YES && !add_targets(c, w, value, SL("")) ? WALK_OWNED : WALK_NEXT);
+        become(c, w, f == FOUND_YES && !add_names(c, w, value) ? WALK_OWNED : WALK_NEXT);
 }
 
 static void
@@ -152,8 +167,7 @@ on_virtual_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice val
         become(c, w, add_targets(c, w, value, ext) ? WALK_NEXT : WALK_OWNED);
     } else if (w->info.to.is_local && s->cfg->conf->alias_maps.n > 0) {
         smtp_addr_split(w->info.to.addr, &local, &domain);
-        local.n -= find_extension(s->cfg, local).n;
-        find_key(s, "alias_maps", local, on_local_alias, w);
+        find_name(s, "alias_maps", local, true, on_local_alias, w);
     } else {
         become(c, w, WALK_NEXT);
     }

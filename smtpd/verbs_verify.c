@@ -166,8 +166,7 @@ followed(struct check *c)
         return;
     }
     smtp_addr_split(v->at.to.addr, &local, &domain);
-    local.n -= find_extension(c->s->cfg, local).n;
-    find_key(c->s, "alias_maps", local, on_local_alias, NULL);
+    find_name(c->s, "alias_maps", local, true, on_local_alias, NULL);
 }
 
 static void
