@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "session/queue_space.h"
 #include "session/verify_sender.h"
 
 #include <stdio.h>
@@ -116,6 +117,12 @@ begin_message(struct smtpd_sess *s)
 static void
 mail_restricted(struct smtpd_sess *s, const char *reply)
 {
+    if (!reply && !queue_space_is_enough(s->cfg->conf)) {
+        log_event(LOG_LV_WARN, s->cfg->ident, "queue.space", LOG_NONE,
+                  "not enough free space in mail queue: less than %llu bytes",
+                  (unsigned long long)queue_space_least(s->cfg->conf));
+        reply = "452 4.3.1 Insufficient system storage";
+    }
     if (!reply && !s->cfg->conf->smtpd_delay_open_until_valid_rcpt && !begin_message(s))
         reply = "451 4.3.0 Error: queue file write error";
     if (reply) {
