@@ -48,6 +48,7 @@ struct writer {
     struct timer idle, retry;
     void (*on_unstuck)(void *);
     void *on_unstuck_arg;
+    void (*on_damaged)(const struct err *e);
 };
 
 static void start(struct writer *w);
@@ -207,6 +208,13 @@ note_failure(struct writer *w, struct wop *op)
 {
     if (err_is_full(&op->err))
         become_full(w, op->err.msg);
+    if (op->err.kind == ERR_PERM && w->on_damaged) {
+        void (*fn)(const struct err *e) = w->on_damaged;
+
+        w->on_damaged = NULL;
+        qdb_mark_damaged(w->q);
+        fn(&op->err);
+    }
     if (op->kind == WOP_STATE && !w->is_stuck) {
         w->is_stuck = true;
         log_error("queue.stuck", LOG_NONE, "cannot record deliveries: %s: they wait", op->err.msg);
@@ -347,6 +355,12 @@ writer_on_unstuck(struct writer *w, void (*fn)(void *), void *arg)
 {
     w->on_unstuck = fn;
     w->on_unstuck_arg = arg;
+}
+
+void
+writer_on_damaged(struct writer *w, void (*fn)(const struct err *e))
+{
+    w->on_damaged = fn;
 }
 
 bool

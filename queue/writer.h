@@ -37,6 +37,9 @@ bool writer_is_full(const struct writer *w);
 bool writer_is_stuck(const struct writer *w);
 /* Called when stuck ended. */
 void writer_on_unstuck(struct writer *w, void (*fn)(void *), void *arg);
+/* Called, once, when the database was found to be damaged (and the mark is made that lets the next opening look at it).
+ * Nothing more can be relied on: the process should end, and begin anew. */
+void writer_on_damaged(struct writer *w, void (*fn)(const struct err *e));
 bool writer_is_idle(const struct writer *w); /* nothing waits to be written */
 uint64_t writer_commits(const struct writer *w);
 /* Run what is left, close the database. */
