@@ -33,11 +33,27 @@ header_add(struct header *h, struct slice text)
     struct header_field *f = MEM_NEW(struct header_field);
 
     header_field_set(f, text);
+    header_push(h, f);
+    return f;
+}
+
+void
+header_push(struct header *h, struct header_field *f)
+{
+    f->next = NULL;
     *h->end = f;
     h->end = &f->next;
     h->n++;
-    h->octets += text.n;
-    return f;
+    h->octets += f->text.n;
+}
+
+void
+header_field_free(struct header_field *f)
+{
+    if (f == NULL)
+        return;
+    buf_free(&f->text);
+    free(f);
 }
 
 void
@@ -47,8 +63,7 @@ header_clear(struct header *h)
         struct header_field *f = h->first;
 
         h->first = f->next;
-        buf_free(&f->text);
-        free(f);
+        header_field_free(f);
     }
     h->end = &h->first;
     h->n = h->octets = 0;

@@ -40,7 +40,10 @@ struct header {
 void header_init(struct header *h);
 /* text is copied. The name ends at the first colon: there is one. */
 struct header_field *header_add(struct header *h, struct slice text);
-void header_clear(struct header *h); /* fields are freed; it can be used on */
+/* One that is in no header; it is moved. */
+void header_push(struct header *h, struct header_field *f);
+void header_field_free(struct header_field *f); /* in no header; NULL-safe */
+void header_clear(struct header *h);            /* fields are freed; it can be used on */
 
 static inline struct slice
 header_field_name(const struct header_field *f)

@@ -76,7 +76,7 @@ not_a_field(struct header_split *h, struct buf *rest)
 
     while (sl_starts(held, '>'))
         held = sl_from(held, 1);
-    if (h->has_mbox && !h->is_begun && sl_has_prefix(held, SL("From "))) {
+    if (h->is_primary && !h->is_begun && sl_has_prefix(held, SL("From "))) {
         held = buf_slice(&h->held);
         held.n -= sl_ends(held, '\r'); /* half of the line's end */
         add(h, SL("X-Mailbox-Line: "));
@@ -87,7 +87,7 @@ not_a_field(struct header_split *h, struct buf *rest)
         return false;
     }
     end_field(h);
-    if (!sl_has_prefix(buf_slice(&h->held), SL("\r\n")))
+    if (h->is_primary && !sl_has_prefix(buf_slice(&h->held), SL("\r\n")))
         buf_adds(rest, SL("\r\n"));
     buf_adds(rest, buf_slice(&h->held));
     drop_held(h);

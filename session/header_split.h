@@ -1,7 +1,6 @@
 /* session/header_split.h - the fields of one header out of a stream of content, as an MTA sees them (RFC 5322 §2.2, §4.5): a field is
  * gathered with the lines that continue it, blanks before the colon go, what follows a NUL in a line goes, and an mbox
- * "From " line in front becomes a field of its own. What ends a header is an empty line, or a line that is no field: then
- * an empty line is put before it. Content may come in any pieces.
+ * "From " line in front becomes a field of its own. What ends a header is an empty line, or a line that is no field. Content may come in any pieces.
  * Layer: session (base only). Reentrant. */
 #ifndef POSTERN_SESSION_HEADER_SPLIT_H
 #define POSTERN_SESSION_HEADER_SPLIT_H
@@ -17,7 +16,8 @@ struct header_split {
      * gone: at the end of a line when not more than a tenth is lost by that (is_cut). */
     void (*field)(void *arg, struct slice text, bool is_cut);
     void *arg;
-    bool has_mbox; /* "From " may stand in front: it is not a part's header */
+    bool
+        is_primary; /* not a part's header: "From " may stand in front, and a missing empty line is added */
     /* Its own, zeroed. */
     struct buf held; /* the start of a line */
     size_t name_len; /* of what is held: octets of a field's name */
@@ -28,7 +28,7 @@ struct header_split {
 };
 
 /* Take header lines (their ends CRLF, nothing bare) from the front of *in. True: the header is over; what has to come
- * before the rest of *in is appended to rest: an empty line, and what was held of a line that is no field. False: *in is
+ * before the rest of *in is appended to rest: the empty line, or (is_primary) one and what was held of a line that is no field. False: *in is
  * used up. After true it may be used for another header once header_split_again() was called. */
 bool header_split_take(struct header_split *h, struct slice *in, struct buf *rest);
 /* There is no more. True: what was held was no field's line, and is in rest, as above. False: the header had no end. */

@@ -169,6 +169,33 @@ ident(const struct conf *c, const char *service, const char *program)
     return out;
 }
 
+/* What is looked into while content comes. Nesting matters where header fields are sought. */
+static void
+set_checks(struct smtpd_cfg *g)
+{
+    const struct conf *c = g->conf;
+    const char *const *ask = g->checks.ask;
+    unsigned errors = 0;
+    bool has_header_checks;
+
+    g->has_checks = checks_conf_init(&g->checks, c, "");
+    has_header_checks = ask[CHECKS_HEADER] || ask[CHECKS_MIME] || ask[CHECKS_NESTED];
+    if (c->strict_8bitmime || c->strict_7bit_headers)
+        errors |= MIME_ERROR_8BIT_HEADER;
+    if (c->strict_8bitmime || c->strict_8bitmime_body)
+        errors |= MIME_ERROR_8BIT_BODY;
+    if (c->strict_mime_encoding_domain)
+        errors |= MIME_ERROR_DOMAIN;
+    if (errors || has_header_checks)
+        errors |= MIME_ERROR_NESTING;
+    g->mime = (struct mime_walk_conf){ .field_limit = (size_t)c->header_size_limit,
+                                       .nesting_limit = (size_t)c->mime_nesting_limit,
+                                       .boundary_limit = (size_t)c->mime_boundary_length_limit,
+                                       .is_off = c->disable_mime_input_processing,
+                                       .errors = c->disable_mime_input_processing ? 0 : errors };
+    g->looks_into_body = ask[CHECKS_BODY] || g->mime.errors;
+}
+
 int
 smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed,
               struct smtpd_cfg **out, struct err *e)
@@ -187,6 +214,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
     set_rules(g);
     own_addrs_init(&g->own, g->conf);
     set_tls(g);
+    set_checks(g);
     g->discard = smtpd_discard_bits(g->conf->smtpd_discard_ehlo_keywords);
     g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
     conf_unescape_set(g->conf->smtpd_expansion_filter, g->expansion_set);

@@ -65,6 +65,19 @@ lookup_ask(struct lookup_client *l, const char *name, struct slice key,
     a->id = id;
 }
 void
+lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *lines, size_t n,
+                 void (*cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value),
+                 uint64_t id)
+{
+    (void)l;
+    (void)name;
+    (void)lines;
+    (void)n;
+    (void)cb;
+    (void)id;
+    FAIL("no content is looked into");
+}
+void
 lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
                 void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id)
 {

@@ -9,6 +9,8 @@
 #include "dns/dns.h"
 #include "proto/smtp_addr.h"
 #include "proto/smtp_param.h"
+#include "session/checks.h"
+#include "session/mime_walk.h"
 #include "session/policy_client.h"
 #include "session/queue_client.h"
 #include "session/smtp_server.h"
@@ -26,6 +28,8 @@ enum {
 struct smtpd_env {
     struct auth_client *auth;
     struct lookup_client *lookup;
+    struct lookup_client
+        *lines; /* header and body checks: what may be slow has a connection of its own */
     struct queue_client *queue;
     struct dns *dns;
     struct policy_client *policy;
@@ -62,6 +66,9 @@ struct smtpd_cfg {
     struct words *forbidden, *noops, *mechs;
     struct domlist etrn_domains;
     unsigned discard;         /* DISCARD_* */
+    struct checks_conf checks; /* header_checks and its kin */
+    struct mime_walk_conf mime;
+    bool has_checks, looks_into_body;
     const char *service_name; /* "smtp", "submission", "submissions" */
     const char *ident;        /* log: "postfix/smtpd", "postfix/submission/smtpd" */
     char *ident_mem, *cleanup_ident;

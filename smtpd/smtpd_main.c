@@ -14,6 +14,7 @@ init(struct err *e)
     smtpd_env.auth = auth_client_new(daemon_socket_path(c, c->smtpd_sasl_path, path, sizeof(path)));
     smtpd_env.lookup =
         lookup_client_new(daemon_socket_path(c, "private/lookup", path, sizeof(path)));
+    smtpd_env.lines = lookup_client_new(path);
     smtpd_env.queue =
         queue_client_new(daemon_socket_path(c, "private/queue", path, sizeof(path)),
                          daemon_socket_path(c, "incoming", incoming, sizeof(incoming)));
