@@ -58,6 +58,7 @@ struct queue_env {
     struct slice envid;    /* decoded */
     bool is_8bit, is_utf8; /* BODY=8BITMIME seen; SMTPUTF8 needed */
     struct slice hold;     /* not empty: taken, and put on hold for this reason */
+    struct slice refused;  /* not empty: taken only to be returned to its sender: "5.7.1 why" */
     /* For logs, XFORWARD and later filters */
     struct slice client_name, client_ip, helo, sasl_user,
         protocol; /* "mail.x", "192.0.2.1", "mail.x", "", "ESMTPS" */

@@ -5,7 +5,7 @@
 
 /* ENV_HOLD: the reason follows the recipients. ENV_MORE: then what only some recipients have. Bits and not a version: queues
  * written before them still open. */
-enum { ENV_8BIT = 1, ENV_UTF8 = 2, ENV_HOLD = 4, ENV_MORE = 8 };
+enum { ENV_8BIT = 1, ENV_UTF8 = 2, ENV_HOLD = 4, ENV_MORE = 8, ENV_REFUSED = 16 };
 enum { RCPT_IS_FORWARDED = 1, RCPT_HAS_SENDER = 2 };
 
 static void
@@ -133,7 +133,8 @@ queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
         n_more += has_more(&env->rcpts[i]);
     wire_add_u8(b, QUEUE_WIRE_VERSION);
     wire_add_u8(b, (env->is_8bit ? ENV_8BIT : 0u) | (env->is_utf8 ? ENV_UTF8 : 0u) |
-                       (env->hold.n > 0 ? ENV_HOLD : 0u) | (n_more > 0 ? ENV_MORE : 0u));
+                       (env->hold.n > 0 ? ENV_HOLD : 0u) | (n_more > 0 ? ENV_MORE : 0u) |
+                       (env->refused.n > 0 ? ENV_REFUSED : 0u));
     wire_add_u8(b, env->ret);
     wire_add_u64(b, (uint64_t)arrived_us);
     wire_add_str(b, sl_z(env->id));
@@ -157,6 +158,8 @@ queue_env_pack(struct buf *b, const struct queue_env *env, int64_t arrived_us)
         wire_add_str(b, env->hold);
     if (n_more > 0)
         add_more(b, env, n_more);
+    if (env->refused.n > 0)
+        wire_add_str(b, env->refused);
 }
 
 /* Addresses become parts of commands: no octet that could end one. What goes out in
@@ -241,7 +244,8 @@ queue_env_unpack(struct slice in, struct arena *a, struct queue_env *env, int64_
         !wire_take_str(&in, &env->sasl_user) || !wire_take_str(&in, &env->protocol) ||
         !take_rcpts(&in, a, env, &rcpts) ||
         ((flags & ENV_HOLD) && !wire_take_str(&in, &env->hold)) ||
-        ((flags & ENV_MORE) && !take_more(&in, rcpts, env->n_rcpts)) || in.n != 0 ||
+        ((flags & ENV_MORE) && !take_more(&in, rcpts, env->n_rcpts)) ||
+        ((flags & ENV_REFUSED) && !wire_take_str(&in, &env->refused)) || in.n != 0 ||
         !is_clean(env->sender))
         return err_set(e, ERR_CLIENT, "malformed envelope");
     if (!queue_id_parse(id, NULL, NULL, NULL))

@@ -10,7 +10,7 @@ is_set_to(const struct smtpd_sess *s, const char *word)
 bool
 bare_lf_ends(const struct smtpd_sess *s)
 {
-    return is_set_to(s, "no") || netlist_match(&s->cfg->lf_exclusions, &s->peer);
+    return s->pickup || is_set_to(s, "no") || netlist_match(&s->cfg->lf_exclusions, &s->peer);
 }
 
 bool

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 /* In the log, as master.cf has them: programs that read it know no others. */
-static const char *const log_names[SMTPD_SERVICES] = { "", "submission", "smtps" };
-static const char *const service_names[SMTPD_SERVICES] = { "smtp", "submission", "submissions" };
+static const char *const log_names[SMTPD_SERVICES] = { "", "submission", "smtps", "" };
+static const char *const service_names[SMTPD_SERVICES] = { "smtp", "submission", "submissions",
+                                                           "pickup" };
 
 const char *
 smtpd_service_name(enum smtpd_service service)
@@ -200,7 +201,8 @@ int
 smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed,
               struct smtpd_cfg **out, struct err *e)
 {
-    const char *view = service == SMTPD_MX ? NULL : service_names[service];
+    bool has_view = service == SMTPD_SUBMISSION || service == SMTPD_SUBMISSIONS;
+    const char *view = has_view ? service_names[service] : NULL;
     struct smtpd_cfg *g = MEM_NEW(struct smtpd_cfg);
 
     g->refs = 1;
@@ -222,7 +224,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
     g->relay_first = g->conf->smtpd_relay_before_recipient_restrictions &&
                      (g->conf->compatibility_level >= 4 ||
                       conf_line_of(g->conf, "smtpd_relay_before_recipient_restrictions") > 0);
-    g->ident_mem = ident(g->conf, log_names[service], "smtpd");
+    g->ident_mem = ident(g->conf, log_names[service], service == SMTPD_PICKUP ? "pickup" : "smtpd");
     g->ident = g->ident_mem;
     g->cleanup_ident = ident(g->conf, "", "cleanup");
     if (rewrite_clients_check(g->conf, e) ||

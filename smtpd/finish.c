@@ -17,7 +17,7 @@ on_content(struct smtpd_sess *s)
 {
     const char *refusal = content_refusal(s->tx->content);
 
-    if (refusal)
+    if (refusal && !pickup_is_return(s->pickup))
         finish_refuse(s, refusal);
     else
         finish_next(s);
@@ -34,6 +34,11 @@ step_content(struct smtpd_sess *s)
         return;
     }
     if (tx->too_big) {
+    if (s->pickup && s->pickup->n_deferred) {
+        s->pickup->n_deferred = 0;
+        finish_refuse(s, "451 4.3.0 Error: temporary lookup failure");
+        return;
+    }
         finish_refuse(s, "552 5.3.4 Error: message file too big");
         return;
     }
@@ -122,11 +127,33 @@ on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rc
 {
     if (rc == EXPAND_TEMP) {
         finish_refuse(s, "451 4.3.0 Error: queue file write error");
+static void
+keep_recipients(struct smtpd_sess *s)
+{
+    struct smtpd_tx *tx = s->tx;
+    struct queue_rcpt *v = arena_alloc(&tx->mem, tx->n_rcpts * sizeof *v);
+    size_t n = 0;
+
+    if (v == NULL) {
+        finish_refuse(s, "451 4.3.0 Error: queue file write error");
+        return;
+    }
+    for (const struct smtpd_rcpt *r = tx->first; r; r = r->next)
+        v[n++] = (struct queue_rcpt){
+            .addr = r->addr, .orig = r->addr, .orcpt = r->orcpt, .notify = r->notify
+        };
+    tx->final = v;
+    tx->n_final = n;
+    finish_next(s);
+}
+
     } else if (rc == EXPAND_LOOP) {
         finish_refuse(s, "451 4.6.0 Alias expansion error");
     } else if (rc == EXPAND_REFUSED) {
         finish_refuse(s, expand_refusal(s));
     } else {
+    else if (pickup_is_return(s->pickup))
+        keep_recipients(s); /* those are whom the report names */
         s->tx->final = rcpts;
         s->tx->n_final = n;
         finish_next(s);
@@ -186,6 +213,8 @@ step_commit(struct smtpd_sess *s)
 
     if (tx->wishes.discard) {
         content_free(&tx->content);
+    if (pickup_is_return(s->pickup))
+        env.refused = s->pickup->refused;
         say_queued(s);
         return;
     }

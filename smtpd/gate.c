@@ -233,6 +233,8 @@ smtpd_gate(struct smtp_sess *smtp, const struct smtp_verb *v, const struct smtp_
     struct entry e = { .v = v, .w = w, .line = line };
 
     smtpd_of(smtp)->now_rcpt = sl_n(NULL, 0);
+    if (v && smtpd_of(smtp)->pickup)
+        return true; /* it is our own client */
     if (smtp->line_is_bare && !bare_lf_take_command(smtpd_of(smtp)))
         return false;
     return go_on(smtpd_of(smtp), &e);

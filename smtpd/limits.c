@@ -224,6 +224,8 @@ limits_pass(struct smtpd_sess *s, enum limit what, const struct smtp_words *w,
         [LIMIT_MESSAGE] = on_message, [LIMIT_RECIPIENT] = on_recipient, [LIMIT_AUTH] = on_auth
     };
 
+    if (s->pickup)
+        return true;
     if (s->limit_is_passed) {
         s->limit_is_passed = false;
         return true;

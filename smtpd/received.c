@@ -88,6 +88,10 @@ received_line(struct smtpd_sess *s, struct buf *out)
     const struct conf *conf = s->cfg->conf;
     char date[RECEIVED_DATE_OCTETS];
 
+    if (s->pickup) {
+        pickup_received(s, out);
+        return;
+    }
     received_date(s->tx->began_unix_s, date);
     if (conf->smtpd_hide_client_session) {
         buf_addf(out, "Received: by %s (%s) id %s", s->cfg->limits.myhostname, conf->mail_name,

@@ -128,7 +128,9 @@ rewrite_clients_find(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, bo
         return;
     }
     a->done = done;
-    if (smtpd_xforward_source(s, &is_local)) /* whoever took the message first has decided */
+    if (s->pickup)
+        finish(s, a, !s->pickup->is_gateway);
+    else if (smtpd_xforward_source(s, &is_local)) /* whoever took the message first has decided */
         finish(s, a, is_local);
     else if (s->cfg->service != SMTPD_MX && s->sasl_user)
         finish(s, a, true); /* what a submission service is for */

@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "session/domlist.h"
 #include "smtpd/hostlist.h"
+#include "smtpd/pickup.h"
 #include "smtpd/restrict.h"
 
 enum {
@@ -37,7 +38,13 @@ struct smtpd_env {
 };
 extern struct smtpd_env smtpd_env;
 
-enum smtpd_service { SMTPD_MX, SMTPD_SUBMISSION, SMTPD_SUBMISSIONS, SMTPD_SERVICES };
+enum smtpd_service {
+    SMTPD_MX,
+    SMTPD_SUBMISSION,
+    SMTPD_SUBMISSIONS,
+    SMTPD_PICKUP, /* no listener: what sendmail(1) left (pickup.h) */
+    SMTPD_SERVICES
+};
 
 /* One listener's configuration, worked out; counted: sessions keep the one they began with. */
 struct smtpd_cfg {
@@ -178,6 +185,7 @@ struct smtpd_sess {
     char *helo;     /* NULL before */
     char *new_helo; /* being checked */
     char *sasl_user, *sasl_method;
+    struct pickup_from *pickup; /* not NULL: a private session, of a message from maildrop/ */
     char sasl_try[24]; /* mechanism of the exchange under way */
     struct smtpd_tx *tx;
     char *access_denied;
@@ -266,6 +274,8 @@ void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sende
                       struct slice rcpt);
 /* The same for another word than "reject". */
 void smtpd_log_what(struct smtpd_sess *s, const char *what, const char *text, struct slice sender,
+/* The session of a message from maildrop/; `from` lives longer. */
+void smtpd_begin_pickup(int fd, struct pickup_from *from);
                     struct slice rcpt);
 void smtpd_clear_helo(struct smtpd_sess *s);
 void smtpd_secured(struct smtp_sess *s);

@@ -39,7 +39,7 @@ smtpd_body(struct smtp_sess *smtp, struct slice octets)
     tx->size_octets += octets.n;
     if (tx->too_big)
         return;
-    if (s->cfg->conf->message_size_limit &&
+    if (s->cfg->conf->message_size_limit && !pickup_is_return(s->pickup) &&
         tx->size_octets > (uint64_t)s->cfg->conf->message_size_limit) {
         tx->too_big = true;
         log_event(LOG_LV_WARN, s->cfg->ident, "msg.too_big", LOG_F(LF_Z("qid", tx->id)),
@@ -188,7 +188,8 @@ read_chunk(struct smtpd_sess *s)
 {
     uint64_t limit = (uint64_t)s->cfg->conf->message_size_limit;
 
-    if (limit && (s->chunk_octets > limit || s->tx->size_octets > limit - s->chunk_octets)) {
+    if (limit && !pickup_is_return(s->pickup) &&
+        (s->chunk_octets > limit || s->tx->size_octets > limit - s->chunk_octets)) {
         log_event(LOG_LV_WARN, s->cfg->ident, "msg.too_big", LOG_F(LF_Z("qid", s->tx->id)),
                   "%s: BDAT request from %s exceeds message size limit", smtpd_queue_id(s),
                   s->namaddr);

@@ -104,6 +104,14 @@ begin_message(struct smtpd_sess *s)
         s->tx->id[0] = '\0';
         return false;
     }
+    if (s->pickup) {
+        log_event(LOG_LV_INFO, s->cfg->ident, "msg.pickup",
+                  LOG_F(LF_Z("qid", s->tx->id), LF_N("uid", s->pickup->uid),
+                        LF_S("from", s->tx->sender.given)),
+                  "%s: uid=%u from=<%.*s>", s->tx->id, s->pickup->uid,
+                  SL_ARG(s->tx->sender.given));
+        return true;
+    }
     if (s->sasl_user)
         buf_addf(&more, ", sasl_method=%s, sasl_username=%s", s->sasl_method, s->sasl_user);
     smtpd_xforward_log(s, &more);
@@ -298,10 +306,13 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
     (void)value;
     (void)ext;
     if (f == FOUND_TEMP) {
+        if (s->pickup)
+            s->pickup->n_deferred++;
         refuse(s, "451 4.3.0 Error: temporary lookup failure");
         return;
     }
-    if (f == FOUND_NO || !is_declared(&r->addr, s->tx->params.is_utf8)) {
+    /* What sendmail(1) was given comes back by mail if it cannot be sent. */
+    if (!s->pickup && (f == FOUND_NO || !is_declared(&r->addr, s->tx->params.is_utf8))) {
         log_bad_path(s, r->w->w[2].s, "bad domain");
         refuse(s, "501 5.1.3 Bad recipient address syntax");
         return;
@@ -311,13 +322,14 @@ rcpt_routed(struct smtpd_sess *s, void *arg, enum found f, struct slice value, s
         refuse(s, why);
         return;
     }
-    if (s->tx->n_rcpts >= (size_t)s->cfg->conf->smtpd_recipient_limit) {
+    if (s->tx->n_rcpts >= (size_t)s->cfg->conf->smtpd_recipient_limit && !s->pickup) {
         smtp_reply(&s->smtp, "452 4.5.3 Error: too many recipients");
         smtp_sess_done(&s->smtp, s->tx->overshoot++ <
                                      (unsigned)s->cfg->conf->smtpd_recipient_overshoot_limit);
         return;
     }
-    if (s->cfg->conf->strict_smtputf8 && !s->tx->params.is_utf8 && !utf8_is_ascii(r->addr.given)) {
+    if (s->cfg->conf->strict_smtputf8 && !s->tx->params.is_utf8 && !s->pickup &&
+        !utf8_is_ascii(r->addr.given)) {
         refuse(s, "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
         return;
     }

@@ -25,7 +25,11 @@ init(struct err *e)
     smtpd_env.policy = policy_client_new(smtpd_env.dns);
     if (c->smtpd_sasl_auth_enable)
         auth_client_connect(smtpd_env.auth);
-    return smtpd_set_conf(c, e);
+    if (smtpd_set_conf(c, e))
+        return -1;
+    if (daemon_worker() == 0)
+        pickup_start(c);
+    return 0;
 }
 
 static void
@@ -49,6 +53,15 @@ reload(void)
     if (smtpd_set_conf(daemon_conf(), &e))
         log_error("conf.refused", LOG_F(LF_Z("why", e.msg)), "new configuration is not used: %s",
                   e.msg);
+    else if (daemon_worker() == 0)
+        pickup_start(daemon_conf());
+}
+
+static void
+drain(void)
+{
+    pickup_stop();
+    smtpd_drain_all();
 }
 
 static int

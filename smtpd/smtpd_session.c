@@ -48,7 +48,7 @@ make_all_tls(const struct conf *c, struct slice chain, struct slice key, struct 
     struct tls_ctx *fresh[SMTPD_SERVICES] = { NULL };
     int rc = 0;
 
-    for (int i = 0; i < SMTPD_SERVICES && rc == 0; i++)
+    for (int i = 0; i < SMTPD_PICKUP && rc == 0; i++) /* which has none */
         rc = make_tls(c, (enum smtpd_service)i, chain, key, &fresh[i], e);
     for (int i = 0; i < SMTPD_SERVICES; i++) {
         if (rc == 0) {
@@ -226,6 +226,28 @@ smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c)
 
 void
 smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
+void
+smtpd_begin_pickup(int fd, struct pickup_from *from)
+{
+    struct smtpd_sess *s = MEM_NEW(struct smtpd_sess);
+
+    s->cfg = smtpd_cfg_ref(cfgs[SMTPD_PICKUP][0]);
+    s->pickup = from;
+    s->name = mem_dupz("localhost");
+    s->reverse_name = mem_dupz("localhost");
+    addr_parse_ip(SL("127.0.0.1"), 0, &s->peer);
+    s->local = s->peer;
+    s->began_unix_us = clock_unix_us();
+    list_push_back(&sessions, &s->link);
+    n_sessions++;
+    daemon_session_count(1);
+    smtp_sess_open(&s->smtp, &smtpd_def, &s->cfg->limits, fd);
+    smtpd_set_namaddr(s);
+    s->is_greeted = true;
+    smtp_reply(&s->smtp, "220 %s ESMTP", s->cfg->conf->myhostname);
+    smtp_sess_done(&s->smtp, true);
+}
+
 {
     size_t n = smtpd_sessions();
     struct smtpd_cfg *cfg = cfgs[service][smtpd_is_stressed(cfgs[service][0], n)];
@@ -292,7 +314,7 @@ smtpd_closed(struct smtp_sess *smtp, enum conn_end end, const struct err *why)
 {
     struct smtpd_sess *s = smtpd_of(smtp);
 
-    if (s->namaddr)
+    if (s->namaddr && !s->pickup)
         log_end(s, end, why);
     smtp_sasl_cancel(smtp);
     limits_disconnect(s);

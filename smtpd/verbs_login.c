@@ -445,6 +445,8 @@ login_set_cfg(struct smtpd_cfg *g)
     struct restrict_step *v;
     bool is_set = conf_line_of(g->conf, own[0]) > 0;
 
+    if (g->service == SMTPD_PICKUP)
+        return; /* nobody logs in there */
     if (g->conf->smtpd_sender_login_maps.n > 0)
         g->login_param = conf_user_value(g->conf, own[g->service]) ? own[g->service] : own[0];
     g->login_by_alias = g->service != SMTPD_MX && !is_set;
