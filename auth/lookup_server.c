@@ -158,7 +158,7 @@ answer_key(struct table_set *tables, struct slice name, struct slice key, struct
     struct err e = { 0 };
     enum table_rc rc = sl_eqz(name, LOOKUP_INCLUDE) ? table_include(tables, key, value, &e)
                        : srs_map_has(name)          ? srs_map_lookup(tables, name, key, value, &e)
-                                                    : table_set_lookup(tables, name, key, value, &e);
+                                           : table_set_lookup(tables, name, key, value, &e);
 
     if (rc != TABLE_FOUND) {
         answer_rc(rc, &e, out);

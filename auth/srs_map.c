@@ -13,7 +13,12 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum { SECRET_OCTETS = 32, SECRET_FILE_OCTETS = 64 * 1024, DAY_MS = 24 * 60 * 60 * 1000 };
+enum {
+    SECRET_OCTETS = 32,
+    SECRET_FILE_OCTETS = 64 * 1024,
+    DAY_MS = 24 * 60 * 60 * 1000,
+    COMPLAIN_MS = 60 * 1000
+};
 
 /* ---- the secret ---- */
 
@@ -182,6 +187,20 @@ prepare(const struct conf *c, bool may_make, struct buf *text, struct srs *out, 
     return 0;
 }
 
+/* Why mail waits: once in a while. */
+static enum table_rc
+trouble(const struct err *e)
+{
+    static uint64_t told_ms;
+    uint64_t now = clock_mono_ms();
+
+    if (told_ms == 0 || now - told_ms > COMPLAIN_MS) {
+        told_ms = now;
+        log_error("srs.fail", LOG_NONE, "srs: senders cannot be rewritten: %s", e->msg);
+    }
+    return TABLE_TEMP;
+}
+
 static void
 forget(struct buf *text)
 {
@@ -195,8 +214,8 @@ outcome(enum srs_rc rc, struct err *e)
 {
     if (rc != SRS_FAILED)
         return rc == SRS_OK ? TABLE_FOUND : TABLE_NOTFOUND;
-    err_set(e, ERR_TEMP, "no SHA-1 for srs");
-    return TABLE_TEMP;
+    err_set(e, ERR_TEMP, "OpenSSL has no SHA-1");
+    return trouble(e);
 }
 
 static enum table_rc
@@ -222,7 +241,7 @@ forward(struct table_set *s, struct slice key, struct buf *value, struct err *e)
     if (rc == TABLE_FOUND)
         rc = prepare(c, true, &text, &srs, e) == 0
                  ? outcome(srs_forward(&srs, key, buf_slice(&ours), value), e)
-                 : TABLE_TEMP;
+                 : trouble(e);
     buf_free(&ours);
     forget(&text);
     return rc;
@@ -242,7 +261,7 @@ reverse(struct table_set *s, struct slice key, bool wants_verdict, struct buf *v
         return ours;
     if (prepare(table_set_conf(s), false, &text, &srs, e) != 0) {
         forget(&text);
-        return e->kind == ERR_NOTFOUND ? TABLE_NOTFOUND : TABLE_TEMP; /* nothing was ever signed */
+        return e->kind == ERR_NOTFOUND ? TABLE_NOTFOUND : trouble(e); /* nothing was ever signed */
     }
     if (wants_verdict)
         buf_addz(value, "valid ");

@@ -5,6 +5,7 @@
  *   active.c   messages in memory: from the database, to the end of their round
  *   route.c    recipient -> transport and next hop
  *   transport.c  "transport:nexthop" -> a way out
+ *   srs.c      senders of mail that is forwarded
  *   sched.c    destinations and who is next
  *   deliver.c  kept-open LMTP connections, one job each
  *   report.c   the end of a round with failures
@@ -96,6 +97,8 @@ struct qmsg {
     bool is_loaded;            /* came from the database */
     bool is_probe;             /* verify.c's: in no database, without content, never reported */
     struct list fetch_waiting; /* qrcpts that wait for the body */
+    const struct srs_known *srs; /* srs.c; in arena */
+    unsigned n_srs;
 };
 
 struct qmgr {
@@ -222,6 +225,12 @@ enum {
 /* Find the route of a recipient; fn comes now or later, exactly once. */
 void route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route));
 void route_reload(void);
+
+/* ---- srs.c ---- */
+/* Does it leave for another host because our aliases say so? Then, before it is scheduled: */
+bool srs_is_for(const struct qrcpt *r, const struct route *route);
+/* Set r->mail_from where the sender is to be rewritten. then comes now or later, once; false: nobody can say now. */
+void srs_find(struct qrcpt *r, void (*then)(void *arg, bool is_known), void *arg);
 
 /* ---- transport.c ---- */
 /* Fill kind and where to for "name:nexthop" (transport(5)), nexthop empty: the recipient's domain. Slices are borrowed from

@@ -130,11 +130,31 @@ finish(struct finder *f)
     f->fn(f->r, &f->route);
     kick_soon();
     id_del(f->id);
-    for (size_t i = 0; i < f->route.n_hops; i++)
+    for (size_t i = 0; i < f->at_hop; i++)
         if (f->hops[i].auth.n > 0) /* in f->mem */
             explicit_bzero((char *)(uintptr_t)f->hops[i].auth.p, f->hops[i].auth.n);
     arena_free(&f->mem);
     free(f);
+}
+
+static void fail(struct finder *f, const char *dsn, const char *why);
+
+static void
+on_srs(void *arg, bool is_known)
+{
+    if (is_known)
+        finish(arg);
+    else
+        fail(arg, "4.3.0", "address lookup failure");
+}
+
+static void
+finish_relayed(struct finder *f)
+{
+    if (srs_is_for(f->r, &f->route))
+        srs_find(f->r, on_srs, f);
+    else
+        finish(f);
 }
 
 static void
@@ -306,7 +326,7 @@ next_hop(struct finder *f)
         if (xroute_octets(&f->route) > ROUTE_XROUTE_OCTETS_MAX)
             fail(f, "4.3.5", "next hops with their policies and logins are too long");
         else
-            finish(f);
+            finish_relayed(f);
         return;
     }
     hop = f->hops[f->at_hop].hop;

@@ -323,7 +323,7 @@ on_route(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
     else if (f == FOUND_NO) /* an alias leads to what is no address: it will bounce */
         expand_emit(s, x, x->at->addr);
     else
-        srs_ask(s, x->info.to.addr, on_srs, x);
+        srs_ask(s, x->at->addr, on_srs, x); /* the route has lost the case */
 }
 
 static void
