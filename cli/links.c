@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 static const struct cli_link links[] = {
+    { "sendmail", link_sendmail },
     { NULL, NULL },
 };
 #define N_LINKS (sizeof links / sizeof *links - 1)

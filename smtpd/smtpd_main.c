@@ -88,7 +88,7 @@ main(int argc, char **argv)
         .reload = reload,
         .tls = on_tls,
         .is_idle = is_idle,
-        .drain = smtpd_drain_all,
+        .drain = drain,
     };
 
     return daemon_main(argc, argv, &def);
