@@ -671,6 +671,16 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
     struct finder *f;
     char *domain;
 
+    if (r->m->env.refused.n > 0) { /* smtpd has taken it for this alone */
+        struct slice why = r->m->env.refused;
+        struct route route = { .kind = ROUTE_ERROR, .dsn = SL("5.0.0") };
+
+        if (why.p[0] == '5')
+            sl_take_word(&why, " ", &route.dsn);
+        route.nexthop = sl_trim(why);
+        fn(r, &route);
+        return;
+    }
     if (d.n == 0 || d.n > DOMAIN_OCTETS_MAX || at == 0 || !is_good_domain(d)) {
         struct route route = { .kind = ROUTE_ERROR,
                                .dsn = SL("5.1.3"),
@@ -691,16 +701,6 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
     f->ways = ways_of(qm.conf, r->m->is_probe);
     if (needs_tables(qm.conf, &f->ways)) {
         f->keys.max = ROUTE_KEYS_MAX;
-    if (r->m->env.refused.n > 0) { /* smtpd has taken it for this alone */
-        struct slice why = r->m->env.refused;
-        struct route route = { .kind = ROUTE_ERROR, .dsn = SL("5.0.0") };
-
-        if (why.p[0] == '5')
-            sl_take_word(&why, " ", &route.dsn);
-        route.nexthop = sl_trim(why);
-        fn(r, &route);
-        return;
-    }
         f->keys.v = arena_alloc(&f->mem, ROUTE_KEYS_MAX * sizeof *f->keys.v);
     }
     find_class(f);
