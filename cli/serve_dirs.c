@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -29,9 +28,9 @@ static const struct {
         *group; /* the user, and the group, of this program; NULL: root's, the daemons' common one */
 } dirs[] = {
     /* Sticky: a daemon may add files of its own, not take another's place. */
-    { "", 01775, NULL, "qmgr" },        { "private", 01770, NULL, NULL },
-    { "public", 0755, NULL, NULL },     { "pid", 0755, NULL, NULL },
-    { "incoming", 0770, "qmgr", NULL }, { "corrupt", 0700, "smtpd", NULL },
+    { "", 01775, NULL, "qmgr" }, { "private", 01770, NULL, NULL },   { "public", 0755, NULL, NULL },
+    { "pid", 0755, NULL, NULL }, { "incoming", 0770, "qmgr", NULL },
+    { "corrupt", 0700, "smtpd", NULL },
 };
 
 static const struct passwd *

@@ -33,12 +33,12 @@ step_content(struct smtpd_sess *s)
         finish_over(s, false);
         return;
     }
-    if (tx->too_big) {
     if (s->pickup && s->pickup->n_deferred) {
         s->pickup->n_deferred = 0;
         finish_refuse(s, "451 4.3.0 Error: temporary lookup failure");
         return;
     }
+    if (tx->too_big) {
         finish_refuse(s, "552 5.3.4 Error: message file too big");
         return;
     }
@@ -127,6 +127,17 @@ on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rc
 {
     if (rc == EXPAND_TEMP) {
         finish_refuse(s, "451 4.3.0 Error: queue file write error");
+    } else if (rc == EXPAND_LOOP) {
+        finish_refuse(s, "451 4.6.0 Alias expansion error");
+    } else if (rc == EXPAND_REFUSED) {
+        finish_refuse(s, expand_refusal(s));
+    } else {
+        s->tx->final = rcpts;
+        s->tx->n_final = n;
+        finish_next(s);
+    }
+}
+
 static void
 keep_recipients(struct smtpd_sess *s)
 {
@@ -147,24 +158,13 @@ keep_recipients(struct smtpd_sess *s)
     finish_next(s);
 }
 
-    } else if (rc == EXPAND_LOOP) {
-        finish_refuse(s, "451 4.6.0 Alias expansion error");
-    } else if (rc == EXPAND_REFUSED) {
-        finish_refuse(s, expand_refusal(s));
-    } else {
-    else if (pickup_is_return(s->pickup))
-        keep_recipients(s); /* those are whom the report names */
-        s->tx->final = rcpts;
-        s->tx->n_final = n;
-        finish_next(s);
-    }
-}
-
 static void
 step_expand(struct smtpd_sess *s)
 {
     if (s->tx->wishes.discard)
         finish_next(s); /* for nobody */
+    else if (pickup_is_return(s->pickup))
+        keep_recipients(s); /* those are whom the report names */
     else
         expand_recipients(s, on_expanded);
 }
@@ -213,8 +213,6 @@ step_commit(struct smtpd_sess *s)
 
     if (tx->wishes.discard) {
         content_free(&tx->content);
-    if (pickup_is_return(s->pickup))
-        env.refused = s->pickup->refused;
         say_queued(s);
         return;
     }
@@ -226,6 +224,8 @@ step_commit(struct smtpd_sess *s)
     env.envid = tx->params.envid;
     env.is_8bit = tx->params.body == SMTP_BODY_8BITMIME;
     env.is_utf8 = tx->params.is_utf8;
+    if (pickup_is_return(s->pickup))
+        env.refused = s->pickup->refused;
     if (tx->wishes.hold)
         env.hold = tx->wishes.hold[0] ? sl_z(tx->wishes.hold) : SL("HOLD");
     smtpd_origin(s, ip, &from);

@@ -171,6 +171,7 @@ enum peer_status {
 struct smtpd_sess {
     struct smtp_sess smtp; /* first */
     struct smtpd_cfg *cfg;
+    struct pickup_from *pickup; /* not NULL: a private session, of a message from maildrop/ */
     struct addr peer;
     uint16_t port;
     struct addr local; /* where the client came in; behind a proxy or after XCLIENT as those say */
@@ -185,7 +186,6 @@ struct smtpd_sess {
     char *helo;     /* NULL before */
     char *new_helo; /* being checked */
     char *sasl_user, *sasl_method;
-    struct pickup_from *pickup; /* not NULL: a private session, of a message from maildrop/ */
     char sasl_try[24]; /* mechanism of the exchange under way */
     struct smtpd_tx *tx;
     char *access_denied;
@@ -260,6 +260,8 @@ enum {
 /* smtpd_session.c */
 /* A connection whose client is known; cfg's reference is moved. */
 void smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c);
+/* The session of a message from maildrop/; `from` lives longer. */
+void smtpd_begin_pickup(int fd, struct pickup_from *from);
 /* Client restrictions where they are not delayed, and the greeting or the refusal; ends the command under way. */
 void smtpd_greet(struct smtpd_sess *s);
 void smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer);
@@ -274,8 +276,6 @@ void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sende
                       struct slice rcpt);
 /* The same for another word than "reject". */
 void smtpd_log_what(struct smtpd_sess *s, const char *what, const char *text, struct slice sender,
-/* The session of a message from maildrop/; `from` lives longer. */
-void smtpd_begin_pickup(int fd, struct pickup_from *from);
                     struct slice rcpt);
 void smtpd_clear_helo(struct smtpd_sess *s);
 void smtpd_secured(struct smtp_sess *s);

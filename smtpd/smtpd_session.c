@@ -225,8 +225,6 @@ smtpd_begin(struct smtpd_cfg *cfg, int fd, const struct upstream_client *c)
 }
 
 void
-smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
-void
 smtpd_begin_pickup(int fd, struct pickup_from *from)
 {
     struct smtpd_sess *s = MEM_NEW(struct smtpd_sess);
@@ -248,6 +246,8 @@ smtpd_begin_pickup(int fd, struct pickup_from *from)
     smtp_sess_done(&s->smtp, true);
 }
 
+void
+smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer)
 {
     size_t n = smtpd_sessions();
     struct smtpd_cfg *cfg = cfgs[service][smtpd_is_stressed(cfgs[service][0], n)];
