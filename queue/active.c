@@ -31,6 +31,16 @@ add_rcpt(struct qmsg *m, uint32_t i)
     r->state = RS_ROUTING;
 }
 
+/* A report of its delivery was owed when qmgr ended. */
+static void
+was_sent(struct qrcpt *r, const struct qdb_rcpt *row)
+{
+    snprintf(r->dsn, sizeof r->dsn, "%.*s", SL_ARG(row->status));
+    r->why = sl_dupz(row->why);
+    r->state = RS_OWED;
+    r->m->n_owed_reports++;
+}
+
 /* An envelope with the recipients of this round only: the others' addresses would stay in memory with them. */
 static int
 shed_others(struct qmsg *m, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
@@ -75,6 +85,7 @@ active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint6
     m->crc = crc;
     list_init(&m->link);
     list_init(&m->fetch_waiting);
+    list_init(&m->report_link);
     if (queue_env_unpack(buf_slice(&m->packed), &m->arena, &m->env, &m->arrived_us, e) != 0) {
         active_free(m);
         return NULL;
@@ -92,10 +103,13 @@ active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint6
             continue;
         m->rcpts[at].i = rcpts[k].i;
         m->rcpts[at].attempts = rcpts[k].attempts;
-        m->rcpts[at++].flags = rcpts[k].flags;
+        m->rcpts[at].flags = rcpts[k].flags;
+        if (rcpts[k].flags & QDB_SENT)
+            was_sent(&m->rcpts[at], &rcpts[k]);
+        at++;
     }
     m->octets = sizeof *m + m->packed.cap + m->arena.used + m->n_rcpts * RCPT_OCTETS;
-    m->n_open = m->n_rcpts;
+    m->n_open = m->n_rcpts - m->n_owed_reports;
     return m;
 }
 
@@ -122,6 +136,7 @@ unlink_message(struct qmsg *m)
 {
     struct qmsg *first = active_find(m->n);
 
+    report_forget(m);
     list_remove(&m->link);
     if (first == m) {
         if (m->same)
@@ -237,16 +252,16 @@ goes_nowhere(struct qrcpt *r, const struct route *route)
                                 : route->kind == ROUTE_ERROR ? SMTP_FAILED
                                                              : SMTP_DEFERRED;
     char dsn[SMTP_DSN_OCTETS];
+    struct outcome o = { .status = verify_status_word(m, outcome),
+                         .relay = SL("none"),
+                         .text = route->nexthop };
 
     snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(route->dsn));
-    outcome_log(r, route->kind == ROUTE_DISCARD ? "discard" : "error",
-                &(struct outcome){ .status = verify_status_word(m, outcome),
-                                   .dsn = sl_z(dsn),
-                                   .relay = SL("none"),
-                                   .text = route->nexthop });
+    o.dsn = sl_z(dsn);
+    outcome_log(r, route->kind == ROUTE_DISCARD ? "discard" : "error", &o);
     r->goes_on_hold = route->kind == ROUTE_HOLD;
     if (outcome == SMTP_SENT)
-        active_sent(r);
+        active_sent(r, &o, SENT_DELIVERED);
     else if (outcome == SMTP_DEFERRED)
         active_deferred(r, dsn, route->nexthop);
     else
@@ -291,6 +306,15 @@ routed(struct qrcpt *r, const struct route *route)
     active_drop_ref(m);
 }
 
+/* What it became are recipients, too; here only its sender is told. */
+static void
+expanded(struct qrcpt *r)
+{
+    active_sent(r, &(struct outcome){ .dsn = SL("2.0.0"), .text = SL("alias expanded") },
+                SENT_DELIVERED);
+    active_record(r->m, &r, 1);
+}
+
 void
 active_begin(struct qmsg *m)
 {
@@ -315,8 +339,17 @@ active_begin(struct qmsg *m)
              SL_ARG(smtp_addr_quote(m->env.sender, &m->arena)), (unsigned long long)m->size,
              m->n_rcpts);
     active_hold_ref(m);
+    if (m->n_owed_reports > 0)
+        report_owed(m);
     for (size_t k = 0; k < m->n_rcpts; k++) {
+        if (m->rcpts[k].state != RS_ROUTING)
+            continue;
         active_hold_ref(m);
+        if (m->rcpts[k].r->kind == RCPT_EXPANDED) {
+            expanded(&m->rcpts[k]);
+            active_drop_ref(m);
+            continue;
+        }
         route_find(&m->rcpts[k], routed);
     }
     active_drop_ref(m);
@@ -345,15 +378,29 @@ set_end(struct qrcpt *r, enum rcpt_state state, const char *dsn, struct slice wh
 }
 
 void
-active_sent(struct qrcpt *r)
+active_sent(struct qrcpt *r, const struct outcome *o, enum sent_how how)
 {
+    char dsn[SMTP_DSN_OCTETS];
+    struct buf why = { 0 };
+
     r->state = RS_SENT;
+    if (!report_wants_sent(r, how))
+        return;
+    if (o->relay.n > 0 && !sl_eqz(o->relay, "none"))
+        buf_addf(&why, "delivery via %.*s: ", SL_ARG(o->relay));
+    buf_adds(&why, o->text);
+    snprintf(dsn, sizeof dsn, "%.*s", SL_ARG(o->dsn));
+    set_end(r, RS_OWED, dsn, buf_slice(&why));
+    r->flags |= QDB_SENT | (how == SENT_DELIVERED ? 0u : QDB_RELAYED);
+    r->m->n_owed_reports++;
+    buf_free(&why);
 }
 
 void
 active_failed(struct qrcpt *r, const char *dsn, struct slice why)
 {
     set_end(r, RS_FAILED, dsn, why);
+    r->m->n_owed_reports++;
 }
 
 void
@@ -367,6 +414,10 @@ active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
         return;
     }
     set_end(r, RS_DEFERRED, dsn, why);
+    if (report_wants_late(r)) {
+        r->state = RS_LATE;
+        r->m->n_owed_reports++;
+    }
 }
 
 void
@@ -377,8 +428,8 @@ active_parked(struct qrcpt *r, int64_t seconds)
 }
 
 /* Postfix's rule: as long again as the message has waited, within bounds. */
-static int64_t
-next_due(const struct qmsg *m)
+int64_t
+active_next_due(const struct qmsg *m)
 {
     int64_t now_us = clock_unix_us(), wait_us = now_us - m->arrived_us;
     int64_t least_us = qm.conf->minimal_backoff_time * 1000,
@@ -415,6 +466,7 @@ record_run(struct wop *op, struct qdb *q, struct err *e)
     for (size_t k = 0; k < o->n; k++) {
         enum rcpt_state state = o->items[k].state;
         int rc = state == RS_SENT     ? qdb_rcpt_done(q, o->m->n, o->items[k].i, e)
+                 : state == RS_OWED   ? qdb_rcpt_set(q, &o->items[k].defer, e)
                  : state == RS_PARKED ? qdb_rcpt_park(q, &o->items[k].defer, e)
                                       : qdb_rcpt_defer(q, &o->items[k].defer, e);
 
@@ -449,7 +501,8 @@ record_done(struct wop *op, int rc, const struct err *e)
     if (o->is_gone && !o->m->is_deleted)
         active_log_removed(o->m);
     for (size_t k = 0; k < o->n; k++) {
-        if (o->items[k].state != RS_SENT && o->items[k].defer.due != QDB_DUE_HELD)
+        if ((o->items[k].state == RS_DEFERRED || o->items[k].state == RS_PARKED) &&
+            o->items[k].defer.due != QDB_DUE_HELD)
             active_load_at(o->items[k].defer.due);
         free(o->items[k].why);
     }
@@ -479,7 +532,9 @@ add_item(struct record_op *o, const struct qrcpt *r)
     o->items[k].why = mem_dupz(r->why);
     o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
                                             .i = r->i,
-                                            .due = r->goes_on_hold ? QDB_DUE_HELD : next_due(r->m),
+                                            .due = r->state == RS_OWED ? INT64_MIN
+                                                   : r->goes_on_hold   ? QDB_DUE_HELD
+                                                                       : active_next_due(r->m),
                                             .attempts = r->attempts,
                                             .flags = r->flags,
                                             .status = sl_z(o->items[k].dsn),
@@ -490,7 +545,6 @@ void
 active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
 {
     struct record_op *o;
-    bool is_failing;
 
     if (m->is_probe) { /* nothing is on disk, nobody is told but who asked */
         for (size_t k = 0; k < n; k++)
@@ -504,18 +558,18 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
     };
     o->m = m;
     for (size_t k = 0; k < n; k++)
-        if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED || rs[k]->state == RS_PARKED)
+        if (rs[k]->state == RS_SENT || rs[k]->state == RS_DEFERRED || rs[k]->state == RS_PARKED ||
+            (rs[k]->state == RS_OWED && rs[k]->r->kind != RCPT_EXPANDED))
             add_item(o, rs[k]);
     m->n_open -= n;
-    is_failing = m->n_open == 0 && report_has_failed(m);
     if (o->n > 0) {
         active_hold_ref(m);
         writer_submit(qm.writer, &o->op);
     } else {
         free(o);
     }
-    if (is_failing && !m->is_reported)
-        report_failures(m);
+    if (m->n_owed_reports > 0)
+        report_owed(m);
 }
 
 /* ---- hold and delete ---- */
@@ -539,8 +593,8 @@ active_withdraw(struct qmsg *m, bool is_delete)
         n++;
     }
     m->n_open -= n;
-    if (n > 0 && m->n_open == 0 && report_has_failed(m) && !m->is_reported)
-        report_failures(m);
+    if (m->n_owed_reports > 0)
+        report_owed(m);
     active_drop_ref(m);
 }
 

@@ -1,23 +1,13 @@
-/* queue/bounce.c - the report that tells a sender what could not be delivered: multipart/report (RFC 6522) with
- * message/delivery-status (RFC 3464) and the original or its header. Returned to the envelope's sender from <>, so that a
- * report about a report never comes to be. */
+/* queue/bounce.c - see bounce.h. */
+#include "queue/bounce.h"
+
 #include "mime/mime.h"
-#include "queue/qmgr_int.h"
+#include "proto/smtp_addr.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT_COLUMNS = 76 };
-
-bool
-bounce_wants(const struct qrcpt *r)
-{
-    unsigned notify = r->r->notify;
-
-    if (r->m->env.sender.n == 0)
-        return false;
-    return notify == 0 || (notify & NOTIFY_FAILURE) != 0; /* NEVER has no other bit beside it */
-}
+enum { TEXT_COLUMNS = 78, ORIGINAL_LINE_OCTETS = 998 };
 
 static const char *
 date(int64_t unix_s, char out[MIME_DATE_OCTETS])
@@ -25,8 +15,8 @@ date(int64_t unix_s, char out[MIME_DATE_OCTETS])
     return mime_format_date(unix_s, mime_local_tz_minutes(unix_s), out);
 }
 
-static bool
-has_8bit(struct slice s)
+bool
+bounce_is_8bit(struct slice s)
 {
     for (size_t i = 0; i < s.n; i++)
         if ((unsigned char)s.p[i] >= 0x80)
@@ -42,7 +32,16 @@ add_clean(struct buf *b, struct slice s)
         buf_addc(b, (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? ' ' : s.p[i]);
 }
 
-/* Words broken into lines, each with an indent. */
+static void
+add_address(struct buf *b, struct slice internal)
+{
+    struct arena mem = { 0 };
+
+    add_clean(b, smtp_addr_quote(internal, &mem));
+    arena_free(&mem);
+}
+
+/* Words broken into lines, each with an indent; a word that is longer than any line may be is broken, too. */
 static void
 add_folded(struct buf *b, const char *indent, size_t column, struct slice s)
 {
@@ -57,6 +56,12 @@ add_folded(struct buf *b, const char *indent, size_t column, struct slice s)
             buf_addc(b, ' ');
             column++;
         }
+        while (word.n > ORIGINAL_LINE_OCTETS / 2) {
+            add_clean(b, sl_head(word, ORIGINAL_LINE_OCTETS / 2));
+            word = sl_from(word, ORIGINAL_LINE_OCTETS / 2);
+            buf_addf(b, "\r\n%s", indent);
+            column = strlen(indent);
+        }
         add_clean(b, word);
         column += word.n;
         is_first = false;
@@ -64,18 +69,43 @@ add_folded(struct buf *b, const char *indent, size_t column, struct slice s)
     buf_addz(b, "\r\n");
 }
 
+/* ---- header ---- */
+
+/* "MAILER-DAEMON (Mail Delivery System)": an address without a domain gets one. */
 static void
-add_header(struct buf *b, const struct qmsg *m, const struct conf *c, const char *id, int64_t now_s,
-           const char *boundary, bool is_8bit)
+add_from(struct buf *b, struct slice from, const char *myorigin)
 {
+    size_t end = sl_find_char(from, '>');
+
+    if (sl_find_char(from, '@') != SL_NPOS) {
+        add_clean(b, from);
+        return;
+    }
+    if (end == SL_NPOS) {
+        end = 0;
+        while (end < from.n && from.p[end] != ' ' && from.p[end] != '\t')
+            end++;
+    }
+    add_clean(b, sl_head(from, end));
+    buf_addf(b, "@%s", myorigin);
+    add_clean(b, sl_from(from, end));
+}
+
+static void
+add_header(struct buf *b, const struct bounce_report *r, const char *boundary, bool is_8bit)
+{
+    const struct bounce_template *t = &r->templates->v[r->kind];
     char text[MIME_DATE_OCTETS];
 
-    date(now_s, text);
-    buf_addf(b, "Received: by %s (%s)\r\n\tid %s; %s\r\n", c->myhostname, c->mail_name, id, text);
-    buf_addf(b, "Date: %s\r\nFrom: MAILER-DAEMON@%s (Mail Delivery System)\r\n", text,
-             c->myhostname);
-    buf_addz(b, "Subject: Undelivered Mail Returned to Sender\r\nTo: ");
-    add_clean(b, m->env.sender);
+    date(r->now_s, text);
+    buf_addf(b, "Received: by %s (%s)\r\n\tid %s; %s\r\n", r->myhostname, r->mail_name, r->id,
+             text);
+    buf_addf(b, "Date: %s\r\nFrom: ", text);
+    add_from(b, t->from, r->myorigin);
+    buf_addz(b, "\r\nSubject: ");
+    add_clean(b, r->is_copy && t->postmaster_subject.n > 0 ? t->postmaster_subject : t->subject);
+    buf_addz(b, "\r\nTo: ");
+    add_address(b, r->to);
     buf_addf(
         b,
         "\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
@@ -83,97 +113,204 @@ add_header(struct buf *b, const struct qmsg *m, const struct conf *c, const char
         boundary);
     if (is_8bit)
         buf_addz(b, "Content-Transfer-Encoding: 8bit\r\n");
-    buf_addf(b, "Message-Id: <%s@%s>\r\n\r\nThis is a MIME-encapsulated message.\r\n\r\n", id,
-             c->myhostname);
+    buf_addf(b, "Message-Id: <%s@%s>\r\n\r\nThis is a MIME-encapsulated message.\r\n\r\n", r->id,
+             r->myhostname);
 }
 
-static void
-add_notification(struct buf *b, const struct qmsg *m, const struct conf *c)
-{
-    buf_addf(b,
-             "The mail server %s could not deliver your message\r\nto the recipients below. It "
-             "will not be tried again.\r\n",
-             c->myhostname);
-    buf_addz(b, "\r\nThe reasons are given as they were met; a copy of your message,\r\nor of its "
-                "header, is attached.\r\n");
-    for (size_t i = 0; i < m->n_rcpts; i++) {
-        const struct qrcpt *r = &m->rcpts[i];
+/* ---- for people ---- */
 
-        if (r->state != RS_FAILED || !bounce_wants(r))
-            continue;
-        buf_addz(b, "\r\n<");
-        add_clean(b, r->addr);
-        buf_addz(b, ">");
-        if (!sl_eq(r->r->orig, r->addr)) {
-            buf_addz(b, " (expanded from <");
-            add_clean(b, r->r->orig);
-            buf_addz(b, ">)");
+static void
+add_template_text(struct buf *b, struct slice text)
+{
+    struct slice line;
+
+    while (text.n > 0) {
+        if (!sl_take_until(&text, '\n', &line)) {
+            line = text;
+            text = SL("");
         }
-        buf_addz(b, ":\r\n    ");
-        add_folded(b, "    ", 4, sl_z(r->why));
-    }
-    buf_addz(b, "\r\n");
-}
-
-/* The remote host in "host NAME[IP]:PORT said: REPLY (in reply to ...)". */
-static bool
-split_said(struct slice why, struct slice *host, struct slice *said)
-{
-    size_t at = sl_find(why, SL(" said: ")), end;
-
-    if (!sl_has_prefix(why, SL("host ")) || at == SL_NPOS)
-        return false;
-    *host = sl_from(sl_head(why, at), 5);
-    *host =
-        sl_head(*host, sl_find_char(*host, '[') == SL_NPOS ? host->n : sl_find_char(*host, '['));
-    *said = sl_from(why, at + 7);
-    end = sl_find(*said, SL(" (in reply to "));
-    if (end != SL_NPOS)
-        *said = sl_head(*said, end);
-    return true;
-}
-
-static void
-add_status(struct buf *b, const struct qmsg *m, const struct conf *c)
-{
-    char text[MIME_DATE_OCTETS];
-
-    buf_addf(b, "Reporting-MTA: dns; %s\r\n", c->myhostname);
-    if (m->env.envid.n > 0) {
-        buf_addz(b, "Original-Envelope-Id: ");
-        add_clean(b, m->env.envid);
+        if (sl_ends(line, '\r'))
+            line.n--;
+        buf_adds(b, line);
         buf_addz(b, "\r\n");
     }
-    buf_addf(b, "X-%s-Queue-ID: %s\r\nX-%s-Sender: rfc822; ", c->mail_name, m->env.id,
-             c->mail_name);
-    add_clean(b, m->env.sender);
-    buf_addf(b, "\r\nArrival-Date: %s\r\n", date(m->arrived_us / 1000000, text));
-    for (size_t i = 0; i < m->n_rcpts; i++) {
-        const struct qrcpt *r = &m->rcpts[i];
-        struct slice host, said;
+}
 
-        if (r->state != RS_FAILED || !bounce_wants(r))
-            continue;
-        buf_addz(b, "\r\nFinal-Recipient: rfc822; ");
-        add_clean(b, r->addr);
-        buf_addz(b, "\r\nOriginal-Recipient: ");
-        if (r->r->orcpt.n > 0) {
-            add_clean(b, r->r->orcpt);
-        } else {
-            buf_addz(b, "rfc822;");
-            add_clean(b, r->r->orig);
+static void
+add_notification(struct buf *b, const struct bounce_report *r, const char *boundary)
+{
+    const struct bounce_template *t = &r->templates->v[r->kind];
+    struct buf text = { 0 };
+
+    if (!r->is_copy)
+        add_template_text(&text, t->text);
+    for (size_t i = 0; i < r->n_rcpts; i++) {
+        const struct bounce_rcpt *v = &r->rcpts[i];
+        size_t before = text.n + 2;
+
+        buf_addz(&text, "\r\n<");
+        add_address(&text, v->addr);
+        buf_addz(&text, ">");
+        if (v->orig.n > 0 && !sl_eq(v->orig, v->addr)) {
+            buf_addz(&text, " (expanded from <");
+            add_address(&text, v->orig);
+            buf_addz(&text, ">)");
         }
-        buf_addf(b, "\r\nAction: failed\r\nStatus: %s\r\n", r->dsn[0] == '4' ? "5.4.7" : r->dsn);
-        if (split_said(sl_z(r->why), &host, &said)) {
-            buf_addf(b, "Remote-MTA: dns; %.*s\r\nDiagnostic-Code: smtp; ", SL_ARG(host));
-            add_folded(b, "    ", 23, said);
+        buf_addz(&text, ": ");
+        add_folded(&text, "    ", text.n - before, v->why);
+    }
+    buf_addz(&text, "\r\n");
+    buf_addf(b, "--%s\r\nContent-Description: Notification\r\nContent-Type: text/plain; charset=",
+             boundary);
+    if (bounce_is_8bit(buf_slice(&text)))
+        buf_addf(b, "%.*s\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
+                 SL_ARG(sl_ieqz(t->charset, "us-ascii") ? SL("utf-8") : t->charset));
+    else
+        buf_addf(b, "%.*s\r\n\r\n", SL_ARG(t->charset));
+    buf_adds(b, buf_slice(&text));
+    buf_free(&text);
+}
+
+/* ---- for programs ---- */
+
+bool
+bounce_split_said(struct slice why, struct slice *host, struct slice *said)
+{
+    struct slice in = why;
+    size_t at, end;
+
+    if (sl_take_prefix(&in, SL("host ")) && (at = sl_find(in, SL(" said: "))) != SL_NPOS) {
+        *host = sl_head(in, at);
+        *said = sl_from(in, at + 7);
+        end = sl_find(*said, SL(" (in reply to "));
+        if (end != SL_NPOS)
+            *said = sl_head(*said, end);
+    } else if (sl_take_prefix(&in, SL("delivery via ")) &&
+               (at = sl_find(in, SL(": "))) != SL_NPOS) {
+        *host = sl_head(in, at);
+        *said = sl_from(in, at + 2);
+        if (sl_eqz(*host, "none"))
+            return false;
+    } else {
+        return false;
+    }
+    end = sl_find_char(*host, '[');
+    if (end != SL_NPOS && end > 0)
+        *host = sl_head(*host, end);
+    return host->n > 0;
+}
+
+/* Octets beyond ASCII as RFC 6533 §3 wants them where only ASCII may be: \x{C5}. One that is no UTF-8 becomes '?'. */
+static void
+add_xtext_utf8(struct buf *b, struct slice s)
+{
+    static const unsigned char lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+
+    for (size_t i = 0; i < s.n;) {
+        unsigned char c = (unsigned char)s.p[i];
+        size_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+        unsigned long code = n > 1 ? c & ~lead[n] : c;
+        bool is_good = n > 0 && i + n <= s.n;
+
+        for (size_t k = 1; is_good && k < n; k++) {
+            is_good = ((unsigned char)s.p[i + k] & 0xc0) == 0x80;
+            code = code << 6 | ((unsigned char)s.p[i + k] & 0x3f);
+        }
+        if (!is_good) {
+            buf_addc(b, '?');
+            i++;
+        } else if (n == 1 && c != '\\') {
+            add_clean(b, sl_n(s.p + i, 1));
+            i++;
         } else {
-            buf_addf(b, "Diagnostic-Code: X-%s; ", c->mail_name);
-            add_folded(b, "    ", 30, sl_z(r->why));
+            buf_addf(b, "\\x{%lX}", code);
+            i += n;
         }
     }
-    buf_addz(b, "\r\n");
 }
+
+/* "rfc822; u@d", "utf-8; ü@d". */
+static void
+add_typed(struct buf *b, const struct bounce_report *r, const char *sep, struct slice internal)
+{
+    struct arena mem = { 0 };
+    struct slice addr = smtp_addr_quote(internal, &mem);
+
+    if (!bounce_is_8bit(addr)) {
+        buf_addf(b, "rfc822;%s", sep);
+        add_clean(b, addr);
+    } else {
+        buf_addf(b, "utf-8;%s", sep);
+        if (r->is_utf8)
+            add_clean(b, addr);
+        else
+            add_xtext_utf8(b, addr);
+    }
+    arena_free(&mem);
+}
+
+static void
+add_recipient(struct buf *b, const struct bounce_report *r, const struct bounce_rcpt *v)
+{
+    char text[MIME_DATE_OCTETS];
+    struct slice host, said;
+
+    buf_addz(b, "\r\nFinal-Recipient: ");
+    add_typed(b, r, " ", v->addr);
+    if (v->orcpt.n > 0) {
+        buf_addz(b, "\r\nOriginal-Recipient: ");
+        if (r->is_utf8 || !bounce_is_8bit(v->orcpt))
+            add_clean(b, v->orcpt);
+        else
+            add_xtext_utf8(b, v->orcpt);
+    } else if (v->orig.n > 0) {
+        buf_addz(b, "\r\nOriginal-Recipient: ");
+        add_typed(b, r, "", v->orig);
+    }
+    buf_addf(b, "\r\nAction: %s\r\nStatus: %.*s\r\n", v->action, SL_ARG(v->status));
+    if (bounce_split_said(v->why, &host, &said)) {
+        buf_addz(b, "Remote-MTA: dns; ");
+        add_clean(b, host);
+        buf_addz(b, "\r\nDiagnostic-Code: smtp; ");
+        add_folded(b, "    ", 23, said);
+    } else {
+        buf_addf(b, "Diagnostic-Code: X-%s; ", r->mail_name);
+        add_folded(b, "    ", 30, v->why);
+    }
+    if (v->attempt_s > 0)
+        buf_addf(b, "Last-Attempt-Date: %s\r\n", date(v->attempt_s, text));
+    if (r->kind == BOUNCE_DELAY)
+        buf_addf(b, "Will-Retry-Until: %s\r\n", date(r->expires_s, text));
+}
+
+static void
+add_status(struct buf *b, const struct bounce_report *r, const char *boundary)
+{
+    char text[MIME_DATE_OCTETS];
+    struct buf status = { 0 };
+
+    buf_addf(&status, "Reporting-MTA: dns; %s\r\n", r->myhostname);
+    if (r->envid.n > 0) {
+        buf_addz(&status, "Original-Envelope-Id: ");
+        add_clean(&status, r->envid);
+        buf_addz(&status, "\r\n");
+    }
+    buf_addf(&status, "X-%s-Queue-ID: %s\r\nX-%s-Sender: ", r->mail_name, r->of, r->mail_name);
+    add_typed(&status, r, " ", r->sender);
+    buf_addf(&status, "\r\nArrival-Date: %s\r\n", date(r->arrived_s, text));
+    for (size_t i = 0; i < r->n_rcpts; i++)
+        add_recipient(&status, r, &r->rcpts[i]);
+    buf_addz(&status, "\r\n");
+    buf_addf(b,
+             "--%s\r\nContent-Description: Delivery report\r\nContent-Type: "
+             "message/%sdelivery-status\r\n%s\r\n",
+             boundary, r->is_utf8 ? "global-" : "",
+             bounce_is_8bit(buf_slice(&status)) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+    buf_adds(b, buf_slice(&status));
+    buf_free(&status);
+}
+
+/* ---- the original ---- */
 
 /* The header of a message, with its last line's end. */
 static struct slice
@@ -188,36 +325,37 @@ header_of(struct slice original)
     return at < lf ? sl_head(original, at + 2) : sl_head(original, lf + 1);
 }
 
-void
-bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s,
-             struct slice original, bool is_whole, struct buf *out)
+static void
+add_original(struct buf *b, const struct bounce_report *r, struct slice original, bool is_full,
+             const char *boundary)
 {
-    char boundary[QUEUE_ID_TEXT_OCTETS + 300];
-    bool is_full = is_whole && m->env.ret != RET_HDRS, is_8bit;
+    const char *type = is_full      ? r->is_utf8 ? "message/global" : "message/rfc822"
+                       : r->is_utf8 ? "message/global-headers"
+                                    : "text/rfc822-headers";
 
-    if (!is_full)
-        original = header_of(original);
-    is_8bit = has_8bit(original);
-    snprintf(boundary, sizeof boundary, "%s.%lld/%.255s", id, (long long)now_s, conf->myhostname);
-    add_header(out, m, conf, id, now_s, boundary, is_8bit);
-    buf_addf(out,
-             "--%s\r\nContent-Description: Notification\r\nContent-Type: text/plain; "
-             "charset=utf-8\r\n\r\n",
-             boundary);
-    add_notification(out, m, conf);
-    buf_addf(out,
-             "--%s\r\nContent-Description: Delivery report\r\nContent-Type: "
-             "message/delivery-status\r\n\r\n",
-             boundary);
-    add_status(out, m, conf);
-    buf_addf(out, "--%s\r\nContent-Description: Undelivered Message%s\r\nContent-Type: %s\r\n",
-             boundary, is_full ? "" : " Headers",
-             is_full ? "message/rfc822" : "text/rfc822-headers");
-    if (is_8bit)
-        buf_addz(out, "Content-Transfer-Encoding: 8bit\r\n");
-    buf_addz(out, "\r\n");
-    buf_adds(out, original);
+    buf_addf(b, "--%s\r\nContent-Description: %sMessage%s\r\nContent-Type: %s\r\n%s\r\n", boundary,
+             r->kind == BOUNCE_FAILURE ? "Undelivered " : "", is_full ? "" : " Headers", type,
+             bounce_is_8bit(original) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+    buf_adds(b, original);
     if (!sl_has_suffix(original, SL("\n")))
-        buf_addz(out, "\r\n");
-    buf_addf(out, "\r\n--%s--\r\n", boundary);
+        buf_addz(b, "\r\n");
+    buf_addf(b, "\r\n--%s--\r\n", boundary);
+}
+
+void
+bounce_build(const struct bounce_report *r, struct buf *out)
+{
+    char boundary[400];
+    bool is_full = r->is_whole && !r->wants_header_only && r->kind == BOUNCE_FAILURE;
+    struct slice original = is_full ? r->original : header_of(r->original);
+    struct buf parts = { 0 };
+
+    snprintf(boundary, sizeof boundary, "%.64s.%lld/%.255s", r->id, (long long)r->now_s,
+             r->myhostname);
+    add_notification(&parts, r, boundary);
+    add_status(&parts, r, boundary);
+    add_original(&parts, r, original, is_full, boundary);
+    add_header(out, r, boundary, bounce_is_8bit(buf_slice(&parts)));
+    buf_adds(out, buf_slice(&parts));
+    buf_free(&parts);
 }

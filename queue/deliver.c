@@ -64,9 +64,9 @@ struct link {
 
 /* ---- outcomes ---- */
 
-/* relayd's reply: "CODE-d.s.n relay=R conn=US xfer=US host=0|1" LF "CODE d.s.n text". */
+/* relayd's reply: "CODE-d.s.n relay=R conn=US xfer=US host=0|1 use=N dsn=0|1" LF "CODE d.s.n text". */
 static bool
-parse_relayed(const struct smtp_result *r, struct outcome *o, bool *host_failed)
+parse_relayed(const struct smtp_result *r, struct outcome *o, bool *host_failed, bool *has_dsn)
 {
     struct slice in = r->reply, line, word;
     uint64_t v;
@@ -86,6 +86,8 @@ parse_relayed(const struct smtp_result *r, struct outcome *o, bool *host_failed)
             (void)sl_to_u32(word, &o->conn_use);
         else if (sl_eqz(word, "host=1"))
             *host_failed = true;
+        else if (sl_eqz(word, "dsn=1"))
+            *has_dsn = true;
     }
     in = sl_from(in, 4);
     if (sl_has_prefix(in, o->dsn))
@@ -94,13 +96,24 @@ parse_relayed(const struct smtp_result *r, struct outcome *o, bool *host_failed)
     return true;
 }
 
+/* LMTP is the end of the way, SMTP is not: who can say so goes on reporting (RFC 3461 §5.2.2). */
+static enum sent_how
+how_sent(const struct link *l, bool has_dsn)
+{
+    if (!l->t->is_relay)
+        return SENT_DELIVERED;
+    if (has_dsn)
+        return SENT_ONWARD;
+    return sl_has_prefix(sl_z(l->dest->nexthop), SL("lmtp ")) ? SENT_DELIVERED : SENT_RELAYED;
+}
+
 static void
 on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *res)
 {
     struct link *l = arg;
     struct qrcpt *r = l->rs[i];
     struct outcome o = { .dsn = sl_z(res->dsn), .relay = sl_z(l->t->peer), .text = res->text };
-    bool host_failed = false;
+    bool host_failed = false, has_dsn = false;
     char dsn[SMTP_DSN_OCTETS];
 
     (void)c;
@@ -111,7 +124,7 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *re
         l->comes_back[i] = true;
         return;
     }
-    if (!l->t->is_relay || !parse_relayed(res, &o, &host_failed)) {
+    if (!l->t->is_relay || !parse_relayed(res, &o, &host_failed, &has_dsn)) {
         o.conn_us = l->is_fresh ? l->ready_us - l->connect_us : 0;
         o.xfer_us = clock_unix_us() - l->start_us;
     }
@@ -123,7 +136,7 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *re
     o.begun_us = l->is_fresh && l->connect_us > r->m->active_us ? l->connect_us : l->start_us;
     outcome_log(r, l->t->mailer, &o);
     if (res->outcome == SMTP_SENT)
-        active_sent(r);
+        active_sent(r, &o, how_sent(l, has_dsn));
     else if (res->outcome == SMTP_DEFERRED)
         active_deferred(r, dsn, o.text);
     else

@@ -23,6 +23,10 @@
  * long it was under way. */
 enum {
     QDB_REPEAT = 1,      /* an earlier delivery may have happened */
+    QDB_SENT = 2,        /* delivered, and a report is owed: status and why say how. Not tried again */
+    QDB_RELAYED = 4,     /* ... by a host that reports nothing itself */
+    QDB_WARNED = 8,      /* the sender was told of the delay */
+    QDB_NOBODY = 16,     /* a bounce that failed, on hold because nobody could be told */
     QDB_EXPIRED = 0x100, /* an operator wants it returned at its next turn */
     QDB_FLUSHED = 0x200, /* its next turn is one that an operator asked for: defer_transports does not count */
     QDB_BY_HAND = 0x400, /* an operator holds it: due is QDB_DUE_HELD once it is not in memory any more */
@@ -96,6 +100,8 @@ struct qdb_defer {
     struct slice hop; /* next hop of this try; may be empty */
 };
 int qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e);
+/* The same, whatever an operator has said meanwhile; due INT64_MIN: NULL, it stays in memory. */
+int qdb_rcpt_set(struct qdb *q, const struct qdb_defer *d, struct err *e);
 /* Not tried: only due and flags change. */
 int qdb_rcpt_park(struct qdb *q, const struct qdb_defer *d, struct err *e);
 /* Delete the message when no recipient is left. *gone tells; then the caller removes the file with
@@ -149,6 +155,8 @@ void qdb_take_body(void *arg, const struct qdb_message *m);
 /* One message with its recipients and content; ERR_NOTFOUND. */
 int qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e);
 int qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e);
+/* Recipients on hold with QDB_NOBODY. */
+int qdb_count_nobody(struct qdb *q, uint64_t *rcpts, struct err *e);
 /* Path of a message's file. out: PATH_MAX. */
 const char *qdb_file_path(const struct qdb *q, const char *id, char *out, size_t out_octets);
 

@@ -299,6 +299,22 @@ qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct
 }
 
 int
+qdb_count_nobody(struct qdb *q, uint64_t *rcpts, struct err *e)
+{
+    struct db_stmt *s;
+
+    /* 16: QDB_NOBODY */
+    if (db_prepare(q->db,
+                   "SELECT count(*) FROM rcpt WHERE due = 9223372036854775807 AND flags & 16", &s,
+                   e) != 0 ||
+        db_step(s, e) != 1)
+        return -1;
+    *rcpts = (uint64_t)db_int(s, 0);
+    db_reset(s);
+    return 0;
+}
+
+int
 qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e)
 {
     struct db_stmt *s;

@@ -145,6 +145,30 @@ qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e)
 }
 
 int
+qdb_rcpt_set(struct qdb *q, const struct qdb_defer *d, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db,
+                   "UPDATE rcpt SET due = ?3, attempts = ?4, flags = ?5, status = ?6, why = ?7"
+                   " WHERE message = ?1 AND i = ?2",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)d->n);
+    db_bind_int(s, 2, d->i);
+    if (d->due == INT64_MIN)
+        db_bind_null(s, 3);
+    else
+        db_bind_int(s, 3, d->due);
+    db_bind_int(s, 4, d->attempts);
+    db_bind_int(s, 5, d->flags);
+    db_bind_text(s, 6, d->status);
+    db_bind_text(s, 7, d->why);
+    q->wal_octets += QDB_ROW_OCTETS;
+    return db_run(s, e);
+}
+
+int
 qdb_rcpt_park(struct qdb *q, const struct qdb_defer *d, struct err *e)
 {
     struct db_stmt *s;
@@ -192,7 +216,7 @@ qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e)
         return 0;
     if (delete_row(q, n, e) != 0)
         return -1;
-    *gone = true;
+    *gone = db_changes(q->db) > 0; /* once */
     return 0;
 }
 

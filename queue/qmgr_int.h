@@ -8,9 +8,9 @@
  *   srs.c      senders of mail that is forwarded
  *   sched.c    destinations and who is next
  *   deliver.c  kept-open LMTP connections, one job each
- *   report.c   the end of a round with failures
- *   bounce.c   what a report says
- *   report_to.c  where the sender's aliases lead
+ *   report.c   who hears of what came of a round
+ *   bounce.c   what a report says, bounce_template.c in which words
+ *   report_to.c  where the aliases of whom a report is for lead
  *   verify.c   can an address be delivered to? probes, and what they found
  * Layer: queue, private. */
 #ifndef POSTERN_QUEUE_QMGR_INT_H
@@ -49,6 +49,9 @@ enum rcpt_state {
     RS_SENT,
     RS_DEFERRED,
     RS_FAILED,
+    RS_OWED,     /* delivered, and the sender is to hear of it */
+    RS_LATE,     /* deferred, and somebody is to hear of it: it is written with the report */
+    RS_REPORTED, /* in report.c's hands */
     RS_PARKED, /* back in the database without having been tried: no room */
     RS_GONE    /* held or deleted */
 };
@@ -92,7 +95,9 @@ struct qmsg {
     size_t n_rcpts, n_open; /* open: not yet at the end of this round */
     unsigned n_owed;        /* jobs that have not got the content yet */
     unsigned refs;          /* writer ops, look-ups and jobs that name it */
-    bool is_reported;       /* failures of this round are in the writer's hands */
+    size_t n_owed_reports;  /* recipients that are failed, owed or late */
+    struct list report_link; /* report.c's: reports are owed, and others are open */
+    uint64_t report_since_ms;
     bool is_deleted, is_held;
     bool is_loaded;            /* came from the database */
     bool is_probe;             /* verify.c's: in no database, without content, never reported */
@@ -174,7 +179,12 @@ struct qmsg *active_find(uint64_t n); /* follow `same` for more */
 void active_hold_ref(struct qmsg *m);
 void active_drop_ref(struct qmsg *m); /* may free it */
 /* The end of a recipient's round; record follows. A deferral of an expired message becomes a failure. */
-void active_sent(struct qrcpt *r);
+enum sent_how {
+    SENT_DELIVERED,
+    SENT_RELAYED, /* to a host that reports nothing */
+    SENT_ONWARD   /* to one that knows of DSN: it reports */
+};
+void active_sent(struct qrcpt *r, const struct outcome *o, enum sent_how how);
 void active_deferred(struct qrcpt *r, const char *dsn, struct slice why);
 void active_failed(struct qrcpt *r, const char *dsn, struct slice why);
 /* Not tried: back to the database, for so long. record follows. */
@@ -194,11 +204,17 @@ void active_fetch_body(struct qrcpt *r);
 void active_free_all(void);
 
 void active_log_removed(const struct qmsg *m);
+int64_t active_next_due(const struct qmsg *m); /* of what is deferred now */
 
 /* ---- report.c ---- */
-bool report_has_failed(const struct qmsg *m); /* a recipient of this round */
-/* Report the failures of the round to the sender, where it wants that, and take those recipients off the database. Once. */
-void report_failures(struct qmsg *m);
+/* Does anybody hear of this delivery, or of this recipient's delay so far? */
+bool report_wants_sent(const struct qrcpt *r, enum sent_how how);
+bool report_wants_late(const struct qrcpt *r);
+/* Reports are owed (m->n_owed_reports): sent at the end of the round, or when the first has waited for long enough. The report
+ * and the end of what it is about, a row that goes or changes, are one transaction. */
+void report_owed(struct qmsg *m);
+void report_init(void); /* the templates; again after a reload */
+void report_forget(struct qmsg *m);
 
 /* ---- route.c ---- */
 struct route {
@@ -326,13 +342,6 @@ void sched_each_outlet(void (*fn)(struct outlet *));
 void deliver_kick(struct outlet *t);
 void deliver_stop(void); /* QUIT on idle links; no new jobs */
 size_t deliver_busy(void);
-
-/* ---- bounce.c ---- */
-/* Does the sender hear of this failed recipient? Not for <>, not with NOTIFY=NEVER or without FAILURE. */
-bool bounce_wants(const struct qrcpt *r);
-/* A report about the failed recipients that want one. original: content, or its beginning when not is_whole. Pure. */
-void bounce_build(const struct qmsg *m, const struct conf *conf, const char *id, int64_t now_s,
-                  struct slice original, bool is_whole, struct buf *out);
 
 /* ---- verify.c ---- */
 void verify_init(void); /* blocks */

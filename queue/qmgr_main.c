@@ -51,6 +51,7 @@ init(struct err *e)
     qm.lookup = lookup_client_new(path);
     route_reload();
     sched_reload();
+    report_init();
     verify_init();
     active_load_soon();
     return 0;
@@ -73,6 +74,7 @@ reload(void)
     qm.conf = conf_ref(daemon_conf());
     route_reload();
     sched_reload();
+    report_init();
     sched_kick();
     active_load_soon();
 }

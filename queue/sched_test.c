@@ -318,7 +318,7 @@ TEST(concurrency_grows_with_success)
     d = held->dest;
     CHECK_EQ_STR(next_job(rs, &n), "one.test:1");
     CHECK_EQ_STR(next_job(rs, &n), "-");
-    active_sent(held);
+    active_sent(held, &(struct outcome){ .dsn = SL("2.0.0") }, SENT_DELIVERED);
     active_hold_ref(held->m);
     active_record(held->m, &held, 1);
     active_drop_ref(held->m);

@@ -13,7 +13,7 @@
  * waits), and with the number of a hop, from 0: TLS.N (what smtp_tls_policy_maps says of it), AUTH.N ("user:password"), LOGIN.N
  * (its user); others are passed over. The reply for each
  * recipient has two lines, the first for qmgr's log:
- *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0 use=1
+ *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0 use=1 dsn=1
  *   250 2.0.0 250 2.0.0 Ok: queued as 7
  * XPROBE instead of BDAT: would the recipients be accepted? No content; a host's reply to RCPT is the result.
  * 250 sent, 450 deferred, 550 failed; host=1: no host of the destination could be talked to.
@@ -80,6 +80,7 @@ struct rcpt_result {
     char *text, *relay;
     uint64_t conn_us, xfer_us;
     bool is_host;
+    bool has_dsn;  /* the host says that it knows of DSN (RFC 3461) */
     unsigned uses; /* transactions of the session, this one counted; 0: none */
 };
 

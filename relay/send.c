@@ -231,6 +231,7 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *r)
         return;
     }
     set_result(s, at, r->outcome, r->dsn, r->text, false);
+    s->results[at].has_dsn = (smtp_client_exts(c) & SMTP_EXT_DSN) != 0;
     if (r->maybe_sent)
         s->results[at].is_final = true; /* another host would make it two for certain */
 }

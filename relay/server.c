@@ -55,9 +55,9 @@ reply_all(struct session *s)
         const struct rcpt_result *r = &s->results[i];
         unsigned code = r->outcome == SMTP_SENT ? 250 : r->outcome == SMTP_DEFERRED ? 450 : 550;
 
-        conn_printf(s->conn, "%u-%s relay=%s conn=%llu xfer=%llu host=%d use=%u\r\n%u %s %s\r\n",
+        conn_printf(s->conn, "%u-%s relay=%s conn=%llu xfer=%llu host=%d use=%u dsn=%d\r\n%u %s %s\r\n",
                     code, r->dsn, r->relay, (unsigned long long)r->conn_us,
-                    (unsigned long long)r->xfer_us, r->is_host, r->uses, code, r->dsn, r->text);
+                    (unsigned long long)r->xfer_us, r->is_host, r->uses, r->has_dsn, code, r->dsn, r->text);
     }
 }
 
