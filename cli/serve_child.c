@@ -26,14 +26,17 @@ enum {
 };
 static const unsigned backoff_ms[] = { 0, 1000, 2000, 5000 };
 
-/* In the order they are started; the front waits until the back is ready, and drains first. */
+/* In the order they are started; the front waits until the back is ready, and drains first. What is on demand is started
+ * when somebody knocks at its sockets, and may end when it has nothing to do. */
 static const struct {
     const char *name;
-    bool is_front, has_tls;
+    bool is_front, has_tls, is_on_demand;
 } programs[] = {
-    { "authd", false, false },  { "qmgr", false, false },  { "lmtpd", false, false },
-    { "relayd", false, false }, { "imapd", false, false }, { "pop3d", false, false },
-    { "login", true, true },    { "smtpd", true, true },
+    { "authd", false, false, false }, { "qmgr", false, false, false },
+    { "lmtpd", false, false, false }, { "relayd", false, false, false },
+    { "imapd", false, false, false }, { "pop3d", false, false, false },
+    { "locald", false, false, true }, { "login", true, true, false },
+    { "smtpd", true, true, false },
 };
 
 struct child {
@@ -46,6 +49,7 @@ struct child {
     uint64_t started_ms;
     int64_t sessions;
     struct timer restart, kill;
+    struct loop_watch *knock; /* on demand, and not running: its socket */
 };
 
 static struct {
@@ -62,6 +66,7 @@ static struct {
 } ch;
 
 static void start(struct child *c);
+static void await_knock(struct child *c);
 static void finish_status(void *arg);
 
 static const char *
@@ -210,7 +215,7 @@ bool
 serve_are_children_ready(void)
 {
     for (size_t i = 0; i < ch.n; i++)
-        if (!ch.v[i].is_ready)
+        if (!ch.v[i].is_ready && !programs[ch.v[i].program].is_on_demand)
             return false;
     return ch.n > 0;
 }
@@ -218,16 +223,24 @@ serve_are_children_ready(void)
 static void
 start_group(bool is_front)
 {
-    for (size_t i = 0; i < ch.n; i++)
-        if (programs[ch.v[i].program].is_front == is_front)
-            start(&ch.v[i]);
+    for (size_t i = 0; i < ch.n; i++) {
+        struct child *c = &ch.v[i];
+
+        if (programs[c->program].is_front != is_front)
+            continue;
+        if (programs[c->program].is_on_demand)
+            await_knock(c);
+        else
+            start(c);
+    }
 }
 
 static void
 look_at_readiness(void)
 {
     for (size_t i = 0; i < ch.n && !ch.is_front_started; i++)
-        if (!programs[ch.v[i].program].is_front && !ch.v[i].is_ready)
+        if (!programs[ch.v[i].program].is_front && !programs[ch.v[i].program].is_on_demand &&
+            !ch.v[i].is_ready)
             return;
     if (!ch.is_front_started) {
         ch.is_front_started = true;
@@ -304,9 +317,37 @@ exec_program(const struct child *c, int control)
 }
 
 static void
+on_knock(void *arg)
+{
+    struct child *c = arg;
+
+    loop_unwatch(&c->knock);
+    start(c);
+}
+
+/* Until it runs, its socket is watched here; who knocks waits in the socket's queue. */
+static void
+await_knock(struct child *c)
+{
+    loop_unwatch(&c->knock);
+    if (c->pid > 0 || sv.state == SERVE_STOPPING)
+        return;
+    for (size_t i = 0; i < sv.sockets.n; i++)
+        if (strcmp(sv.sockets.v[i].program, name_of(c)) == 0 && sv.sockets.v[i].fd >= 0) {
+            c->knock = loop_watch_fd(sv.sockets.v[i].fd, on_knock, c);
+            return;
+        }
+}
+
+static void
 on_restart(void *arg)
 {
-    start(arg);
+    const struct child *c = arg;
+
+    if (programs[c->program].is_on_demand)
+        await_knock(arg);
+    else
+        start(arg);
 }
 
 static void
@@ -373,14 +414,22 @@ ended(struct child *c, int status)
 {
     uint64_t lived_ms;
 
+    bool is_done = programs[c->program].is_on_demand && WIFEXITED(status) &&
+                   WEXITSTATUS(status) == 0; /* it had nothing more to do */
+
     chan_free(&c->ch);
     timer_stop(&c->kill);
-    if (!c->is_draining)
+    if (!c->is_draining && !is_done)
         log_end(c, status);
     c->pid = 0;
     c->is_ready = false;
     if (sv.state == SERVE_STOPPING) {
         look_at_drain();
+        return;
+    }
+    if (is_done) {
+        c->tries = 0;
+        await_knock(c);
         return;
     }
     lived_ms = loop_now_ms() - c->started_ms;
@@ -467,6 +516,9 @@ serve_children_sockets(const struct serve_sockets *now, const struct serve_socke
     for (size_t i = 0; i < before->n; i++)
         for (size_t j = 0; j < ch.n && !has_socket(now, &before->v[i]); j++)
             tell_socket(&ch.v[j], &before->v[i], false);
+    for (size_t i = 0; i < ch.n; i++)
+        if (programs[ch.v[i].program].is_on_demand)
+            await_knock(&ch.v[i]);
 }
 
 void
@@ -533,8 +585,10 @@ look_at_drain(void)
 void
 serve_children_drain(void)
 {
-    for (size_t i = 0; i < ch.n; i++)
+    for (size_t i = 0; i < ch.n; i++) {
         timer_stop(&ch.v[i].restart);
+        loop_unwatch(&ch.v[i].knock);
+    }
     look_at_drain();
 }
 
@@ -561,6 +615,8 @@ finish_status(void *arg)
     for (size_t i = 0; i < ch.n; i++) {
         const struct child *c = &ch.v[i];
 
+        if (programs[c->program].is_on_demand && c->pid == 0)
+            continue;
         buf_addf(&text, "daemon %s %u %ld %s %lld %u\n", name_of(c), c->worker, (long)c->pid,
                  c->is_ready ? "ready"
                  : c->pid    ? "starting"

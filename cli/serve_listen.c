@@ -14,7 +14,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-enum { WORKERS_AUTO_MAX = 4, UNIX_MODE = 0660, UNIX_MODE_PRIVATE = 0666 };
+enum { WORKERS_AUTO_MAX = 4, UNIX_MODE = 0660, UNIX_MODE_GUARDED = 0666 };
 
 static const struct {
     const char *param, *service, *program;
@@ -29,17 +29,32 @@ static const struct {
 #undef ROW
 };
 
+bool
+serve_wants_locald(const struct conf *c)
+{
+    return c->alias_maps.n > 0 && (conf_list_has(c->allow_mail_to_commands, "alias") ||
+                                   conf_list_has(c->allow_mail_to_commands, "include") ||
+                                   conf_list_has(c->allow_mail_to_files, "alias") ||
+                                   conf_list_has(c->allow_mail_to_files, "include"));
+}
+
 /* The stack's own, under $queue_directory/private/. worker_program: one socket for each worker, "-N" appended. */
 static const struct {
     const char *service, *program;
     int type;
     bool is_per_worker;
+    bool (*is_wanted)(const struct conf *c); /* NULL: always */
 } own[] = {
-    { "auth", "authd", SOCK_STREAM, false },    { "auth-master", "authd", SOCK_STREAM, false },
-    { "lookup", "authd", SOCK_STREAM, false },  { "anvil", "authd", SOCK_STREAM, false },
-    { "content", "authd", SOCK_STREAM, false },
-    { "queue", "qmgr", SOCK_SEQPACKET, false }, { "relay", "relayd", SOCK_STREAM, false },
-    { "imapd", "imapd", SOCK_SEQPACKET, true }, { "pop3d", "pop3d", SOCK_SEQPACKET, false },
+    { "local", "locald", SOCK_STREAM, false, serve_wants_locald },
+    { "auth", "authd", SOCK_STREAM, false, NULL },
+    { "auth-master", "authd", SOCK_STREAM, false, NULL },
+    { "lookup", "authd", SOCK_STREAM, false, NULL },
+    { "anvil", "authd", SOCK_STREAM, false, NULL },
+    { "content", "authd", SOCK_STREAM, false, NULL },
+    { "queue", "qmgr", SOCK_SEQPACKET, false, NULL },
+    { "relay", "relayd", SOCK_STREAM, false, NULL },
+    { "imapd", "imapd", SOCK_SEQPACKET, true, NULL },
+    { "pop3d", "pop3d", SOCK_SEQPACKET, false, NULL },
 };
 
 static unsigned
@@ -277,6 +292,8 @@ add_own(struct collect *k)
         unsigned n = own[i].is_per_worker ? serve_workers(k->conf, own[i].program) : 1;
         char service[32], path[64];
 
+        if (own[i].is_wanted && !own[i].is_wanted(k->conf))
+            continue;
         k->param = NULL;
         k->program = own[i].program;
         k->service = service;
@@ -292,6 +309,9 @@ add_own(struct collect *k)
                 k->out->v[k->out->n - 1].worker = (int)w;
         }
     }
+    k->program = "qmgr";
+    k->service = "public-queue"; /* mailq(1) and postqueue(1) of any user: qmgr sees who it is */
+    add_unix(k, "public/queue", SOCK_SEQPACKET);
 }
 
 void
@@ -340,7 +360,8 @@ hint(int sys, int family)
     }
 }
 
-/* Sockets in private/ are guarded by the folder; others by their own mode. Both by the daemons' group. */
+/* Sockets in private/ and public/ are guarded by the folder; others by their own mode. By the daemons' group, that in public/
+ * by setgid_group. */
 static void
 give_to_group(const struct conf *c, const struct serve_socket *s)
 {
@@ -356,11 +377,13 @@ bind_one(const struct conf *c, struct serve_socket *s, struct conf_problems *ps)
 {
     struct err e = { 0 };
     int family = addr_family(&s->addr);
-    bool is_private = family == AF_UNIX && strstr(s->addr.u.un.sun_path, "/private/") != NULL;
+    bool is_public = strcmp(s->service, "public-queue") == 0;
+    bool is_guarded = is_public || /* by the folder */
+                      (family == AF_UNIX && strstr(s->addr.u.un.sun_path, "/private/") != NULL);
 
-    s->fd = listener_bind(&s->addr, s->type, is_private ? UNIX_MODE_PRIVATE : UNIX_MODE, &e);
+    s->fd = listener_bind(&s->addr, s->type, is_guarded ? UNIX_MODE_GUARDED : UNIX_MODE, &e);
     if (s->fd >= 0) {
-        if (family == AF_UNIX)
+        if (family == AF_UNIX && !is_public)
             give_to_group(c, s);
         return true;
     }

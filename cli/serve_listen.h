@@ -27,6 +27,8 @@ unsigned serve_workers(const struct conf *c, const char *program);
 void serve_fix_workers(const struct conf *c);
 /* A warning for each number that c has otherwise than the running stack. */
 void serve_tell_fixed(const struct conf *c, struct conf_problems *ps);
+/* Does main.cf allow aliases to name commands or files? */
+bool serve_wants_locald(const struct conf *c);
 /* Every socket, none bound. Problems (bad port, unknown address, one address twice) go to ps with file and line. */
 void serve_wanted_sockets(const struct conf *c, struct serve_sockets *out,
                           struct conf_problems *ps);

@@ -23,11 +23,17 @@ static const struct {
     const char *program;
     size_t user_at; /* offset of a `const char *` in struct conf */
 } users[] = {
-    { "smtpd", offsetof(struct conf, front_user) },  { "login", offsetof(struct conf, front_user) },
-    { "imapd", offsetof(struct conf, store_user) },  { "pop3d", offsetof(struct conf, store_user) },
-    { "lmtpd", offsetof(struct conf, store_user) },  { "qmgr", offsetof(struct conf, queue_user) },
-    { "relayd", offsetof(struct conf, relay_user) }, { "authd", offsetof(struct conf, auth_user) },
+    { "smtpd", offsetof(struct conf, front_user) },
+    { "login", offsetof(struct conf, front_user) },
+    { "imapd", offsetof(struct conf, store_user) },
+    { "pop3d", offsetof(struct conf, store_user) },
+    { "lmtpd", offsetof(struct conf, store_user) },
+    { "qmgr", offsetof(struct conf, queue_user) },
+    { "relayd", offsetof(struct conf, relay_user) },
+    { "authd", offsetof(struct conf, auth_user) },
+    { "locald", offsetof(struct conf, default_privs) },
 };
+static bool was_root;
 
 const char *
 daemon_user_of(const struct conf *c, const char *program)
@@ -60,13 +66,60 @@ daemon_harden_early(void)
     }
 }
 
+/* Runs what others have written: that is no business of the daemons' group, and may be set-gid, as list managers are. */
+static bool
+runs_others(const char *program)
+{
+    return strcmp(program, "locald") == 0;
+}
+
+int
+daemon_default_privs(const struct conf *c, struct err *e)
+{
+    const struct passwd *pw = getpwnam(c->default_privs);
+    uid_t uid;
+
+    if (pw == NULL)
+        return err_set(e, ERR_CONFIG, "default_privs: there is no user \"%s\"", c->default_privs);
+    uid = pw->pw_uid;
+    if (uid == 0 || pw->pw_gid == 0)
+        return err_set(e, ERR_CONFIG, "default_privs: \"%s\" has root's rights", c->default_privs);
+    for (size_t i = 0; i < COUNT_OF(users); i++) {
+        const char *name = daemon_user_of(c, users[i].program);
+
+        if (runs_others(users[i].program) || name[0] == '\0')
+            continue;
+        pw = getpwnam(name);
+        if (pw && pw->pw_uid == uid)
+            return err_set(e, ERR_CONFIG, "default_privs: \"%s\" is the user of %s",
+                           c->default_privs, users[i].program);
+    }
+    return 0;
+}
+
+bool
+daemon_has_default_privs(const struct conf *c, struct err *e)
+{
+    const struct passwd *pw;
+
+    if (!was_root)
+        return true;
+    if (daemon_default_privs(c, e) != 0)
+        return false;
+    pw = getpwnam(c->default_privs);
+    if (pw && pw->pw_uid == geteuid())
+        return true;
+    err_set(e, ERR_CONFIG, "default_privs: could not become \"%s\"", c->default_privs);
+    return false;
+}
+
 /* The group of front_user is everybody's second one: it opens $queue_directory/private. */
 static int
-become(const struct conf *c, const struct passwd *pw, struct err *e)
+become(const struct conf *c, const struct passwd *pw, bool is_alone, struct err *e)
 {
     uid_t uid = pw->pw_uid;
     gid_t gid = pw->pw_gid;
-    const struct passwd *front = getpwnam(c->front_user);
+    const struct passwd *front = is_alone ? NULL : getpwnam(c->front_user);
     gid_t extra = front ? front->pw_gid : gid;
 
     if (setgroups(1, &extra) != 0 || setresgid(gid, gid, gid) != 0 || setresuid(uid, uid, uid) != 0)
@@ -76,22 +129,35 @@ become(const struct conf *c, const struct passwd *pw, struct err *e)
     return 0;
 }
 
+/* Whoever runs others' programs is never root: where default_privs is no good, somebody harmless, who then does nothing. */
+static const char *
+user_of(const struct conf *c, const char *program)
+{
+    struct err e;
+
+    if (runs_others(program) && daemon_default_privs(c, &e) != 0)
+        return c->front_user;
+    return daemon_user_of(c, program);
+}
+
 int
 daemon_drop_rights(const struct conf *c, const char *program, struct err *e)
 {
-    const char *user = daemon_user_of(c, program);
+    const char *user = user_of(c, program);
     const struct passwd *pw;
 
+    was_root = geteuid() == 0;
     if (geteuid() == 0 && user[0] != '\0') {
         errno = 0;
         pw = getpwnam(user);
         /* The supervisor has warned, once for all daemons. */
-        if (pw && become(c, pw, e) != 0)
+        if (pw && become(c, pw, runs_others(program), e) != 0)
             return -1;
         if (pw) /* a process that has seen the keys of strangers is nobody's to read */
             prctl(PR_SET_DUMPABLE, 0);
     }
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (!runs_others(program))
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     /* Beside the end of the control channel: also when this process hangs. Every promise holds across SIGKILL. */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     return 0;
