@@ -9,6 +9,10 @@
 
 static const struct cli_link links[] = {
     { "sendmail", link_sendmail },
+    { "mailq", link_mailq },
+    { "postcat", link_postcat },
+    { "postqueue", link_postqueue },
+    { "postsuper", link_postsuper },
     { NULL, NULL },
 };
 #define N_LINKS (sizeof links / sizeof *links - 1)

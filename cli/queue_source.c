@@ -1,13 +1,11 @@
 /* cli/queue_source.c - see queue_source.h. */
 #include "cli/queue_source.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
+#include "cli/drop_helper.h"
 #include "core/addr.h"
 #include "core/chan.h"
-#include "queue/listing.h"
-#include "queue/qdb.h"
-#include "session/queue_id.h"
+#include "queue/operate.h"
 #include "session/queue_proto.h"
 
 #include <errno.h>
@@ -19,13 +17,35 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { REPLY_WAIT_S = 60, OFFLINE_PAGE = 200, CONTENT_PAGE = 64 * 1024 };
+enum { REPLY_WAIT_S = 60, OFFLINE_PAGE = 256 * 1024 };
 
 struct queue_source {
     int fd;        /* qmgr, or -1 */
     struct qdb *q; /* the database, or NULL */
     uint64_t req;
+    char *octets; /* a message of qmgr's */
+    struct {      /* a question that was asked ahead; req 0: none */
+        uint64_t req, after;
+    } ahead;
 };
+
+static int
+connect_private(const struct conf *c, struct err *e)
+{
+    char path[PATH_MAX];
+    struct addr a;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/private/queue", c->queue_directory);
+    if (addr_unix(path, &a, e) != 0)
+        return -1;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (connect(fd, &a.u.sa, a.len) == 0)
+        return fd;
+    err_sys(e, "cannot connect to %s", path);
+    close(fd);
+    return -1;
+}
 
 int
 queue_source_open(const struct conf *c, struct queue_source **out, struct err *e)
@@ -33,24 +53,23 @@ queue_source_open(const struct conf *c, struct queue_source **out, struct err *e
     struct queue_source *s = MEM_NEW(struct queue_source);
     struct timeval wait = { .tv_sec = REPLY_WAIT_S };
     char path[PATH_MAX];
-    struct addr a;
 
-    snprintf(path, sizeof path, "%s/private/queue", c->queue_directory);
-    s->fd = -1;
-    if (addr_unix(path, &a, e) != 0)
+    s->fd = connect_private(c, e);
+    if (s->fd < 0 && (e->sys == EACCES || e->sys == EPERM)) {
+        *e = (struct err){ 0 };
+        s->fd = drop_helper_queue(c, e);
+        if (s->fd < 0 && e->kind != ERR_NOTFOUND && e->kind != ERR_TEMP)
+            goto bad;
+    } else if (s->fd < 0 && e->sys != ENOENT && e->sys != ECONNREFUSED) {
         goto bad;
-    s->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
-    if (connect(s->fd, &a.u.sa, a.len) == 0) {
+    }
+    if (s->fd >= 0) {
+        setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+        s->octets = mem_alloc(CHAN_MSG_OCTETS);
         *out = s;
         return 0;
     }
-    close(s->fd);
-    s->fd = -1;
-    if (errno != ENOENT && errno != ECONNREFUSED) {
-        err_sys(e, "cannot connect to %s", path);
-        goto bad;
-    }
+    *e = (struct err){ 0 };
     snprintf(path, sizeof path, "%s/queue", c->queue_directory);
     if (qdb_open_readonly(path, &s->q, e) == 0) {
         *out = s;
@@ -72,181 +91,132 @@ queue_source_close(struct queue_source **ss)
     if (s->fd >= 0)
         close(s->fd);
     qdb_close(&s->q);
+    free(s->octets);
     free(s);
+}
+
+bool
+queue_source_is_offline(const struct queue_source *s)
+{
+    return s->q != NULL;
 }
 
 /* ---- qmgr ---- */
 
 static int
-ask_qmgr(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p,
-         struct err *e)
+send_question(struct queue_source *s, const char *verb, const char *words, uint64_t after,
+              struct err *e)
 {
     struct buf b = { 0 };
-    char *octets = mem_alloc(CHAN_MSG_OCTETS);
-    struct slice in, text;
-    unsigned kind, more;
-    uint64_t req;
-    ssize_t n;
-    int rc = -1;
+    int rc = 0;
 
     wire_add_u8(&b, 'A');
     wire_add_u64(&b, ++s->req);
     wire_add_str(&b, sl_z(verb));
-    wire_add_str(&b, sl_z(arg));
-    wire_add_u64(&b, p->after);
+    wire_add_str(&b, sl_z(words));
+    wire_add_u64(&b, after);
     wire_add_u32(&b, 0);
-    if (send(s->fd, buf_slice(&b).p, b.n, MSG_NOSIGNAL) < 0) {
-        err_sys(e, "cannot ask qmgr");
-        goto out;
-    }
+    if (send(s->fd, buf_slice(&b).p, b.n, MSG_NOSIGNAL) < 0)
+        rc = err_sys(e, "cannot ask qmgr");
+    buf_free(&b);
+    return rc;
+}
+
+static int
+take_answer(struct queue_source *s, uint64_t wanted, struct queue_page *p, struct err *e)
+{
+    struct slice in, text;
+    unsigned kind, more;
+    uint64_t req;
+
     do {
-        n = recv(s->fd, octets, CHAN_MSG_OCTETS, 0);
-        if (n <= 0) {
-            n < 0 ? err_sys(e, "no answer from qmgr") : err_set(e, ERR_TEMP, "qmgr has gone away");
-            goto out;
-        }
-        in = sl_n(octets, (size_t)n);
+        ssize_t n = recv(s->fd, s->octets, CHAN_MSG_OCTETS, 0);
+
+        if (n < 0)
+            return err_sys(e, "no answer from qmgr");
+        if (n == 0)
+            return err_set(e, ERR_TEMP, "qmgr has gone away");
+        in = sl_n(s->octets, (size_t)n);
     } while (!wire_take_u8(&in, &kind) || kind != 'a' || !wire_take_u64(&in, &req) ||
-             req != s->req);
-    if (!wire_take_u8(&in, &more) || !wire_take_u64(&in, &p->after) || !wire_take_str(&in, &text)) {
-        err_set(e, ERR_BUG, "strange answer from qmgr");
-        goto out;
-    }
+             req != wanted);
+    if (!wire_take_u8(&in, &more) || !wire_take_u64(&in, &p->after) || !wire_take_str(&in, &text))
+        return err_set(e, ERR_BUG, "strange answer from qmgr");
     p->more = more != 0;
     buf_reset(&p->text);
     buf_adds(&p->text, text);
-    rc = 0;
-out:
-    buf_free(&b);
-    free(octets);
-    return rc;
+    return 0;
+}
+
+/* Of a listing the next page is asked for before this one is shown: qmgr reads while we write. */
+static int
+ask_qmgr(struct queue_source *s, const char *verb, const char *words, struct queue_page *p,
+         struct err *e)
+{
+    uint64_t wanted = s->ahead.req;
+    bool is_list = strcmp(verb, "list") == 0;
+
+    s->ahead.req = 0;
+    if (!is_list || wanted == 0 || s->ahead.after != p->after) {
+        if (send_question(s, verb, words, p->after, e) != 0)
+            return -1;
+        wanted = s->req;
+    }
+    if (take_answer(s, wanted, p, e) != 0)
+        return -1;
+    if (is_list && p->more) {
+        if (send_question(s, verb, words, p->after, e) != 0)
+            return -1;
+        s->ahead.req = s->req;
+        s->ahead.after = p->after;
+    }
+    return 0;
 }
 
 /* ---- the database ---- */
 
-struct reading {
-    struct queue_page *p;
-    const char *id;      /* must be this, or NULL */
-    const char *account; /* must be by this login, or NULL */
-    bool wants_content, is_there;
-    struct {
-        uint64_t n;
-        char id[QUEUE_ID_TEXT_OCTETS];
-        bool is_file;
-    } touched[OFFLINE_PAGE];
-    size_t n, n_seen;
-    const struct qdb *q;
-};
-
-static void
-take(void *arg, const struct qdb_message *m)
-{
-    struct reading *r = arg;
-    char path[PATH_MAX];
-
-    if (r->id && strcmp(r->id, m->id) != 0)
-        return;
-    r->n_seen++;
-    if (r->account && !listing_is_by(m, r->account)) {
-        r->p->after = m->n;
-        return;
-    }
-    r->is_there = true;
-    r->touched[r->n].n = m->n;
-    r->touched[r->n].is_file = m->is_file;
-    memcpy(r->touched[r->n++].id, m->id, strlen(m->id) + 1);
-    if (!r->wants_content) {
-        listing_add(&r->p->text, m, SIZE_MAX);
-        r->p->after = m->n;
-    } else if (m->is_file) {
-        size_t before = r->p->text.n;
-
-        listing_add_file(&r->p->text, qdb_file_path(r->q, m->id, path, sizeof path), r->p->after,
-                         CONTENT_PAGE, &r->p->more);
-        r->p->after += r->p->text.n - before;
-    } else {
-        buf_adds(&r->p->text, m->body);
-    }
-}
-
 static int
-change(struct queue_source *s, const char *verb, struct reading *r, uint64_t *count, struct err *e)
-{
-    if (qdb_begin(s->q, e) != 0)
-        return -1;
-    for (size_t i = 0; i < r->n; i++) {
-        uint64_t changed = 0;
-        bool was_there = false;
-        int rc;
-
-        if (strcmp(verb, "hold") == 0)
-            rc = qdb_hold(s->q, r->touched[i].n, &changed, e);
-        else if (strcmp(verb, "delete") == 0)
-            rc = qdb_message_delete(s->q, r->touched[i].n, &was_there, e);
-        else
-            rc = qdb_set_due(s->q, r->touched[i].n, clock_unix_s(), strcmp(verb, "flush") != 0,
-                             &changed, e);
-        if (rc != 0) {
-            qdb_rollback(s->q);
-            return -1;
-        }
-        *count += changed + was_there;
-    }
-    if (qdb_commit(s->q, e) != 0)
-        return -1;
-    for (size_t i = 0; i < r->n; i++)
-        if (strcmp(verb, "delete") == 0 && r->touched[i].is_file)
-            qdb_remove_file(s->q, r->touched[i].id);
-    return 0;
-}
-
-static int
-ask_database(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p,
+ask_database(struct queue_source *s, const char *verb, const char *words, struct queue_page *p,
              struct err *e)
 {
-    struct reading *r = MEM_NEW(struct reading);
-    bool is_list = strcmp(verb, "list") == 0, is_all = strcmp(arg, "ALL") == 0,
-         is_show = strcmp(verb, "show") == 0;
-    uint64_t n = 0, count = 0;
-    int rc = -1;
+    struct operate o;
+    int rc;
 
     buf_reset(&p->text);
     p->more = false;
-    r->p = p;
-    r->q = s->q;
-    r->wants_content = strcmp(verb, "content") == 0;
-    if (!is_list && !is_show && !r->wants_content && sl_has_prefix(sl_z(arg), SL("account=")))
-        r->account = arg + strlen("account=");
-    if (is_list || is_all || r->account) {
-        rc = qdb_list(s->q, p->after, OFFLINE_PAGE, take, r, e);
-        p->more = r->n_seen == OFFLINE_PAGE;
-    } else if (!queue_id_parse(sl_z(arg), NULL, &n, NULL)) {
-        err_set(e, ERR_CLIENT, "not a queue id: %s", arg);
-    } else {
-        r->id = arg;
-        rc = qdb_get(s->q, n, r->wants_content, take, r, e);
-        if (rc == 0 && !r->is_there)
-            rc = err_set(e, ERR_NOTFOUND, "no such message in the queue");
+    if (strcmp(verb, "memory") == 0) /* nobody has any */
+        return 0;
+    rc = operate_begin(&o, sl_z(verb), sl_z(words), p->after, OFFLINE_PAGE, e);
+    if (rc == 0)
+        rc = qdb_begin(s->q, e);
+    if (rc == 0) {
+        rc = operate_run(&o, s->q, e);
+        if (rc != 0)
+            qdb_rollback(s->q);
+        else
+            rc = qdb_commit(s->q, e);
     }
-    if (rc == 0 && !is_list && !is_show && !r->wants_content) {
-        rc = change(s, verb, r, &count, e);
-        buf_reset(&p->text);
-        buf_addf(&p->text, "N\t%llu\n", (unsigned long long)count);
+    if (rc == 0) {
+        operate_after(&o, s->q);
+        buf_adds(&p->text, buf_slice(&o.text));
+        p->more = o.more;
+        p->after = o.next;
     }
-    free(r);
+    operate_free(&o);
     return rc;
 }
 
 int
-queue_source_ask(struct queue_source *s, const char *verb, const char *arg, struct queue_page *p,
+queue_source_ask(struct queue_source *s, const char *verb, const char *words, struct queue_page *p,
                  struct err *e)
 {
     struct slice in;
-    int rc = s->fd >= 0 ? ask_qmgr(s, verb, arg, p, e) : ask_database(s, verb, arg, p, e);
+    int rc = s->fd >= 0 ? ask_qmgr(s, verb, words, p, e) : ask_database(s, verb, words, p, e);
 
     in = buf_slice(&p->text);
     /* Content may begin with anything. */
-    if (rc == 0 && strcmp(verb, "content") != 0 && sl_take_prefix(&in, SL("E\t")))
-        return err_set(e, ERR_NOTFOUND, "%.*s", SL_ARG(sl_trim(in)));
+    if (rc == 0 && strcmp(verb, "content") != 0 && strcmp(verb, "envelope") != 0 &&
+        sl_take_prefix(&in, SL("E\t")))
+        return err_set(e, sl_has_prefix(in, SL("not allowed")) ? ERR_PERM : ERR_NOTFOUND, "%.*s",
+                       SL_ARG(sl_trim(in)));
     return rc;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <grp.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -28,9 +29,9 @@ static const struct {
         *group; /* the user, and the group, of this program; NULL: root's, the daemons' common one */
 } dirs[] = {
     /* Sticky: a daemon may add files of its own, not take another's place. */
-    { "", 01775, NULL, "qmgr" }, { "private", 01770, NULL, NULL },   { "public", 0755, NULL, NULL },
-    { "pid", 0755, NULL, NULL }, { "incoming", 0770, "qmgr", NULL },
-    { "corrupt", 0700, "smtpd", NULL },
+    { "", 01775, NULL, "qmgr" },        { "private", 01770, NULL, NULL },
+    { "public", 0755, NULL, NULL },     { "pid", 0755, NULL, NULL },
+    { "incoming", 0770, "qmgr", NULL }, { "corrupt", 0700, "smtpd", NULL },
 };
 
 static const struct passwd *
@@ -98,6 +99,22 @@ make_dir(const struct conf *c, const char *path, const char *owner, const char *
     return own(c, path, owner, group, mode, e);
 }
 
+/* Whoever is in setgid_group, which is postdrop alone, gets at the sockets in public/. Where there is no such group anybody
+ * does: qmgr asks the kernel who it is. */
+static int
+close_public(const struct conf *c, struct err *e)
+{
+    const struct group *gr = c->setgid_group[0] ? getgrnam(c->setgid_group) : NULL;
+    char path[512];
+
+    if (geteuid() != 0)
+        return 0;
+    snprintf(path, sizeof path, "%s/public", c->queue_directory);
+    if (chown(path, 0, gr ? gr->gr_gid : 0) != 0 || chmod(path, gr ? 0710 : 0755) != 0)
+        return err_sys(e, "cannot set the owner of %s", path);
+    return 0;
+}
+
 /* `postern sql`, run by root before the first start, has made these root's. */
 static int
 give_to_authd(const struct conf *c, const char *path, struct err *e)
@@ -152,8 +169,8 @@ make_maildrop(const struct conf *c, struct err *e)
     } else if (!S_ISDIR(st.st_mode)) {
         return err_set(e, ERR_CONFIG, "%s is no folder", path);
     }
-    if (is_root && (chown(path, pw ? pw->pw_uid : 0, gr ? gr->gr_gid : 0) != 0 ||
-                    chmod(path, mode) != 0))
+    if (is_root &&
+        (chown(path, pw ? pw->pw_uid : 0, gr ? gr->gr_gid : 0) != 0 || chmod(path, mode) != 0))
         return err_sys(e, "cannot set the owner of %s", path);
     return 0;
 }
@@ -175,7 +192,7 @@ serve_make_dirs(const struct conf *c, struct err *e)
     }
     if (make_maildrop(c, e) != 0)
         return -1;
-    if (make_dir(c, c->data_directory, "authd", NULL, 0750, e) != 0 ||
+    if (close_public(c, e) != 0 || make_dir(c, c->data_directory, "authd", NULL, 0750, e) != 0 ||
         give_to_authd(c, c->data_directory, e) != 0)
         return -1;
     for (size_t i = 0; i < COUNT_OF(parts); i++) {

@@ -31,16 +31,6 @@ add_rcpt(struct qmsg *m, uint32_t i)
     r->state = RS_ROUTING;
 }
 
-/* A report of its delivery was owed when qmgr ended. */
-static void
-was_sent(struct qrcpt *r, const struct qdb_rcpt *row)
-{
-    snprintf(r->dsn, sizeof r->dsn, "%.*s", SL_ARG(row->status));
-    r->why = sl_dupz(row->why);
-    r->state = RS_OWED;
-    r->m->n_owed_reports++;
-}
-
 /* An envelope with the recipients of this round only: the others' addresses would stay in memory with them. */
 static int
 shed_others(struct qmsg *m, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
@@ -67,6 +57,14 @@ shed_others(struct qmsg *m, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct
     return queue_env_unpack(buf_slice(&m->packed), &m->arena, &m->env, &m->arrived_us, e);
 }
 
+static void
+set_reason(struct qrcpt *r, struct slice dsn, struct slice why)
+{
+    snprintf(r->dsn, sizeof r->dsn, "%.*s", SL_ARG(dsn));
+    free(r->why);
+    r->why = sl_dupz(sl_head(why, WHY_OCTETS_MAX));
+}
+
 struct qmsg *
 active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint64_t size,
            uint32_t crc, const struct qdb_rcpt *rcpts, size_t n_rcpts, struct err *e)
@@ -83,6 +81,7 @@ active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint6
     m->has_body = !is_file && m->body.n == size;
     m->size = size;
     m->crc = crc;
+    m->aged_from_us = qdb_clock_us(&qm.clock);
     list_init(&m->link);
     list_init(&m->fetch_waiting);
     list_init(&m->report_link);
@@ -104,8 +103,12 @@ active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint6
         m->rcpts[at].i = rcpts[k].i;
         m->rcpts[at].attempts = rcpts[k].attempts;
         m->rcpts[at].flags = rcpts[k].flags;
-        if (rcpts[k].flags & QDB_SENT)
-            was_sent(&m->rcpts[at], &rcpts[k]);
+        if (rcpts[k].flags & (QDB_EXPIRED | QDB_SENT)) /* what the report will say */
+            set_reason(&m->rcpts[at], rcpts[k].status, rcpts[k].why);
+        if (rcpts[k].flags & QDB_SENT) { /* a report was owed when qmgr ended */
+            m->rcpts[at].state = RS_OWED;
+            m->n_owed_reports++;
+        }
         at++;
     }
     m->octets = sizeof *m + m->packed.cap + m->arena.used + m->n_rcpts * RCPT_OCTETS;
@@ -287,7 +290,7 @@ routed(struct qrcpt *r, const struct route *route)
     struct qmsg *m = r->m;
 
     if (r->state == RS_ROUTING) {
-        if (is_deferred_transport(route)) {
+        if (is_deferred_transport(route) && !(r->flags & QDB_FLUSHED)) {
             goes_nowhere(r, &(struct route){ .kind = ROUTE_TEMP,
                                              .dsn = SL("4.3.2"),
                                              .nexthop = SL("deferred transport") });
@@ -304,6 +307,34 @@ routed(struct qrcpt *r, const struct route *route)
         }
     }
     active_drop_ref(m);
+}
+
+/* Those that an operator wants returned are not tried. */
+static void
+end_expired(struct qmsg *m)
+{
+    struct qrcpt **rs = mem_alloc((m->n_rcpts + 1) * sizeof(struct qrcpt *));
+    size_t n = 0;
+
+    for (size_t k = 0; k < m->n_rcpts; k++) {
+        struct qrcpt *r = &m->rcpts[k];
+
+        if (!(r->flags & QDB_EXPIRED) || r->state != RS_ROUTING)
+            continue;
+        if (r->why && r->why[0]) {
+            r->state = RS_FAILED;
+            m->n_owed_reports++;
+        } else
+            active_failed(r, "4.7.0", SL("message is administratively expired"));
+        rs[n++] = r;
+    }
+    if (n > 0) {
+        log_info("queue.expired", LOG_F(LF_Z("id", m->env.id), LF_S("from", m->env.sender)),
+                 "%s: from=<%.*s>, status=force-expired, returned to sender", m->env.id,
+                 SL_ARG(smtp_addr_quote(m->env.sender, &m->arena)));
+        active_record(m, rs, n);
+    }
+    free(rs);
 }
 
 /* What it became are recipients, too; here only its sender is told. */
@@ -339,6 +370,7 @@ active_begin(struct qmsg *m)
              SL_ARG(smtp_addr_quote(m->env.sender, &m->arena)), (unsigned long long)m->size,
              m->n_rcpts);
     active_hold_ref(m);
+    end_expired(m);
     if (m->n_owed_reports > 0)
         report_owed(m);
     for (size_t k = 0; k < m->n_rcpts; k++) {
@@ -358,22 +390,26 @@ active_begin(struct qmsg *m)
 
 /* ---- ends of recipients ---- */
 
+int64_t
+active_age_us(const struct qmsg *m)
+{
+    return qdb_clock_us(&qm.clock) - m->aged_from_us;
+}
+
 static bool
 has_expired(const struct qrcpt *r)
 {
     int64_t life_ms =
         qrcpt_sender(r).n > 0 ? qm.conf->maximal_queue_lifetime : qm.conf->bounce_queue_lifetime;
 
-    return clock_unix_us() - r->m->arrived_us >= life_ms * 1000;
+    return active_age_us(r->m) >= life_ms * 1000;
 }
 
 static void
 set_end(struct qrcpt *r, enum rcpt_state state, const char *dsn, struct slice why)
 {
     r->state = state;
-    memcpy(r->dsn, dsn, strnlen(dsn, sizeof r->dsn - 1) + 1);
-    free(r->why);
-    r->why = sl_dupz(sl_head(why, WHY_OCTETS_MAX));
+    set_reason(r, sl_z(dsn), why);
     r->attempts++;
 }
 
@@ -431,12 +467,10 @@ active_parked(struct qrcpt *r, int64_t seconds)
 int64_t
 active_next_due(const struct qmsg *m)
 {
-    int64_t now_us = clock_unix_us(), wait_us = now_us - m->arrived_us;
+    int64_t now_us = clock_unix_us(), wait_us = active_age_us(m);
     int64_t least_us = qm.conf->minimal_backoff_time * 1000,
             most_us = qm.conf->maximal_backoff_time * 1000;
 
-    if (m->is_held)
-        return QDB_DUE_HELD;
     if (wait_us < least_us)
         wait_us = least_us;
     if (wait_us > most_us)
@@ -453,7 +487,7 @@ struct record_op {
         uint32_t i;
         enum rcpt_state state;
         struct qdb_defer defer;
-        char dsn[SMTP_DSN_OCTETS];
+        char dsn[SMTP_DSN_OCTETS], hop[HOP_OCTETS];
         char *why;
     } items[];
 };
@@ -524,21 +558,20 @@ add_item(struct record_op *o, const struct qrcpt *r)
         o->items[k].defer = (struct qdb_defer){
             .n = r->m->n, .i = r->i, .due = r->parked_until, .flags = r->flags
         };
-        if (r->m->is_held)
-            o->items[k].defer.due = QDB_DUE_HELD;
         return;
     }
     memcpy(o->items[k].dsn, r->dsn, sizeof r->dsn);
     o->items[k].why = mem_dupz(r->why);
+    if (r->dest)
+        snprintf(o->items[k].hop, sizeof o->items[k].hop, "%.*s", SL_ARG(sched_hop(r->dest)));
     o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
                                             .i = r->i,
-                                            .due = r->state == RS_OWED ? INT64_MIN
-                                                   : r->goes_on_hold   ? QDB_DUE_HELD
-                                                                       : active_next_due(r->m),
+                                            .due = r->state == RS_OWED ? INT64_MIN : r->goes_on_hold ? QDB_DUE_HELD : active_next_due(r->m),
                                             .attempts = r->attempts,
-                                            .flags = r->flags,
+                                            .flags = r->flags & ~(uint32_t)QDB_FLUSHED,
                                             .status = sl_z(o->items[k].dsn),
-                                            .why = sl_z(o->items[k].why) };
+                                            .why = sl_z(o->items[k].why),
+                                            .hop = sl_z(o->items[k].hop) };
 }
 
 void
@@ -575,13 +608,12 @@ active_record(struct qmsg *m, struct qrcpt **rs, size_t n)
 /* ---- hold and delete ---- */
 
 void
-active_withdraw(struct qmsg *m, bool is_delete)
+active_withdraw(struct qmsg *m)
 {
+    struct qrcpt **rs = mem_alloc((m->n_rcpts + 1) * sizeof(struct qrcpt *));
     size_t n = 0;
 
     active_hold_ref(m);
-    m->is_deleted = m->is_deleted || is_delete;
-    m->is_held = m->is_held || !is_delete;
     for (size_t k = 0; k < m->n_rcpts; k++) {
         struct qrcpt *r = &m->rcpts[k];
 
@@ -589,20 +621,16 @@ active_withdraw(struct qmsg *m, bool is_delete)
             continue;
         if (r->state == RS_PENDING)
             sched_remove(r);
-        r->state = RS_GONE;
-        n++;
+        if (m->is_deleted)
+            r->state = RS_GONE;
+        else
+            active_parked(r, 0); /* unless the database holds it by now */
+        rs[n++] = r;
     }
-    m->n_open -= n;
-    if (m->n_owed_reports > 0)
-        report_owed(m);
+    if (n > 0)
+        active_record(m, rs, n);
     active_drop_ref(m);
-}
-
-void
-active_unhold(uint64_t n)
-{
-    for (struct qmsg *m = active_find(n); m; m = m->same)
-        m->is_held = false;
+    free(rs);
 }
 
 /* ---- bodies that are not in memory ---- */
@@ -611,6 +639,7 @@ struct fetch_op {
     struct wop op;
     struct qmsg *m;
     struct buf body;
+    bool is_damaged; /* the row is there, and not what was put into it */
 };
 
 static int
@@ -622,7 +651,8 @@ fetch_run(struct wop *op, struct qdb *q, struct err *e)
     if (qdb_get(q, f->m->n, true, qdb_take_body, &f->body, e) != 0)
         return -1;
     if (f->body.n != f->m->size || enc_crc32(0, buf_slice(&f->body).p, f->body.n) != f->m->crc)
-        return err_set(e, ERR_PERM, "content in the queue database is damaged");
+        return f->is_damaged = true,
+               err_set(e, ERR_TEMP, "content in the queue database is damaged");
     return 0;
 }
 
@@ -649,12 +679,13 @@ fetch_done(struct wop *op, int rc, const struct err *e)
 
         sched_fetched(r, rc == 0);
         if (rc != 0) {
+            r->goes_on_hold = f->is_damaged; /* no more tries will mend it */
             active_deferred(r, "4.3.0", SL("queue file read error"));
             active_record(m, &r, 1);
         }
     }
     if (m->is_held || m->is_deleted)
-        active_withdraw(m, m->is_deleted);
+        active_withdraw(m);
     active_drop_ref(m);
     free(f);
     sched_kick();

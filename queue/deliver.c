@@ -37,6 +37,7 @@ struct feed {
     uint64_t at, left;
     size_t n;
     int sys;
+    uint32_t crc; /* of what was read */
     bool is_reading, is_orphan;
     char octets[CHUNK_OCTETS];
 };
@@ -58,7 +59,7 @@ struct link {
     struct dest *dest;
     struct feed *feed;
     int64_t start_us;
-    bool has_worked;
+    bool has_worked, has_failed_content;
     char *host_failed;
 };
 
@@ -186,7 +187,7 @@ end_job(struct link *l)
     if (n > 0)
         active_record(m, ended, n);
     if (m->is_held || m->is_deleted)
-        active_withdraw(m, m->is_deleted); /* what came back was not wanted any more */
+        active_withdraw(m); /* what came back was not wanted any more */
     active_drop_ref(m);
     active_drop_ref(m); /* the job's own */
     sched_job_ended(d, l->has_worked, l->host_failed);
@@ -210,7 +211,20 @@ feed_run(struct work_job *j)
     while (n < 0 && errno == EINTR);
     f->sys = n < 0 ? errno : 0;
     f->n = n > 0 ? (size_t)n : 0;
+    f->crc = enc_crc32(f->crc, f->octets, f->n);
     return WORK_DONE;
+}
+
+/* The transfer ends without its end, so the other side throws away what it has. damaged: no more tries will mend it. */
+static void
+fail_content(struct link *l, const char *reason, bool is_damaged, const char *what)
+{
+    log_error("queue.read", LOG_F(LF_Z("id", l->rs[0]->m->env.id)), "%s: %s: %s",
+              l->rs[0]->m->env.id, what, reason);
+    for (size_t i = 0; is_damaged && i < l->n; i++)
+        l->rs[i]->goes_on_hold = true;
+    l->has_failed_content = true; /* ours, not the other side's */
+    smtp_client_body_fail(l->c, what);
 }
 
 static void
@@ -225,9 +239,12 @@ feed_done(struct work_job *j)
         return;
     }
     if (f->n == 0) {
-        log_error("queue.read", LOG_F(LF_Z("id", l->rs[0]->m->env.id)), "%s: read queue file: %s",
-                  l->rs[0]->m->env.id, f->sys ? strerror(f->sys) : "file is too short");
-        smtp_client_body_fail(l->c, "queue file read error");
+        fail_content(l, f->sys ? strerror(f->sys) : "the file is too short", f->sys == 0,
+                     "queue file read error");
+        return;
+    }
+    if (f->left == f->n && f->crc != l->rs[0]->m->crc) {
+        fail_content(l, "the content is damaged", true, "queue file read error");
         return;
     }
     f->at += f->n;
@@ -268,8 +285,7 @@ push_body(struct link *l)
     snprintf(path, sizeof path, "%s/files/%s", qm.queue_dir, m->env.id);
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
-        log_error("queue.open", LOG_F(LF_Z("id", m->env.id)), "open %s: %s", path, strerror(errno));
-        smtp_client_body_fail(l->c, "queue file open error");
+        fail_content(l, strerror(errno), errno == ENOENT, "queue file open error");
         return;
     }
     l->feed = mem_alloc(sizeof *l->feed);
@@ -453,7 +469,7 @@ on_closed(struct smtp_client *c, void *arg, const struct smtp_result *why)
         t->n_connecting--;
     if (was_busy)
         end_job(l);
-    if (!was_ready || was_busy)
+    if (!was_ready || (was_busy && !l->has_failed_content))
         pause_outlet(t, why->text);
     free(l->rs);
     free(l->comes_back);

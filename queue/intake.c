@@ -5,10 +5,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/users_list.h"
 #include "core/chan.h"
 #include "session/queue_proto.h"
 
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -18,7 +20,8 @@ enum { RESEND_MS = 5, ANSWERS_OCTETS_MAX = 24 * 1024, ERROR_TEXT_OCTETS = 100 };
 struct client {
     struct chan *chan;
     uint64_t id;
-    bool is_tool;       /* root, or this user: may ask about mail, and do away with it */
+    struct admin_rights may;
+    bool may_put; /* came by private/queue */
     struct buf answers; /* 'p' messages gathered in this turn: one packet */
     bool is_flush_due;
     struct timer resend;
@@ -258,8 +261,7 @@ take_put(struct client *c, uint64_t req, struct slice in, struct err *e)
                                .crc = m->crc,
                                .body = buf_slice(&m->body),
                                .n_rcpts = (uint32_t)m->env.n_rcpts,
-                               .due = INT64_MIN,
-                               .arrived_s = m->arrived_us / 1000000 };
+                               .due = INT64_MIN };
     if (w.file.n > 0)
         set_file(p, w.file);
     if (m->env.hold.n > 0)
@@ -306,15 +308,17 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
 
     (void)chan;
     if (wire_take_u8(&msg, &kind)) {
-        if (kind == 'P')
+        if (kind == 'A' && wire_take_u64(&msg, &req))
+            admin_ask(c->id, req, msg, c->may);
+        else if (!c->may_put)
+            log_warn("queue.public", LOG_NONE, "a client of public/queue asks for what is not there");
+        else if (kind == 'P')
             got_put(c, msg, fds, n_fds);
         else if (kind == 'G' && wire_take_u32(&msg, &want))
             grant(c->id, want);
         else if (kind == 'V' && wire_take_u64(&msg, &req) && wire_take_str(&msg, &addr) &&
                  wire_take_str(&msg, &orig))
             verify_ask(c->id, req, addr, orig);
-        else if (kind == 'A' && wire_take_u64(&msg, &req) && c->is_tool)
-            admin_ask(c->id, req, msg);
     }
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);
@@ -335,14 +339,38 @@ on_close(struct chan *chan, void *arg)
 
 static const struct chan_ops ops = { .on_msg = on_msg, .on_close = on_close };
 
+/* Who is this user among the names of a list? Tables are not asked: `postern check` says so. */
+static bool
+is_listed(struct conf_list l, const char *user)
+{
+    struct slice table;
+    size_t at = 0;
+    struct err e = { 0 };
+    enum users_list_rc rc = users_list_match(l, user, &at, &table, &e);
+
+    if (e.kind != ERR_NONE)
+        log_warn("queue.users", LOG_NONE, "%s", e.msg);
+    return rc == USERS_YES;
+}
+
 void
-intake_accept(int fd)
+intake_accept(int fd, bool is_public)
 {
     struct client *c = MEM_NEW(struct client);
     unsigned uid;
     int pid;
 
-    c->is_tool = chan_peer_ids(fd, &pid, &uid) == 0 && (uid == 0 || uid == geteuid());
+    if (chan_peer_ids(fd, &pid, &uid) == 0) {
+        c->may.may_all = uid == 0 || uid == geteuid();
+        if (is_public && !c->may.may_all) {
+            const struct passwd *pw = getpwuid(uid);
+            const char *user = pw ? pw->pw_name : "unknown";
+
+            c->may.may_list = is_listed(qm.conf->authorized_mailq_users, user);
+            c->may.may_flush = is_listed(qm.conf->authorized_flush_users, user);
+        }
+    }
+    c->may_put = !is_public;
     c->id = id_add(c);
     c->chan = chan_new(fd, &ops, c);
 }

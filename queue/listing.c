@@ -1,15 +1,20 @@
 /* queue/listing.c - see listing.h. */
 #include "queue/listing.h"
 
+#include "queue/select.h"
+
 #include <fcntl.h>
 #include <unistd.h>
 
-static void
-add_field(struct buf *out, struct slice s)
+void
+listing_add_field(struct buf *out, struct slice s)
 {
-    buf_addc(out, '\t');
+    char *to = buf_reserve(out, s.n + 1);
+
+    to[0] = '\t';
     for (size_t i = 0; i < s.n; i++)
-        buf_addc(out, (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i]);
+        to[i + 1] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i];
+    buf_commit(out, s.n + 1);
 }
 
 static const char *
@@ -18,55 +23,54 @@ state_of(int64_t due)
     return due == INT64_MIN ? "active" : due == QDB_DUE_HELD ? "hold" : "deferred";
 }
 
-/* Of a message: what the most urgent of its recipients has. */
-static int64_t
-least_due(const struct qdb_message *m)
+static void
+add_rcpt(struct buf *out, const struct qdb_rcpt *row, const struct queue_env *env)
 {
-    int64_t due = QDB_DUE_HELD;
+    const struct queue_rcpt *r = &env->rcpts[row->i];
 
-    for (size_t k = 0; k < m->n_rcpts; k++)
-        due = m->rcpts[k].due < due ? m->rcpts[k].due : due;
-    return due;
+    buf_addf(out, "R\t%u\t%s\t%lld\t%u", row->i, state_of(row->due),
+             (long long)(row->due == INT64_MIN ? 0 : row->due), row->attempts);
+    listing_add_field(out, row->status);
+    listing_add_field(out, r->addr);
+    listing_add_field(out, r->orig);
+    /* Before the first try a message is on hold for what it was accepted with. */
+    listing_add_field(out, row->due == QDB_DUE_HELD && row->why.n == 0 ? env->hold : row->why);
+    listing_add_field(out, !r->has_sender ? SL("") : r->sender.n > 0 ? r->sender : SL("<>"));
+    buf_addf(out, "\t%s%s%s", row->flags & QDB_BY_HAND ? "h" : "",
+             row->flags & QDB_EXPIRED ? "e" : "", row->flags & QDB_REPEAT ? "r" : "");
+    listing_add_field(out, row->hop);
+    buf_addc(out, '\n');
 }
 
-void
-listing_add(struct buf *out, const struct qdb_message *m, size_t most)
+uint32_t
+listing_add(struct buf *out, const struct qdb_message *m, uint32_t from, size_t most)
 {
     struct arena a = { 0 };
-    struct queue_env env;
+    struct queue_env env = { .sender = SL("") };
     int64_t us = 0;
-    struct err e = { 0 };
-    bool is_ok = m->is_env_ok && queue_env_unpack(m->env, &a, &env, &us, &e) == 0;
+    bool is_ok = m->is_env_ok && queue_env_unpack(m->env, &a, &env, &us, NULL) == 0;
     size_t start = out->n;
+    uint32_t next = LISTING_ALL;
 
-    buf_addf(out, "M\t%s\t%s\t%llu\t%lld", m->id, is_ok ? state_of(least_due(m)) : "damaged",
-             (unsigned long long)m->size, (long long)m->arrived_s);
-    add_field(out, is_ok ? env.sender : SL(""));
-    buf_addc(out, '\n');
+    if (from == 0) {
+        buf_addf(out, "M\t%s\t%s\t%llu\t%lld", m->id, is_ok ? select_state(m) : "damaged",
+                 (unsigned long long)m->size, (long long)m->arrived_s);
+        listing_add_field(out, is_ok ? env.sender : SL(""));
+        listing_add_field(out, is_ok ? env.sasl_user : SL(""));
+        listing_add_field(out, is_ok ? env.hold : SL(""));
+        buf_addz(out, select_is_expired(m) ? "\te\n" : "\t\n");
+    }
     for (size_t k = 0; is_ok && k < m->n_rcpts; k++) {
-        const struct qdb_rcpt *r = &m->rcpts[k];
-
-        if (r->i >= env.n_rcpts)
+        if (m->rcpts[k].i < from || m->rcpts[k].i >= env.n_rcpts)
             continue;
         if (out->n - start > most) {
-            buf_addf(out, "R\t+%zu\n", m->n_rcpts - k);
+            next = m->rcpts[k].i;
             break;
         }
-        buf_addf(out, "R\t%u\t%s\t%lld\t%u", r->i, state_of(r->due),
-                 (long long)(r->due == INT64_MIN ? 0 : r->due), r->attempts);
-        add_field(out, r->status);
-        add_field(out, env.rcpts[r->i].addr);
-        add_field(out, env.rcpts[r->i].orig);
-        /* Before the first try a message is on hold for what it was accepted with. */
-        add_field(out, r->due == QDB_DUE_HELD && r->why.n == 0 ? env.hold : r->why);
-        if (env.rcpts[r->i].has_sender) { /* its own: "<>" or an address */
-            struct slice own = env.rcpts[r->i].sender;
-
-            add_field(out, own.n > 0 ? own : SL("<>"));
-        }
-        buf_addc(out, '\n');
+        add_rcpt(out, &m->rcpts[k], &env);
     }
     arena_free(&a);
+    return next;
 }
 
 void
@@ -80,17 +84,4 @@ listing_add_file(struct buf *out, const char *path, uint64_t from, size_t most, 
         close(fd);
     *more = n > (ssize_t)most;
     buf_commit(out, n <= 0 ? 0 : *more ? most : (size_t)n);
-}
-
-bool
-listing_is_by(const struct qdb_message *m, const char *account)
-{
-    struct arena a = { 0 };
-    struct queue_env env;
-    int64_t us;
-    bool is = m->is_env_ok && queue_env_unpack(m->env, &a, &env, &us, NULL) == 0 &&
-              sl_ieqz(env.sasl_user, account);
-
-    arena_free(&a);
-    return is;
 }

@@ -44,6 +44,7 @@ take(void *arg, const struct qdb_message *row)
     }
     if (m) {
         m->is_loaded = true;
+        m->aged_from_us = row->aged_from_us;
         list_push_back(&o->loaded, &m->link);
         return;
     }
@@ -111,6 +112,50 @@ load_done(struct wop *op, int rc, const struct err *e)
     active_load_at(qm.next_due);
 }
 
+/* ---- a wall clock that was set ---- */
+
+struct shift_op {
+    struct wop op;
+    int64_t seconds;
+};
+
+static int
+shift_run(struct wop *op, struct qdb *q, struct err *e)
+{
+    return qdb_shift_due(q, CONTAINER_OF(op, struct shift_op, op)->seconds, e);
+}
+
+static void
+shift_done(struct wop *op, int rc, const struct err *e)
+{
+    (void)rc, (void)e; /* kept until it is written */
+    free(CONTAINER_OF(op, struct shift_op, op));
+    qm.is_loading = false;
+    qm.next_due = INT64_MAX;
+    active_load_soon();
+}
+
+/* What waits would be tried at once, or not for years. True: its time is being corrected, and loading comes after that. */
+static bool
+clock_was_set(void)
+{
+    int64_t ahead_s = qdb_clock_wall_ahead_s(&qm.clock), by_s = ahead_s - qm.wall_ahead_s;
+    struct shift_op *o;
+
+    qm.wall_ahead_s = ahead_s;
+    if (by_s < QDB_CLOCK_JUMP_MIN_S && by_s > -QDB_CLOCK_JUMP_MIN_S)
+        return false;
+    log_warn("queue.clock", LOG_F(LF_N("seconds", by_s)),
+             "the clock was set by %lld seconds: mail in the queue keeps its age and its turn",
+             (long long)by_s);
+    o = MEM_NEW(struct shift_op);
+    o->op = (struct wop){ .kind = WOP_STATE, .run = shift_run, .done = shift_done };
+    o->seconds = by_s;
+    qm.is_loading = true;
+    writer_submit(qm.writer, &o->op);
+    return true;
+}
+
 static void
 load_now(void *arg)
 {
@@ -118,7 +163,7 @@ load_now(void *arg)
     struct load_op *o;
 
     (void)arg;
-    if (qm.is_loading || qm.is_draining)
+    if (qm.is_loading || qm.is_draining || clock_was_set())
         return;
     rcpts = active_room(true);
     messages = active_messages_room(true);

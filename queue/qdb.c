@@ -22,6 +22,8 @@
 
 enum {
     SCHEMA_VERSION = 2,
+    VERSION_MAX = 1000, /* more is no version of ours */
+    CLOCK_SAVE_MS = 60 * 1000,
     CACHE_KIB = 4096,
     RESERVE_OCTETS = 4 * 1024 * 1024,
     CHECKPOINT_MARGIN_OCTETS = 512 * 1024,
@@ -73,6 +75,18 @@ qdb_meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e)
 }
 
 static int
+pragma_int(struct qdb *q, const char *sql, int64_t *v, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, sql, &s, e) != 0 || db_step(s, e) != 1)
+        return -1;
+    *v = db_int(s, 0);
+    db_reset(s);
+    return 0;
+}
+
+static int
 make_schema(struct qdb *q, struct err *e)
 {
     /* Unused pages can be given back; an empty database takes this by being written anew. */
@@ -103,14 +117,26 @@ upgrade(struct qdb *q, struct err *e)
     return db_commit(q->db, e);
 }
 
+static bool
+has_tables(struct qdb *q)
+{
+    int64_t n = 0;
+    struct err e = { 0 };
+
+    return pragma_int(q, "SELECT count(*) FROM sqlite_master", &n, &e) != 0 || n > 0;
+}
+
 static int
 load_meta(struct qdb *q, struct err *e)
 {
     int version = 0;
-    uint64_t bits = 0;
+    uint64_t bits = 0, clock_us = 0;
+    struct err none = { 0 };
 
     if (db_schema_version(q->db, &version, e) != 0)
         return -1;
+    if (version > VERSION_MAX || (version == 0 && has_tables(q)))
+        return err_set(e, ERR_PERM, "its version is none: %d", version);
     if (version == 0) {
         if (q->is_readonly)
             return err_set(e, ERR_NOTFOUND, "the queue database is empty");
@@ -127,6 +153,9 @@ load_meta(struct qdb *q, struct err *e)
         return -1;
     q->db_bits = (uint32_t)bits;
     q->first_new = q->next;
+    (void)qdb_meta_get(q, "clock_us", &clock_us, &none); /* the last two may be missing */
+    (void)qdb_meta_get(q, "wall_us", &q->saved_wall_us, &none);
+    qdb_clock_start(&q->clock, (int64_t)clock_us, (int64_t)q->saved_wall_us);
     return 0;
 }
 
@@ -215,10 +244,17 @@ remove_stale_incoming(const struct qdb *q)
 static int
 recover(struct qdb *q, struct err *e)
 {
+    int64_t back_s = ((int64_t)q->saved_wall_us - clock_unix_us()) / 1000000;
+
     if (qdb_begin(q, e) != 0)
         return -1;
-    if (db_exec(q->db, "UPDATE rcpt SET due = CASE WHEN flags & 1024 THEN 9223372036854775807"
-                       " ELSE 0 END WHERE due IS NULL", e) != 0) {
+    /* A wall clock that was set back meanwhile would keep everything waiting for as long. */
+    if (db_exec(q->db,
+                "UPDATE rcpt SET due = CASE WHEN flags & 1024 THEN 9223372036854775807"
+                " ELSE 0 END WHERE due IS NULL",
+                e) != 0 ||
+        (q->saved_wall_us > 0 && back_s >= QDB_CLOCK_JUMP_MIN_S &&
+         qdb_shift_due(q, -back_s, e) != 0)) {
         qdb_rollback(q);
         return -1;
     }
@@ -376,6 +412,7 @@ qdb_open(const char *dir, struct qdb **out, struct err *e)
 {
     struct qdb *q = MEM_NEW(struct qdb);
     char path[PATH_MAX], salvaged[PATH_MAX];
+    int rc;
 
     q->dir = mem_dupz(dir);
     path_of(q, "files", path);
@@ -385,9 +422,18 @@ qdb_open(const char *dir, struct qdb **out, struct err *e)
     path_of(q, "queue.db.salvaged", salvaged);
     if (access(salvaged, F_OK) == 0 && finish_salvage(q, path, salvaged, e) != 0)
         goto bad;
-    if (open_checked(q, path, e) != 0 &&
-        (e->kind != ERR_PERM || start_anew(q, path, e) != 0 || recover(q, e) != 0))
+    rc = open_checked(q, path, e);
+    if (rc != 0 && err_is_full(e)) { /* room for what was under way when it became full */
+        db_close(&q->db);
+        qdb_release_reserve(q);
+        e->kind = ERR_NONE;
+        rc = open_checked(q, path, e);
+    }
+    if (rc != 0 && e->kind == ERR_PERM)
+        rc = start_anew(q, path, e) != 0 ? -1 : recover(q, e);
+    if (rc != 0)
         goto bad;
+    q->is_open = true;
     *out = q;
     return 0;
 bad:
@@ -426,8 +472,13 @@ qdb_close(struct qdb **qq)
     if (q == NULL)
         return;
     *qq = NULL;
-    if (q->db && !q->is_readonly && db_checkpoint(q->db, true, &e) != 0 && !err_is_full(&e))
-        log_warn("queue.checkpoint", LOG_NONE, "queue database: checkpoint: %s", e.msg);
+    if (q->is_open && !q->is_readonly) {
+        q->clock_saved_ms = 0; /* now */
+        if ((qdb_begin(q, &e) != 0 || qdb_commit(q, &e) != 0 ||
+             db_checkpoint(q->db, true, &e) != 0) &&
+            !err_is_full(&e))
+            log_warn("queue.checkpoint", LOG_NONE, "queue database: %s", e.msg);
+    }
     db_close(&q->db);
     free(q->dir);
     free(q);
@@ -437,6 +488,12 @@ uint32_t
 qdb_db_bits(const struct qdb *q)
 {
     return q->db_bits;
+}
+
+const struct qdb_clock *
+qdb_clock(const struct qdb *q)
+{
+    return &q->clock;
 }
 
 uint64_t
@@ -459,9 +516,24 @@ qdb_begin(struct qdb *q, struct err *e)
     return db_begin(q->db, e);
 }
 
+/* What the clocks say, for the next start. */
+static int
+save_clock(struct qdb *q, struct err *e)
+{
+    q->clock_saved_ms = clock_mono_ms();
+    return qdb_meta_set(q, "clock_us", (uint64_t)qdb_clock_us(&q->clock), e) != 0 ||
+                   qdb_meta_set(q, "wall_us", (uint64_t)clock_unix_us(), e) != 0
+               ? -1
+               : 0;
+}
+
 int
 qdb_commit(struct qdb *q, struct err *e)
 {
+    if (clock_mono_ms() - q->clock_saved_ms > CLOCK_SAVE_MS && save_clock(q, e) != 0) {
+        qdb_rollback(q);
+        return -1;
+    }
     if (q->is_files_dirty) {
         char path[PATH_MAX];
 
@@ -492,18 +564,6 @@ qdb_checkpoint(struct qdb *q, bool truncate, struct err *e)
 {
     q->wal_octets = 0;
     return db_checkpoint(q->db, truncate, e);
-}
-
-static int
-pragma_int(struct qdb *q, const char *sql, int64_t *v, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(q->db, sql, &s, e) != 0 || db_step(s, e) != 1)
-        return -1;
-    *v = db_int(s, 0);
-    db_reset(s);
-    return 0;
 }
 
 /* The database's file grows to the pages it has by now; the log's own room comes free afterwards. */

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "queue/qdb_clock.h"
 #include "session/queue_proto.h"
 
 #define QDB_DUE_HELD INT64_MAX
@@ -44,6 +45,7 @@ void qdb_mark_damaged(const struct qdb *q);
 int qdb_open_readonly(const char *dir, struct qdb **out, struct err *e);
 void qdb_close(struct qdb **q);
 uint32_t qdb_db_bits(const struct qdb *q);
+const struct qdb_clock *qdb_clock(const struct qdb *q); /* as long as q */
 /* Counters below this were granted before this opening: their messages may have been tried already. */
 uint64_t qdb_first_new_counter(const struct qdb *q);
 const char *qdb_dir(const struct qdb *q);
@@ -84,7 +86,6 @@ struct qdb_put {
         is_moved; /* set when it was moved: then it is the caller's to remove if nothing comes of it; or NULL */
     uint32_t n_rcpts;
     int64_t due; /* INT64_MIN: NULL, qmgr keeps it in memory */
-    int64_t arrived_s;
 };
 /* A file that is left without a row by a crash is removed at the next opening. */
 int qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e);
@@ -111,10 +112,22 @@ int qdb_message_reap(struct qdb *q, uint64_t n, bool *gone, struct err *e);
 int qdb_hold(struct qdb *q, uint64_t n, uint64_t *changed, struct err *e);
 int qdb_message_delete(struct qdb *q, uint64_t n, bool *was_there, struct err *e);
 void qdb_remove_file(struct qdb *q, const char *id);
-/* Set due of all rows of a message that are not in memory (n 0: of every message), except those on hold unless
- * `held_too`. *changed counts rows. */
-int qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed,
+/* What an operator wants of a message. Recipients in memory keep their NULL: they are called back by the caller, and what is
+ * recorded of them then heeds what is set here. *changed counts rows; 0: there was nothing to do. */
+enum qdb_act {
+    QDB_FLUSH,   /* deferred ones are due now */
+    QDB_HOLD,    /* on hold; those in memory once they come back */
+    QDB_RELEASE, /* held ones are due now */
+    QDB_REQUEUE, /* all are due now */
+    QDB_EXPIRE,  /* returned to the sender at the next turn, which is now unless it is on hold */
+    QDB_BOUNCE,  /* the same, and released */
+    QDB_ACTS
+};
+int qdb_operate(struct qdb *q, enum qdb_act act, uint64_t n, int64_t now, uint64_t *changed,
                 struct err *e);
+
+/* The wall clock was set: what waits for its time waits so much longer, or shorter. In a transaction. */
+int qdb_shift_due(struct qdb *q, int64_t seconds, struct err *e);
 
 /* ---- reading ---- */
 struct qdb_rcpt {
@@ -127,7 +140,8 @@ struct qdb_rcpt {
 struct qdb_message {
     uint64_t n;
     const char *id;
-    int64_t arrived_s;
+    int64_t arrived_s;    /* by the wall clock, as it goes now */
+    int64_t aged_from_us; /* by the queue's */
     uint64_t size;
     struct slice env;
     struct slice body; /* empty where `is_file`, or not asked for */
@@ -148,12 +162,16 @@ typedef void qdb_fn(void *arg, const struct qdb_message *m);
 int qdb_take_due(struct qdb *q, const struct qdb_take *t, qdb_fn *fn, void *arg, struct err *e);
 /* Earliest due that is not held; INT64_MAX: none. */
 int qdb_next_due(struct qdb *q, int64_t *due, struct err *e);
-/* Messages after `after` by counter (roughly by arrival), at most `most`, with all recipients. */
-int qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, struct err *e);
+/* Messages after `after` by counter (roughly by arrival), with all recipients and without content, until fn says false. The
+ * database may not be changed meanwhile. */
+int qdb_walk(struct qdb *q, uint64_t after, bool (*fn)(void *arg, const struct qdb_message *m),
+             void *arg, struct err *e);
 /* A qdb_fn: append the content to the struct buf that arg points to. */
 void qdb_take_body(void *arg, const struct qdb_message *m);
 /* One message with its recipients and content; ERR_NOTFOUND. */
 int qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e);
+/* Numbers of the first and the last message; 0, 0: there is none. */
+int qdb_ends(struct qdb *q, uint64_t *first, uint64_t *last, struct err *e);
 int qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e);
 /* Recipients on hold with QDB_NOBODY. */
 int qdb_count_nobody(struct qdb *q, uint64_t *rcpts, struct err *e);

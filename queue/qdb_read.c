@@ -10,6 +10,8 @@
 
 #include <stdlib.h>
 
+enum { RCPT_AT = 8 /* in a row of both: the first column of the recipient */ };
+
 /* A message being put together for a caller's fn. Text columns of rcpt rows are copied into `text`. */
 struct gathered {
     struct qdb_message m;
@@ -39,7 +41,7 @@ gathered_reset(struct gathered *g)
 
 /* Columns n, id, arrived, size, env, env_crc, is_file, body_crc, and body when asked for. */
 static void
-take_message(struct gathered *g, struct db_stmt *s, bool has_body)
+take_message(const struct qdb *q, struct gathered *g, struct db_stmt *s, bool has_body)
 {
     struct qdb_message *m = &g->m;
     struct slice id = db_text(s, 1);
@@ -49,7 +51,8 @@ take_message(struct gathered *g, struct db_stmt *s, bool has_body)
     memcpy(g->id, id.p, id.n);
     g->id[id.n] = '\0';
     m->id = g->id;
-    m->arrived_s = db_int(s, 2);
+    m->aged_from_us = db_int(s, 2) * 1000000;
+    m->arrived_s = db_int(s, 2) + qdb_clock_wall_ahead_s(&q->clock);
     m->size = (uint64_t)db_int(s, 3);
     buf_adds(&g->env, db_text(s, 4));
     m->env = buf_slice(&g->env);
@@ -61,19 +64,19 @@ take_message(struct gathered *g, struct db_stmt *s, bool has_body)
     m->body = buf_slice(&g->body);
 }
 
-/* Columns i, due, attempts, flags, status, why, hop. Offsets first: `text` may move. */
+/* Columns i, due, attempts, flags, status, why, hop, from `at` on. Offsets first: `text` may move. */
 static void
-take_rcpt(struct gathered *g, struct db_stmt *s)
+take_rcpt(struct gathered *g, struct db_stmt *s, int at)
 {
     struct qdb_rcpt *r;
-    struct slice status = db_text(s, 4), why = db_text(s, 5), hop = db_text(s, 6);
+    struct slice status = db_text(s, at + 4), why = db_text(s, at + 5), hop = db_text(s, at + 6);
 
     g->rcpts = mem_grow(g->rcpts, &g->cap, g->m.n_rcpts + 1, sizeof *g->rcpts);
     r = &g->rcpts[g->m.n_rcpts++];
-    r->i = (uint32_t)db_int(s, 0);
-    r->due = db_is_null(s, 1) ? INT64_MIN : db_int(s, 1);
-    r->attempts = (uint32_t)db_int(s, 2);
-    r->flags = (uint32_t)db_int(s, 3);
+    r->i = (uint32_t)db_int(s, at);
+    r->due = db_is_null(s, at + 1) ? INT64_MIN : db_int(s, at + 1);
+    r->attempts = (uint32_t)db_int(s, at + 2);
+    r->flags = (uint32_t)db_int(s, at + 3);
     r->status = sl_n(NULL, status.n);
     r->why = sl_n(NULL, why.n);
     r->hop = sl_n(NULL, hop.n);
@@ -116,7 +119,7 @@ read_rcpts(struct qdb *q, struct gathered *g, int64_t due_max, size_t most, stru
         db_bind_int(s, 2, due_max);
     db_bind_int(s, 3, most < INT64_MAX ? (int64_t)most : -1);
     while ((rc = db_step(s, e)) == 1)
-        take_rcpt(g, s);
+        take_rcpt(g, s, 0);
     finish_rcpts(g);
     return rc;
 }
@@ -138,7 +141,7 @@ read_message(struct qdb *q, struct gathered *g, uint64_t n, size_t body_octets, 
     db_bind_int(s, 2, (int64_t)body_octets);
     rc = db_step(s, e);
     if (rc == 1) {
-        take_message(g, s, body_octets > 0);
+        take_message(q, g, s, body_octets > 0);
         db_reset(s);
     }
     return rc;
@@ -243,40 +246,41 @@ qdb_next_due(struct qdb *q, int64_t *due, struct err *e)
     return rc < 0 ? -1 : 0;
 }
 
-static int
-next_message(struct qdb *q, uint64_t after, uint64_t *n, struct err *e)
+int
+qdb_walk(struct qdb *q, uint64_t after, bool (*fn)(void *arg, const struct qdb_message *m),
+         void *arg, struct err *e)
 {
+    struct gathered g = { 0 };
+    bool goes_on = true;
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(q->db, "SELECT n FROM message WHERE n > ?1 ORDER BY n LIMIT 1", &s, e) != 0)
+    if (db_prepare(q->db,
+                   "SELECT m.n, m.id, m.arrived, m.size, m.env, m.env_crc, m.is_file, m.body_crc,"
+                   " r.i, r.due, r.attempts, r.flags, r.status, r.why, r.hop"
+                   " FROM message m LEFT JOIN rcpt r ON r.message = m.n"
+                   " WHERE m.n > ?1 ORDER BY m.n, r.i",
+                   &s, e) != 0)
         return -1;
     db_bind_int(s, 1, (int64_t)after);
-    rc = db_step(s, e);
-    if (rc == 1) {
-        *n = (uint64_t)db_int(s, 0);
-        db_reset(s);
-    }
-    return rc;
-}
-
-int
-qdb_list(struct qdb *q, uint64_t after, size_t most, qdb_fn *fn, void *arg, struct err *e)
-{
-    struct gathered g = { 0 };
-    int rc = 0;
-
-    while (most-- > 0) {
-        rc = next_message(q, after, &after, e);
-        if (rc <= 0)
-            break;
-        rc = read_message(q, &g, after, 0, e);
-        if (rc != 1 || read_rcpts(q, &g, INT64_MIN, SIZE_MAX, e) != 0) {
-            rc = -1;
-            break;
+    while ((rc = db_step(s, e)) == 1) {
+        if (g.m.n != (uint64_t)db_int(s, 0)) {
+            if (g.m.id) {
+                finish_rcpts(&g);
+                if (!(goes_on = fn(arg, &g.m)))
+                    break;
+            }
+            gathered_reset(&g);
+            take_message(q, &g, s, false);
         }
+        if (!db_is_null(s, RCPT_AT))
+            take_rcpt(&g, s, RCPT_AT);
+    }
+    if (rc == 1)
+        db_reset(s);
+    if (rc == 0 && g.m.id && goes_on) {
+        finish_rcpts(&g);
         fn(arg, &g.m);
-        rc = 0;
     }
     gathered_free(&g);
     return rc < 0 ? -1 : 0;
@@ -296,6 +300,23 @@ qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct
         fn(arg, &g.m);
     gathered_free(&g);
     return rc;
+}
+
+int
+qdb_ends(struct qdb *q, uint64_t *first, uint64_t *last, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db,
+                   "SELECT (SELECT n FROM message ORDER BY n LIMIT 1),"
+                   " (SELECT n FROM message ORDER BY n DESC LIMIT 1)",
+                   &s, e) != 0 ||
+        db_step(s, e) != 1)
+        return -1;
+    *first = (uint64_t)db_int(s, 0);
+    *last = (uint64_t)db_int(s, 1);
+    db_reset(s);
+    return 0;
 }
 
 int

@@ -107,14 +107,34 @@ put(struct qdb *q, const char *body, uint32_t rcpts, const char *file,
                           .body = file ? SL("") : sl_z(body),
                           .file = file,
                           .n_rcpts = rcpts,
-                          .due = INT64_MIN,
-                          .arrived_s = 1000 };
+                          .due = INT64_MIN };
     if (!CHECK_EQ_INT(qdb_put(q, &p, &e), 0))
         printf("%s\n", e.msg);
     CHECK_EQ_INT(qdb_commit(q, &e), 0);
     memcpy(id, env.id, sizeof env.id);
     buf_free(&packed);
     return n;
+}
+
+static bool
+see_next(void *arg, const struct qdb_message *m)
+{
+    see(arg, m);
+    return true;
+}
+
+struct one_rcpt {
+    int64_t due;
+    uint32_t flags;
+};
+
+static void
+see_rcpt(void *arg, const struct qdb_message *m)
+{
+    struct one_rcpt *r = arg;
+
+    r->due = m->rcpts[0].due;
+    r->flags = m->rcpts[0].flags;
 }
 
 TEST(survives_a_restart)
@@ -160,10 +180,70 @@ TEST(survives_a_restart)
     CHECK(gone);
     CHECK_EQ_INT(qdb_commit(q, &e), 0);
     s.n = 0;
-    CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
+    CHECK_EQ_INT(qdb_walk(q, 0, see_next, &s, &e), 0);
     CHECK_EQ_INT(s.n, 1);
     qdb_close(&q);
     remove_dirs();
+}
+
+/* What an operator wants of a row in each state (memory, deferred, held), and what a delivery that ends then leaves of it. */
+TEST(operator)
+{
+    enum { MEM = 1, DEF, HELD };
+    static const struct {
+        const char *name;
+        enum qdb_act act;
+        int state;
+        int64_t want_changed, want_due; /* due at 100; QDB_DUE_HELD; INT64_MIN: in memory */
+        uint32_t want_flags;
+        int64_t then; /* after a deferral to 900 */
+    } rows[] = {
+        { "flush deferred", QDB_FLUSH, DEF, 1, 100, QDB_FLUSHED, 900 },
+        { "flush memory", QDB_FLUSH, MEM, 0, INT64_MIN, 0, 900 },
+        { "flush held", QDB_FLUSH, HELD, 0, QDB_DUE_HELD, 0, 900 },
+        { "hold deferred", QDB_HOLD, DEF, 1, QDB_DUE_HELD, QDB_BY_HAND, QDB_DUE_HELD },
+        { "hold memory", QDB_HOLD, MEM, 1, INT64_MIN, QDB_BY_HAND, QDB_DUE_HELD },
+        { "hold held", QDB_HOLD, HELD, 0, QDB_DUE_HELD, 0, 900 },
+        { "release held", QDB_RELEASE, HELD, 1, 100, 0, 900 },
+        { "release deferred", QDB_RELEASE, DEF, 0, 500, 0, 900 },
+        { "requeue held", QDB_REQUEUE, HELD, 1, 100, 0, 900 },
+        { "requeue deferred", QDB_REQUEUE, DEF, 1, 100, 0, 900 },
+        { "requeue memory", QDB_REQUEUE, MEM, 1, INT64_MIN, 0, 900 },
+        { "expire deferred", QDB_EXPIRE, DEF, 1, 100, QDB_EXPIRED, 0 },
+        { "expire memory", QDB_EXPIRE, MEM, 1, INT64_MIN, QDB_EXPIRED, 0 },
+        { "expire held", QDB_EXPIRE, HELD, 1, QDB_DUE_HELD, QDB_EXPIRED, 0 },
+        { "bounce held", QDB_BOUNCE, HELD, 1, 100, QDB_EXPIRED, 0 },
+    };
+
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        struct qdb *q = NULL;
+        struct err e = { 0 };
+        char id[QUEUE_ID_TEXT_OCTETS];
+        struct one_rcpt got;
+        uint64_t changed = 77;
+        struct qdb_defer d = { .due = 500, .attempts = 1 };
+
+        TEST_ROW("%s", rows[k].name);
+        make_dirs();
+        NEED(qdb_open(dir, &q, &e) == 0);
+        d.n = put(q, "x", 1, NULL, id);
+        if (rows[k].state != MEM) {
+            d.due = rows[k].state == DEF ? 500 : QDB_DUE_HELD;
+            CHECK_EQ_INT(qdb_rcpt_defer(q, &d, &e), 0);
+        }
+        CHECK_EQ_INT(qdb_operate(q, rows[k].act, d.n, 100, &changed, &e), 0);
+        CHECK_EQ_INT(changed, rows[k].want_changed);
+        NEED(qdb_get(q, d.n, false, see_rcpt, &got, &e) == 0);
+        CHECK_EQ_INT(got.due, rows[k].want_due);
+        CHECK_EQ_INT(got.flags, rows[k].want_flags);
+        d.due = 900;
+        CHECK_EQ_INT(qdb_rcpt_defer(q, &d, &e), 0);
+        NEED(qdb_get(q, d.n, false, see_rcpt, &got, &e) == 0);
+        CHECK_EQ_INT(got.due, rows[k].then);
+        CHECK_EQ_INT(got.flags & QDB_FLUSHED, 0);
+        qdb_close(&q);
+        remove_dirs();
+    }
 }
 
 TEST(rolled_back_is_not_there)
@@ -184,7 +264,7 @@ TEST(rolled_back_is_not_there)
     CHECK_EQ_INT(qdb_grant(q, 1, &b, &e), 0);
     qdb_rollback(q);
     CHECK(b >= a + 1000); /* granted once, never again */
-    CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
+    CHECK_EQ_INT(qdb_walk(q, 0, see_next, &s, &e), 0);
     CHECK_EQ_INT(s.n, 0);
     qdb_close(&q);
     remove_dirs();
@@ -347,9 +427,9 @@ TEST(deferral_hold_release)
     CHECK_EQ_INT(qdb_hold(q, d.n, &changed, &e), 0);
     CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
     CHECK(due == INT64_MAX);
-    CHECK_EQ_INT(qdb_set_due(q, d.n, 1, false, &changed, &e), 0);
+    CHECK_EQ_INT(qdb_operate(q, QDB_FLUSH, d.n, 1, &changed, &e), 0);
     CHECK_EQ_INT(changed, 0); /* flush leaves what is held */
-    CHECK_EQ_INT(qdb_set_due(q, d.n, 1, true, &changed, &e), 0);
+    CHECK_EQ_INT(qdb_operate(q, QDB_RELEASE, d.n, 1, &changed, &e), 0);
     CHECK_EQ_INT(changed, 1);
     CHECK_EQ_INT(take_due(q, 10, 8, 0, &s), 0);
     NEED(s.n == 1);
@@ -474,12 +554,48 @@ TEST(what_is_on_hold_stays_on_hold)
     CHECK_EQ_INT(s.n, 1);
     CHECK_EQ_STR(s.id[0], id[2]);
     s.n = 0;
-    CHECK_EQ_INT(qdb_list(q, 0, 8, see, &s, &e), 0);
+    CHECK_EQ_INT(qdb_walk(q, 0, see_next, &s, &e), 0);
     NEED(s.n == 2);
     CHECK_EQ_STR(s.id[0], id[0]);
     CHECK_EQ_INT(s.n_rcpts[0], 2);
     CHECK(s.due[0] == QDB_DUE_HELD);
     qdb_close(&q);
+    remove_dirs();
+}
+
+/* The wall clock is set back by years while qmgr is down: what waited for a minute does not wait for years. */
+TEST(a_clock_that_was_set_keeps_turns)
+{
+    const int64_t wall_us = 1790000000LL * 1000000;
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    struct seen s = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS];
+    struct qdb_defer d = { .due = 1790000060 };
+    int64_t due;
+
+    make_dirs();
+    clock_fake(5000, wall_us);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    d.n = put(q, "waits", 1, NULL, id);
+    CHECK_EQ_INT(qdb_begin(q, &e), 0);
+    CHECK_EQ_INT(qdb_rcpt_defer(q, &d, &e), 0);
+    CHECK_EQ_INT(qdb_commit(q, &e), 0);
+    qdb_close(&q);
+    clock_fake(5000, wall_us - 1000000000LL * 1000000);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(qdb_next_due(q, &due, &e), 0);
+    CHECK_EQ_INT(due, 790000060);
+    CHECK_EQ_INT(qdb_clock_us(qdb_clock(q)), wall_us);
+    qdb_close(&q);
+    /* years ahead: due, and not older than a day */
+    clock_fake(5000, wall_us + 1000000000LL * 1000000);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(take_due(q, clock_unix_s(), 8, 100, &s), 0);
+    CHECK_EQ_INT(s.n, 1);
+    CHECK_EQ_INT(qdb_clock_us(qdb_clock(q)), wall_us + (int64_t)QDB_CLOCK_AWAY_MAX_S * 1000000);
+    qdb_close(&q);
+    clock_fake(0, 0);
     remove_dirs();
 }
 

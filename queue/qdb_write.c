@@ -82,7 +82,7 @@ qdb_put(struct qdb *q, const struct qdb_put *p, struct err *e)
         return -1;
     db_bind_int(s, 1, (int64_t)p->n);
     db_bind_text(s, 2, sl_z(p->id));
-    db_bind_int(s, 3, p->arrived_s);
+    db_bind_int(s, 3, qdb_clock_us(&q->clock) / 1000000);
     db_bind_int(s, 4, (int64_t)p->size);
     db_bind_blob(s, 5, p->env);
     db_bind_int(s, 6, enc_crc32(0, p->env.p, p->env.n));
@@ -261,21 +261,53 @@ qdb_remove_file(struct qdb *q, const char *id)
 }
 
 int
-qdb_set_due(struct qdb *q, uint64_t n, int64_t due, bool held_too, uint64_t *changed, struct err *e)
+qdb_operate(struct qdb *q, enum qdb_act act, uint64_t n, int64_t now, uint64_t *changed,
+            struct err *e)
 {
+#define HELD "9223372036854775807"
+#define OF   " WHERE message = ?1 AND ?2 > 0 AND "
+    /* Flags: 256 QDB_EXPIRED, 512 QDB_FLUSHED, 1024 QDB_BY_HAND. An assignment sees the old values. */
+    static const char *const sql[QDB_ACTS] = {
+        [QDB_FLUSH] = "UPDATE rcpt SET due = ?2, flags = flags | 512" OF "due <> " HELD,
+        [QDB_HOLD] = "UPDATE rcpt SET flags = flags | 1024,"
+                     " due = CASE WHEN due IS NOT NULL THEN " HELD " END" OF "due IS NOT " HELD
+                     " AND NOT flags & 1024",
+        [QDB_RELEASE] = "UPDATE rcpt SET flags = flags & ~1024,"
+                        " due = CASE WHEN due = " HELD " THEN ?2 ELSE due END" OF "(due = " HELD
+                        " OR flags & 1024)",
+        [QDB_REQUEUE] = "UPDATE rcpt SET flags = flags & ~1024,"
+                        " due = CASE WHEN due IS NOT NULL THEN ?2 END" OF "1",
+        [QDB_EXPIRE] = "UPDATE rcpt SET flags = flags | 256,"
+                       " due = CASE WHEN due = " HELD " THEN due"
+                       " WHEN due IS NOT NULL THEN ?2 END" OF "NOT flags & 256",
+        [QDB_BOUNCE] = "UPDATE rcpt SET flags = (flags | 256) & ~1024,"
+                       " due = CASE WHEN due IS NOT NULL THEN ?2 END" OF
+                       "(NOT flags & 256 OR due = " HELD " OR flags & 1024)",
+    };
+#undef HELD
+#undef OF
     struct db_stmt *s;
 
-    if (db_prepare(q->db,
-                   "UPDATE rcpt SET due = ?2 WHERE due IS NOT NULL AND (?1 = 0 OR message = ?1)"
-                   " AND (?3 OR due <> 9223372036854775807)",
-                   &s, e) != 0)
+    if (db_prepare(q->db, sql[act], &s, e) != 0)
         return -1;
     db_bind_int(s, 1, (int64_t)n);
-    db_bind_int(s, 2, due);
-    db_bind_int(s, 3, held_too);
+    db_bind_int(s, 2, now);
     q->wal_octets += QDB_ROW_OCTETS;
     if (db_run(s, e) != 0)
         return -1;
     *changed = (uint64_t)db_changes(q->db);
     return 0;
+}
+
+int
+qdb_shift_due(struct qdb *q, int64_t seconds, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(q->db, "UPDATE rcpt SET due = max(0, due + ?1) WHERE due <> 9223372036854775807",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, seconds);
+    q->wal_octets += QDB_ROW_OCTETS;
+    return db_run(s, e);
 }

@@ -1,7 +1,8 @@
 /* queue/qmgr_int.h - what the parts of qmgr share. All of it belongs to the loop's thread.
  *
  *   intake.c   private/queue: ids, messages in
- *   admin.c    private/queue: the operator's tools
+ *   admin.c    private/queue, public/queue: the operator's tools
+ *   why.c      what a message waits for, as memory has it
  *   active.c   messages in memory: from the database, to the end of their round
  *   route.c    recipient -> transport and next hop
  *   transport.c  "transport:nexthop" -> a way out
@@ -35,7 +36,8 @@ enum {
     FETCHES_MAX = 32,   /* bodies being read at a time, or read and not yet under way */
     LOST_TRIES_MAX = 5, /* connections lost over one recipient before it is deferred */
     JOB_RCPTS_MAX = 200,
-    WHY_OCTETS_MAX = 1000
+    WHY_OCTETS_MAX = 1000,
+    HOP_OCTETS = 256 /* of a next hop, as far as it is kept */
 };
 
 struct dest;
@@ -90,7 +92,8 @@ struct qmsg {
     bool has_body, is_file, is_fetching;
     uint64_t size;
     uint32_t crc;
-    int64_t arrived_us, active_us;
+    int64_t arrived_us, active_us; /* wall clock */
+    int64_t aged_from_us;          /* the queue's clock: see active_age_us() */
     struct qrcpt *rcpts;
     size_t n_rcpts, n_open; /* open: not yet at the end of this round */
     unsigned n_owed;        /* jobs that have not got the content yet */
@@ -99,9 +102,9 @@ struct qmsg {
     struct list report_link; /* report.c's: reports are owed, and others are open */
     uint64_t report_since_ms;
     bool is_deleted, is_held;
-    bool is_loaded;            /* came from the database */
-    bool is_probe;             /* verify.c's: in no database, without content, never reported */
-    struct list fetch_waiting; /* qrcpts that wait for the body */
+    bool is_loaded;              /* came from the database */
+    bool is_probe;               /* verify.c's: in no database, without content, never reported */
+    struct list fetch_waiting;   /* qrcpts that wait for the body */
     const struct srs_known *srs; /* srs.c; in arena */
     unsigned n_srs;
 };
@@ -113,6 +116,8 @@ struct qmgr {
     struct work_pool *files; /* reads of big messages */
     char *queue_dir;         /* $queue_directory/queue */
     uint64_t first_new;      /* qdb_first_new_counter */
+    struct qdb_clock clock;
+    int64_t wall_ahead_s; /* of that clock, when last looked at */
     uint32_t db_bits;
     struct map *active; /* n -> struct qmsg */
     struct list all;
@@ -176,6 +181,8 @@ size_t active_round(void);   /* most recipients of a message that come into memo
 void active_load_soon(void); /* something may be due */
 void active_load_at(int64_t due);
 struct qmsg *active_find(uint64_t n); /* follow `same` for more */
+/* How long the queue has had it, whatever the wall clock did: for all limits of time. */
+int64_t active_age_us(const struct qmsg *m);
 void active_hold_ref(struct qmsg *m);
 void active_drop_ref(struct qmsg *m); /* may free it */
 /* The end of a recipient's round; record follows. A deferral of an expired message becomes a failure. */
@@ -191,9 +198,9 @@ void active_failed(struct qrcpt *r, const char *dsn, struct slice why);
 void active_parked(struct qrcpt *r, int64_t seconds);
 /* Write what these recipients of one message came to, and end the round with the last. The caller holds a reference. */
 void active_record(struct qmsg *m, struct qrcpt **rs, size_t n);
-/* Take recipients that are not in a job out of memory. The rows are the caller's. */
-void active_withdraw(struct qmsg *m, bool is_delete);
-void active_unhold(uint64_t n);
+/* Recipients that are not in a job leave memory: for ever where the message is_deleted, else for the database, to be due at
+ * once unless it holds them. Those in a job follow when they come back, where the message is_held or is_deleted. */
+void active_withdraw(struct qmsg *m);
 /* Is the body there (or in a file)? */
 bool active_has_body(const struct qmsg *m);
 /* Give its memory back; it is read again when it is needed. Nothing happens while a job waits for it.
@@ -265,7 +272,9 @@ void sched_kick(void);
 size_t sched_next(struct outlet *t, struct qrcpt **rs, size_t max);
 void sched_prune(struct outlet *t);
 void sched_reload(void); /* limits have changed */
-void sched_free(void);   /* at the end, when no link is left */
+/* An operator wants everything tried: nobody is dead any more. */
+void sched_forget_dead(void);
+void sched_free(void); /* at the end, when no link is left */
 /* How many jobs could begin now, up to most. */
 size_t sched_runnable(const struct outlet *t, size_t most);
 /* host_failed: why the host could not be reached, or NULL. May free d. */
@@ -354,12 +363,22 @@ void verify_ended(const struct qrcpt *r);
 const char *verify_status_word(const struct qmsg *m, enum smtp_outcome outcome);
 
 /* ---- intake.c, admin.c ---- */
-void intake_accept(int fd);
+/* is_public: for tools of ordinary users, as authorized_mailq_users and authorized_flush_users say. */
+void intake_accept(int fd, bool is_public);
 struct chan;
-void admin_ask(uint64_t client, uint64_t req, struct slice in);
+/* What the other end of a connection may do: what qmgr's own user and root may, or of that only to look or to flush. */
+struct admin_rights {
+    bool may_all, may_list, may_flush;
+};
+void admin_ask(uint64_t client, uint64_t req, struct slice in, struct admin_rights may);
 void intake_send_verdict(uint64_t client, uint64_t req, bool is_known, enum verify_status status,
                          struct slice text);
 /* A page to a tool whose connection is `client`; dropped when it is gone. */
 void intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struct slice text);
+
+/* ---- why.c ---- */
+/* The first next hop of a destination: "example.com", "[mx.x]:25", "private/dovecot-lmtp". Borrowed. */
+struct slice sched_hop(const struct dest *d);
+void why_tell(uint64_t client, uint64_t req, struct slice id);
 
 #endif

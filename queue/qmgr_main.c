@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
+#include "session/queue_space.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -13,18 +14,20 @@
 
 enum { FILE_THREADS = 2 };
 
-static uint64_t
-minfree(const struct conf *c)
-{
-    return c->queue_minfree > 0 ? (uint64_t)c->queue_minfree
-                                : (uint64_t)c->message_size_limit / 2 * 3;
-}
-
 static void
 unstuck(void *arg)
 {
     (void)arg;
     sched_kick();
+}
+
+/* The supervisor starts us again, and the next opening saves what can be read. */
+static void
+damaged(const struct err *e)
+{
+    log_error("queue.damaged", LOG_NONE, "the queue database is damaged (%s): starting anew",
+              e->msg);
+    loop_stop();
 }
 
 static int
@@ -44,8 +47,11 @@ init(struct err *e)
         return -1;
     qm.first_new = qdb_first_new_counter(q);
     qm.db_bits = qdb_db_bits(q);
-    qm.writer = writer_new(q, minfree(qm.conf));
+    qm.clock = *qdb_clock(q);
+    qm.wall_ahead_s = qdb_clock_wall_ahead_s(&qm.clock);
+    qm.writer = writer_new(q, queue_space_least(qm.conf));
     writer_on_unstuck(qm.writer, unstuck, NULL);
+    writer_on_damaged(qm.writer, damaged);
     qm.files = work_pool_new("queue-files", FILE_THREADS, 0);
     daemon_socket_path(qm.conf, "private/lookup", path, sizeof path);
     qm.lookup = lookup_client_new(path);
@@ -62,7 +68,9 @@ on_accept(struct slice service, int fd, const struct addr *peer)
 {
     (void)peer;
     if (sl_eqz(service, "queue"))
-        intake_accept(fd);
+        intake_accept(fd, false);
+    else if (sl_eqz(service, "public-queue"))
+        intake_accept(fd, true);
     else
         close(fd);
 }

@@ -21,7 +21,7 @@ enum { COUNTER_GAP = 1 << 20 };
 
 /* Columns of the tables, as qdb.c's schema has them. */
 enum { M_N, M_ID, M_ARRIVED, M_SIZE, M_ENV, M_ENV_CRC, M_IS_FILE, M_BODY_CRC, M_BODY, M_COLUMNS };
-enum { R_MESSAGE, R_I, R_DUE, R_ATTEMPTS, R_FLAGS, R_STATUS, R_WHY, R_COLUMNS };
+enum { R_MESSAGE, R_I, R_DUE, R_ATTEMPTS, R_FLAGS, R_STATUS, R_WHY, R_HOP };
 
 struct found_message {
     uint64_t n;
@@ -32,7 +32,7 @@ struct found_rcpt {
     int64_t due;
     uint32_t i, attempts, flags;
     char status[12];
-    struct pages_place at; /* for `why` */
+    struct pages_place at; /* for `why` and `hop` */
 };
 struct found {
     struct found_message *messages;
@@ -117,7 +117,6 @@ take_message(const struct pages_row *row, char id[QUEUE_ID_TEXT_OCTETS], struct 
     id[text.n] = '\0';
     *m = (struct qdb_message){ .n = row->rowid,
                                .id = id,
-                               .arrived_s = v[M_ARRIVED].i,
                                .size = (uint64_t)v[M_SIZE].i,
                                .env = v[M_ENV].s,
                                .crc = (uint32_t)v[M_BODY_CRC].i,
@@ -141,37 +140,43 @@ is_whole(const char *files_dir, const struct qdb_message *m)
     return stat(path, &st) == 0 && (uint64_t)st.st_size == m->size;
 }
 
-/* The recipients that stand in the rows; their reasons are borrowed from `why`. */
+/* The recipients that stand in the rows; their reasons and next hops are borrowed from `text`. */
 static size_t
 take_rcpts(struct pages *p, const struct found *f, size_t at, uint64_t n, struct qdb_rcpt **out,
-           size_t *cap, struct buf *why)
+           size_t *cap, struct buf *text)
 {
     size_t count = 0;
-    const char *text;
+    const char *p_text;
 
-    buf_reset(why);
+    buf_reset(text);
     for (; at < f->n_rcpts && f->rcpts[at].n == n; at++) {
         const struct found_rcpt *r = &f->rcpts[at];
         struct pages_row row;
-        struct slice reason = SL("");
+        struct slice why = SL(""), hop = SL("");
 
         if (count > 0 && (*out)[count - 1].i == r->i)
             continue;
-        if (pages_read(p, r->at, &row) && is_rcpt(&row) && row.n > R_WHY)
-            reason = row.v[R_WHY].s;
-        buf_adds(why, reason);
+        if (pages_read(p, r->at, &row) && is_rcpt(&row)) {
+            why = row.n > R_WHY ? row.v[R_WHY].s : SL("");
+            hop = row.n > R_HOP ? row.v[R_HOP].s : SL("");
+        }
+        buf_adds(text, why);
+        buf_adds(text, hop);
         *out = mem_grow(*out, cap, count + 1, sizeof **out);
         (*out)[count++] = (struct qdb_rcpt){ .i = r->i,
                                              .due = r->due,
                                              .attempts = r->attempts,
                                              .flags = r->flags,
                                              .status = sl_z(r->status),
-                                             .why = sl_n(NULL, reason.n) };
+                                             .why = sl_n(NULL, why.n),
+                                             .hop = sl_n(NULL, hop.n) };
     }
-    text = buf_slice(why).p;
+    p_text = buf_slice(text).p;
     for (size_t i = 0; i < count; i++) {
-        (*out)[i].why.p = text;
-        text += (*out)[i].why.n;
+        (*out)[i].why.p = p_text;
+        p_text += (*out)[i].why.n;
+        (*out)[i].hop.p = p_text;
+        p_text += (*out)[i].hop.n;
     }
     return count;
 }
@@ -182,7 +187,7 @@ tell_messages(struct pages *p, const struct found *f, const char *files_dir, qdb
 {
     struct qdb_rcpt *rcpts = NULL;
     size_t cap = 0, at = 0;
-    struct buf why = { 0 };
+    struct buf text = { 0 };
     uint64_t last = 0;
 
     for (size_t k = 0; k < f->n_messages; k++) {
@@ -197,7 +202,7 @@ tell_messages(struct pages *p, const struct found *f, const char *files_dir, qdb
             continue;
         while (at < f->n_rcpts && f->rcpts[at].n < n)
             at++;
-        n_rcpts = take_rcpts(p, f, at, n, &rcpts, &cap, &why);
+        n_rcpts = take_rcpts(p, f, at, n, &rcpts, &cap, &text);
         if (pages_read(p, f->messages[k].at, &row) && is_message(&row) && row.n >= M_COLUMNS) {
             take_message(&row, id, &m);
             m.rcpts = rcpts;
@@ -212,7 +217,7 @@ tell_messages(struct pages *p, const struct found *f, const char *files_dir, qdb
             ++*bad;
     }
     free(rcpts);
-    buf_free(&why);
+    buf_free(&text);
 }
 
 int
@@ -253,7 +258,7 @@ struct salvage {
     struct err err;
 };
 
-/* A recipient as its row had it; what was being tried may have been delivered. */
+/* A recipient as its row had it, except that its message's age begins anew; what was being tried may have been delivered. */
 static int
 put_state(struct qdb *q, uint64_t n, const struct qdb_rcpt *r, struct err *e)
 {
@@ -263,7 +268,8 @@ put_state(struct qdb *q, uint64_t n, const struct qdb_rcpt *r, struct err *e)
                            .attempts = r->attempts,
                            .flags = r->flags | QDB_REPEAT,
                            .status = r->status,
-                           .why = r->why };
+                           .why = r->why,
+                           .hop = r->hop };
 
     return qdb_rcpt_defer(q, &d, e);
 }
@@ -295,13 +301,9 @@ salvage_row(void *arg, const struct qdb_message *m)
     struct queue_env env;
     int64_t us;
     struct err e = { 0 };
-    struct qdb_put p = { .n = m->n,
-                         .id = m->id,
-                         .env = m->env,
-                         .size = m->size,
-                         .crc = m->crc,
-                         .body = m->body,
-                         .arrived_s = m->arrived_s };
+    struct qdb_put p = {
+        .n = m->n, .id = m->id, .env = m->env, .size = m->size, .crc = m->crc, .body = m->body
+    };
     char path[PATH_MAX];
 
     if (sv->rc != 0)

@@ -82,8 +82,7 @@ put(struct qdb *q, uint64_t want)
                           .crc = enc_crc32(0, buf_slice(&body).p, body.n),
                           .body = buf_slice(&body),
                           .n_rcpts = (uint32_t)env.n_rcpts,
-                          .due = INT64_MIN,
-                          .arrived_s = 1000 };
+                          .due = INT64_MIN };
     CHECK_EQ_INT(qdb_put(q, &p, &e), 0);
     buf_free(&packed);
     buf_free(&body);
@@ -101,7 +100,8 @@ settle(struct qdb *q, uint64_t n)
                                .due = fate(n, i) == HELD ? QDB_DUE_HELD : 5000 + (int64_t)n,
                                .attempts = 3,
                                .status = SL("4.4.1"),
-                               .why = SL("connect to x: refused") };
+                               .why = SL("connect to x: refused"),
+                               .hop = SL("mx.x") };
 
         if (is_removed(n) || fate(n, i) == SERVED)
             CHECK_EQ_INT(qdb_rcpt_done(q, n, i, &e), 0);
@@ -207,7 +207,8 @@ has_state(const struct qdb_message *m)
             continue;
         if (k == m->n_rcpts || m->rcpts[k].i != i || m->rcpts[k].due != due ||
             (due > 0 && (m->rcpts[k].attempts != 3 || !sl_eqz(m->rcpts[k].status, "4.4.1") ||
-                         !sl_eqz(m->rcpts[k].why, "connect to x: refused"))))
+                         !sl_eqz(m->rcpts[k].why, "connect to x: refused") ||
+                         !sl_eqz(m->rcpts[k].hop, "mx.x"))))
             return false;
         k++;
     }

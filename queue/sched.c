@@ -734,6 +734,33 @@ sched_job_ended(struct dest *d, bool worked, const char *host_failed)
 }
 
 static void
+forget_dead(struct outlet *t)
+{
+    size_t it = 0;
+    void *v;
+
+    t->paused_until_ms = 0;
+    free(t->down_why);
+    t->down_why = NULL;
+    while (map_next(t->dests, &it, NULL, &v)) {
+        struct dest *d = v;
+
+        if (!is_dead(d))
+            continue;
+        d->dead_until_ms = 0;
+        list_remove(&d->link); /* what was being put off is tried after all */
+        make_ready(d);
+    }
+}
+
+void
+sched_forget_dead(void)
+{
+    sched_each_outlet(forget_dead);
+    sched_kick();
+}
+
+static void
 free_outlet(void *v)
 {
     struct outlet *t = v;

@@ -367,12 +367,13 @@ struct due_want {
 
 static int64_t due_of;
 
-static void
+static bool
 see(void *arg, const struct qdb_message *m)
 {
     (void)arg;
     if (m->n_rcpts > 0)
         due_of = m->rcpts[0].due;
+    return false;
 }
 
 TEST(backs_off_as_postfix_does)
@@ -426,7 +427,7 @@ TEST(backs_off_as_postfix_does)
         writer_free(&qm.writer);
         NEED(qdb_open_readonly(dir, &q, &e) == 0);
         due_of = 0;
-        CHECK_EQ_INT(qdb_list(q, 0, 1, see, NULL, &e), 0);
+        CHECK_EQ_INT(qdb_walk(q, 0, see, NULL, &e), 0);
         CHECK(due_of - now >= rows[i].want_s && due_of - now <= rows[i].want_s + 3);
         qm.writer = writer_new(q, 0);
         stop();

@@ -44,6 +44,7 @@ struct writer {
     bool wants_checkpoint, wants_reserve; /* the running job's extra work */
     bool has_reserve;                     /* its result */
     uint64_t minfree, minfree_checked_ms;
+    uint64_t job_minfree; /* the running job's copy */
     uint64_t commits;
     struct timer idle, retry;
     void (*on_unstuck)(void *);
@@ -150,7 +151,7 @@ batch_run(struct work_job *j)
     struct writer *w = CONTAINER_OF(j, struct writer, job);
     uint64_t free_octets = qdb_free_octets(w->q);
 
-    w->found_low = free_octets < w->minfree;
+    w->found_low = free_octets < w->job_minfree;
     w->has_reserve = false;
     if (!list_is_empty(&w->batch)) {
         if (!run_together(w))
@@ -306,6 +307,7 @@ start(struct writer *w)
     fill_batch(w);
     timer_stop(&w->idle);
     w->is_running = true;
+    w->job_minfree = w->minfree;
     w->job = (struct work_job){ .run = batch_run, .done = batch_done };
     work_submit(w->pool, &w->job);
 }
@@ -335,6 +337,13 @@ writer_submit(struct writer *w, struct wop *op)
     }
     list_push_back(op->is_urgent ? &w->urgent : &w->waiting, &op->link);
     w->n_waiting++;
+    start(w);
+}
+
+void
+writer_set_minfree(struct writer *w, uint64_t octets)
+{
+    w->minfree = octets;
     start(w);
 }
 

@@ -30,6 +30,7 @@ struct wop {
 
 /* The database is moved in. minfree: octets that must stay free for a put. */
 struct writer *writer_new(struct qdb *q, uint64_t minfree);
+void writer_set_minfree(struct writer *w, uint64_t octets);
 void writer_submit(struct writer *w, struct wop *op);
 /* The disk is full: puts are refused without trying. */
 bool writer_is_full(const struct writer *w);
