@@ -175,6 +175,23 @@ out:
     return rc;
 }
 
+/* The name of a new folder is on disk when the one that holds it was synced. Who may make names there but not read them
+ * cannot do that; the names are as safe as any other change. */
+static int
+sync_holder(const char *path, struct err *e)
+{
+    char *dir = dir_of(path);
+    struct err why = { 0 };
+    int rc = fs_sync_dir(dir, &why);
+
+    free(dir);
+    if (rc == 0 || why.sys == EACCES)
+        return 0;
+    if (e != NULL)
+        *e = why;
+    return -1;
+}
+
 /* One folder; there already is success, and a link to a folder is one. */
 static int
 make_dir(const char *path, mode_t mode, struct err *e)
@@ -184,7 +201,7 @@ make_dir(const char *path, mode_t mode, struct err *e)
     if (mkdir(path, mode) == 0) {
         if (chmod(path, mode)) /* whatever the umask */
             return fs_err(e, "cannot set mode of", path);
-        return 0;
+        return sync_holder(path, e);
     }
     if (errno != EEXIST)
         return fs_err(e, "cannot make folder", path);

@@ -16,7 +16,7 @@ int fs_write_all(int fd, struct slice s, struct err *e);
 /* Replace a file so that after a power cut it is the old or the new one, whole: temporary file beside it,
  * fsync, rename, fsync of the folder. */
 int fs_replace_file(const char *path, struct slice content, mode_t mode, struct err *e);
-/* mkdir -p; each new folder gets mode. */
+/* mkdir -p; each new folder gets mode, and its name is on disk. */
 int fs_mkdirs(const char *path, mode_t mode, struct err *e);
 /* fsync the folder at path (so that names in it are on disk). */
 int fs_sync_dir(const char *path, struct err *e);
