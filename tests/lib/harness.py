@@ -21,6 +21,7 @@ all that it forked; what one of our own programs leaves behind is a failure, and
 report. POSTERN_KEEP=1 keeps the temporary folder. Python 3 standard library only.
 """
 import ctypes
+import itertools
 import os
 import random
 import shutil
@@ -33,13 +34,14 @@ import time
 import traceback
 
 __all__ = ["TOP", "Failed", "Process", "Skip", "at_end", "build", "case", "check", "equal", "fail",
-           "free_port", "helper", "log", "main", "need", "program", "ref", "ref_env", "run", "skip",
+           "forget", "free_port", "helper", "log", "main", "need", "program", "ref", "ref_env", "run", "skip",
            "start", "tmp", "wait_for", "wait_port"]
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 _script = os.path.splitext(os.path.basename(sys.argv[0] or "test"))[0]
 _cases = []
 _processes = []
+_number = itertools.count()
 _at_end = []
 _ports = []
 _tmp = None
@@ -200,7 +202,7 @@ class Process:
 
     def __init__(self, argv, name, env, cwd, stdin):
         self.name = name
-        self.log_path = tmp("log", "%s.%d" % (name, len(_processes)))
+        self.log_path = tmp("log", "%s.%d" % (name, next(_number)))
         with open(self.log_path, "wb") as out:
             self.popen = subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=subprocess.STDOUT,
                                           env=_env(env), cwd=cwd, start_new_session=True)
@@ -241,6 +243,12 @@ class Process:
 
 def start(argv, name=None, env=None, cwd=None, stdin=subprocess.DEVNULL):
     return Process([str(a) for a in argv], name or os.path.basename(str(argv[0])), env, cwd, stdin)
+
+
+def forget(process):
+    """One that has ended, and whose log nobody will want."""
+    if process in _processes and not process.alive():
+        _processes.remove(process)
 
 
 def run(argv, input=None, timeout_s=60, env=None, cwd=None):

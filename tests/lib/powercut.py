@@ -17,7 +17,8 @@ and is kept for sure once the folder that it leads to was synced. syncfs keeps e
     random  of each file's names the first n changes; of content, sectors of 512 or 4096 octets as they were at any time
             since, so writes may be torn and late ones there without early ones; sizes that grew before their data
 
-A Disk that `forgets(path, is_dir, seq)` is one of a build in which the syncs of some files are missing.
+A Disk that `forgets(path, is_name, seq)` is one of a build in which some syncs are missing: those of this file's content, or
+what the syncs of its folder do for its name.
 """
 import ctypes
 import os
@@ -132,6 +133,9 @@ class NameChange:
         self.folder = (add or remove)[0]  # whose sync keeps it
         self.is_settled = False
 
+    def path(self):
+        return os.path.join(self.folder.path(), os.fsdecode((self.add or self.remove)[1]))
+
 
 def apply(content, kind, a, data):
     """One pending change to a file's content."""
@@ -171,7 +175,7 @@ class Disk:
         self.changes = []   # all changes of names, in order
         self.unsettled = []
         self.dirty = {}     # files with something pending, by id
-        self.forgets = forgets or (lambda path, is_dir, seq: False)
+        self.forgets = forgets or (lambda path, is_name, seq: False)
         self.seq = 0
         self.syncs = 0
 
@@ -261,7 +265,7 @@ class Disk:
     def settle_names(self, folder, before):
         left = []
         for c in self.unsettled:
-            if c.seq < before and (folder is None or c.folder is folder) and not self.forgets(c.folder.path(), True, before):
+            if c.seq < before and (folder is None or c.folder is folder) and not self.forgets(c.path(), True, before):
                 c.is_settled = True
             else:
                 left.append(c)

@@ -1,0 +1,243 @@
+"""One recorded run of a Postern under load, and Posterns started on what power cuts at any point of it would have left.
+
+    run = Run(seconds=6, seed=1)
+    for problem in run.cut_many(100): ...
+"""
+import os
+import queue
+import random
+import shutil
+import smtplib
+import threading
+import time
+
+from harness import *
+from mailload import ALIASES, READERS, USERS, Imap, Ledger, Load, Mailboxes, Sink, conf, text_of
+from powercut import MODES, Disk, Journal
+from stack import PORTS, Stack
+
+FOUND_S = 30
+WORKERS = 2
+ALARMS = ("panic", "Sanitizer:", "runtime error:", "fatal", "is damaged", "are damaged", "salvage", "cannot open", "malformed", "has no row")
+
+
+def scratch(name):
+    """A folder in memory when there is one: syncs of the replays are not what is looked at."""
+    here = os.path.dirname(tmp("cuts"))
+    top = os.path.join("/dev/shm", os.path.basename(here)) if os.access("/dev/shm", os.W_OK) else tmp("cuts")
+    if not os.path.isdir(top):
+        os.makedirs(top)
+        at_end(shutil.rmtree, top, True)
+    return os.path.join(top, name)
+
+
+class Cut:
+    def __init__(self, seq, mode, seed, what=""):
+        self.seq, self.mode, self.seed, self.what = seq, mode, seed, what
+
+    def __str__(self):
+        return "cut at %d (%s, seed %d%s)" % (self.seq, self.mode, self.seed, self.what and ", after " + self.what)
+
+
+class Run:
+    def __init__(self, seconds, seed, pause_s=0.06, env=(), readers=2):
+        self.seed, self.random = seed, random.Random(seed)
+        self.book = Ledger()
+        self.sink = Sink(self.book)
+        s = self.stack = Stack(tmp("rec%s" % seed), users=USERS + READERS, aliases=ALIASES, extra_conf=conf(self.sink.port))
+        s.configure()
+        self.journal = Journal(tmp("journal%s" % seed), s.workdir)
+        self.book.mark = self.journal.mark
+        env = self.journal.env(**dict(env))
+        s.wrapper = ["env"] + ["%s=%s" % e for e in env.items()]
+        s.start()
+        self.first = self.journal.mark("begin")
+        self.load = Load(s, self.book, seed=seed, pause_s=pause_s, env=dict(os.environ, **env), readers=readers)
+        self.load.run(seconds)
+        self.last = self.journal.mark("end")
+        s.stop()
+        self.sink.close()
+        check(not self.journal.strange(), "the fault layer met what it does not know: %s" % self.journal.strange())
+        for c in self.load.clients:
+            check(c.n > 0, "%s did nothing: %r" % (c.name, c.trouble))
+        self.replay_count = 0
+
+    def summary(self):
+        count = {}
+        for r in self.journal.records():
+            count[r.op] = count.get(r.op, 0) + 1
+        kinds = {}
+        for _seq, kind, _f in self.book.events:
+            kinds[kind] = kinds.get(kind, 0) + 1
+        return "seed %s: %s; %s" % (self.seed, kinds, {k: count[k] for k in sorted(count)})
+
+    def choose(self, n, modes=MODES):
+        """Cuts: half of them when a client has just heard something, the others anywhere."""
+        told = [(seq, kind) for seq, kind, _f in self.book.events if kind in ("ok", "told", "sink")]
+        early = told[:len(told) // 20]  # when nothing has been there for long
+        cuts = []
+        for i in range(n):
+            mode, seed = modes[i % len(modes)], self.random.randrange(1 << 30)
+            if i // len(modes) % 2 == 0:
+                seq, what = self.random.choice(early if i // len(modes) % 4 == 0 else told)
+                cuts.append(Cut(seq, mode, seed, what))
+            else:
+                cuts.append(Cut(self.random.randrange(self.first, self.last), mode, seed))
+        return sorted(cuts, key=lambda c: c.seq)
+
+    def cut_many(self, cuts, forgets=None, enough=None, clock_s=0):
+        """[(cut, problem)]; ends early when there are `enough`."""
+        disk, todo, problems = Disk(self.journal, forgets), queue.Queue(WORKERS), []
+        workers = [threading.Thread(target=self.work, args=(i, todo, problems, clock_s), daemon=True) for i in range(WORKERS)]
+        for w in workers:
+            w.start()
+        for cut in cuts:
+            if enough and len(problems) >= enough:
+                break
+            disk.advance(cut.seq)
+            self.replay_count += 1
+            out = scratch("c%d" % self.replay_count)
+            disk.build(out, random.Random(cut.seed), cut.mode)
+            todo.put((cut, out))
+        for _ in workers:
+            todo.put(None)
+        for w in workers:
+            w.join()
+        return problems
+
+    def work(self, i, todo, problems, clock_s):
+        ports = {n: free_port() for n in PORTS}
+        while (job := todo.get()) is not None:
+            cut, out = job
+            replay = Replay(self, cut, out, ports, clock_s)
+            try:
+                found = replay.run()
+            except Exception as e:  # noqa: BLE001 - told with its cut
+                found = ["%s: %s" % (type(e).__name__, e)]
+            problems += [(cut, p) for p in found]
+            if not (found and os.environ.get("POSTERN_KEEP")):
+                shutil.rmtree(out, ignore_errors=True)
+
+
+class Replay:
+    """Postern on what a cut left."""
+
+    def __init__(self, run, cut, out, ports, clock_s):
+        self.r, self.cut, self.problems = run, cut, []
+        self.sink = Sink(Ledger())
+        self.sink.late = None
+        s = self.stack = Stack(out, users=USERS + READERS, aliases=ALIASES, ports=ports, keep=True,
+                               extra_conf=conf(self.sink.port, dead_port=self.sink.port))
+        s.certificate = (s.path("tls", "fullchain.pem"), s.path("tls", "privkey.pem"))
+        s.configured = True
+        s.write_main_cf()
+        with open(s.path("boot_id"), "w") as f:
+            f.write("%s\n" % cut.seed)
+        s.wrapper = ["env", "LD_PRELOAD=" + helper("fault/journal.so"), "FAULT_BOOT_ID=" + s.path("boot_id"),
+                     "FAULT_CLOCK_S=%d" % clock_s]
+
+    def bad(self, what):
+        self.problems.append(what)
+
+    def run(self):
+        process = None
+        try:
+            process = self.stack.start().process
+            self.mail()
+            for user in READERS:
+                self.reader(user)
+            self.queue_ids()
+        finally:
+            log_text = self.stack.log() if self.stack.process else ""
+            try:
+                self.stack.stop()
+            finally:
+                self.sink.close()
+        for line in log_text.splitlines():
+            if any(a in line for a in ALARMS):
+                self.bad("log: " + line)
+        if not self.problems:
+            forget(process)
+        return self.problems
+
+    def mail(self):
+        """Everything that had been accepted is somewhere, in the end; and nothing is there that was not sent."""
+        boxes, want = Mailboxes(self.stack.mail_root), self.r.book.expected(self.cut.seq)
+        sunk = self.r.book.sunk(self.cut.seq)
+        end = time.monotonic() + FOUND_S
+        while True:
+            found = boxes.look()
+            arrived = set(found) | {("sink", t) for t in sunk} | {("sink", t) for t, ok in self.sink.found if ok}
+            missing = want - arrived
+            if not missing or time.monotonic() > end or (boxes.broken and self.is_idle()):
+                break
+            if self.is_idle():  # what was on its way in the last look is there now
+                found = boxes.look()
+                arrived |= set(found) | {("sink", t) for t, ok in self.sink.found if ok}
+                missing = want - arrived
+                break
+            time.sleep(0.05)
+        for place, token in sorted(missing, key=str)[:3]:
+            self.bad("%s of %s is lost" % (token, place))
+        if len(missing) > 3:
+            self.bad("and %d more" % (len(missing) - 3))
+        for path in boxes.broken[:3]:
+            self.bad("not what was sent: " + path)
+        for token, ok in self.sink.found:
+            if not ok:
+                self.bad("the other host got something else than was sent: %s" % token)
+
+    def is_idle(self):
+        return not self.stack.postern("queue", "list", "--json").strip()
+
+    def reader(self, user):
+        told, top = {}, {}
+        for kind, f in self.r.book.until(self.cut.seq, "told", "seen"):
+            if f["user"] != user:
+                continue
+            now = top.setdefault(f["folder"], {"validity": 0, "uid": 0, "uidnext": 0, "modseq": 0})
+            if f["validity"] > now["validity"]:
+                now.update(validity=f["validity"], uid=0, uidnext=0, modseq=0)
+            for key in ("uid", "uidnext", "modseq"):
+                now[key] = max(now[key], f.get(key, 0))
+            if kind == "told":
+                told[(f["folder"], f["validity"], f["uid"])] = f["token"]
+        imap = Imap(self.stack.ports["imap"], user)
+        try:
+            for folder, was in top.items():
+                self.folder(imap, user, folder, was, told)
+        finally:
+            imap.close()
+
+    def folder(self, imap, user, folder, was, told):
+        where = "%s of %s" % (folder, user)
+        validity, uidnext, modseq = imap.select(folder)
+        if validity < was["validity"]:
+            self.bad("%s: UIDVALIDITY is %d, was %d" % (where, validity, was["validity"]))
+        if validity == was["validity"]:
+            for word, got, least in (("UIDNEXT", uidnext, max(was["uidnext"], was["uid"] + 1)),
+                                     ("HIGHESTMODSEQ", modseq, was["modseq"])):
+                if got < least:
+                    self.bad("%s: %s is %d, was %d" % (where, word, got, least))
+        answer = imap.cmd("APPEND " + folder, text_of("pc-after-1-0", 0).encode())[0]
+        new = int(answer.split("[APPENDUID ")[1].split()[1].rstrip("]"))
+        imap.cmd("NOOP")
+        for uid, token, flags in imap.subjects():
+            other = told.get((folder, validity, uid))
+            if other and other != token:
+                self.bad("%s: UID %d was %s and is %s" % (where, uid, other, token))
+            if any(f.startswith("unknown") for f in flags):
+                self.bad("%s: UID %d has a keyword whose meaning is lost: %s" % (where, uid, flags))
+        if (folder, validity, new) in told:
+            self.bad("%s: UID %d is given again" % (where, new))
+
+    def queue_ids(self):
+        with smtplib.SMTP("127.0.0.1", self.stack.ports["smtp"], local_hostname="client.example.com", timeout=20) as c:
+            c.ehlo()
+            c.mail("a@example.com")
+            c.rcpt(USERS[0])
+            code, text = c.data(text_of("pc-after-2-0", 0))
+        if code != 250:
+            self.bad("new mail is not taken: %d %s" % (code, text))
+        elif text.split()[-1].decode() in self.r.book.ids(self.cut.seq):
+            self.bad("queue id %s is given again" % text.split()[-1].decode())
