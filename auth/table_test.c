@@ -105,6 +105,8 @@ TEST(text_files)
         { "relay_recipient_maps", "three", "-" },
         { "relay_recipient_maps", "comment", "-" },
         { "hash:map", "one", "1" },
+        { "relay_recipient_maps", "\"q 1\"@d", "quoted" },
+        { "relay_recipient_maps", "\"q\\\" 2\"", "escaped" },
         { "texthash:$D/map", "one", "perm" },
         { "hash:/etc/passwd", "root", "perm" },
         { "alias_maps", "postmaster", "root" },
@@ -113,7 +115,8 @@ TEST(text_files)
         { "nosuch_parameter", "x", "perm" },
     };
 
-    put("map", "# comment\none 1\n\n  # another\ntwo   2\n  and 3\none again\nthree\n");
+    put("map", "# comment\none 1\n\n  # another\ntwo   2\n  and 3\none again\nthree\n"
+               "\"q 1\"@d quoted\n\"q\\\" 2\" escaped\n");
     put("aliases",
         "postmaster: root\n\"quoted name\": a,\n  b\nROOT: \"|/bin/x y\", z@example.com\n");
     check_rows("relay_recipient_maps = hash:map\nalias_maps = hash:$D/aliases\n", rows,

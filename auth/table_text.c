@@ -38,13 +38,20 @@ split_alias(struct slice line, struct slice *key, struct slice *value)
     return key->n && value->n;
 }
 
+/* A blank inside quotes belongs to the key ("a b"@example.com), quotes and all. */
 static bool
 split_map(struct slice line, struct slice *key, struct slice *value)
 {
     size_t n = 0;
+    bool is_quoted = false;
 
-    while (n < line.n && line.p[n] != ' ' && line.p[n] != '\t')
+    while (n < line.n && (is_quoted || (line.p[n] != ' ' && line.p[n] != '\t'))) {
+        if (line.p[n] == '\\' && n + 1 < line.n)
+            n++;
+        else if (line.p[n] == '"')
+            is_quoted = !is_quoted;
         n++;
+    }
     *key = sl_head(line, n);
     *value = sl_trim(sl_from(line, n));
     return key->n && value->n;

@@ -21,18 +21,15 @@ static const struct {
       "Postfix in front; it can deliver to listen_lmtp" },
     { "content_filter receive_override_options smtpd_proxy_filter smtpd_proxy_*",
       "content filters are not supported: mail does not go through them" },
-    { "*canonical_maps *canonical_classes masquerade_* *_generic_maps relocated_maps",
-      "addresses are not rewritten in this way; virtual_alias_maps does it for recipients" },
-    { "always_bcc sender_bcc_maps recipient_bcc_maps",
-      "not supported, no copies are sent: BCC in an access table, or an alias that leads to two "
-      "addresses, sends one" },
+    { "relocated_maps", "not supported: who has moved is refused with 5.1.6 by an access table" },
     { "mailbox_command mailbox_command_maps mailbox_transport mailbox_transport_maps "
       "fallback_transport fallback_transport_maps luser_relay home_mailbox mail_spool_directory "
       "virtual_mailbox_base virtual_uid_maps virtual_gid_maps virtual_minimum_uid "
       "virtual_mailbox_limit virtual_mailbox_lock forward_path "
       "require_home_directory",
       "not used: mail for mydestination and virtual_mailbox_domains that no transport takes "
-      "elsewhere goes into Maildirs at mail_location; no .forward is read, and commands are run only "
+      "elsewhere goes into Maildirs at mail_location; no .forward is read, and commands are run "
+      "only "
       "where aliases(5) says so" },
     { "postscreen_* dnsblog_*",
       "there is no postscreen; smtpd does such work itself: smtpd_greet_wait, "

@@ -28,8 +28,8 @@ TEST(one_warning_for_a_group)
     expect("postscreen_greet_action = enforce\npostscreen_dnsbl_sites = a.example\n", 1,
            (const char *[]){
                "postscreen_greet_action, postscreen_dnsbl_sites (line 2): there is no" });
-    expect("recipient_canonical_maps = regexp:/x\n", 1,
-           (const char *[]){ "recipient_canonical_maps: addresses are not rewritten" });
+    expect("relocated_maps = regexp:/x\n", 1,
+           (const char *[]){ "relocated_maps: not supported" });
 }
 
 TEST(what_another_name_uses_is_told_too)

@@ -3,6 +3,7 @@
 #include "smtpd/smtpd.h"
 #include "session/words.h"
 
+#include "smtpd/rewrite.h"
 #include "smtpd/rewrite_clients.h"
 
 #include "base/mem.h"
@@ -227,7 +228,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
     g->ident_mem = ident(g->conf, log_names[service], service == SMTPD_PICKUP ? "pickup" : "smtpd");
     g->ident = g->ident_mem;
     g->cleanup_ident = ident(g->conf, "", "cleanup");
-    if (rewrite_clients_check(g->conf, e) ||
+    if (rewrite_clients_check(g->conf, e) || rewrite_plans_new(g, &g->plans, e) ||
         netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
         netlist_init(&g->lf_exclusions, "smtpd_forbid_bare_newline_exclusions",
                      g->conf->smtpd_forbid_bare_newline_exclusions, e) ||
@@ -281,6 +282,7 @@ smtpd_cfg_unref(struct smtpd_cfg **c)
     hostlist_free(&old->xforward_hosts);
     hostlist_free(&old->mx_backup_networks);
     restrict_set_free(&old->restrictions);
+    rewrite_plans_free(&old->plans);
     free(old->ident_mem);
     free(old->cleanup_ident);
     conf_unref(&old->conf);

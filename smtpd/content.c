@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "core/loop.h"
 #include "smtpd/received.h"
+#include "smtpd/rewrite.h"
 
 #include <stdlib.h>
 
@@ -56,12 +57,24 @@ static const struct content_filter_ops ops = {
 
 /* ---- stages that wait ---- */
 
+static void
+map_addresses(void *arg, uint64_t id, struct header *h, struct header_run *r)
+{
+    struct content *c = arg;
+
+    (void)id;
+    rewrite_header(c->s, h, r);
+}
+
 /* After the checks, in this order, on batches of the client's fields. */
 static size_t
 find_stages(struct content *c)
 {
-    (void)c;
-    return 0;
+    size_t n = 0;
+
+    if (rewrite_has_headers(c->s))
+        c->stages[n++] = (struct header_stage){ map_addresses, c };
+    return n;
 }
 
 static void

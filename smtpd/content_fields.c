@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "proto/smtp_header.h"
 #include "smtpd/received.h"
+#include "smtpd/rewrite.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -144,16 +145,6 @@ put_field(struct content *c, struct slice field)
     } while (at <= field.n && end < limit);
 }
 
-/* How this client's addresses are completed. False: not at all. */
-static bool
-get_rules(const struct content *c, struct smtp_addr_rules *out)
-{
-    *out = c->s->cfg->rules;
-    if (c->s->tx->rewrite == REWRITE_REMOTE)
-        out->myorigin = out->mydomain = sl_z(c->s->cfg->conf->remote_header_rewrite_domain);
-    return c->s->tx->rewrite != REWRITE_NONE;
-}
-
 static void
 put_addresses(struct content *c, struct slice field, struct slice name)
 {
@@ -162,7 +153,7 @@ put_addresses(struct content *c, struct slice field, struct slice name)
     struct buf out = { 0 };
     size_t n_stripped = 0, max = (size_t)c->s->cfg->conf->header_address_token_limit;
 
-    if (get_rules(c, &rules) &&
+    if (rewrite_header_rules(c->s, &rules) &&
         smtp_header_rewrite(&rules, name, sl_from(field, name.n + 1), max, &mem, &out, &n_stripped))
         put_field(c, buf_slice(&out));
     else
@@ -209,6 +200,7 @@ add_missing(struct content *c)
     const char *undisclosed = c->s->cfg->conf->undisclosed_recipients_header;
     char date[RECEIVED_DATE_OCTETS], id[300];
     struct slice from = SL("MAILER-DAEMON");
+    struct buf line = { 0 };
 
     if (!(seen & 1u << FIELD_MESSAGE_ID)) {
         char stamp[20];
@@ -227,10 +219,14 @@ add_missing(struct content *c)
         putf(c, "%sDate: %s\r\n", resent, date);
     }
     if (!(seen & 1u << FIELD_FROM)) {
-        if (tx->sender.given.n)
-            from = smtp_addr_quote(smtp_addr_rewrite(&c->s->cfg->rules, tx->sender.given, &tx->mem),
-                                   &tx->mem);
-        putf(c, "%sFrom: %.*s\r\n", resent, SL_ARG(from));
+        if (tx->from.n)
+            from = smtp_addr_quote(tx->from, &tx->mem);
+        if (c->s->pickup && c->s->pickup->full_name.n)
+            pickup_from_field(c->s, resent, from, &line);
+        else
+            buf_addf(&line, "%sFrom: %.*s\r\n", resent, SL_ARG(from));
+        content_put(c, buf_slice(&line));
+        buf_free(&line);
     }
     if (!((c->seen | c->seen_resent) & 1u << FIELD_RECIPIENT) && undisclosed[0])
         putf(c, "%s\r\n", undisclosed);

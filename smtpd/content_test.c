@@ -25,6 +25,12 @@ queue_id_new(struct queue_client *q, char out[QUEUE_ID_OCTETS])
     (void)out;
     return -1;
 }
+bool
+queue_client_is_up(const struct queue_client *q)
+{
+    (void)q;
+    return false;
+}
 struct queue_put *
 queue_put_new(struct queue_client *q)
 {
@@ -125,7 +131,7 @@ set_up(const char *extra)
     rcpt = (struct smtpd_rcpt){ .addr = SL("u 3@example.com") };
     tx =
         (struct smtpd_tx){ .n_rcpts = 1, .first = &rcpt, .id = "4Qid", .began_unix_s = 1767225600 };
-    tx.sender.given = SL("s@remote.test");
+    tx.sender.given = tx.from = SL("s@remote.test");
     sess = (struct smtpd_sess){ .cfg = cfg, .tx = &tx, .name = (char *)(uintptr_t) "unknown" };
     sess.helo = (char *)(uintptr_t) "client.test";
     sess.is_esmtp = true;

@@ -190,7 +190,8 @@ expand_result(struct smtpd_sess *s, struct expansion *x, enum queue_rcpt_kind ki
         expand_give_up(s, x, EXPAND_LOOP, "size");
         return false;
     }
-    r.is_forwarded = x->at->from && x->at->kind == ITEM_ADDRESS && !sl_ieq(addr, x->rcpt->addr);
+    r.is_forwarded = s->tx->wishes.redirect.n || x->rcpt->is_forwarded ||
+                     (x->at->from && x->at->kind == ITEM_ADDRESS && !sl_ieq(addr, x->rcpt->addr));
     if (x->at->owner) {
         r.has_sender = true;
         r.sender = *x->at->owner;
@@ -370,8 +371,10 @@ add_recipient(struct smtpd_sess *s, struct expansion *x)
     x->n_before = x->n_out;
     x->is_local = false;
     x->end = &x->first;
-    x->rcpt_addr =
-        arena_dup(&s->tx->mem, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd));
+    x->rcpt_addr = x->rcpt->mapped;
+    if (x->rcpt_addr.p == NULL) /* not through rewrite.c: a notice, a message that goes elsewhere */
+        x->rcpt_addr =
+            arena_dup(&s->tx->mem, smtp_addr_rewrite(&s->cfg->rules, x->rcpt->addr, &s->smtp.cmd));
     if (x->rcpt_addr.p == NULL)
         return false;
     if (s->tx->wishes.redirect.n)

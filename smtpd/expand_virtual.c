@@ -14,8 +14,12 @@ expand_target(struct smtpd_sess *s, struct slice from, struct slice text, struct
     *out = SL("");
     if (text.n > (size_t)s->cfg->conf->virtual_alias_address_length_limit)
         return false;
+    smtp_addr_split(from, &own, &own_domain);
+    if (sl_has_isuffix(own, ext)) { /* in the letters it was written in; the route has lost them */
+        ext = sl_from(own, own.n - ext.n);
+        own.n -= ext.n;
+    }
     if (sl_starts(text, '@')) {
-        smtp_addr_split(from, &own, &own_domain);
         addr = sl_z(arena_printf(mem, "%.*s%.*s", SL_ARG(own), SL_ARG(text)));
     } else if (smtp_path_parse(text, false, mem, &addr, &e) != PARSE_OK) {
         return false;

@@ -7,6 +7,7 @@
 #include "smtpd/content.h"
 #include "smtpd/bare_lf.h"
 #include "smtpd/expand.h"
+#include "smtpd/rewrite.h"
 
 #include "base/log.h"
 
@@ -76,44 +77,13 @@ step_account(struct smtpd_sess *s)
 
 /* ---- wishes of access tables and policy servers ---- */
 
-static bool
-is_rcpt(const struct smtpd_tx *tx, struct slice addr)
-{
-    for (const struct smtpd_rcpt *r = tx->first; r; r = r->next)
-        if (sl_ieq(r->addr, addr))
-            return true;
-    return false;
-}
-
-/* BCC: a recipient more, of whose fate nobody is told. */
-static bool
-add_bcc(struct smtpd_tx *tx, struct slice addr)
-{
-    struct smtpd_rcpt *to;
-
-    if (addr.n == 0 || is_rcpt(tx, addr))
-        return true;
-    to = ARENA_NEW(&tx->mem, struct smtpd_rcpt);
-    if (to == NULL)
-        return false;
-    to->addr = addr;
-    to->orcpt = sl_z(arena_printf(&tx->mem, "rfc822;%.*s", SL_ARG(addr)));
-    to->notify = SMTP_NOTIFY_NEVER;
-    if (to->orcpt.p == NULL)
-        return false;
-    *tx->end = to;
-    tx->end = &to->next;
-    tx->n_rcpts++;
-    return true;
-}
-
 static void
 step_wishes(struct smtpd_sess *s)
 {
     struct smtpd_tx *tx = s->tx;
 
     for (const struct tx_line *l = tx->wishes.bcc; l && !tx->wishes.redirect.n; l = l->next)
-        if (!add_bcc(tx, l->text)) {
+        if (!rewrite_add_copy(tx, l->text, false)) {
             finish_refuse(s, "451 4.3.0 Error: queue file write error");
             return;
         }
@@ -121,6 +91,25 @@ step_wishes(struct smtpd_sess *s)
 }
 
 /* ---- recipients ---- */
+
+static void
+on_rewritten(struct smtpd_sess *s, const char *refusal)
+{
+    if (refusal)
+        finish_refuse(s, refusal);
+    else
+        finish_next(s);
+}
+
+/* Canonical maps and copies; not for what goes nowhere, somewhere else, or back. */
+static void
+step_rewrite(struct smtpd_sess *s)
+{
+    if (s->tx->wishes.discard || s->tx->wishes.redirect.n || pickup_is_return(s->pickup))
+        finish_next(s);
+    else
+        rewrite_recipients(s, on_rewritten);
+}
 
 static void
 on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n)
@@ -217,7 +206,7 @@ step_commit(struct smtpd_sess *s)
         return;
     }
     memcpy(env.id, tx->id, sizeof(env.id));
-    env.sender = smtp_addr_rewrite(&s->cfg->rules, tx->sender.given, &tx->mem);
+    env.sender = tx->from;
     env.ret = tx->params.ret == SMTP_RET_FULL   ? RET_FULL
               : tx->params.ret == SMTP_RET_HDRS ? RET_HDRS
                                                 : RET_NONE;
@@ -241,7 +230,8 @@ step_commit(struct smtpd_sess *s)
 
 /* In this order. header_checks act while content streams (content.c), milters belong before the wishes. */
 static void (*const steps[])(struct smtpd_sess *s) = {
-    step_content, step_restrictions, step_account, step_wishes, step_expand, step_commit,
+    step_content, step_restrictions, step_account, step_wishes,
+    step_rewrite, step_expand,       step_commit,
 };
 
 void

@@ -60,6 +60,7 @@ struct smtpd_cfg {
     struct own_addrs own; /* mail for "[literal]" of one of them is ours */
     struct domlist mydestination, alias_domains, mailbox_domains, relay_domains;
     struct restrict_set restrictions;
+    struct rewrite_plans *plans; /* rewrite.c */
     bool relay_first;
     bool access_parents; /* smtpd_access_maps is in parent_domain_matches_subdomains */
     const char
@@ -72,7 +73,7 @@ struct smtpd_cfg {
     struct netlist no_auth;    /* smtpd_sasl_exceptions_networks */
     struct words *forbidden, *noops, *mechs;
     struct domlist etrn_domains;
-    unsigned discard;         /* DISCARD_* */
+    unsigned discard;          /* DISCARD_* */
     struct checks_conf checks; /* header_checks and its kin */
     struct mime_walk_conf mime;
     bool has_checks, looks_into_body;
@@ -89,8 +90,10 @@ void smtpd_cfg_unref(struct smtpd_cfg **c);
 /* An accepted recipient. */
 struct smtpd_rcpt {
     struct smtpd_rcpt *next;
-    struct slice addr;  /* internal, as given */
-    struct slice orcpt; /* ORCPT, or "rfc822;" and the address as given */
+    struct slice addr;   /* internal, as given */
+    struct slice mapped; /* complete, and through canonical maps (rewrite.h); p NULL: not yet */
+    bool is_forwarded;   /* our tables led here: a copy, or a mapped address */
+    struct slice orcpt;  /* ORCPT, or "rfc822;" and the address as given */
     unsigned notify;
 };
 
@@ -115,6 +118,8 @@ struct account_ask;
 struct upstream_client;
 struct xforward;
 struct rbl_cache;
+struct addr_map;
+struct rewrite_plans;
 
 /* What access tables and policy servers want done with the message, beyond accepting it (access(5)). In the
  * transaction's memory. */
@@ -149,7 +154,16 @@ struct smtpd_tx {
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
     enum rewrite_context rewrite; /* known when the content begins */
-    struct account_ask *account;  /* authd was asked for its counts */
+    struct {                      /* rewrite.c */
+        struct addr_map *map;     /* NULL: nothing was asked yet */
+        struct slice from; /* the sender as it goes into the queue; known when the content begins */
+        bool has_map_trouble;
+        struct tx_line *copies; /* who gets one, as tables and main.cf say */
+        size_t n_copies;
+        void (*rewrite_begun)(struct smtpd_sess *s, bool good);
+        void (*rewrite_ended)(struct smtpd_sess *s, const char *refusal);
+    };
+    struct account_ask *account; /* authd was asked for its counts */
     struct { /* finish.c: how far the message has come on its way into the queue */
         size_t at;
         bool is_running, may_go_on;

@@ -2,7 +2,7 @@
 #include "smtpd/bare_lf.h"
 #include "smtpd/content.h"
 #include "smtpd/finish.h"
-#include "smtpd/rewrite_clients.h"
+#include "smtpd/rewrite.h"
 #include "smtpd/smtpd.h"
 
 #include "base/log.h"
@@ -94,7 +94,7 @@ data_restricted(struct smtpd_sess *s, const char *reply)
     if (reply)
         refuse(s, reply);
     else
-        rewrite_clients_find(s, read_data);
+        rewrite_begin(s, read_data);
 }
 
 static void
@@ -222,7 +222,7 @@ bdat_restricted(struct smtpd_sess *s, const char *reply)
         skip_chunk(s, s->chunk_octets, s->tx->bdat_last,
                    reply ? reply : "451 4.3.0 Error: out of room");
     } else {
-        rewrite_clients_find(s, bdat_asked);
+        rewrite_begin(s, bdat_asked);
     }
 }
 

@@ -1,4 +1,5 @@
 /* smtpd/smtpd_session.c - a session's beginning and end, and what is logged then. */
+#include "session/addr_map.h"
 #include "smtpd/content.h"
 #include "smtpd/expand.h"
 #include "smtpd/limits.h"
@@ -120,6 +121,7 @@ smtpd_tx_free(struct smtpd_sess *s)
     s->n_messages++;
     expand_free(&tx->expansion);
     content_free(&tx->content);
+    addr_map_unref(&tx->map);
     arena_free(&tx->mem);
     free(tx->deferral);
     free(tx);

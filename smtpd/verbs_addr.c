@@ -1,5 +1,7 @@
 /* smtpd/verbs_addr.c - restriction verbs about where an address leads: classes of domains, lists of users, DNS. */
 #include "smtpd/check.h"
+
+#include "base/mem.h"
 #include "smtpd/srs.h"
 
 static const char *
@@ -281,6 +283,41 @@ on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
         check_done(c, VERDICT_DUNNO);
 }
 
+/* Who is in a table that maps addresses is known, whatever classes the table is for. In this order. */
+static const struct {
+    const char *param;
+    size_t offset; /* of its list in struct conf */
+    bool is_for_senders;
+} mapped[] = {
+    { "recipient_canonical_maps", offsetof(struct conf, recipient_canonical_maps), false },
+    { "sender_canonical_maps", offsetof(struct conf, sender_canonical_maps), true },
+    { "canonical_maps", offsetof(struct conf, canonical_maps), false },
+    { "virtual_alias_maps", offsetof(struct conf, virtual_alias_maps), false },
+};
+
+static void
+on_mapped(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+    size_t at = (uintptr_t)arg;
+
+    while (f == FOUND_NO && at < COUNT_OF(mapped)) {
+        const struct conf_list *maps =
+            (const struct conf_list *)(const void *)((const char *)s->cfg->conf +
+                                                     mapped[at].offset);
+        const char *param = mapped[at].param;
+        bool is_for_all = !mapped[at].is_for_senders;
+
+        at++;
+        if (maps->n && (is_for_all || c->is_sender)) {
+            find_addr(s, param, c->addr->to.addr, c->addr->to.is_local, on_mapped,
+                      (void *)(uintptr_t)at);
+            return;
+        }
+    }
+    on_alias(s, NULL, f, value, ext);
+}
+
 static void
 on_srs(struct smtpd_sess *s, void *arg, enum srs_verdict v, struct slice value)
 {
@@ -296,10 +333,8 @@ on_srs(struct smtpd_sess *s, void *arg, enum srs_verdict v, struct slice value)
         check_refuse(c, 550, c->is_sender ? "5.1.0" : "5.1.1",
                      "<%.*s>: %s rejected: SRS address has expired", SL_ARG(c->addr->given),
                      class_text(c));
-    else if (s->cfg->conf->virtual_alias_maps.n)
-        find_addr(s, "virtual_alias_maps", c->addr->to.addr, c->addr->to.is_local, on_alias, NULL);
     else
-        on_alias(s, NULL, FOUND_NO, SL(""), SL(""));
+        on_mapped(s, NULL, FOUND_NO, SL(""), SL(""));
 }
 
 static void
