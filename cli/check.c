@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "cli/serve_listen.h"
+#include "queue/bounce_template.h"
 #include "smtpd/restrict.h"
 #include "store/names.h"
 #include "tls/tls.h"
@@ -164,6 +165,15 @@ check_restrictions(const struct conf *c, struct conf_problems *ps)
     }
 }
 
+/* What is wrong with them costs nobody a report. */
+static void
+check_templates(const struct conf *c, struct conf_problems *ps)
+{
+    struct bounce_templates *t = bounce_templates_load(c, ps);
+
+    bounce_templates_unref(&t);
+}
+
 void
 check_config(const struct conf *c, struct conf_problems *ps)
 {
@@ -175,5 +185,6 @@ check_config(const struct conf *c, struct conf_problems *ps)
     check_speakers(c, ps);
     check_local(c, ps);
     check_manners(c, ps);
+    check_templates(c, ps);
     auth_check(c, ps);
 }

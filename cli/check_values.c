@@ -133,9 +133,9 @@ check_feedback(const struct conf *c, struct conf_problems *ps)
     }
 }
 
-/* Lists of words of the SMTP client, in any case. */
+/* Lists of words, in any case. */
 static void
-check_client_lists(const struct conf *c, struct conf_problems *ps)
+check_word_lists(const struct conf *c, struct conf_problems *ps)
 {
 #define SASL_OPTIONS "noplaintext noactive nodictionary noanonymous mutual_auth"
     const struct {
@@ -150,6 +150,8 @@ check_client_lists(const struct conf *c, struct conf_problems *ps)
         { "smtp_discard_ehlo_keywords", &c->smtp_discard_ehlo_keywords,
           "8bitmime auth burl chunking dsn enhancedstatuscodes etrn pipelining requiretls size "
           "smtputf8 starttls vrfy xclient xforward silent-discard" },
+        { "notify_classes", &c->notify_classes,
+          "bounce 2bounce data delay policy protocol resource software" },
     };
 
     for (size_t i = 0; i < COUNT_OF(all); i++)
@@ -291,7 +293,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     check_protocols(c, ps, "ssl_min_protocol", buf_z(&least));
     buf_free(&least);
     check_feedback(c, ps);
-    check_client_lists(c, ps);
+    check_word_lists(c, ps);
     check_transports(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);

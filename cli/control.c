@@ -1,5 +1,6 @@
 /* cli/control.c - `postern reload|status|stop`: asking the supervisor. */
 #include "cli/cli.h"
+#include "cli/queue_source.h"
 #include "cli/serve_int.h"
 
 #include "base/mem.h"
@@ -97,9 +98,48 @@ print_daemon(struct slice line, bool is_json, bool is_first)
     fputs(is_json ? "}" : "\n", stdout);
 }
 
-/* Lines "key value" first, then the daemons. Returns whether the state is ready. */
+/* Bounces that nobody takes (queue/report.c). -1: they cannot be counted, by this user or now. */
+static long long
+count_undeliverable(const struct conf *c)
+{
+    struct queue_page p = { .after = 0 };
+    struct queue_source *s = NULL;
+    struct err e = { 0 };
+    struct slice in, word;
+    uint64_t n = 0;
+    long long count = -1;
+    unsigned field = 0;
+
+    if (queue_source_open(c, &s, &e) != 0)
+        return -1;
+    if (queue_source_ask(s, "stat", "", &p, &e) == 0) {
+        in = sl_trim(buf_slice(&p.text));
+        while (sl_take_word(&in, "\t", &word))
+            if (field++ == 6 && sl_to_u64(word, &n))
+                count = (long long)n;
+    }
+    buf_free(&p.text);
+    queue_source_close(&s);
+    return count;
+}
+
+static void
+print_undeliverable(long long count, bool is_json)
+{
+    if (is_json && count >= 0)
+        printf(",\n  \"undeliverable_notices\": %lld", count);
+    else if (!is_json && count > 0)
+        printf("\n%lld %s that nobody takes %s on hold. Make the address deliverable that\n"
+               "`postern queue list` names (postmaster: 2bounce_notice_recipient, "
+               "virtual_alias_maps,\nalias_maps), then `postern queue release ID`; or `postern "
+               "queue delete ID`\n",
+               count, count == 1 ? "notice" : "notices", count == 1 ? "is" : "are");
+}
+
+/* Lines "key value" first, then the daemons, then what the queue says: last, for it may take its time. Returns whether the
+ * state is ready. */
 static bool
-print_status(struct slice text, bool is_json)
+print_status(const struct conf *c, struct slice text, bool is_json)
 {
     struct slice line, key, value;
     bool is_ready = false, in_daemons = false;
@@ -131,7 +171,12 @@ print_status(struct slice text, bool is_json)
         }
     }
     if (is_json)
-        puts(in_daemons ? "\n  ]\n}" : "  \"daemons\": []\n}");
+        fputs(in_daemons ? "\n  ]" : "  \"daemons\": []", stdout);
+    fflush(stdout);
+    if (is_ready) /* else qmgr may be about to open its database */
+        print_undeliverable(count_undeliverable(c), is_json);
+    if (is_json)
+        puts("\n}");
     return is_ready;
 }
 
@@ -156,7 +201,7 @@ run_status(const struct cli_args *a)
         if (is_json)
             puts("{\n  \"state\": \"stopped\"\n}");
     } else {
-        rc = print_status(buf_slice(&reply), is_json) && is_ok ? EXIT_OK : EXIT_TEMPFAIL;
+        rc = print_status(c, buf_slice(&reply), is_json) && is_ok ? EXIT_OK : EXIT_TEMPFAIL;
     }
     if (fd >= 0)
         close(fd);
@@ -243,14 +288,17 @@ const struct cli_command cmd_status = {
     .name = "status",
     .usage = "status [--json]",
     .summary = "tell whether the server runs, and what its daemons do",
-    .help = "DESCRIPTION\n"
-            "    Shows the state of the running `postern serve`, and for each daemon its process "
-            "id, state,\n"
-            "    sessions and how often it had to be started again.\n\n"
-            "EXIT STATUS\n"
-            "    0 every daemon is ready; 64 wrong usage; 69 not running; 75 starting or stopping; "
-            "78 main.cf\n"
-            "    has errors.\n",
+    .help =
+        "DESCRIPTION\n"
+        "    Shows the state of the running `postern serve`, and for each daemon its process "
+        "id, state,\n"
+        "    sessions and how often it had to be started again. Tells of bounces and notices to "
+        "postmaster that\n"
+        "    nobody takes: they are kept on hold in the queue.\n\n"
+        "EXIT STATUS\n"
+        "    0 every daemon is ready; 64 wrong usage; 69 not running; 75 starting or stopping; "
+        "78 main.cf\n"
+        "    has errors.\n",
     .run = run_status,
 };
 

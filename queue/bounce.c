@@ -249,6 +249,22 @@ add_typed(struct buf *b, const struct bounce_report *r, const char *sep, struct 
     arena_free(&mem);
 }
 
+/* "type;address" as ORCPT had it; what is beyond ASCII is no rfc822 address whoever says so. */
+static void
+add_orcpt(struct buf *b, const struct bounce_report *r, struct slice orcpt)
+{
+    if (!bounce_is_8bit(orcpt)) {
+        add_clean(b, orcpt);
+        return;
+    }
+    if (sl_take_iprefix(&orcpt, SL("rfc822;")))
+        buf_addz(b, "utf-8;");
+    if (r->is_utf8)
+        add_clean(b, orcpt);
+    else
+        add_xtext_utf8(b, orcpt);
+}
+
 static void
 add_recipient(struct buf *b, const struct bounce_report *r, const struct bounce_rcpt *v)
 {
@@ -259,10 +275,7 @@ add_recipient(struct buf *b, const struct bounce_report *r, const struct bounce_
     add_typed(b, r, " ", v->addr);
     if (v->orcpt.n > 0) {
         buf_addz(b, "\r\nOriginal-Recipient: ");
-        if (r->is_utf8 || !bounce_is_8bit(v->orcpt))
-            add_clean(b, v->orcpt);
-        else
-            add_xtext_utf8(b, v->orcpt);
+        add_orcpt(b, r, v->orcpt);
     } else if (v->orig.n > 0) {
         buf_addz(b, "\r\nOriginal-Recipient: ");
         add_typed(b, r, "", v->orig);

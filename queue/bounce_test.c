@@ -186,6 +186,7 @@ TEST(addresses_beyond_ascii)
         { "b@x", "utf-8;\xe2\x82\xac\\@x", false, "Original-Recipient: utf-8;\\x{20AC}\\x{5C}@x" },
         { "b@x", "utf-8;\xf0\x9f\x98\x80@x", false, "Original-Recipient: utf-8;\\x{1F600}@x" },
         { "b@x", "utf-8;\xff\xc3@x", false, "Original-Recipient: utf-8;??@x" },
+        { "b@x", "rfc822;\xc3\xa4@x", true, "Original-Recipient: utf-8;\xc3\xa4@x\r\n" },
         { "a b@x", "", false, "Final-Recipient: rfc822; \"a b\"@x\r\n" },
     };
 

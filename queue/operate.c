@@ -268,13 +268,14 @@ content(struct walk *w, struct qdb *q, struct err *e)
 static int
 stat_queue(struct operate *o, struct qdb *q, struct err *e)
 {
-    uint64_t messages, rcpts, held, first, last;
+    uint64_t messages, rcpts, held, first, last, nobody;
 
-    if (qdb_count(q, &messages, &rcpts, &held, e) != 0 || qdb_ends(q, &first, &last, e) != 0)
+    if (qdb_count(q, &messages, &rcpts, &held, e) != 0 || qdb_ends(q, &first, &last, e) != 0 ||
+        qdb_count_nobody(q, &nobody, e) != 0)
         return -1;
-    buf_addf(&o->text, "S\t%llu\t%llu\t%llu\t%llu\t%llu\n", (unsigned long long)messages,
+    buf_addf(&o->text, "S\t%llu\t%llu\t%llu\t%llu\t%llu\t%llu\n", (unsigned long long)messages,
              (unsigned long long)rcpts, (unsigned long long)held, (unsigned long long)first,
-             (unsigned long long)last);
+             (unsigned long long)last, (unsigned long long)nobody);
     return 0;
 }
 

@@ -5,7 +5,8 @@
  *   list WORDS       pages of M and R lines (listing.h)
  *   content ID       its content, raw; after: octets seen so far
  *   envelope ID      its envelope, packed (session/queue_proto.h), in the same way
- *   stat             "S messages recipients held first last"; first, last: numbers of messages
+ *   stat             "S messages recipients held first last nobody"; first, last: numbers of messages; nobody: recipients
+ *                    with QDB_NOBODY
  *   flush|hold|release|requeue|expire|bounce|delete WORDS
  *                    "T id held" for each changed message when ids were named (held: it was on hold), "X id" for each that is
  *                    not there; then "N messages recipients seen at", at: number of the message that the step ended with

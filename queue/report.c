@@ -106,8 +106,7 @@ report_wants_late(const struct qrcpt *r)
     const struct conf *c = qm.conf;
 
     if (c->delay_warning_time == 0 || (r->flags & QDB_WARNED) || r->goes_on_hold || r->m->is_held ||
-        r->m->is_deleted || r->m->is_probe ||
-        clock_unix_us() - r->m->arrived_us < c->delay_warning_time * 1000)
+        r->m->is_deleted || r->m->is_probe || active_age_us(r->m) < c->delay_warning_time * 1000)
         return false;
     return wants(r, NOTIFY_DELAY, true) || (qrcpt_sender(r).n == 0 && has_class("delay"));
 }
@@ -224,6 +223,8 @@ write_letter(struct report_op *o, const struct letter *l, const char *id, int64_
 {
     const struct qmsg *m = o->m;
     struct bounce_rcpt *v = mem_zalloc(o->n_items * sizeof *v);
+    bool is_list =
+        !sl_eq(l->about, m->env.sender); /* RET and ENVID are another's (RFC 3461 §5.2.7.1) */
     struct bounce_report r = { .kind = l->kind,
                                .is_copy = l->is_copy,
                                .templates = o->templates,
@@ -235,11 +236,12 @@ write_letter(struct report_op *o, const struct letter *l, const char *id, int64_
                                .to = l->to,
                                .of = m->env.id,
                                .sender = l->about,
-                               .envid = m->env.envid,
+                               .envid = is_list ? SL("") : m->env.envid,
                                .arrived_s = m->arrived_us / US_PER_S,
                                .is_utf8 = m->env.is_utf8,
-                               .wants_header_only = (l->is_copy && !l->is_double) ||
-                                                    (!l->is_copy && m->env.ret == RET_HDRS),
+                               .wants_header_only =
+                                   (l->is_copy && !l->is_double) ||
+                                   (!l->is_copy && !is_list && m->env.ret == RET_HDRS),
                                .original = original,
                                .is_whole = original.n == m->size,
                                .rcpts = v };
@@ -298,8 +300,7 @@ put_letter(struct report_op *o, struct letter *l, struct qdb *q, struct slice or
                             .crc = l->made->crc,
                             .body = buf_slice(&l->made->body),
                             .n_rcpts = (uint32_t)l->n_rcpts,
-                            .due = INT64_MIN,
-                            .arrived_s = now_us / US_PER_S };
+                            .due = INT64_MIN };
     rc = qdb_put(q, &put, e);
 out:
     buf_free(&body);
