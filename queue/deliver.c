@@ -125,7 +125,7 @@ on_rcpt(struct smtp_client *c, void *arg, size_t i, const struct smtp_result *re
         l->comes_back[i] = true;
         return;
     }
-    if (!l->t->is_relay || !parse_relayed(res, &o, &host_failed, &has_dsn)) {
+    if (!(l->t->is_relay || l->t->is_local) || !parse_relayed(res, &o, &host_failed, &has_dsn)) {
         o.conn_us = l->is_fresh ? l->ready_us - l->connect_us : 0;
         o.xfer_us = clock_unix_us() - l->start_us;
     }
@@ -298,24 +298,48 @@ push_body(struct link *l)
 
 /* ---- links ---- */
 
+/* What locald is told of the recipient and the message (local/locald.h). */
+static void
+add_local_attributes(const struct link *l, struct buf *out)
+{
+    const struct qrcpt *r = l->rs[0];
+    const struct queue_env *env = &r->m->env;
+    const struct {
+        const char *name;
+        struct slice value;
+    } attributes[] = {
+        { "TARGET", sl_z(l->dest->nexthop) }, { "ORIG", r->r->orig }, { "NAME", env->client_name },
+        { "ADDR", env->client_ip },           { "HELO", env->helo },  { "PROTO", env->protocol },
+        { "LOGIN", env->sasl_user },
+    };
+
+    buf_addf(out, "IDENT=%s.%u", env->id, r->i);
+    for (size_t i = 0; i < COUNT_OF(attributes); i++)
+        if (attributes[i].value.n > 0) {
+            buf_addf(out, " %s=", attributes[i].name);
+            enc_xtext(out, attributes[i].value);
+        }
+}
+
 static void
 start_job(struct link *l)
 {
     size_t n = l->n;
     struct qmsg *m = l->rs[0]->m;
+    bool is_list = l->rs[0]->r->has_sender; /* not what this sender wished (RFC 3461 §5.2.7.1) */
     struct smtp_tx_rcpt small[1], *rcpts = n == 1 ? small : mem_alloc(n * sizeof *rcpts);
     struct arena quoted = { 0 };
     struct smtp_tx tx = { .sender = smtp_addr_quote(qrcpt_mail_from(l->rs[0]), &quoted),
                           .rcpts = rcpts,
                           .n_rcpts = n,
                           .size = m->size,
-                          .ret = m->env.ret,
-                          .envid = m->env.envid,
+                          .ret = is_list ? RET_NONE : m->env.ret,
+                          .envid = is_list ? SL("") : m->env.envid,
                           .is_8bit = m->env.is_8bit,
                           .is_utf8 = m->env.is_utf8,
                           .is_probe = m->is_probe };
     char xforward[QUEUE_ID_OCTETS + 64];
-    struct buf orcpts = { 0 }, xroute = { 0 };
+    struct buf orcpts = { 0 }, xroute = { 0 }, xforward_of_local = { 0 };
     size_t at = 0;
 
     l->dest = l->rs[0]->dest;
@@ -351,6 +375,9 @@ start_job(struct link *l)
         if (l->dest->n_pending > 0)
             buf_addz(&xroute, " MORE=1");
         tx.xroute = buf_slice(&xroute);
+    } else if (l->t->is_local) {
+        add_local_attributes(l, &xforward_of_local);
+        tx.xforward = buf_slice(&xforward_of_local);
     } else if (!m->is_probe) {
         bool is_repeat =
             (l->rs[0]->flags & QDB_REPEAT) && (smtp_client_exts(l->c) & SMTP_EXT_XREPEAT);
@@ -363,6 +390,7 @@ start_job(struct link *l)
         push_body(l);
     arena_free(&quoted);
     buf_free(&xroute);
+    buf_free(&xforward_of_local);
     buf_free(&orcpts);
     if (rcpts != small)
         free(rcpts);
@@ -481,11 +509,20 @@ static const struct smtp_client_ops ops = {
     on_ready, on_body, on_drain, on_rcpt, on_done, on_closed
 };
 
+/* A command may take its time, and so may a lock. */
+static uint64_t
+locald_ms(void)
+{
+    const struct conf *c = qm.conf;
+
+    return (uint64_t)(c->command_time_limit + 2 * c->deliver_lock_attempts * c->deliver_lock_delay);
+}
+
 static void
 open_link(struct outlet *t)
 {
     struct link *l = MEM_NEW(struct link);
-    uint64_t ms = t->is_relay ? RELAY_MS : LOCAL_MS;
+    uint64_t ms = t->is_relay ? RELAY_MS : LOCAL_MS + t->is_local * locald_ms();
     struct smtp_client_opts o = { .is_lmtp = true,
                                   .wants_bdat = true,
                                   .helo_name = qm.conf->myhostname,

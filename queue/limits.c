@@ -84,6 +84,8 @@ limits_reload(const struct conf *c)
     table[LIMITS_SMTP] = LIMITS(c, smtp);
     table[LIMITS_RELAY] = LIMITS(c, relay);
     table[LIMITS_LMTP] = LIMITS(c, lmtp);
+    table[LIMITS_LOCAL] =
+        (struct limits){ .concurrency = (unsigned)c->local_destination_concurrency_limit };
     for (size_t i = 0; i < LIMITS_KINDS; i++)
         if (table[i].rate_delay_ms > 0)
             table[i].concurrency = 1;

@@ -5,7 +5,13 @@
 
 #include "conf/conf.h"
 
-enum limits_kind { LIMITS_SMTP, LIMITS_RELAY, LIMITS_LMTP, LIMITS_KINDS };
+enum limits_kind {
+    LIMITS_SMTP,
+    LIMITS_RELAY,
+    LIMITS_LMTP,
+    LIMITS_LOCAL, /* commands and files: each is a destination */
+    LIMITS_KINDS
+};
 
 /* "1", "1/8", "1/concurrency", "1/sqrt_concurrency" */
 struct feedback {

@@ -227,7 +227,8 @@ void report_forget(struct qmsg *m);
 struct route {
     enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP, ROUTE_DISCARD, ROUTE_HOLD } kind;
     struct slice path;     /* LMTP: socket, relative to queue_directory or absolute */
-    struct slice nexthop;  /* RELAY: domain, "[host]:port", or a list of such; the others: text */
+    struct slice nexthop;  /* RELAY: domain, "[host]:port", or a list of such; locald's socket: "command:LINE",
+                            * "file:PATH"; the others: text */
     const char *mailer;    /* "lmtp", "smtp", "relay": log name */
     const char *transport; /* name as main.cf has it; NULL: none was found */
     bool is_lmtp_inet;
@@ -254,6 +255,8 @@ void route_reload(void);
 bool srs_is_for(const struct qrcpt *r, const struct route *route);
 /* Set r->mail_from where the sender is to be rewritten. then comes now or later, once; false: nobody can say now. */
 void srs_find(struct qrcpt *r, void (*then)(void *arg, bool is_known), void *arg);
+
+#define LOCAL_SOCKET "private/local"
 
 /* ---- transport.c ---- */
 /* Fill kind and where to for "name:nexthop" (transport(5)), nexthop empty: the recipient's domain. Slices are borrowed from
@@ -301,7 +304,7 @@ struct batch {
 
 struct dest {
     struct outlet *t;
-    char *nexthop; /* a socket, or XROUTE's argument (relay/relay_int.h) without secrets */
+    char *nexthop; /* a socket, or locald's TARGET, or XROUTE's argument (relay/relay_int.h) without secrets */
     char *secrets; /* the rest of XROUTE's argument: " AUTH.0=..." or NULL */
     enum limits_kind limits;
     enum dest_class class;
@@ -327,6 +330,7 @@ struct outlet {
     char *path;
     const char *mailer;
     bool is_relay;
+    bool is_local;                   /* locald: commands and files (local/locald.h) */
     char *peer;                      /* "example.com[private/dovecot-lmtp]" */
     struct list ready[DEST_CLASSES]; /* dests that may begin a job, the next first */
     struct list dying;               /* dests whose pending recipients are being put off */

@@ -663,6 +663,22 @@ is_good_domain(struct slice d)
     return sl_starts(d, '[') ? hostname_is_literal(d) : hostname_is_valid_utf8(d);
 }
 
+/* A command or a file: the way is always the same. */
+static void
+go_local(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route))
+{
+    struct route route = {
+        .kind = ROUTE_LMTP, .path = SL(LOCAL_SOCKET), .mailer = "local", .transport = "local"
+    };
+    struct buf target = { 0 };
+
+    buf_addf(&target, "%s:%.*s", r->r->kind == RCPT_COMMAND ? "command" : "file",
+             SL_ARG(r->r->target));
+    route.nexthop = buf_slice(&target);
+    fn(r, &route);
+    buf_free(&target);
+}
+
 void
 route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *route))
 {
@@ -679,6 +695,10 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
             sl_take_word(&why, " ", &route.dsn);
         route.nexthop = sl_trim(why);
         fn(r, &route);
+        return;
+    }
+    if (r->r->kind == RCPT_COMMAND || r->r->kind == RCPT_FILE) {
+        go_local(r, fn);
         return;
     }
     if (d.n == 0 || d.n > DOMAIN_OCTETS_MAX || at == 0 || !is_good_domain(d)) {

@@ -20,6 +20,7 @@ enum {
     KNOWN_MS = 10 * 60 * 1000, /* ... and for how long */
     PERIOD_MS = 5000,          /* over which a destination's speed is measured */
     PARK_MAX_S = 60,           /* mail for a crowded destination looks in again so soon */
+    LOCAL_LINKS = 16, /* locald has as many threads */
     SENDERS_MAX = 16 /* of one message, that have all their recipients in one batch each */
 };
 
@@ -36,7 +37,9 @@ all_outlets(void)
 static void
 set_outlet_limits(struct outlet *t)
 {
-    t->max_links = (unsigned)(t->is_relay ? qm.conf->relay_connections : qm.conf->lmtp_connections);
+    t->max_links = t->is_local ? LOCAL_LINKS
+                               : (unsigned)(t->is_relay ? qm.conf->relay_connections
+                                                        : qm.conf->lmtp_connections);
     t->max_slow = t->is_relay ? (unsigned)qm.conf->relay_slow_connections : 0;
 }
 
@@ -55,6 +58,7 @@ sched_outlet(struct slice path, const char *mailer, bool is_relay)
     t->path = mem_dupz(full);
     t->mailer = mailer;
     t->is_relay = is_relay;
+    t->is_local = sl_eqz(path, LOCAL_SOCKET);
     n = strlen(qm.conf->myhostname) + path.n + 3;
     t->peer = mem_alloc(n);
     snprintf(t->peer, n, "%s[%s]", qm.conf->myhostname, rel);
@@ -151,7 +155,8 @@ free_dest_if_idle(struct dest *d)
 {
     uint64_t now = loop_now_ms();
 
-    if (d->n_pending > 0 || d->busy > 0 || d->n_fetching > 0 || !d->t->is_relay)
+    if (d->n_pending > 0 || d->busy > 0 || d->n_fetching > 0 ||
+        !(d->t->is_relay || d->t->is_local))
         return;
     if (map_count(d->t->dests) <= KNOWN_MAX &&
         (d->dead_until_ms > now || d->next_ms > now || now - d->used_ms < KNOWN_MS))
@@ -444,8 +449,9 @@ sched_add(struct qrcpt *r, const struct route *route)
     struct batch *b;
 
     if (route->kind == ROUTE_LMTP) {
-        t = sched_outlet(route->path, "lmtp", false);
-        d = find_dest(t, route->path, LIMITS_LMTP);
+        t = sched_outlet(route->path, route->mailer, false);
+        d = t->is_local ? find_dest(t, route->nexthop, LIMITS_LOCAL)
+                        : find_dest(t, route->path, LIMITS_LMTP);
     } else {
         t = sched_outlet(SL("private/relay"), "smtp", true);
         add_relay_key(&key, route);
