@@ -1,5 +1,5 @@
 /* auth/table_lines.h - the lines of a table's text file: comments and empty lines dropped, a line that begins with
- * white space continues the one before; and watching the file. Layer: auth, folder-private. */
+ * white space continues the one before; and watching the file. Layer: auth. */
 #ifndef POSTERN_AUTH_TABLE_LINES_H
 #define POSTERN_AUTH_TABLE_LINES_H
 
@@ -26,6 +26,8 @@ struct table_lines {
 /* The next logical line; valid until the next call. */
 bool table_lines_next(struct table_lines *l, struct slice *out);
 void table_lines_free(struct table_lines *l);
+/* Key and value of such a line, as postmap(1) or, for aliases, postalias(1) reads it; false: it is neither. */
+bool table_line_split(struct slice line, bool is_aliases, struct slice *key, struct slice *value);
 
 /* Read the file of table t, or the rules in braces that stand in its place ("{{/^x/ OK}, {/y/ NO}}"), and give each logical line to add with its number, in order, until one fails. 0, or -1 with
  * e from the file or from add. */

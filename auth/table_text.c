@@ -57,6 +57,12 @@ split_map(struct slice line, struct slice *key, struct slice *value)
     return key->n && value->n;
 }
 
+bool
+table_line_split(struct slice line, bool is_aliases, struct slice *key, struct slice *value)
+{
+    return is_aliases ? split_alias(line, key, value) : split_map(line, key, value);
+}
+
 static void
 add_row(struct text_table *x, struct slice key, struct slice value, const char *path, unsigned line)
 {
@@ -88,7 +94,7 @@ text_open(struct table *t, struct err *e)
     }
     lines.in = buf_slice(&text);
     while (table_lines_next(&lines, &line)) {
-        if (t->is_aliases ? split_alias(line, &key, &value) : split_map(line, &key, &value))
+        if (table_line_split(line, t->is_aliases, &key, &value))
             add_row(x, key, value, x->file.path, lines.line);
         else
             log_warn("table.syntax", LOG_NONE, "%s, line %u: expected \"%s\", ignored",

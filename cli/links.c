@@ -13,6 +13,9 @@ static const struct cli_link links[] = {
     { "postcat", link_postcat },
     { "postqueue", link_postqueue },
     { "postsuper", link_postsuper },
+    { "newaliases", link_newaliases },
+    { "postmap", link_postmap },
+    { "postalias", link_postalias },
     { NULL, NULL },
 };
 #define N_LINKS (sizeof links / sizeof *links - 1)
