@@ -473,7 +473,7 @@ qdb_close(struct qdb **qq)
         return;
     *qq = NULL;
     if (q->is_open && !q->is_readonly) {
-        q->clock_saved_ms = 0; /* now */
+        q->is_closing = true;
         if ((qdb_begin(q, &e) != 0 || qdb_commit(q, &e) != 0 ||
              db_checkpoint(q->db, true, &e) != 0) &&
             !err_is_full(&e))
@@ -530,7 +530,8 @@ save_clock(struct qdb *q, struct err *e)
 int
 qdb_commit(struct qdb *q, struct err *e)
 {
-    if (clock_mono_ms() - q->clock_saved_ms > CLOCK_SAVE_MS && save_clock(q, e) != 0) {
+    if ((q->is_closing || clock_mono_ms() - q->clock_saved_ms > CLOCK_SAVE_MS) &&
+        save_clock(q, e) != 0) {
         qdb_rollback(q);
         return -1;
     }

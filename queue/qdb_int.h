@@ -19,7 +19,7 @@ struct qdb {
     uint64_t next, first_new;
     uint64_t wal_octets;
     bool is_files_dirty; /* a file was moved in and its folder is not synced yet */
-    bool is_readonly, is_open;
+    bool is_readonly, is_open, is_closing;
     struct qdb_clock clock;
     uint64_t saved_wall_us, clock_saved_ms;
     bool keeps_orphans; /* rows were lost: files that no row names are put aside, not removed */

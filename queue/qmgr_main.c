@@ -80,6 +80,7 @@ reload(void)
 {
     conf_unref(&qm.conf);
     qm.conf = conf_ref(daemon_conf());
+    writer_set_minfree(qm.writer, queue_space_least(qm.conf));
     route_reload();
     sched_reload();
     report_init();

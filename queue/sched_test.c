@@ -395,7 +395,8 @@ TEST(backs_off_as_postfix_does)
         TEST_ROW("age %lld", (long long)rows[i].age_s);
         start();
         snprintf(dir, sizeof dir, "%s/queue", root);
-        m = message(1, "a@one.test", (now - rows[i].age_s) * 1000000);
+        m = message(1, "a@one.test", now * 1000000);
+        m->aged_from_us = qdb_clock_us(&qm.clock) - rows[i].age_s * 1000000;
         put = (struct qdb_put){ .n = 1,
                                 .id = m->env.id,
                                 .env = buf_slice(&m->packed),
