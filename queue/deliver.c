@@ -372,6 +372,7 @@ start_job(struct link *l)
         buf_addz(&xroute, l->dest->nexthop);
         if (l->dest->secrets)
             buf_addz(&xroute, l->dest->secrets);
+        buf_addf(&xroute, " ID=%s", m->env.id);
         if (l->dest->n_pending > 0)
             buf_addz(&xroute, " MORE=1");
         tx.xroute = buf_slice(&xroute);

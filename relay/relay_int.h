@@ -6,11 +6,12 @@
  *   manner.c   how a host is spoken to: the client engine's options
  *   dane.c     what DNS says of a host's certificate
  *   send.c     one try after the other
+ *   content.c  checks of content on its way out
  *   pool.c     sessions that are kept for the next message
  *
  * qmgr says XROUTE, MAIL, RCPT..., BDAT n LAST. XROUTE's argument is how ("smtp", "lmtp"), the next hop ("DOMAIN", "[HOST]:PORT",
  * several with '|' between, tried in this order), and NAME=VALUE words, values in xtext: WRAPPER=1, MORE=1 (more mail for it
- * waits), and with the number of a hop, from 0: TLS.N (what smtp_tls_policy_maps says of it), AUTH.N ("user:password"), LOGIN.N
+ * waits), ID= (the queue id, for the log), and with the number of a hop, from 0: TLS.N (what smtp_tls_policy_maps says of it), AUTH.N ("user:password"), LOGIN.N
  * (its user); others are passed over. The reply for each
  * recipient has two lines, the first for qmgr's log:
  *   250-2.0.0 relay=mx.example[192.0.2.1]:25 conn=MICROSECONDS xfer=MICROSECONDS host=0 use=1 dsn=1
@@ -27,6 +28,8 @@
 #include "dns/dns.h"
 #include "session/sasl_client.h"
 #include "session/smtp_client.h"
+
+struct content;
 
 enum {
     TARGETS_MAX = 100,
@@ -122,6 +125,8 @@ struct session {
     uint64_t body_left;
     struct buf body; /* small content, kept so that a second host can be tried */
     bool is_small, is_body_used;
+    struct content *content; /* it goes through a filter; NULL: not, or not now */
+    struct slice queue_id;   /* "NOQUEUE" where qmgr says none */
     /* sending */
     bool is_sending;
     struct hop hops[HOPS_MAX];
@@ -190,8 +195,22 @@ void manner_opts(struct session *s, const struct target *t, struct smtp_client_o
 /* smtp_discard_ehlo_keywords, unless it says silent-discard. */
 void manner_log_discarded(const struct conf *c);
 
+/* ---- content.c ---- */
+void content_reload(void); /* also at the beginning */
+/* Is content to be looked into? Once MAIL and XROUTE are known. */
+bool content_is_wanted(const struct session *s);
+void content_small(struct session *s); /* s->body; send_start() or send_defer() follows */
+/* A host wants a long one: what is read is written here, and comes to s->client. */
+void content_flow(struct session *s);
+void content_write(struct session *s, struct slice some);
+void content_end(struct session *s);
+bool content_is_full(const struct session *s); /* also without a filter */
+void content_free(struct session *s);
+
 /* ---- send.c ---- */
 void send_start(struct session *s);
+/* Nothing is tried: why the message waits. */
+void send_defer(struct session *s, const char *dsn, const char *why);
 void send_abort(struct session *s); /* qmgr is gone; server_free() follows when nothing is left */
 
 /* ---- pool.c ---- */

@@ -29,6 +29,7 @@ init(struct err *e)
         return -1;
     own_addrs_init(&relay_own, daemon_conf());
     tls_policy_reload();
+    content_reload();
     return 0;
 }
 
@@ -53,6 +54,7 @@ reload(void)
     own_addrs_free(&relay_own);
     own_addrs_init(&relay_own, daemon_conf());
     tls_policy_reload();
+    content_reload();
     pool_flush();
 }
 

@@ -180,6 +180,8 @@ transact(struct session *s, struct smtp_client *c)
     tx.rcpts = rcpts;
     tx.n_rcpts = n;
     tx.maybe_8bit = !s->is_small;
+    if (!s->is_small && content_is_wanted(s))
+        tx.size = 0; /* who knows what becomes of it */
     if (smtp_client_send(c, &tx))
         push_small(s);
     free(rcpts);
@@ -202,10 +204,13 @@ on_body(struct smtp_client *c, void *arg)
 
     (void)c;
     s->is_body_used = true;
-    if (s->is_small)
+    if (s->is_small) {
         push_small(s);
-    else
+    } else {
+        if (content_is_wanted(s))
+            content_flow(s);
         server_wants_body(s);
+    }
 }
 
 static void
@@ -550,6 +555,17 @@ send_start(struct session *s)
     set_rest(s, SMTP_DEFERRED, "4.3.5", SL("the route names no next hop"), false);
     s->at_hop = 0;
     loop_defer(next_hop_later, s);
+}
+
+void
+send_defer(struct session *s, const char *dsn, const char *why)
+{
+    s->start_us = clock_unix_us();
+    s->ready_us = 0;
+    s->peer[0] = '\0';
+    s->results = mem_zalloc(s->n_rcpts * sizeof *s->results);
+    set_rest(s, SMTP_DEFERRED, dsn, sl_z(why), false);
+    server_finish(s);
 }
 
 void

@@ -31,6 +31,7 @@ reset_tx(struct session *s)
     s->n_rcpts = s->cap_rcpts = 0;
     arena_reset(&s->arena);
     buf_free(&s->body);
+    content_free(s);
     memset(&s->tx, 0, sizeof s->tx);
     s->nexthop = SL("");
     s->has_route = s->has_mail = s->in_body = s->is_discarding = s->is_flowing = false;
@@ -217,11 +218,14 @@ run_route(struct session *s, struct slice arg)
         s->hops[s->n_hops++] = (struct hop){ .name = hop };
     s->has_route = s->n_hops > 0;
     s->manner = (struct manner){ 0 };
+    s->queue_id = SL("NOQUEUE");
     while (sl_take_word(&arg, " ", &word)) {
         if (sl_eqz(word, "WRAPPER=1"))
             s->manner.is_wrapper = true;
         else if (sl_eqz(word, "MORE=1"))
             s->manner.has_more = true;
+        else if (sl_take_prefix(&word, SL("ID=")))
+            s->queue_id = arena_dup(&s->arena, word);
         else
             (void)take_hop_word(s, word);
     }
@@ -314,7 +318,7 @@ read_body(struct session *s)
 
     if (!s->is_small && !s->is_flowing && !s->is_discarding)
         return false; /* no host wants it yet */
-    if (s->body_left == 0 || (s->is_flowing && smtp_client_is_full(s->client))) {
+    if (s->body_left == 0 || (s->is_flowing && content_is_full(s))) {
         if (s->is_flowing)
             conn_pause_input(s->conn); /* on_drain goes on */
         return false;
@@ -324,6 +328,8 @@ read_body(struct session *s)
     s->body_left -= some.n;
     if (s->is_small && !s->is_discarding)
         buf_adds(&s->body, some);
+    else if (s->is_flowing && s->client && s->content)
+        content_write(s, some);
     else if (s->is_flowing && s->client)
         smtp_client_body(s->client, some);
     if (s->body_left > 0)
@@ -332,11 +338,16 @@ read_body(struct session *s)
         server_finish(s);
     } else if (s->is_small) {
         conn_pause_input(s->conn);
-        send_start(s);
+        if (content_is_wanted(s))
+            content_small(s);
+        else
+            send_start(s);
     } else if (s->is_flowing) {
         s->is_flowing = false;
         conn_pause_input(s->conn);
-        if (s->client)
+        if (s->client && s->content)
+            content_end(s);
+        else if (s->client)
             smtp_client_body_end(s->client);
     }
     return !s->in_body;

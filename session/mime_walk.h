@@ -11,7 +11,7 @@
 #include "session/header.h"
 #include "session/header_split.h"
 
-enum { MIME_WALK_DEPTH_MAX = 101, MIME_WALK_PIECE_OCTETS = 2048 };
+enum { MIME_WALK_DEPTH_MAX = 102, MIME_WALK_PIECE_OCTETS = 2048 };
 
 /* What is wrong with a message; bits. Reported once each, where it is asked for. */
 enum mime_error {
@@ -32,7 +32,7 @@ struct mime_walk_ops {
 struct mime_walk;
 struct mime_walk_conf {
     size_t field_limit;    /* header_size_limit */
-    size_t nesting_limit;  /* mime_nesting_limit, below MIME_WALK_DEPTH_MAX */
+    size_t nesting_limit;  /* mime_nesting_limit; two more are open at most, as Postfix counts */
     size_t boundary_limit; /* mime_boundary_length_limit */
     bool is_off;           /* disable_mime_input_processing: it is all lines */
     unsigned errors;       /* MIME_ERROR_* that are reported */

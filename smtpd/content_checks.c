@@ -17,10 +17,13 @@ static void
 add_envelope(struct content *c, struct buf *b)
 {
     struct smtpd_tx *tx = c->s->tx;
+    const struct smtpd_rcpt *to = tx->first;
 
+    while (to && to->next)
+        to = to->next;
     buf_addf(b, " from=<%.*s>", SL_ARG(smtp_addr_quote(tx->sender.given, &c->s->smtp.cmd)));
-    if (tx->first)
-        buf_addf(b, " to=<%.*s>", SL_ARG(smtp_addr_quote(tx->first->addr, &c->s->smtp.cmd)));
+    if (to)
+        buf_addf(b, " to=<%.*s>", SL_ARG(smtp_addr_quote(to->addr, &c->s->smtp.cmd)));
 }
 
 static void

@@ -221,7 +221,8 @@ def log_lines(text):
     """{client address: [what was logged of it]} of smtpd's lines; a Postfix's log or ours."""
     found, ids = {}, {}
     for line in text.splitlines():
-        m = re.search(r"(?:postfix(?:/[\w.-]+)?/smtpd|smtpd)\[\d+\]: (.*)$", line)
+        m = re.search(r"(?:postfix(?:/[\w.-]+)?/smtpd|smtpd)\[\d+\]: (.*)$", line) or \
+            re.search(r"postfix(?:/[\w.-]+)?/cleanup\[\d+\]: (\w+: \w+: (?:header|body|mime-error) .*)$", line)
         if not m:
             continue
         said = m.group(1)
