@@ -268,15 +268,32 @@ feed_next(struct link *l)
     work_submit(qm.files, &f->job);
 }
 
+/* What is put in front of the content for this job: where it leaves, which alias of ours sends it away (smtpd/loops.h). */
+static void
+add_front(const struct link *l, struct buf *out)
+{
+    struct slice alias = l->rs[0]->r->alias;
+    struct arena quoted = { 0 };
+
+    if (l->t->is_relay && alias.n > 0 && !sl_has_prefix(sl_z(l->dest->nexthop), SL("lmtp ")))
+        buf_addf(out, "Delivered-To: %.*s\r\n", SL_ARG(smtp_addr_quote(alias, &quoted)));
+    arena_free(&quoted);
+}
+
 static void
 push_body(struct link *l)
 {
+    struct buf front = { 0 };
     struct qmsg *m = l->rs[0]->m;
     char path[PATH_MAX];
     int fd;
 
     m->n_owed -= l->owes_body;
     l->owes_body = false;
+    add_front(l, &front);
+    if (front.n > 0)
+        smtp_client_body(l->c, buf_slice(&front));
+    buf_free(&front);
     if (!m->is_file) {
         smtp_client_body(l->c, buf_slice(&m->body));
         smtp_client_body_end(l->c);
@@ -339,10 +356,13 @@ start_job(struct link *l)
                           .is_utf8 = m->env.is_utf8,
                           .is_probe = m->is_probe };
     char xforward[QUEUE_ID_OCTETS + 64];
-    struct buf orcpts = { 0 }, xroute = { 0 }, xforward_of_local = { 0 };
+    struct buf orcpts = { 0 }, xroute = { 0 }, xforward_of_local = { 0 }, front = { 0 };
     size_t at = 0;
 
     l->dest = l->rs[0]->dest;
+    add_front(l, &front);
+    tx.size += front.n;
+    buf_free(&front);
     l->class = l->dest->class;
     l->since_ms = loop_now_ms();
     l->is_slow = false;

@@ -687,8 +687,9 @@ route_find(struct qrcpt *r, void (*fn)(struct qrcpt *r, const struct route *rout
     struct finder *f;
     char *domain;
 
-    if (r->m->env.refused.n > 0) { /* smtpd has taken it for this alone */
-        struct slice why = r->m->env.refused;
+    /* smtpd has taken it for this alone */
+    if (r->m->env.refused.n > 0 || r->r->kind == RCPT_REFUSED) {
+        struct slice why = r->r->kind == RCPT_REFUSED ? r->r->target : r->m->env.refused;
         struct route route = { .kind = ROUTE_ERROR, .dsn = SL("5.0.0") };
 
         if (why.p[0] == '5')

@@ -268,7 +268,8 @@ is_for(const struct batch *b, const struct qrcpt *r)
 {
     const struct qrcpt *first = CONTAINER_OF(b->rcpts.next, struct qrcpt, link);
 
-    return b->m == r->m && sl_eq(qrcpt_mail_from(first), qrcpt_mail_from(r));
+    return b->m == r->m && sl_eq(qrcpt_mail_from(first), qrcpt_mail_from(r)) &&
+           sl_eq(first->r->alias, r->r->alias);
 }
 
 /* Among the message's batches at the end of d (or its beginning) the one that r belongs to; NULL: none. */

@@ -34,6 +34,7 @@ enum queue_rcpt_kind {
     RCPT_EXPANDED, /* an address that led to others: nothing is delivered, its sender hears of it (RFC 3461 §5.2.7) */
     RCPT_COMMAND, /* target is a command line, without '|' */
     RCPT_FILE,    /* target is a path */
+    RCPT_REFUSED, /* it goes back to its sender: target is why, "5.4.6 mail forwarding loop for x@y" */
     RCPT_KINDS
 };
 
@@ -47,7 +48,9 @@ struct queue_rcpt {
     bool has_sender;   /* `sender` is this recipient's, not the envelope's; "" for <> */
     struct slice sender;
     struct slice
-        target; /* RCPT_COMMAND, RCPT_FILE: out of aliases(5), no control characters; else empty */
+        target; /* RCPT_COMMAND, RCPT_FILE: out of aliases(5), no control characters; RCPT_REFUSED; else empty */
+    struct slice
+        alias; /* not empty: the address of ours whose alias led here: Delivered-To, where it goes on from here */
 };
 struct queue_env {
     char id[QUEUE_ID_OCTETS];

@@ -6,7 +6,7 @@
 /* ENV_HOLD: the reason follows the recipients. ENV_MORE: then what only some recipients have. Bits and not a version: queues
  * written before them still open. */
 enum { ENV_8BIT = 1, ENV_UTF8 = 2, ENV_HOLD = 4, ENV_MORE = 8, ENV_REFUSED = 16 };
-enum { RCPT_IS_FORWARDED = 1, RCPT_HAS_SENDER = 2 };
+enum { RCPT_IS_FORWARDED = 1, RCPT_HAS_SENDER = 2, RCPT_HAS_ALIAS = 4 };
 
 static void
 add_le(struct buf *b, uint64_t v, unsigned octets)
@@ -101,10 +101,16 @@ wire_take_str(struct slice *in, struct slice *s)
 static bool
 has_more(const struct queue_rcpt *r)
 {
-    return r->kind != RCPT_ADDRESS || r->is_forwarded || r->has_sender;
+    return r->kind != RCPT_ADDRESS || r->is_forwarded || r->has_sender || r->alias.n > 0;
 }
 
-/* u32 how many, then of each: u32 row, u8 kind, u8 bits, str sender; and of commands and files str target */
+static bool
+has_target(unsigned kind)
+{
+    return kind == RCPT_COMMAND || kind == RCPT_FILE || kind == RCPT_REFUSED;
+}
+
+/* u32 how many, then of each: u32 row, u8 kind, u8 bits, str sender; and of some kinds str target; of some bits str alias */
 static void
 add_more(struct buf *b, const struct queue_env *env, uint32_t n)
 {
@@ -117,10 +123,13 @@ add_more(struct buf *b, const struct queue_env *env, uint32_t n)
         wire_add_u32(b, (uint32_t)i);
         wire_add_u8(b, r->kind);
         wire_add_u8(b, (r->is_forwarded ? RCPT_IS_FORWARDED : 0u) |
-                           (r->has_sender ? RCPT_HAS_SENDER : 0u));
+                           (r->has_sender ? RCPT_HAS_SENDER : 0u) |
+                           (r->alias.n > 0 ? RCPT_HAS_ALIAS : 0u));
         wire_add_str(b, r->has_sender ? r->sender : SL(""));
-        if (r->kind == RCPT_COMMAND || r->kind == RCPT_FILE)
+        if (has_target(r->kind))
             wire_add_str(b, r->target);
+        if (r->alias.n > 0)
+            wire_add_str(b, r->alias);
     }
 }
 
@@ -218,8 +227,10 @@ take_more(struct slice *in, struct queue_rcpt *v, size_t n)
         v[i].is_forwarded = (bits & RCPT_IS_FORWARDED) != 0;
         v[i].has_sender = (bits & RCPT_HAS_SENDER) != 0;
         v[i].sender = sender;
-        if ((kind == RCPT_COMMAND || kind == RCPT_FILE) &&
+        if (has_target(kind) &&
             (!wire_take_str(in, &v[i].target) || v[i].target.n == 0 || !is_clean(v[i].target)))
+            return false;
+        if ((bits & RCPT_HAS_ALIAS) && (!wire_take_str(in, &v[i].alias) || !is_clean(v[i].alias)))
             return false;
     }
     return true;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "proto/smtp_header.h"
+#include "smtpd/loops.h"
 #include "smtpd/received.h"
 #include "smtpd/rewrite.h"
 
@@ -20,6 +21,7 @@ enum {
 /* Fields that mean something here. */
 enum field {
     FIELD_DATE,
+    FIELD_DELIVERED,
     FIELD_FROM,
     FIELD_MESSAGE_ID,
     FIELD_RECIPIENT, /* that is visible: To, Cc */
@@ -37,6 +39,7 @@ static const struct kind kinds[] = {
     { SL_INIT("Bcc"), FIELD_OTHER, true, true },
     { SL_INIT("Cc"), FIELD_RECIPIENT, true, true },
     { SL_INIT("Date"), FIELD_DATE, false, true },
+    { SL_INIT("Delivered-To"), FIELD_DELIVERED, false, false },
     { SL_INIT("Disposition-Notification-To"), FIELD_OTHER, true, false },
     { SL_INIT("Errors-To"), FIELD_OTHER, true, false },
     { SL_INIT("From"), FIELD_FROM, true, true },
@@ -95,6 +98,8 @@ note_field(struct content *c, const struct kind *k, bool is_resent, struct slice
     c->is_resent = c->is_resent || is_resent;
     if (k->field == FIELD_RECEIVED)
         c->hops++;
+    else if (k->field == FIELD_DELIVERED)
+        loops_note(c->s->tx, value);
     else if (k->field == FIELD_MESSAGE_ID)
         log_message_id(c, is_resent ? "resent-" : "",
                        sl_head(sl_trim(value), MESSAGE_ID_MAX_OCTETS));

@@ -17,9 +17,23 @@ enum { LOCAL_RESULTS_MAX = QUEUE_RCPTS_MAX };
 
 static void run(struct smtpd_sess *s, struct expansion *x);
 
+/* Where mail has gone round and goes nowhere else, whoever sent it is still there to be told. */
+static void
+refuse_loop(struct smtpd_sess *s, struct expansion *x)
+{
+    if (x->rc != EXPAND_OK || x->n_out == 0)
+        return;
+    for (size_t i = 0; i < x->n_out; i++)
+        if (x->out[i].kind != RCPT_REFUSED)
+            return;
+    x->refusal = arena_printf(&s->tx->mem, "554 %.*s", SL_ARG(x->out[0].target));
+    x->rc = x->refusal ? EXPAND_REFUSED : EXPAND_TEMP;
+}
+
 static void
 tell(struct smtpd_sess *s, struct expansion *x)
 {
+    refuse_loop(s, x);
     x->done(s, x->rc, x->out, x->n_out);
 }
 
@@ -196,6 +210,9 @@ expand_result(struct smtpd_sess *s, struct expansion *x, enum queue_rcpt_kind ki
         r.has_sender = true;
         r.sender = *x->at->owner;
     }
+    if (kind == RCPT_ADDRESS && x->at->kind == ITEM_ADDRESS &&
+        conf_list_has(s->cfg->conf->prepend_delivered_header, "forward"))
+        r.alias = expand_led_by(x->at, &s->tx->mem);
     at = place(x, &r);
     if (at < n_out && (at >= x->n_before || has_own(x, at)))
         return true; /* by two ways */

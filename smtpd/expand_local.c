@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "proto/alias_item.h"
+#include "smtpd/loops.h"
 
 enum { ITEMS_OCTETS = 4 * 1024 * 1024 /* of an alias' or a file's items while they are read */ };
 
@@ -88,19 +89,50 @@ add_address(struct smtpd_sess *s, struct expansion *x, const struct alias_item *
     return true;
 }
 
-/* Whose alias it is that `at` belongs to, as an address: "list+ext@here". */
+/* The name as an address: "list+ext@here". */
+static struct slice
+name_address(const struct item *name, struct arena *mem)
+{
+    const struct item *addr = name;
+    struct slice local, domain;
+
+    while (addr->kind != ITEM_ADDRESS)
+        addr = addr->from;
+    smtp_addr_split(addr->addr, &local, &domain);
+    return sl_z(arena_printf(mem, "%.*s@%.*s", SL_ARG(name->addr), SL_ARG(domain)));
+}
+
+/* Whose alias it is that `at` belongs to. */
 static struct slice
 alias_address(struct smtpd_sess *s, const struct expansion *x)
 {
-    const struct item *name = x->at, *addr;
-    struct slice local, domain;
+    const struct item *name = x->at;
 
     while (name->kind == ITEM_INCLUDE)
         name = name->from;
-    for (addr = name; addr->kind != ITEM_ADDRESS;)
-        addr = addr->from;
-    smtp_addr_split(addr->addr, &local, &domain);
-    return sl_z(arena_printf(&s->smtp.cmd, "%.*s@%.*s", SL_ARG(name->addr), SL_ARG(domain)));
+    return name_address(name, &s->smtp.cmd);
+}
+
+struct slice
+expand_led_by(const struct item *i, struct arena *mem)
+{
+    do
+        i = i->from;
+    while (i && !(i->kind == ITEM_NAME && i->is_alias));
+    return i ? name_address(i, mem) : SL("");
+}
+
+/* It has been through this alias before. */
+static void
+end_loop(struct smtpd_sess *s, struct expansion *x, struct slice alias)
+{
+    log_event(LOG_LV_WARN, s->cfg->cleanup_ident, "alias.loop",
+              LOG_F(LF_Z("qid", s->tx->id), LF_S("alias", alias)),
+              "%s: mail forwarding loop for %.*s", s->tx->id, SL_ARG(alias));
+    if (expand_result(
+            s, x, RCPT_REFUSED, alias,
+            sl_z(arena_printf(&s->smtp.cmd, "5.4.6 mail forwarding loop for %.*s", SL_ARG(alias)))))
+        expand_next(s, x);
 }
 
 /* A command or a file, where main.cf allows it. False: it ends here. */
@@ -259,7 +291,14 @@ on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, stru
         ask_passwd(s, x);
         return;
     }
-    x->is_local = true;
+    if (s->tx->delivered_to) {
+        owner = name_address(x->at, mem);
+        if (loops_has(s->tx, owner)) {
+            end_loop(s, x, owner);
+            return;
+        }
+    }
+    x->is_local = x->at->is_alias = true;
     x->alias = sl_head(x->at->addr, x->at->addr.n - ext.n);
     x->ext = sl_from(x->at->addr, x->alias.n);
     if (!s->cfg->conf->owner_request_special) {

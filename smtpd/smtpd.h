@@ -153,6 +153,8 @@ struct smtpd_tx {
     uint64_t size_octets;    /* of content, as lines */
     bool in_bdat, bdat_last, too_big;
     struct tx_wishes wishes;
+    struct tx_line *delivered_to; /* loops.c */
+    unsigned n_delivered_to;
     enum rewrite_context rewrite; /* known when the content begins */
     struct {                      /* rewrite.c */
         struct addr_map *map;     /* NULL: nothing was asked yet */
