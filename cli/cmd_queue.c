@@ -1,7 +1,6 @@
 /* cli/cmd_queue.c - `postern queue`: what waits, why, and what to do with it. */
 #include "cli/cmd_queue.h"
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "cli/queue_change.h"
 #include "queue/select.h"
@@ -100,7 +99,7 @@ read_args(const struct cli_args *a, struct asked *q)
     if (q->words.n == 0 && !q->verb->needs_words)
         buf_addz(&q->words, "ALL\n");
     /* Said before anything is touched; ids beyond what one question holds are sent in groups. */
-    is_bad = select_parse(buf_slice(&q->words), clock_unix_s(), &sel, &e) != 0 &&
+    is_bad = select_parse(buf_slice(&q->words), &sel, &e) != 0 &&
              (e.kind != ERR_CLIENT || a->argc < SELECT_IDS_MAX);
     select_free(&sel);
     return is_bad ? cli_usage_error(&cmd_queue, "%s", e.msg) : 0;

@@ -147,7 +147,7 @@ expires_s(const struct why *w)
     int64_t life_ms =
         w->m.sender.n > 0 ? w->conf->maximal_queue_lifetime : w->conf->bounce_queue_lifetime;
 
-    return w->m.arrived_s + life_ms / 1000;
+    return clock_unix_s() - w->m.age_s + life_ms / 1000;
 }
 
 static bool
@@ -275,10 +275,10 @@ tell(const struct why *w)
     else if (end > now)
         printf("  what is not delivered by %s, in %s, is %s\n\n", queue_time(end, text),
                span(end - now, how_long),
-               w->m.sender.n > 0 ? "returned to the sender" : "given up: it has no sender to hear");
+               w->m.sender.n > 0 ? "returned to the sender" : "the postmaster's, or stays on hold");
     else
         printf("  it is too old: one more failure, and it is %s\n\n",
-               w->m.sender.n > 0 ? "returned to the sender" : "given up");
+               w->m.sender.n > 0 ? "returned to the sender" : "the postmaster's, or stays on hold");
 }
 
 /* ---- JSON ---- */

@@ -54,6 +54,7 @@ take_line(const struct slice f[FIELDS], struct queue_list_state *st,
             .account = f[6],
             .hold = f[7],
             .is_expired = sl_find_char(f[8], 'e') != SL_NPOS,
+            .age_s = (int64_t)number(f[9]),
         };
 
         end_message(st, ops, arg);

@@ -12,8 +12,8 @@
 struct queue_list_message {
     struct slice id, state, sender, account, hold;
     uint64_t size;
-    int64_t arrived_s;
-    bool is_expired; /* an operator wants it returned */
+    int64_t arrived_s, age_s; /* age: by the queue's clock */
+    bool is_expired;          /* an operator wants it returned */
 };
 struct queue_list_rcpt {
     unsigned i, attempts;

@@ -43,7 +43,7 @@ add_rcpt(struct buf *out, const struct qdb_rcpt *row, const struct queue_env *en
 }
 
 uint32_t
-listing_add(struct buf *out, const struct qdb_message *m, uint32_t from, size_t most)
+listing_add(struct buf *out, const struct qdb_message *m, int64_t now_s, uint32_t from, size_t most)
 {
     struct arena a = { 0 };
     struct queue_env env = { .sender = SL("") };
@@ -51,23 +51,26 @@ listing_add(struct buf *out, const struct qdb_message *m, uint32_t from, size_t 
     bool is_ok = m->is_env_ok && queue_env_unpack(m->env, &a, &env, &us, NULL) == 0;
     size_t start = out->n;
     uint32_t next = LISTING_ALL;
+    bool has_one = false;
 
     if (from == 0) {
         buf_addf(out, "M\t%s\t%s\t%llu\t%lld", m->id, is_ok ? select_state(m) : "damaged",
-                 (unsigned long long)m->size, (long long)m->arrived_s);
+                 (unsigned long long)m->size, (long long)(is_ok ? us / 1000000 : m->arrived_s));
         listing_add_field(out, is_ok ? env.sender : SL(""));
         listing_add_field(out, is_ok ? env.sasl_user : SL(""));
         listing_add_field(out, is_ok ? env.hold : SL(""));
-        buf_addz(out, select_is_expired(m) ? "\te\n" : "\t\n");
+        buf_addf(out, "\t%s\t%lld\n", select_is_expired(m) ? "e" : "",
+                 (long long)(now_s - m->arrived_s));
     }
     for (size_t k = 0; is_ok && k < m->n_rcpts; k++) {
         if (m->rcpts[k].i < from || m->rcpts[k].i >= env.n_rcpts)
             continue;
-        if (out->n - start > most) {
+        if (has_one && out->n - start > most) {
             next = m->rcpts[k].i;
             break;
         }
         add_rcpt(out, &m->rcpts[k], &env);
+        has_one = true; /* or it would never come to an end */
     }
     arena_free(&a);
     return next;

@@ -49,7 +49,7 @@ operate_begin(struct operate *o, struct slice verb, struct slice words, uint64_t
         return err_set(e, ERR_CLIENT, "unknown question");
     if (o->verb == OP_STAT)
         return 0;
-    if (select_parse(words, clock_unix_s(), &o->sel, e) != 0)
+    if (select_parse(words, &o->sel, e) != 0)
         return -1;
     if ((o->verb == OP_CONTENT || o->verb == OP_ENVELOPE) && select_ids(o->sel) != 1)
         return err_set(e, ERR_CLIENT, "one queue id is wanted");
@@ -71,6 +71,7 @@ struct walk {
     const char *id; /* must be this, or NULL */
     uint64_t key;   /* of the message: its number, or where it stands among the ids */
     int64_t since_us;
+    int64_t now_s; /* by the queue's clock */
     bool is_there, is_file;
     struct { /* what is to be changed, once the walk is over */
         struct operate_touched t;
@@ -98,7 +99,7 @@ list_one(void *arg, const struct qdb_message *m)
     w->is_there = true;
     if (from == LISTING_ALL)
         return true; /* the last page ended with it */
-    if (from == 0 && !select_fits(o->sel, m)) {
+    if (from == 0 && !select_fits(o->sel, m, w->now_s)) {
         o->next = key << ROW_BITS | LISTING_ALL;
         o->more = !may_go_on(w);
         return !o->more;
@@ -108,7 +109,7 @@ list_one(void *arg, const struct qdb_message *m)
         o->more = true;
         return false;
     }
-    next = listing_add(&o->text, m, from, o->page_octets / 2);
+    next = listing_add(&o->text, m, w->now_s, from, o->page_octets / 2);
     o->next = key << ROW_BITS | next;
     o->more = next != LISTING_ALL || !may_go_on(w);
     return !o->more;
@@ -124,7 +125,7 @@ find_one(void *arg, const struct qdb_message *m)
         return false;
     w->is_there = true;
     o->next = o->at = m->n;
-    if (select_fits(o->sel, m)) {
+    if (select_fits(o->sel, m, w->now_s)) {
         w->found = mem_grow(w->found, &w->cap, w->n + 1, sizeof *w->found);
         w->found[w->n].t.n = m->n;
         memcpy(w->found[w->n].t.id, m->id, strlen(m->id) + 1);
@@ -282,7 +283,7 @@ stat_queue(struct operate *o, struct qdb *q, struct err *e)
 int
 operate_run(struct operate *o, struct qdb *q, struct err *e)
 {
-    struct walk w = { .o = o };
+    struct walk w = { .o = o, .now_s = qdb_clock_us(qdb_clock(q)) / 1000000 };
     int rc;
 
     buf_reset(&o->text);

@@ -37,7 +37,6 @@ struct select {
     } * ids;
     size_t n_ids, cap_ids;
     bool is_all;
-    int64_t now_s;
 };
 
 /* ---- reading words ---- */
@@ -141,12 +140,11 @@ add_word(struct select *s, struct slice word, struct err *e)
 }
 
 int
-select_parse(struct slice words, int64_t now_s, struct select **out, struct err *e)
+select_parse(struct slice words, struct select **out, struct err *e)
 {
     struct select *s = MEM_NEW(struct select);
     struct slice word;
 
-    s->now_s = now_s;
     while (words.n > 0) {
         if (!sl_take_until(&words, '\n', &word)) {
             word = words;
@@ -295,9 +293,9 @@ number_fits(char op, uint64_t value, uint64_t limit)
 }
 
 bool
-select_fits(const struct select *s, const struct qdb_message *m)
+select_fits(const struct select *s, const struct qdb_message *m, int64_t now_s)
 {
-    uint64_t age = s->now_s > m->arrived_s ? (uint64_t)(s->now_s - m->arrived_s) : 0;
+    uint64_t age = now_s > m->arrived_s ? (uint64_t)(now_s - m->arrived_s) : 0;
     bool needs_env = false, fits = true;
     struct arena a = { 0 };
     struct queue_env env;

@@ -23,16 +23,17 @@ enum { SELECT_WORDS_MAX = 32, SELECT_IDS_MAX = 1000 };
 
 struct select;
 
-/* words: separated by LF. "" is refused: ALL must be said. ages count from now_s. -1: e (ERR_CLIENT) says which word. */
-int select_parse(struct slice words, int64_t now_s, struct select **out, struct err *e);
+/* words: separated by LF. "" is refused: ALL must be said. -1: e (ERR_CLIENT) says which word. */
+int select_parse(struct slice words, struct select **out, struct err *e);
 void select_free(struct select **s);
 
 /* The ids that were named (in their order), or none: then every message is to be looked at. */
 size_t select_ids(const struct select *s);
 const char *select_id(const struct select *s, size_t i, uint64_t *n);
 
-/* Do the conditions hold? The ids are not looked at. A message whose envelope is damaged fits by size, age and state only. */
-bool select_fits(const struct select *s, const struct qdb_message *m);
+/* Do the conditions hold? The ids are not looked at. now_s: the queue's own clock (queue/qdb_clock.h). A message whose envelope
+ * is damaged fits by size, age and state only. */
+bool select_fits(const struct select *s, const struct qdb_message *m, int64_t now_s);
 
 /* "a*b" against text. */
 bool select_pattern_fits(struct slice pattern, struct slice text);
