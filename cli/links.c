@@ -8,15 +8,11 @@
 #include <sys/stat.h>
 
 static const struct cli_link links[] = {
-    { "sendmail", link_sendmail },
-    { "mailq", link_mailq },
-    { "postcat", link_postcat },
-    { "postqueue", link_postqueue },
-    { "postsuper", link_postsuper },
-    { "newaliases", link_newaliases },
-    { "postmap", link_postmap },
-    { "postalias", link_postalias },
-    { NULL, NULL },
+    { "sendmail", link_sendmail },   { "mailq", link_mailq },
+    { "postcat", link_postcat },     { "postqueue", link_postqueue },
+    { "postsuper", link_postsuper }, { "newaliases", link_newaliases },
+    { "postmap", link_postmap },     { "postalias", link_postalias },
+    { "postconf", link_postconf },   { NULL, NULL },
 };
 #define N_LINKS (sizeof links / sizeof *links - 1)
 

@@ -384,6 +384,30 @@ conf_value_text(const struct conf *c, const char *name, bool want_default)
     return raw == NULL ? NULL : mem_dupz(raw);
 }
 
+bool
+conf_next_set(const struct conf *c, size_t *it, const char **name)
+{
+    struct slice key;
+    void *en;
+
+    if (!map_next(c->priv->by_name, it, &key, &en))
+        return false;
+    *name = ((const struct conf_entry *)en)->name;
+    return true;
+}
+
+char *
+conf_expand_text(const struct conf *c, const char *text, struct err *e)
+{
+    struct buf b = { .max = CONF_VALUE_MAX_OCTETS };
+    char *out = NULL;
+
+    if (conf_expand(c->priv, sl_z(text), &b, e) == 0)
+        out = mem_dupz(buf_z(&b));
+    buf_free(&b);
+    return out;
+}
+
 const char *
 conf_user_value(const struct conf *c, const char *name)
 {

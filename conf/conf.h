@@ -64,6 +64,10 @@ unsigned conf_line_of(const struct conf *c, const char *name);
 const char *conf_file_of(const struct conf *c);
 /* The effective value as main.cf would write it, or NULL for an unknown name. `defaults`: the default. Caller frees. */
 char *conf_value_text(const struct conf *c, const char *name, bool want_default);
+/* The names that the file sets, in no order: *it is 0 at first. False behind the last. */
+bool conf_next_set(const struct conf *c, size_t *it, const char **name);
+/* Any text with $name expanded, as a value of this file. Caller frees; NULL: e. */
+char *conf_expand_text(const struct conf *c, const char *text, struct err *e);
 /* Any name set in the file that is not in the table (restriction classes, $mua_... ): its expanded text or NULL. */
 const char *conf_user_value(const struct conf *c, const char *name);
 
