@@ -82,6 +82,8 @@ ask(struct qdb *q, const char *verb, const char *words, size_t page, struct buf 
 
         if (rc == 0)
             rc = operate_run(&o, q, &e);
+        if (*pages == 0 && rc == 0 && o.verb != OP_CONTENT)
+            buf_addc(out, '\n'); /* so that each line has one before it */
         if (rc == 0 && *pages % 3 == 1 && !operate_changes(o.verb)) /* as after a rollback */
             rc = operate_run(&o, q, &e);
         buf_adds(out, buf_slice(&o.text));
@@ -119,7 +121,7 @@ TEST(a_listing_has_each_message_and_recipient_once)
 
         TEST_ROW("pages of %zu", pages[k]);
         CHECK_EQ_INT(ask(q, "list", "ALL", pages[k], &out, &n, &changed), 0);
-        CHECK_EQ_INT(count(buf_slice(&out), "M\t"), MESSAGES);
+        CHECK_EQ_INT(count(buf_slice(&out), "\nM\t"), MESSAGES);
         for (unsigned i = 0; i < MESSAGES; i++) {
             char what[64];
 
@@ -150,10 +152,10 @@ TEST(ids_that_are_named)
         TEST_ROW("pages of %zu", page);
         buf_reset(&out);
         CHECK_EQ_INT(ask(q, "list", words, page, &out, &n, &changed), 0);
-        CHECK_EQ_INT(count(buf_slice(&out), "M\t"), 3);
-        CHECK_EQ_INT(count(buf_slice(&out), "X\t"), 1);
+        CHECK_EQ_INT(count(buf_slice(&out), "\nM\t"), 3);
+        CHECK_EQ_INT(count(buf_slice(&out), "\nX\t"), 1);
         CHECK_EQ_INT(count(buf_slice(&out), foreign), 1);
-        CHECK_EQ_INT(count(buf_slice(&out), "R\t"), 3 * RCPTS);
+        CHECK_EQ_INT(count(buf_slice(&out), "\nR\t"), 3 * RCPTS);
     }
     /* ... and that must fit besides */
     snprintf(words, sizeof words, "%s\n%s\nsender=*@odd.test", ids[10], ids[3]);
