@@ -109,9 +109,9 @@ def _place(p):
 class Sink(threading.Thread):
     """An SMTP server. Local parts that begin with "no" are refused, those with "late" the first few times."""
 
-    def __init__(self, book, host="127.0.0.1"):
+    def __init__(self, book, host="127.0.0.1", port=0):
         super().__init__(daemon=True)
-        self.book, self.listener = book, socket.create_server((host, 0), backlog=256)
+        self.book, self.listener = book, socket.create_server((host, port), backlog=256)
         self.port = self.listener.getsockname()[1]
         self.late = {}  # None: nobody has to come back
         self.found = []  # (token, is whole)
