@@ -180,6 +180,8 @@ smtp_reply(struct smtp_sess *s, const char *fmt, ...)
     for (size_t i = 0; i < l.n; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 127)
             line[i] = ' ';
+    if (s->def->overheard)
+        s->def->overheard(s, false, l);
     if (s->is_decorating) {
         buf_adds(&s->behind, l);
         buf_adds(&s->behind, SL("\r\n"));
@@ -308,6 +310,8 @@ run_command(struct smtp_sess *s, struct slice line)
 
     BUG_ON(w == NULL);
     wait_for_answer(s);
+    if (s->def->overheard)
+        s->def->overheard(s, true, line);
     s->verb =
         UINT8_MAX; /* until it is one: what is no command is an error, and in no count of commands */
     if (s->def->bad_utf8 && !utf8_is_valid(line)) {

@@ -64,6 +64,8 @@ struct smtp_server_def {
     /* With limits.decorates: a reply line that begins with 4 or 5 is about to be sent. It (and what it grows to) is given
      * to smtp_reply_decorated(), at once or later; until then nothing that follows is sent or read. May be NULL. */
     void (*decorate)(struct smtp_sess *s, struct slice reply);
+    /* A line that the client said, or one that it is told; may be NULL. What SASL says is not among them. */
+    void (*overheard)(struct smtp_sess *s, bool is_client, struct slice line);
     /* Replies of the engine itself. */
     const char *bad_utf8, *bad_syntax; /* whole lines; bad_utf8 NULL: octets are not looked at */
     const char *timeout[2];            /* "421 4.4.2 ", host name, " Error: timeout exceeded" */

@@ -9,7 +9,9 @@
  * is no reason not to take the message. */
 void account_check(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s));
 
-/* notice.c: a message to postmaster, from nobody, through the queue. text: lines end LF. Trouble is only logged. */
+/* notice.c: a message to postmaster, or to one of the *_notice_recipient, from $double_bounce_sender, through the queue. text:
+ * lines end LF. Trouble is only logged. */
 void notice_send(struct smtpd_cfg *cfg, const char *subject, struct slice text);
+void notice_send_to(struct smtpd_cfg *cfg, const char *to, const char *subject, struct slice text);
 
 #endif

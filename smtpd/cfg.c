@@ -5,6 +5,7 @@
 
 #include "smtpd/rewrite.h"
 #include "smtpd/rewrite_clients.h"
+#include "smtpd/transcript.h"
 
 #include "base/mem.h"
 
@@ -218,6 +219,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
     own_addrs_init(&g->own, g->conf);
     set_tls(g);
     set_checks(g);
+    g->transcript_classes = transcript_classes(g->conf);
     g->discard = smtpd_discard_bits(g->conf->smtpd_discard_ehlo_keywords);
     g->sasl_enable = g->conf->smtpd_sasl_auth_enable;
     conf_unescape_set(g->conf->smtpd_expansion_filter, g->expansion_set);
@@ -228,7 +230,7 @@ smtpd_cfg_new(const struct conf *c, enum smtpd_service service, bool is_stressed
     g->ident_mem = ident(g->conf, log_names[service], service == SMTPD_PICKUP ? "pickup" : "smtpd");
     g->ident = g->ident_mem;
     g->cleanup_ident = ident(g->conf, "", "cleanup");
-    if (rewrite_clients_check(g->conf, e) || rewrite_plans_new(g, &g->plans, e) ||
+    if (rewrite_clients_check(g->conf, e) || rewrite_plans_new(g->conf, &g->plans, e) ||
         netlist_init(&g->mynetworks, "mynetworks", g->conf->mynetworks, e) ||
         netlist_init(&g->lf_exclusions, "smtpd_forbid_bare_newline_exclusions",
                      g->conf->smtpd_forbid_bare_newline_exclusions, e) ||

@@ -8,6 +8,7 @@
 #include "smtpd/bare_lf.h"
 #include "smtpd/expand.h"
 #include "smtpd/rewrite.h"
+#include "smtpd/transcript.h"
 
 #include "base/log.h"
 
@@ -164,6 +165,7 @@ static void
 say_queued(struct smtpd_sess *s)
 {
     smtp_sess_forgive(&s->smtp);
+    transcript_over(s);
     if (s->tx->in_bdat)
         smtp_reply(&s->smtp, "250 2.0.0 Ok: %llu bytes queued as %s",
                    (unsigned long long)s->tx->size_octets, s->tx->id);

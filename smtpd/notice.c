@@ -1,4 +1,4 @@
-/* smtpd/notice.c - a message of the server's own to postmaster. It has a session without a connection, so that the
+/* smtpd/notice.c - a message of the server's own to postmaster. One that cannot be delivered stays in the queue on hold. It has a session without a connection, so that the
  * recipient goes through the same tables as everybody's. */
 #include "smtpd/account.h"
 
@@ -16,6 +16,7 @@ enum { NOTICES_MAX = 100 /* under way; more are only logged */ };
 struct notice {
     struct smtpd_sess s; /* first; no conn */
     struct buf text;
+    char *to;
     char id[QUEUE_ID_OCTETS];
 };
 static size_t n_notices;
@@ -30,6 +31,7 @@ notice_free(struct notice *n)
     buf_free(&n->text);
     free(n->s.name);
     free(n->s.namaddr);
+    free(n->to);
     free(n);
     n_notices--;
 }
@@ -69,6 +71,8 @@ on_expanded(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rc
         return;
     }
     memcpy(env.id, s->tx->id, sizeof(env.id));
+    env.sender = sl_z(arena_printf(&s->tx->mem, "%s@%s", s->cfg->conf->double_bounce_sender,
+                                   s->cfg->conf->myhostname));
     env.client_name = SL("localhost");
     env.client_ip = SL("127.0.0.1");
     env.protocol = SL("ESMTP");
@@ -103,7 +107,7 @@ make_text(struct notice *n, const char *subject, struct slice text)
     mime_format_date(now, mime_local_tz_minutes(now), date);
     buf_addf(b, "Received: by %s (%s)\r\n\tid %s; %s\r\nDate: %s\r\n", c->myhostname, c->mail_name,
              id, date, date);
-    buf_addf(b, "From: Postern <MAILER-DAEMON@%s>\r\nTo: postmaster\r\nSubject: ", c->myhostname);
+    buf_addf(b, "From: Postern <MAILER-DAEMON@%s>\r\nTo: %s\r\nSubject: ", c->myhostname, n->to);
     add_lines(b, sl_z(subject));
     buf_addf(b,
              "\r\nMessage-Id: <%s@%s>\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n",
@@ -128,8 +132,8 @@ begin_tx(struct notice *n)
     to = ARENA_NEW(&tx->mem, struct smtpd_rcpt);
     if (to == NULL || queue_id_new(smtpd_env.queue, tx->id))
         return false;
-    to->addr = SL("postmaster");
-    to->orcpt = SL("rfc822;postmaster");
+    to->addr = sl_z(n->to);
+    to->orcpt = sl_z(arena_printf(&tx->mem, "rfc822;%s", n->to));
     to->notify = SMTP_NOTIFY_NEVER;
     tx->first = to;
     tx->end = &to->next;
@@ -140,6 +144,12 @@ begin_tx(struct notice *n)
 void
 notice_send(struct smtpd_cfg *cfg, const char *subject, struct slice text)
 {
+    notice_send_to(cfg, "postmaster", subject, text);
+}
+
+void
+notice_send_to(struct smtpd_cfg *cfg, const char *to, const char *subject, struct slice text)
+{
     struct notice *n;
 
     if (n_notices >= NOTICES_MAX) {
@@ -149,6 +159,7 @@ notice_send(struct smtpd_cfg *cfg, const char *subject, struct slice text)
     }
     n_notices++;
     n = MEM_NEW(struct notice);
+    n->to = mem_dupz(to);
     n->s.cfg = smtpd_cfg_ref(cfg);
     n->s.smtp.lim = &cfg->limits;
     n->s.smtp.where = "NOTICE";

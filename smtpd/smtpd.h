@@ -77,6 +77,8 @@ struct smtpd_cfg {
     struct checks_conf checks; /* header_checks and its kin */
     struct mime_walk_conf mime;
     bool has_checks, looks_into_body;
+    unsigned
+        transcript_classes; /* TRANSCRIPT_*: of sessions with such, postmaster gets a transcript */
     const char *service_name; /* "smtp", "submission", "submissions" */
     const char *ident;        /* log: "postfix/smtpd", "postfix/submission/smtpd" */
     char *ident_mem, *cleanup_ident;
@@ -228,6 +230,9 @@ struct smtpd_sess {
         *cert_refusal; /* no good certificate: the next command is answered with this and 421 */
     struct list link;  /* all sessions */
     struct slice vrfy_text;
+    struct buf transcript; /* transcript.c */
+    unsigned transcript_class;
+    bool is_transcript_cut;
     bool is_esmtp, is_greeted;
     bool notes_bare_lf;     /* smtpd_forbid_bare_newline = note: one was seen */
     bool bdat_failed;       /* chunks are skipped until the last one or RSET (RFC 3030 §2) */

@@ -3,6 +3,7 @@
 #include "smtpd/find.h"
 #include "smtpd/limits.h"
 #include "smtpd/smtpd.h"
+#include "smtpd/transcript.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -193,6 +194,7 @@ const struct smtp_server_def smtpd_def = {
     .secured = smtpd_secured,
     .closed = smtpd_closed,
     .decorate = smtpd_decorate,
+    .overheard = transcript_overheard,
     .bad_utf8 = "500 5.5.2 Error: bad UTF-8 syntax",
     .bad_syntax = "500 5.5.2 Error: bad syntax",
     .timeout = { "421 4.4.2 ", " Error: timeout exceeded" },

@@ -6,6 +6,7 @@
 #include "smtpd/rbl.h"
 #include "smtpd/smtpd.h"
 #include "smtpd/tls_setup.h"
+#include "smtpd/transcript.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -318,6 +319,7 @@ smtpd_closed(struct smtp_sess *smtp, enum conn_end end, const struct err *why)
 
     if (s->namaddr && !s->pickup)
         log_end(s, end, why);
+    transcript_end(s);
     smtp_sasl_cancel(smtp);
     limits_disconnect(s);
     smtpd_footer_free(s);

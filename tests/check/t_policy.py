@@ -404,7 +404,7 @@ def an_account_has_limits():
     # postmaster (an alias of email1) was told once
     wait_for(lambda: messages(s, "email1@example.com", "Mail of u0@example.com is put on hold"), 20, "the notice")
     equal(len(messages(s, "email1@example.com", "is put on hold")), 1, "notices")
-    check("Return-Path: <>\n" in messages(s, "email1@example.com", "is put on hold")[0], "the notice has a sender")
+    check("Return-Path: <double-bounce@" in messages(s, "email1@example.com", "is put on hold")[0], "the notice has a sender")
     log_has(s, "u0@example.com: submission_account_message_limit_hour = 2 is exceeded (3)")
     # another account has its own counts; authd's restart forgets nothing
     send("u1@example.com", "other", ["u0@example.com"] * 1)

@@ -366,6 +366,39 @@ def templates():
 
 
 @case
+def transcripts():
+    """Sessions with errors, for whom notify_classes names; without secrets, and once a session."""
+    with Stack(tmp("s"), extra_conf=["notify_classes = protocol, bounce", "error_notice_recipient = " + ME, "bounce_notice_recipient = " + OTHER,
+                                     "submission_tls_security_level = may", "smtpd_tls_auth_only = no",
+                                     "smtpd_recipient_restrictions = permit_mynetworks, reject", "smtpd_sender_restrictions ="]) as s:
+        def talk(port, *lines):
+            with socket.create_connection(("127.0.0.1", s.ports[port]), timeout=20) as sock:
+                f = sock.makefile("rwb")
+                f.readline()
+                for line in lines:
+                    f.write(line + b"\r\n")
+                    f.flush()
+                    while f.readline()[3:4] == b"-":
+                        pass
+
+        talk("submission", b"EHLO client.example.com", b"AUTH PLAIN c2VjcmV0", b"BANANA \x1b[2J", b"QUIT")
+        m, = read(s, ME, 1)
+        text = m.get_content()
+        check(re.match(r"Postfix SMTP server: errors from .*\[127.0.0.1\]$", m["Subject"]), m["Subject"])
+        check(m["Return-Path"].startswith("<double-bounce@") and m["To"] == ME, "%s %s" % (m["Return-Path"], m["To"]))
+        check("Transcript of session follows." in text and "\n In:  EHLO client.example.com\n Out: 250-" in text and
+              "\n In:  BANANA ?[2J\n Out: 500 5.5.2 Error: " in text, text)
+        check("c2VjcmV0" not in text, "a secret: " + text)
+        talk("smtp", b"EHLO c.example.com", b"MAIL FROM:<a@b.test>", b"RCPT TO:<nobody@example.com>", b"RCPT TO:<nobody2@example.com>", b"QUIT")
+        m, = read(s, OTHER, 1)
+        equal(m.get_content().count("Out: 550 5.1.1 <nobody"), 2, m.get_content())
+        talk("smtp", b"EHLO c.example.com", b"QUIT")
+        submit(s, OTHER)
+        read(s, OTHER, 2)
+        equal(len(read(s, ME, 1)), 1, "notices")
+
+
+@case
 def flufl_bounce():
     """Mailman's parser of bounces says whom it is about, and whether for good."""
     fetch("python3-flufl.bounce")
