@@ -3,13 +3,17 @@
 
 #include "auth/password.h"
 #include "auth/sasl.h"
+#include "auth/srs_map.h"
 #include "auth/table.h"
 #include "auth/table_sql.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct check {
@@ -284,6 +288,53 @@ check_logins(struct check *k)
             e.msg);
 }
 
+/* ---- senders of forwarded mail ---- */
+
+/* One that came with another program is mostly root's: then all mail that is forwarded would wait. */
+static void
+check_secret_rights(struct check *k, const char *path)
+{
+    const struct passwd *pw = geteuid() == 0 ? getpwnam(k->c->auth_user) : NULL;
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return;
+    if (pw && pw->pw_uid != 0 && !(st.st_uid == pw->pw_uid && (st.st_mode & S_IRUSR)) &&
+        !(st.st_gid == pw->pw_gid && (st.st_mode & S_IRGRP)) && !(st.st_mode & S_IROTH))
+        tell(k, true, "srs_secret_file", "%s cannot be read by %s: chown %s %s", path,
+             k->c->auth_user, k->c->auth_user, path);
+    if (st.st_mode & S_IROTH)
+        tell(k, false, "srs_secret_file", "anybody can read %s", path);
+}
+
+static void
+check_srs(struct check *k)
+{
+    static const char *const ours[] = { "mydestination", "virtual_alias_domains",
+                                        "virtual_mailbox_domains" };
+    struct buf path = { 0 }, text = { .max = SRS_SECRET_FILE_OCTETS };
+    struct err e = { 0 };
+
+    if (k->c->srs_domain[0] && any(k, ours, COUNT_OF(ours), sl_z(k->c->srs_domain)) == 0)
+        tell(k, false, "srs_domain",
+             "mail for %s is not accepted here, so reports about forwarded mail are lost: "
+             "virtual_alias_domains may have it",
+             k->c->srs_domain);
+    if (k->c->srs_secret_file[0] == '\0')
+        return;
+    srs_map_path(k->c, &path);
+    if (fs_read_file(buf_z(&path), &text, &e) != 0)
+        tell(k, true, "srs_secret_file", "%s", e.msg);
+    else if (!srs_map_is_secret(buf_slice(&text)))
+        tell(k, true, "srs_secret_file", "%s has no secret in it", buf_z(&path));
+    else
+        check_secret_rights(k, buf_z(&path));
+    if (text.n > 0)
+        explicit_bzero((char *)(uintptr_t)buf_slice(&text).p, text.n);
+    buf_free(&text);
+    buf_free(&path);
+}
+
 int
 auth_check(const struct conf *c, struct conf_problems *ps)
 {
@@ -292,6 +343,7 @@ auth_check(const struct conf *c, struct conf_problems *ps)
 
     check_tables(&k);
     check_logins(&k);
+    check_srs(&k);
     if (ps->errors == before && !k.is_incomplete)
         check_people(&k);
     map_free(&k.seen, NULL);

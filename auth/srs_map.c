@@ -13,12 +13,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-enum {
-    SECRET_OCTETS = 32,
-    SECRET_FILE_OCTETS = 64 * 1024,
-    DAY_MS = 24 * 60 * 60 * 1000,
-    COMPLAIN_MS = 60 * 1000
-};
+enum { SECRET_OCTETS = 32, DAY_MS = 24 * 60 * 60 * 1000, COMPLAIN_MS = 60 * 1000 };
 
 /* ---- the secret ---- */
 
@@ -90,7 +85,7 @@ read_secret(const struct conf *c, bool may_make, struct buf *text, struct err *e
     struct buf path = { 0 };
     int rc;
 
-    text->max = SECRET_FILE_OCTETS;
+    text->max = SRS_SECRET_FILE_OCTETS;
     srs_map_path(c, &path);
     rc = fs_read_file(buf_z(&path), text, e);
     if (rc != 0 && e->kind == ERR_NOTFOUND && may_make && !c->srs_secret_file[0]) {

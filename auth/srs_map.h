@@ -15,6 +15,8 @@
 
 #include "auth/table.h"
 
+enum { SRS_SECRET_FILE_OCTETS = 64 * 1024 };
+
 /* Is it one of these names? */
 bool srs_map_has(struct slice name);
 /* As table_set_lookup(). Answers change with the day: they are not to be kept. */

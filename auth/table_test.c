@@ -469,6 +469,14 @@ TEST(check)
     check_says("relay_recipient_maps = pcre:map\n", "pcre: tables are not supported", NULL);
     check_says("relay_recipient_maps = hash:absent\n", NULL, "absent");
     check_says("auth_mechanisms = plain scram-sha-256\n", "scram-sha-256", NULL);
+    check_says("srs_secret_file = $D/no-secret\n", "no-secret", NULL);
+    put("empty-secret", "\n");
+    check_says("srs_secret_file = $D/empty-secret\n", "has no secret in it", NULL);
+    put("secret", "x");
+    check_says("srs_secret_file = $D/secret\nmydestination = example.com\nsrs_domain = srs.test\n",
+               NULL, "mail for srs.test is not accepted here");
+    check_says("srs_secret_file = $D/secret\nmydestination = srs.test\nsrs_domain = srs.test\n",
+               NULL, NULL);
     make_users("");
     check_says(guide, "has no domain in it", NULL);
     {
