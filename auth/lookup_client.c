@@ -20,7 +20,8 @@ enum {
 struct lookup_req {
     struct list link;
     void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value);
-    void (*lines_cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value); /* or this */
+    lookup_lines_fn *lines_cb; /* or this */
+    size_t n_lines;
     uint64_t id;
     unsigned tries;
     enum lookup_rc refusal; /* what refuse_later() says */
@@ -34,18 +35,44 @@ struct lookup_client {
     struct buf reply; /* the value shown to the callback */
 };
 
+/* "SEEN 3 5:abcde,7 1:x,": false: nonsense. */
+static bool
+take_hits(struct slice in, size_t n_lines, size_t *n_seen, struct buf *hits)
+{
+    uint64_t seen, i, n, next = 0;
+
+    if (!sl_take_u64(&in, &seen) || !sl_take_char(&in, ' ') || seen == 0 || seen > n_lines)
+        return false;
+    *n_seen = (size_t)seen;
+    while (in.n > 0) {
+        struct lookup_hit h;
+
+        if (!sl_take_u64(&in, &i) || i < next || i >= seen || !sl_take_char(&in, ' ') ||
+            !sl_take_u64(&in, &n) || !sl_take_char(&in, ':') || n >= in.n || in.p[n] != ',')
+            return false;
+        h = (struct lookup_hit){ (size_t)i, sl_head(in, (size_t)n) };
+        buf_add(hits, &h, sizeof h);
+        in = sl_from(in, (size_t)n + 1);
+        next = i + 1;
+    }
+    return true;
+}
+
 static void
 call_back(struct lookup_req *r, enum lookup_rc rc, struct slice value)
 {
-    uint64_t i = 0;
+    struct buf hits = { 0 };
+    size_t n_seen = r->n_lines;
 
     if (r->lines_cb == NULL) {
         r->cb(r->id, rc, value);
     } else {
-        if (rc == LOOKUP_FOUND && (!sl_take_u64(&value, &i) || !sl_take_char(&value, ' ')))
+        if (rc == LOOKUP_FOUND && !take_hits(value, r->n_lines, &n_seen, &hits))
             rc = LOOKUP_TEMP;
-        r->lines_cb(r->id, rc, (size_t)i, value);
+        r->lines_cb(r->id, rc, n_seen, (const struct lookup_hit *)(const void *)hits.p,
+                    rc == LOOKUP_FOUND ? hits.n / sizeof(struct lookup_hit) : 0);
     }
+    buf_free(&hits);
     free(r);
 }
 
@@ -284,8 +311,7 @@ lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
 
 void
 lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *lines, size_t n,
-                 void (*cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value),
-                 uint64_t id)
+                 lookup_lines_fn *cb, uint64_t id)
 {
     struct buf text = { 0 }, wire = { 0 };
     struct lookup_req *r;
@@ -305,5 +331,6 @@ lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *
     buf_free(&wire);
     buf_free(&text);
     r->lines_cb = cb;
+    r->n_lines = n;
     ask_req(l, r);
 }

@@ -13,7 +13,8 @@
 #define LOOKUP_PART_PREFIX "part:"
 
 /* What goes before the name when many lines are asked about at once (lookup_ask_lines()): "lines:NAME " and the lines as
- * netstrings. The answer to it is "OK NUMBER VALUE". */
+ * netstrings. The answer is "OK SEEN " and then for each of the first SEEN lines that matched its number, a blank and its
+ * value as a netstring. */
 #define LOOKUP_LINES_PREFIX "lines:"
 
 /* The name under which the files are asked for that aliases include; the key is the way there (auth/table_include.h). */
@@ -46,15 +47,20 @@ void lookup_ask(struct lookup_client *l, const char *name, struct slice key,
 void lookup_ask_part(struct lookup_client *l, const char *name, struct slice key,
                      void (*cb)(uint64_t id, enum lookup_rc rc, struct slice value), uint64_t id);
 
-/* The first of the lines that a pattern matches, and what the table says of it: a message's content in few questions
- * rather than one for each line. Postfix has no such request. LOOKUP_FOUND: line i (from 0) has this value; who wants to
- * know more asks again for those behind it. Lines are copied; all of them together should be some 64 KiB, unless one is
- * longer; over LOOKUP_LINES_OCTETS it is LOOKUP_TEMP. An empty line is never found. Any length, any octets, and only
- * as they are: no other spelling is tried. Patterns may be slow: such questions do not wait for the users' database, nor
- * that for them, but they and others on one connection are answered in order: use one for these. */
+/* Which of many lines patterns match, and what the table says of each: a message's content in few questions rather than
+ * one for each line. Postfix has no such request. Lines are copied; all of them together should be some 64 KiB, unless
+ * one is longer; over LOOKUP_LINES_OCTETS it is LOOKUP_TEMP. An empty line is never found. Any length, any octets, and
+ * only as they are: no other spelling is tried. Patterns may be slow: such questions do not wait for the users'
+ * database, nor that for them, but they and others on one connection are answered in order: use one for these. */
+struct lookup_hit {
+    size_t i; /* line, from 0 */
+    struct slice value;
+};
+/* LOOKUP_FOUND, LOOKUP_NOTFOUND: n_seen lines were looked at, at least one; of the rest somebody must ask again.
+ * hits are in order; NOTFOUND: n is 0, and all were seen. */
+typedef void lookup_lines_fn(uint64_t id, enum lookup_rc rc, size_t n_seen,
+                             const struct lookup_hit *hits, size_t n);
 void lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *lines,
-                      size_t n,
-                      void (*cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value),
-                      uint64_t id);
+                      size_t n, lookup_lines_fn *cb, uint64_t id);
 
 #endif

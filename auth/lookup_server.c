@@ -17,6 +17,7 @@
 enum {
     GATHERED_MAX = 512, /* questions of one peer; it is not read further until they are answered */
     GATHERED_OCTETS_MAX = 256 * 1024, /* nor when they are this long */
+    ANSWER_OCTETS = 64 * 1024,        /* to a question about lines; then it is told */
     CACHE_MAX = 20000,
     CACHE_ANSWER_OCTETS = 4096 /* longer ones are not kept */
 };
@@ -120,35 +121,49 @@ answer_rc(enum table_rc rc, const struct err *e, struct buf *out)
         buf_addf(out, "%s %s", rc == TABLE_TEMP ? "TEMP" : "PERM", e->msg);
 }
 
+static enum table_rc
+too_long(struct err *e)
+{
+    err_set(e, ERR_TEMP, "the value is too long");
+    return TABLE_TEMP;
+}
+
+/* What the lines of one question match, until the answer is long; then the peer asks again. */
 static void
 answer_lines(struct table_set *tables, struct slice name, struct slice in, struct buf *value,
              struct buf *out)
 {
+    struct buf hits = { 0 };
     struct err e = { 0 };
     enum table_rc rc = TABLE_NOTFOUND;
-    struct slice line;
+    size_t seen = 0;
+    uint64_t n;
 
-    for (size_t i = 0; in.n > 0 && rc == TABLE_NOTFOUND; i++) {
-        uint64_t n;
-
+    for (; in.n > 0 && hits.n < ANSWER_OCTETS; seen++) {
         if (!sl_take_u64(&in, &n) || !sl_take_char(&in, ':') || n >= in.n || in.p[n] != ',') {
-            buf_addz(out, "PERM lines are netstrings");
-            return;
+            err_set(&e, ERR_PERM, "lines are netstrings");
+            rc = TABLE_PERM;
+            break;
         }
-        line = sl_head(in, (size_t)n);
+        rc = table_set_match(tables, name, sl_head(in, (size_t)n), value, &e);
+        if (rc == TABLE_FOUND && value->n > LOOKUP_LINES_OCTETS / 2)
+            rc = too_long(&e);
+        if (rc != TABLE_FOUND && rc != TABLE_NOTFOUND)
+            break;
+        if (rc == TABLE_FOUND) {
+            buf_addf(&hits, "%zu %zu:", seen, value->n);
+            buf_adds(&hits, buf_slice(value));
+            buf_addc(&hits, ',');
+        }
         in = sl_from(in, (size_t)n + 1);
-        rc = table_set_match(tables, name, line, value, &e);
-        if (rc == TABLE_FOUND && value->n > LOOKUP_LINES_OCTETS / 2) {
-            err_set(&e, ERR_TEMP, "the value is too long");
-            rc = TABLE_TEMP;
-        }
-        if (rc == TABLE_FOUND)
-            buf_addf(out, "OK %zu ", i);
     }
-    if (rc != TABLE_FOUND)
+    if (hits.n > 0) { /* trouble behind these is told when it is asked for again */
+        buf_addf(out, "OK %zu ", seen);
+        buf_adds(out, buf_slice(&hits));
+    } else {
         answer_rc(rc, &e, out);
-    else
-        buf_adds(out, buf_slice(value));
+    }
+    buf_free(&hits);
 }
 
 static void

@@ -555,24 +555,34 @@ static const struct {
     enum lookup_rc rc;
     size_t i;
     const char *value;
+    size_t i2; /* a second match, and the last */
 } many[] = {
-    { "body_checks", { "x", "y" }, LOOKUP_NOTFOUND, 0, "" },
-    { "body_checks", { "x", "", "a b", "9" }, LOOKUP_FOUND, 2, "REJECT ab" },
-    { "body_checks", { "b b", "9", "a b" }, LOOKUP_FOUND, 1, "WARN not a word" },
-    { "body_checks", { "a c\nx d" }, LOOKUP_FOUND, 0, "REPLACE d-d" },
-    { "header_checks", { "", "a" }, LOOKUP_NOTFOUND, 0, "" },
-    { "no_such_parameter", { "a" }, LOOKUP_TEMP, 0, "" },
-    { "body_checks", { "nul", "big" }, LOOKUP_FOUND, 1, "IGNORE" },
+    { "body_checks", { "x", "y" }, LOOKUP_NOTFOUND, 0, "", 0 },
+    { "body_checks", { "x", "", "a b", "9" }, LOOKUP_FOUND, 2, "REJECT ab", 3 },
+    { "body_checks", { "b b", "9", "a b" }, LOOKUP_FOUND, 1, "WARN not a word", 2 },
+    { "body_checks", { "a c\nx d" }, LOOKUP_FOUND, 0, "REPLACE d-d", 0 },
+    { "header_checks", { "", "a" }, LOOKUP_NOTFOUND, 0, "", 0 },
+    { "no_such_parameter", { "a" }, LOOKUP_TEMP, 0, "", 0 },
+    { "body_checks", { "nul", "big" }, LOOKUP_FOUND, 1, "IGNORE", 0 },
 };
 
 static void
-on_many(uint64_t id, enum lookup_rc rc, size_t i, struct slice value)
+on_many(uint64_t id, enum lookup_rc rc, size_t n_seen, const struct lookup_hit *hits, size_t n)
 {
+    size_t lines = 0;
+
     TEST_ROW("%u", (unsigned)id);
+    while (lines < 5 && many[id].lines[lines])
+        lines++;
     CHECK_EQ_INT(rc, many[id].rc);
-    CHECK_EQ_INT(i, many[id].i);
-    if (rc == LOOKUP_FOUND)
-        CHECK_EQ_MEM(value.p, value.n, many[id].value, strlen(many[id].value));
+    CHECK_EQ_INT(n_seen, lines);
+    CHECK_EQ_INT(n, rc != LOOKUP_FOUND ? 0 : many[id].i2 ? 2 : 1);
+    if (n > 0) {
+        CHECK_EQ_INT(hits[0].i, many[id].i);
+        CHECK_EQ_MEM(hits[0].value.p, hits[0].value.n, many[id].value, strlen(many[id].value));
+    }
+    if (n > 1)
+        CHECK_EQ_INT(hits[1].i, many[id].i2);
     answers++;
 }
 

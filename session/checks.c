@@ -1,5 +1,5 @@
-/* session/checks.c - see checks.h. Items of one table that follow one another are one question; after a match the rest of
- * them is the next. */
+/* session/checks.c - see checks.h. Items of one table that follow one another are one question; what its answer
+ * does not reach is the next. */
 #include "session/checks.h"
 
 #include "base/mem.h"
@@ -123,7 +123,7 @@ struct run {
     const struct checks_item *items;
     const struct checks_ops *ops;
     size_t n;
-    size_t from, asked; /* the question that is out: its first item, how many */
+    size_t from; /* of the question that is out: its first item */
 };
 
 static void
@@ -133,7 +133,7 @@ end_run(struct run *r)
     free(r);
 }
 
-static void on_answer(uint64_t id, enum lookup_rc rc, size_t i, struct slice value);
+static lookup_lines_fn on_answer;
 
 /* The next question from item `from` on. False: there is none. */
 static bool
@@ -156,37 +156,33 @@ ask_next(struct run *r, size_t from)
         lines[n] = r->items[from + n].text;
         octets += lines[n++].n;
     }
-    r->asked = n;
     lookup_ask_lines(r->lookup, table, lines, n, on_answer, r->run_id);
     free(lines);
     return true;
 }
 
 static void
-on_answer(uint64_t id, enum lookup_rc rc, size_t i, struct slice value)
+on_answer(uint64_t id, enum lookup_rc rc, size_t n_seen, const struct lookup_hit *hits, size_t n)
 {
     struct run *r = id_get(id);
-    size_t next = r->from + r->asked;
     bool goes_on = true;
 
     if (id_get(r->id) == NULL) {
         end_run(r);
         return;
     }
-    if (rc == LOOKUP_TEMP || (rc == LOOKUP_FOUND && i >= r->asked)) {
+    if (rc == LOOKUP_TEMP) {
         r->ops->done(r->id, false, r->items[r->from].map);
         end_run(r);
         return;
     }
-    if (rc == LOOKUP_FOUND) {
-        next = r->from + i + 1;
-        goes_on = r->ops->hit(r->id, r->from + i, value);
-        if (id_get(r->id) == NULL) {
-            end_run(r);
-            return;
-        }
+    for (size_t i = 0; i < n && goes_on; i++)
+        goes_on = r->ops->hit(r->id, r->from + hits[i].i, hits[i].value) && id_get(r->id);
+    if (id_get(r->id) == NULL) {
+        end_run(r);
+        return;
     }
-    if (!goes_on || !ask_next(r, next)) {
+    if (!goes_on || !ask_next(r, r->from + n_seen)) {
         r->ops->done(r->id, true, CHECKS_HEADER);
         end_run(r);
     }

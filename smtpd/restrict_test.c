@@ -66,8 +66,7 @@ lookup_ask(struct lookup_client *l, const char *name, struct slice key,
 }
 void
 lookup_ask_lines(struct lookup_client *l, const char *name, const struct slice *lines, size_t n,
-                 void (*cb)(uint64_t id, enum lookup_rc rc, size_t i, struct slice value),
-                 uint64_t id)
+                 lookup_lines_fn *cb, uint64_t id)
 {
     (void)l;
     (void)name;
