@@ -87,6 +87,8 @@ tried_message(uint64_t n, const char *recipients, int64_t arrived_us, uint32_t a
         to[env.n_rcpts++] =
             (struct queue_rcpt){ .addr = addr,
                                  .orig = addr,
+                                 .alias = sl_has_prefix(addr, SL("via-")) ? SL("via@hosted.test")
+                                                                          : SL(""),
                                  .has_sender = at != SL_NPOS,
                                  .sender = at != SL_NPOS ? sl_from(word, at + 1) : SL("") };
     }
@@ -171,10 +173,11 @@ TEST(messages_take_turns)
     more_settings = "";
 }
 
-/* One job has one sender; recipients of a sender stay together, also where one comes back. */
+/* One job has one sender, and one alias that Delivered-To names; recipients of a sender stay together, also where one comes back. */
 TEST(senders_of_one_message_are_kept_apart)
 {
-    static const char *const want[] = { "s@hosted.test:3", "o@hosted.test:2", ":1", "-" };
+    static const char *const want[] = { "s@hosted.test:3", "o@hosted.test:2", ":1",
+                                        "s@hosted.test:2", "-" };
     struct qrcpt *rs[10];
     size_t n;
     char got[64];
@@ -184,7 +187,7 @@ TEST(senders_of_one_message_are_kept_apart)
     start();
     message(1,
             "a@one.test b@one.test/o@hosted.test c@one.test d@one.test/ e@one.test "
-            "f@one.test/o@hosted.test",
+            "f@one.test/o@hosted.test via-g@one.test via-h@one.test",
             clock_unix_us());
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         TEST_ROW("job %zu", i);

@@ -65,13 +65,17 @@ TEST(what_only_some_recipients_have_comes_back)
     to[1].target = SL("/bin/true a b");
     to[1].is_forwarded = to[1].has_sender = true;
     to[1].sender = SL("owner-list@x");
+    to[1].alias = SL("list@x");
+    to[0].kind = RCPT_REFUSED;
+    to[0].target = SL("5.4.6 loop");
     queue_env_pack(&b, &env, 1);
     NEED(queue_env_unpack(buf_slice(&b), &a, &got, &us, &e) == 0);
-    CHECK(got.rcpts[0].kind == RCPT_ADDRESS && !got.rcpts[0].is_forwarded &&
-          !got.rcpts[0].has_sender);
+    CHECK(got.rcpts[0].kind == RCPT_REFUSED && !got.rcpts[0].is_forwarded &&
+          !got.rcpts[0].has_sender && sl_eqz(got.rcpts[0].target, "5.4.6 loop") &&
+          got.rcpts[0].alias.n == 0 && sl_eqz(got.rcpts[1].alias, "list@x"));
     CHECK(got.rcpts[1].kind == RCPT_COMMAND && got.rcpts[1].is_forwarded &&
           got.rcpts[1].has_sender && sl_eqz(got.rcpts[1].sender, "owner-list@x") &&
-          sl_eqz(got.rcpts[1].target, "/bin/true a b") && got.rcpts[0].target.n == 0);
+          sl_eqz(got.rcpts[1].target, "/bin/true a b"));
     CHECK(sl_eqz(got.hold, "why"));
     for (size_t n = 0; n < b.n; n++)
         CHECK(queue_env_unpack(sl_head(buf_slice(&b), n), &a, &got, &us, &e) != 0);
