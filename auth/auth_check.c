@@ -110,6 +110,8 @@ check_table(struct check *k, const char *param, struct slice text)
     if (map_get(k->seen, text))
         return;
     map_set(k->seen, text, k);
+    if (type == NULL && sl_has_suffix(sl_z(param), SL("_checks")))
+        tell(k, true, param, "unsupported table type: %.*s", SL_ARG(text));
     if (type == NULL)
         return; /* "check_policy_service inet:..." and the like are no tables: who uses the word checks it */
     if (table_set_open(k->tables, text, &half, &e))
@@ -161,6 +163,8 @@ check_text(struct check *k, const char *param, struct slice text)
             check_text(k, param, sl_n(item.p + 1, item.n - 2));
         else if (table_is_type_text(item))
             check_table(k, param, item);
+        else if (sl_has_suffix(sl_z(param), SL("_checks")))
+            tell(k, true, param, "%.*s: not of the form type:table", SL_ARG(item));
     }
 }
 
