@@ -188,6 +188,7 @@ is_allowed(const char *const *names, struct slice name)
 {
     if (names == NULL)
         return true;
+    (void)sl_take_prefix(&name, SL(LOOKUP_PART_PREFIX));
     while (*names && !sl_eqz(name, *names))
         names++;
     return *names != NULL;

@@ -7,10 +7,12 @@
 #include "core/addr.h"
 #include "proto/smtp_words.h"
 #include "queue/limits.h"
+#include "smtpd/rewrite.h"
 #include "smtpd/rewrite_clients.h"
 #include "tls/tls.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define TRANSPORTS "smtp smtps relay lmtp virtual local error retry discard hold"
 enum { RESOLV_CONF_OCTETS = 64 * 1024, RESOLVER_OCTETS = 300 };
@@ -254,6 +256,22 @@ check_tls_client(const struct conf *c, struct conf_problems *ps)
                          c->smtp_tls_security_level);
 }
 
+/* The parameter is the message's first word. */
+static void
+check_rewriting(const struct conf *c, struct conf_problems *ps)
+{
+    struct rewrite_plans *p = NULL;
+    struct err e = { 0 };
+    char *param;
+
+    if (rewrite_plans_new(c, &p, &e)) {
+        param = sl_dupz(sl_head(sl_z(e.msg), sl_find_char(sl_z(e.msg), ':')));
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param), "%s", e.msg);
+        free(param);
+    }
+    rewrite_plans_free(&p);
+}
+
 /* The parameters that a listener may have of its own. */
 static void
 check_listener(const struct conf *c, struct conf_problems *ps)
@@ -266,6 +284,7 @@ check_listener(const struct conf *c, struct conf_problems *ps)
     if (rewrite_clients_check(c, &e))
         conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "local_header_rewrite_clients"),
                          "%s", e.msg);
+    check_rewriting(c, ps);
     check_protocols(c, ps, "smtpd_tls_protocols", c->smtpd_tls_protocols);
     check_protocols(c, ps, "smtpd_tls_mandatory_protocols", c->smtpd_tls_mandatory_protocols);
 }

@@ -1,7 +1,7 @@
 /* relay/content.c - content on its way out: smtp_header_checks and its kin (header_checks(5)), where they are configured for
  * this way of speaking. A small message is changed as a whole before the first host is tried; a long one as it flows, so
  * that nobody knows its size before: none is said in MAIL. */
-#include "relay/relay_int.h"
+#include "relay/generic.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,10 +18,11 @@ struct content {
     struct session *s;
     struct checks_conf checks;
     struct content_filter_conf conf;
+    struct header_stage stage; /* generic maps */
     struct content_filter *filter;
     struct smtp_body fit; /* lines end CRLF, whatever the queue has */
     struct buf fitted, out;
-    bool is_failed;
+    const char *failure; /* NULL: none */
 };
 
 static struct lookup_client *lines;
@@ -47,7 +48,7 @@ content_reload(void)
 bool
 content_is_wanted(const struct session *s)
 {
-    return ways[s->is_lmtp].is_wanted && !s->tx.is_probe;
+    return (ways[s->is_lmtp].is_wanted || generic_is_wanted(s)) && !s->tx.is_probe;
 }
 
 /* ---- what the filter gives back ---- */
@@ -127,7 +128,7 @@ on_failed(void *arg, const char *map, const struct err *e)
 {
     struct content *c = arg;
 
-    c->is_failed = true;
+    c->failure = map ? "header or body checks lookup error" : "generic maps lookup error";
     if (map)
         log_event(LOG_LV_WARN, ident(c), "content.lookup",
                   LOG_F(LF_S("qid", c->s->queue_id), LF_Z("map", map)), "%.*s: %s lookup error",
@@ -153,6 +154,15 @@ static const struct content_filter_ops ops = { NULL,          on_log,   on_warn,
 /* ---- the stream ---- */
 
 static void
+map_addresses(void *arg, uint64_t id, struct header *h, struct header_run *r)
+{
+    struct content *c = arg;
+
+    (void)id;
+    generic_header(c->s, h, r);
+}
+
+static void
 begin(struct session *s)
 {
     struct content *c = MEM_NEW(struct content);
@@ -163,7 +173,13 @@ begin(struct session *s)
     c->checks = ways[s->is_lmtp].checks;
     ask = c->checks.ask;
     c->fit.is_chunked = true;
-    c->conf.checks = &c->checks;
+    if (ways[s->is_lmtp].is_wanted)
+        c->conf.checks = &c->checks;
+    if (generic_is_wanted(s)) {
+        c->stage = (struct header_stage){ map_addresses, c };
+        c->conf.stages = &c->stage;
+        c->conf.n_stages = 1;
+    }
     c->conf.lookup = lines;
     c->conf.mime =
         (struct mime_walk_conf){ .field_limit = (size_t)conf->header_size_limit,
@@ -216,9 +232,11 @@ small_later(void *arg)
     if (s == NULL)
         return;
     c = s->content;
-    if (c->is_failed) {
+    if (c->failure) {
+        const char *why = c->failure;
+
         content_free(s);
-        send_defer(s, "4.3.0", "header or body checks lookup error");
+        send_defer(s, "4.3.0", why);
         return;
     }
     buf_free(&s->body);
@@ -259,9 +277,9 @@ content_flow(struct session *s)
 static bool
 give_up(struct content *c)
 {
-    if (c->is_failed && c->s->client)
-        smtp_client_body_fail(c->s->client, "header or body checks lookup error");
-    return c->is_failed;
+    if (c->failure && c->s->client)
+        smtp_client_body_fail(c->s->client, c->failure);
+    return c->failure != NULL;
 }
 
 static void

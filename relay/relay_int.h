@@ -8,6 +8,7 @@
  *   send.c     one try after the other
  *   content.c  checks of content on its way out
  *   pool.c     sessions that are kept for the next message
+ *   generic.c  addresses as the other side is to see them
  *
  * qmgr says XROUTE, MAIL, RCPT..., BDAT n LAST. XROUTE's argument is how ("smtp", "lmtp"), the next hop ("DOMAIN", "[HOST]:PORT",
  * several with '|' between, tried in this order), and NAME=VALUE words, values in xtext: WRAPPER=1, MORE=1 (more mail for it
@@ -26,6 +27,7 @@
 #include "base/arena.h"
 #include "core/own_addrs.h"
 #include "dns/dns.h"
+#include "session/addr_map.h"
 #include "session/sasl_client.h"
 #include "session/smtp_client.h"
 
@@ -147,6 +149,10 @@ struct session {
     bool has_no_peer;           /* nobody was there: relay=none */
     int64_t start_us, ready_us; /* ready: 0 until the host has greeted */
     size_t *sent;               /* places in rcpts of the transaction under way */
+    /* generic.c */
+    struct addr_map *map;
+    const struct addr_plan *generic_plan;
+    void (*on_generic)(struct session *s, bool good);
     struct rcpt_result *results;
 };
 
@@ -227,5 +233,6 @@ void pool_flush(void); /* what was kept was made by an old configuration */
 /* ---- relayd_main.c ---- */
 extern struct dns *relay_dns;
 extern struct own_addrs relay_own;
+extern struct lookup_client *relay_content; /* authd on private/content */
 
 #endif

@@ -10,6 +10,7 @@
 
 struct dns *relay_dns;
 struct own_addrs relay_own;
+struct lookup_client *relay_content;
 
 static int
 open_dns(struct err *e)
@@ -25,8 +26,12 @@ open_dns(struct err *e)
 static int
 init(struct err *e)
 {
+    char path[256];
+
     if (open_dns(e) != 0)
         return -1;
+    relay_content =
+        lookup_client_new(daemon_socket_path(daemon_conf(), "private/content", path, sizeof path));
     own_addrs_init(&relay_own, daemon_conf());
     tls_policy_reload();
     content_reload();

@@ -1,6 +1,6 @@
 /* relay/send.c - one host after the other until each recipient has a final answer or no host is left. Content that is too
  * long to be kept goes to one host only: once it flows, the others are not tried. */
-#include "relay/relay_int.h"
+#include "relay/generic.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -535,6 +535,18 @@ has_8bit(struct slice s)
     return false;
 }
 
+static void
+on_generic(struct session *s, bool good)
+{
+    if (good) {
+        loop_defer(next_hop_later, s);
+        return;
+    }
+    set_rest(s, SMTP_DEFERRED, "4.3.0", SL("generic maps lookup error"), false);
+    s->at_hop = s->n_hops;
+    loop_defer(next_hop_later, s);
+}
+
 void
 send_start(struct session *s)
 {
@@ -554,7 +566,10 @@ send_start(struct session *s)
     /* Until somebody says otherwise nothing was sent; also where the list of next hops is empty. */
     set_rest(s, SMTP_DEFERRED, "4.3.5", SL("the route names no next hop"), false);
     s->at_hop = 0;
-    loop_defer(next_hop_later, s);
+    if (generic_is_wanted(s))
+        generic_envelope(s, on_generic);
+    else
+        loop_defer(next_hop_later, s);
 }
 
 void

@@ -1,6 +1,6 @@
 /* relay/server.c - the LMTP that qmgr speaks to relayd (relay_int.h). The peer is our own, so this is strict and small; an
  * error in its speech ends the connection. */
-#include "relay/relay_int.h"
+#include "relay/generic.h"
 
 #include "base/enc.h"
 #include "base/log.h"
@@ -26,6 +26,7 @@ reset_tx(struct session *s)
     }
     free(s->results);
     s->results = NULL;
+    generic_free(s);
     free(s->rcpts);
     s->rcpts = NULL;
     s->n_rcpts = s->cap_rcpts = 0;
@@ -56,9 +57,10 @@ reply_all(struct session *s)
         const struct rcpt_result *r = &s->results[i];
         unsigned code = r->outcome == SMTP_SENT ? 250 : r->outcome == SMTP_DEFERRED ? 450 : 550;
 
-        conn_printf(s->conn, "%u-%s relay=%s conn=%llu xfer=%llu host=%d use=%u dsn=%d\r\n%u %s %s\r\n",
-                    code, r->dsn, r->relay, (unsigned long long)r->conn_us,
-                    (unsigned long long)r->xfer_us, r->is_host, r->uses, r->has_dsn, code, r->dsn, r->text);
+        conn_printf(
+            s->conn, "%u-%s relay=%s conn=%llu xfer=%llu host=%d use=%u dsn=%d\r\n%u %s %s\r\n",
+            code, r->dsn, r->relay, (unsigned long long)r->conn_us, (unsigned long long)r->xfer_us,
+            r->is_host, r->uses, r->has_dsn, code, r->dsn, r->text);
     }
 }
 

@@ -10,8 +10,7 @@
 
 enum {
     GROUP_OCTETS = 4 * 1024 * 1024, /* of memory: no field more is read */
-    FIELD_OCTETS =
-        8 * 1024 * 1024 /* and one more field takes this at most; one that would stays as it is */
+    FIELD_OCTETS = 32 * 1024 * 1024 /* one that would take more than this stays as it is */
 };
 
 static const struct {
@@ -173,8 +172,12 @@ read_field(struct job *j, struct header_field *f)
     j->mem.cap = j->mem.used + FIELD_OCTETS;
     p = ARENA_NEW(&j->mem, struct piece);
     if (p == NULL || !smtp_header_read(j->how.rules, header_field_value(f), j->how.max_tokens,
-                                       &j->mem, &p->read))
+                                       &j->mem, &p->read)) {
+        log_event(LOG_LV_WARN, j->how.ident, "header.complex", LOG_F(LF_Z("qid", j->label)),
+                  "%s: the addresses of %.*s stay as they are: it is too long", j->label,
+                  SL_ARG(header_field_name(f)));
         return;
+    }
     p->field = f;
     p->side = side;
     *j->end = p;

@@ -14,7 +14,7 @@ enum addr_side addr_header_side(struct slice name);
 struct addr_header_how {
     const struct smtp_addr_rules *rules; /* how addresses are completed; NULL: not at all */
     const struct addr_plan *sender, *recipient;
-    size_t max_tokens;
+    size_t max_tokens;         /* what is behind them is lost in a field that is written anew */
     const char *ident, *label; /* in log lines, as addr_map.h has them */
 };
 /* Rewrite the fields of h and end in header_run_next(r). Fields in which nothing changes stay as they are, to the octet;

@@ -72,17 +72,30 @@ add_bcc(struct rewrite_plans *p, enum plan which, const char *param, struct conf
         p->v[which].tables[p->v[which].n_tables++].param = param;
 }
 
-int
-rewrite_plans_new(const struct smtpd_cfg *g, struct rewrite_plans **out, struct err *e)
+static int
+check_values(const struct conf *c, struct err *e)
 {
-    const struct conf *c = g->conf;
-    struct rewrite_plans *p;
-
-    *out = NULL;
     if (check_classes("canonical_classes", c->canonical_classes, e) ||
         check_classes("sender_canonical_classes", c->sender_canonical_classes, e) ||
         check_classes("recipient_canonical_classes", c->recipient_canonical_classes, e) ||
         check_classes("masquerade_classes", c->masquerade_classes, e))
+        return -1;
+    for (size_t i = 0; i < c->masquerade_domains.n; i++)
+        if (domlist_is_table(c->masquerade_domains.v[i]))
+            return err_set(e, ERR_CONFIG,
+                           "masquerade_domains: %s: names of domains are wanted, tables are not "
+                           "asked here",
+                           c->masquerade_domains.v[i]);
+    return 0;
+}
+
+int
+rewrite_plans_new(const struct conf *c, struct rewrite_plans **out, struct err *e)
+{
+    struct rewrite_plans *p;
+
+    *out = NULL;
+    if (check_values(c, e))
         return -1;
     p = MEM_NEW(struct rewrite_plans);
     if (words_init(&p->exceptions, "masquerade_exceptions", c->masquerade_exceptions, e)) {

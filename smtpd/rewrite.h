@@ -7,10 +7,9 @@
 #include "session/addr_header.h"
 #include "smtpd/smtpd.h"
 
-/* Of a listener's configuration. */
+/* Of a listener's configuration, which lives longer. ERR_CONFIG with the parameter's name. */
 struct rewrite_plans;
-/* g's conf, rules and lists are there. ERR_CONFIG with the parameter's name. */
-int rewrite_plans_new(const struct smtpd_cfg *g, struct rewrite_plans **out, struct err *e);
+int rewrite_plans_new(const struct conf *c, struct rewrite_plans **out, struct err *e);
 void rewrite_plans_free(struct rewrite_plans **p);
 
 /* Before content: how far the client's headers are ours (rewrite_clients.h), and tx->from, the envelope's sender as it goes into
