@@ -188,14 +188,16 @@ def who_is_left_alone():
         w.send("fwd@example.com", sender=ALICE)
         w.got(1)
         equal(senders(w.sink), [ALICE], "srs_enable = no")
-    conf = ALIASES + ["srs_domain = alias.test", "srs_hash_length = 6", "srs_lifetime = 3d", "srs_secret_file = $config_directory/key"]
+    conf = ALIASES + ["srs_domain = alias.test", "srs_hash_length = 6", "srs_lifetime = 3d", "srs_secret_file = " + tmp("key")]
+    with open(tmp("key"), "w") as f:
+        f.write("k")
     with World("other", conf, zone=ZONE) as w:
+        os.rename(tmp("key"), tmp("no-key"))
         w.send("fwd@example.com", sender=ALICE)
-        wait_for(lambda: "srs_secret_file %s is not there" % w.stack.path("key") in w.stack.log(), 10, "no such file")
+        wait_for(lambda: "srs_secret_file %s is not there" % tmp("key") in w.stack.log(), 10, "no such file")
         wait_for(lambda: "status=deferred (address lookup failure)" in w.stack.log(), 10, "the mail waits")
         equal(reply_to_rcpt(w.stack, srs0("k", ALICE, "example.com"))[:9], "451 4.3.0", "nobody can say whether it holds")
-        with open(w.stack.path("key"), "w") as f:
-            f.write("k")
+        os.rename(tmp("no-key"), tmp("key"))
         w.stack.postern("queue", "flush")
         w.got(1)
         mine = senders(w.sink)[0]
