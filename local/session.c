@@ -377,8 +377,8 @@ chunk_end(struct smtp_sess *smtp)
 {
     if (sess_of(smtp)->has_rcpt)
         on_chunk_end(smtp);
-    else
-        answer(smtp, false, "503 5.5.1 No recipient");
+    else /* qmgr did not wait for the reply to RCPT */
+        answer(smtp, true, "503 5.5.1 No recipient");
 }
 
 static void

@@ -100,9 +100,12 @@ static struct limits
 limits_for(const struct dest *d)
 {
     struct limits l = *limits_of(d->limits);
+    struct slice target = sl_z(d->nexthop);
 
     if (d->t->is_relay)
         return l;
+    if (d->t->is_local && sl_has_prefix(target, SL("file:")) && !sl_ends(target, '/'))
+        l.concurrency = 1; /* they would only wait for each other's lock */
     if ((int64_t)l.concurrency == qm.conf->default_destination_concurrency_limit ||
         l.concurrency == 0 || l.concurrency > d->t->max_links)
         l.concurrency = d->t->max_links;

@@ -9,7 +9,7 @@
 #include "proto/alias_item.h"
 #include "smtpd/loops.h"
 
-enum { ITEMS_OCTETS = 4 * 1024 * 1024 /* of an alias' or a file's items while they are read */ };
+enum { ITEMS_OCTETS = 16 * 1024 * 1024 /* of an alias' or a file's items while they are read */ };
 
 /* ---- users ---- */
 
@@ -19,26 +19,35 @@ bare_name(const struct smtpd_sess *s, struct slice name)
     return sl_head(name, name.n - find_extension(s->cfg, name).n);
 }
 
+static bool
+came_from(const struct item *i, struct slice addr)
+{
+    for (; i; i = i->from)
+        if (i->kind == ITEM_ADDRESS && sl_ieq(i->addr, addr))
+            return true;
+    return false;
+}
+
+/* No user of this host: the address is the origin's. Where it has come from there already it is nobody's, which is said
+ * where it is delivered. */
 static void
 on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
 {
     struct expansion *x = arg;
     struct item *from = x->at;
-    struct slice bare = bare_name(s, from->addr);
+    struct slice bare = bare_name(s, from->addr),
+                 there = smtp_addr_rewrite(&s->cfg->rules, from->addr, &s->smtp.cmd);
 
     (void)value;
     (void)ext;
-    if (f == FOUND_TEMP) {
+    if (f == FOUND_TEMP)
         expand_lookup_failed(s, x);
-    } else if (f == FOUND_YES ||
-               from->is_again) { /* again: nobody's, which is said where it is delivered */
+    else if (f == FOUND_YES || from->is_again || came_from(from, there))
         expand_emit(s, x, sl_z(arena_printf(&s->smtp.cmd, "%.*s@localhost", SL_ARG(bare))));
-    } else if (!expand_add(s, x, from, smtp_addr_rewrite(&s->cfg->rules, from->addr, &s->smtp.cmd),
-                           ITEM_ADDRESS)) { /* no user here: the origin's */
+    else if (!expand_add(s, x, from, there, ITEM_ADDRESS))
         expand_give_up(s, x, EXPAND_LOOP, "size");
-    } else {
+    else
         expand_next(s, x);
-    }
 }
 
 /* The system's users count where local_recipient_maps names them. */
@@ -59,30 +68,30 @@ ask_passwd(struct smtpd_sess *s, struct expansion *x)
 
 /* "joe" with "+x": "joe+x". */
 static struct slice
-extended(struct smtpd_sess *s, struct slice addr, struct slice ext)
+extended(struct slice addr, struct slice ext, struct arena *mem)
 {
     struct slice local, domain;
 
     if (ext.n == 0)
         return addr;
     if (!smtp_addr_split(addr, &local, &domain))
-        return arena_join(&s->smtp.cmd, addr, ext);
-    return sl_z(
-        arena_printf(&s->smtp.cmd, "%.*s%.*s@%.*s", SL_ARG(local), SL_ARG(ext), SL_ARG(domain)));
+        return arena_join(mem, addr, ext);
+    return sl_z(arena_printf(mem, "%.*s%.*s@%.*s", SL_ARG(local), SL_ARG(ext), SL_ARG(domain)));
 }
 
 static bool
-add_address(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a, struct slice ext)
+add_address(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a, struct slice ext,
+            struct arena *mem)
 {
     struct slice addr;
     struct item *i;
     struct err e;
 
-    if (smtp_path_parse(a->text, false, &s->smtp.cmd, &addr, &e) != PARSE_OK || addr.n == 0)
+    if (smtp_path_parse(a->text, false, mem, &addr, &e) != PARSE_OK || addr.n == 0)
         return false;
     if (sl_find_char(addr, '@') != SL_NPOS)
-        return expand_add(s, x, x->at, extended(s, addr, ext), ITEM_ADDRESS) != NULL;
-    i = expand_add(s, x, x->at, extended(s, addr, ext), ITEM_NAME);
+        return expand_add(s, x, x->at, extended(addr, ext, mem), ITEM_ADDRESS) != NULL;
+    i = expand_add(s, x, x->at, extended(addr, ext, mem), ITEM_NAME);
     if (i == NULL)
         return false;
     i->no_alias = a->as_is || (x->at->kind == ITEM_NAME && sl_ieq(addr, x->at->addr));
@@ -161,11 +170,12 @@ add_include(struct smtpd_sess *s, struct expansion *x, struct slice path)
 }
 
 static bool
-add_one(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a, struct slice ext)
+add_one(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a, struct slice ext,
+        struct arena *mem)
 {
     switch (a->kind) {
     case ALIAS_ADDRESS:
-        return add_address(s, x, a, ext);
+        return add_address(s, x, a, ext, mem);
     case ALIAS_INCLUDE:
         return add_include(s, x, a->text);
     default:
@@ -188,7 +198,7 @@ take_value(struct smtpd_sess *s, struct expansion *x, struct slice value, struct
         ext = SL("");
     while ((rc = alias_item_take(&value, &mem, &a)) == ALIAS_ITEM) {
         n++;
-        is_good = add_one(s, x, &a, ext);
+        is_good = add_one(s, x, &a, ext, &mem);
         if (!is_good)
             break;
     }
