@@ -144,9 +144,8 @@ release_cfg(void *arg)
     smtpd_cfg_unref(&g);
 }
 
-/* The message's map; NULL: nothing is mapped. */
 static struct addr_map *
-map_of(struct smtpd_sess *s)
+make_map(struct smtpd_sess *s, const char *label)
 {
     struct smtpd_cfg *g = s->cfg;
     struct addr_map_conf c = { .lookup = smtpd_env.lookup,
@@ -158,10 +157,16 @@ map_of(struct smtpd_sess *s)
                                .outcome = "message not accepted, try again later",
                                .release = release_cfg };
 
-    if (s->tx->map == NULL && g->plans->has_any) {
-        c.owner = smtpd_cfg_ref(g);
-        s->tx->map = addr_map_new(&c, s->tx->id);
-    }
+    c.owner = smtpd_cfg_ref(g);
+    return addr_map_new(&c, label);
+}
+
+/* The message's map; NULL: nothing is mapped. */
+static struct addr_map *
+map_of(struct smtpd_sess *s)
+{
+    if (s->tx->map == NULL && s->cfg->plans->has_any)
+        s->tx->map = make_map(s, s->tx->id);
     return s->tx->map;
 }
 
@@ -238,6 +243,45 @@ rewrite_begin(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, bool good
 {
     s->tx->rewrite_begun = done;
     rewrite_clients_find(s, on_client);
+}
+
+/* ---- an address alone ---- */
+
+struct probe { /* in the command's memory */
+    void (*done)(struct smtpd_sess *s, bool good, struct slice addr);
+};
+
+static void
+on_probe(uint64_t id, void *arg, bool good, const struct addr_mapped *v, size_t n)
+{
+    struct smtpd_sess *s = session_of(id);
+    struct slice addr = SL("");
+
+    (void)n;
+    if (s == NULL)
+        return;
+    if (good)
+        addr = arena_dup(&s->smtp.cmd, v[0].addr);
+    ((const struct probe *)arg)->done(s, good && addr.p, addr);
+}
+
+void
+rewrite_recipient(struct smtpd_sess *s, struct slice addr,
+                  void (*done)(struct smtpd_sess *s, bool good, struct slice addr))
+{
+    const struct addr_plan *plan = &s->cfg->plans->v[PLAN_ENV_RECIPIENT];
+    struct probe *p = ARENA_NEW(&s->smtp.cmd, struct probe);
+    struct addr_map *m;
+
+    addr = smtp_addr_rewrite(&s->cfg->rules, addr, &s->smtp.cmd);
+    if (p == NULL || addr_plan_is_empty(plan)) {
+        done(s, p != NULL, addr);
+        return;
+    }
+    p->done = done;
+    m = make_map(s, "NOQUEUE");
+    addr_map_run(m, plan, &addr, 1, on_probe, s->smtp.id, p);
+    addr_map_unref(&m);
 }
 
 /* ---- the header ---- */

@@ -17,6 +17,11 @@ void rewrite_plans_free(struct rewrite_plans **p);
  * mapped is told at the end of the message, by rewrite_recipients(). */
 void rewrite_begin(struct smtpd_sess *s, void (*done)(struct smtpd_sess *s, bool good));
 
+/* What becomes of an address as a recipient, for who only wants to know. done comes once, now or later, unless the session ends
+ * before; addr is in the command's memory. */
+void rewrite_recipient(struct smtpd_sess *s, struct slice addr,
+                       void (*done)(struct smtpd_sess *s, bool good, struct slice addr));
+
 /* Are there maps for the addresses of this message's header? Then they are mapped, and completed as tx->rewrite says, with a
  * stage of session/header.h. */
 bool rewrite_has_headers(const struct smtpd_sess *s);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "proto/lookup_keys.h"
 #include "smtpd/expand.h"
+#include "smtpd/rewrite.h"
 #include "smtpd/srs.h"
 
 #include <stdlib.h>
@@ -249,6 +250,18 @@ follow(struct check *c, struct slice addr)
     find_route(c->s, &v->at, &c->s->smtp.cmd, on_route, NULL);
 }
 
+/* A probe would be mapped as other mail is. */
+static void
+on_mapped(struct smtpd_sess *s, bool good, struct slice addr)
+{
+    struct check *c = s->check;
+
+    if (good)
+        follow(c, addr);
+    else
+        trouble(c);
+}
+
 /* ---- the verbs ---- */
 
 static void
@@ -264,7 +277,7 @@ verify(struct check *c, bool is_sender)
     v->is_sender = is_sender;
     v->given = is_sender ? c->about.sender : c->about.recipient;
     v->polls_left = c->s->cfg->conf->address_verify_poll_count;
-    follow(c, v->given);
+    rewrite_recipient(c->s, v->given, on_mapped);
 }
 
 void
