@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT_COLUMNS = 78, ORIGINAL_LINE_OCTETS = 998 };
+enum { TEXT_COLUMNS = 79, ORIGINAL_LINE_OCTETS = 998 };
 
 static const char *
 date(int64_t unix_s, char out[MIME_DATE_OCTETS])
@@ -71,7 +71,7 @@ add_folded(struct buf *b, const char *indent, size_t column, struct slice s)
 
 /* ---- header ---- */
 
-/* "MAILER-DAEMON (Mail Delivery System)": an address without a domain gets one. */
+/* "MAILER-DAEMON (Mail Delivery System)", "Mail Delivery System <MAILER-DAEMON>": an address without a domain gets one. */
 static void
 add_from(struct buf *b, struct slice from, const char *myorigin)
 {
@@ -108,9 +108,9 @@ add_header(struct buf *b, const struct bounce_report *r, const char *boundary, b
     add_address(b, r->to);
     buf_addf(
         b,
-        "\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+        "\r\nAuto-Submitted: auto-%s\r\nMIME-Version: 1.0\r\n"
         "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n",
-        boundary);
+        r->is_copy ? "generated" : "replied", boundary);
     if (is_8bit)
         buf_addz(b, "Content-Transfer-Encoding: 8bit\r\n");
     buf_addf(b, "Message-Id: <%s@%s>\r\n\r\nThis is a MIME-encapsulated message.\r\n\r\n", r->id,
@@ -296,10 +296,19 @@ add_recipient(struct buf *b, const struct bounce_report *r, const struct bounce_
         buf_addf(b, "Will-Retry-Until: %s\r\n", date(r->expires_s, text));
 }
 
+/* <> has a name in reports. */
+static struct slice
+sender_of(const struct bounce_report *r, struct arena *mem)
+{
+    return r->sender.n > 0 ? r->sender : sl_z(arena_printf(mem, "MAILER-DAEMON@%s", r->myorigin));
+}
+
 static void
 add_status(struct buf *b, const struct bounce_report *r, const char *boundary)
 {
     char text[MIME_DATE_OCTETS];
+    struct arena mem = { 0 };
+    struct slice sender = sender_of(r, &mem);
     struct buf status = { 0 };
 
     buf_addf(&status, "Reporting-MTA: dns; %s\r\n", r->myhostname);
@@ -309,7 +318,8 @@ add_status(struct buf *b, const struct bounce_report *r, const char *boundary)
         buf_addz(&status, "\r\n");
     }
     buf_addf(&status, "X-%s-Queue-ID: %s\r\nX-%s-Sender: ", r->mail_name, r->of, r->mail_name);
-    add_typed(&status, r, " ", r->sender);
+    add_typed(&status, r, " ", sender);
+    arena_free(&mem);
     buf_addf(&status, "\r\nArrival-Date: %s\r\n", date(r->arrived_s, text));
     for (size_t i = 0; i < r->n_rcpts; i++)
         add_recipient(&status, r, &r->rcpts[i]);
@@ -345,12 +355,23 @@ add_original(struct buf *b, const struct bounce_report *r, struct slice original
     const char *type = is_full      ? r->is_utf8 ? "message/global" : "message/rfc822"
                        : r->is_utf8 ? "message/global-headers"
                                     : "text/rfc822-headers";
+    struct arena mem = { 0 };
+    struct buf path = { 0 };
 
+    buf_addz(&path, "Return-Path: <");
+    add_address(&path, sender_of(r, &mem));
+    buf_addz(&path, ">\r\n");
     buf_addf(b, "--%s\r\nContent-Description: %sMessage%s\r\nContent-Type: %s\r\n%s\r\n", boundary,
-             r->kind == BOUNCE_FAILURE ? "Undelivered " : "", is_full ? "" : " Headers", type,
-             bounce_is_8bit(original) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+             r->kind == BOUNCE_FAILURE || r->kind == BOUNCE_DELAY ? "Undelivered " : "",
+             is_full ? "" : " Headers", type,
+             bounce_is_8bit(original) || bounce_is_8bit(buf_slice(&path))
+                 ? "Content-Transfer-Encoding: 8bit\r\n"
+                 : "");
+    buf_adds(b, buf_slice(&path));
+    buf_free(&path);
+    arena_free(&mem);
     buf_adds(b, original);
-    if (!sl_has_suffix(original, SL("\n")))
+    if (original.n > 0 && !sl_has_suffix(original, SL("\n")))
         buf_addz(b, "\r\n");
     buf_addf(b, "\r\n--%s--\r\n", boundary);
 }

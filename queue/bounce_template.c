@@ -16,7 +16,7 @@ static const char *const names[BOUNCE_KINDS] = {
 
 #define BUILT_IN(a_subject, a_postmaster_subject, a_text)                                          \
     {                                                                                              \
-        .charset = SL_INIT("us-ascii"), .from = SL_INIT("MAILER-DAEMON (Mail Delivery System)"),   \
+        .charset = SL_INIT("us-ascii"), .from = SL_INIT("Mail Delivery System <MAILER-DAEMON>"),   \
         .subject = SL_INIT(a_subject), .postmaster_subject = SL_INIT(a_postmaster_subject),        \
         .text = SL_INIT(a_text)                                                                    \
     }

@@ -65,7 +65,7 @@ TEST(says_who_and_why)
     rcpts[0].attempt_s = 1700000000;
     report.envid = SL("env-7");
     bounce_build(&report, &b);
-    CHECK(has(&b, "\r\nFrom: MAILER-DAEMON@origin.example (Mail Delivery System)\r\n"));
+    CHECK(has(&b, "\r\nFrom: Mail Delivery System <MAILER-DAEMON@origin.example>\r\n"));
     CHECK(has(&b, "\r\nSubject: Undelivered Mail Returned to Sender\r\nTo: s@y\r\n"));
     CHECK(has(&b, "Content-Type: multipart/report; report-type=delivery-status;"));
     CHECK(has(&b, "Content-Description: Notification\r\nContent-Type: text/plain; "
@@ -79,7 +79,7 @@ TEST(says_who_and_why)
                   "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n"));
     CHECK(has(&b, "Last-Attempt-Date: ") && !has(&b, "Will-Retry-Until"));
     CHECK(has(&b, "Content-Description: Undelivered Message\r\nContent-Type: message/rfc822\r\n"
-                  "\r\nSubject: s\r\n\r\nbody\r\n"));
+                  "\r\nReturn-Path: <s@y>\r\nSubject: s\r\n\r\nbody\r\n"));
     CHECK(!has(&b, "8bit"));
     buf_free(&b);
 }
@@ -123,9 +123,11 @@ TEST(the_original)
         const char *original, *type;
     } rows[] = {
         { "RET=HDRS", BOUNCE_FAILURE, true, true, false, false, "Subject: s\r\n\r\nbody\r\n",
-          "Undelivered Message Headers\r\nContent-Type: text/rfc822-headers\r\n\r\nSubject" },
+          "Undelivered Message Headers\r\nContent-Type: text/rfc822-headers\r\n\r\nReturn-Path: "
+          "<s@y>\r\nSubject" },
         { "whole", BOUNCE_FAILURE, false, true, false, true, "Subject: s\r\n\r\nbody\r\n",
-          "Undelivered Message\r\nContent-Type: message/rfc822\r\n\r\nSubject" },
+          "Undelivered Message\r\nContent-Type: message/rfc822\r\n\r\nReturn-Path: "
+          "<s@y>\r\nSubject" },
         { "longer than bounce_size_limit", BOUNCE_FAILURE, false, false, false, false,
           "Subject: s\r\n\r\nbody\r\n", "Headers\r\nContent-Type: text/rfc822-headers\r\n" },
         { "bare LF", BOUNCE_FAILURE, true, true, false, false, "Subject: s\n\nbody\n",
@@ -142,7 +144,7 @@ TEST(the_original)
           "Subject: \xc3\xa4\r\n\r\nbody\r\n",
           "message/global-headers\r\nContent-Transfer-Encoding: 8bit\r\n" },
         { "delay", BOUNCE_DELAY, false, true, false, false, "Subject: s\r\n\r\nbody\r\n",
-          "Content-Description: Message Headers\r\nContent-Type: text/rfc822-headers" },
+          "Content-Description: Undelivered Message Headers\r\nContent-Type: text/rfc822-headers" },
         { "success", BOUNCE_SUCCESS, false, true, false, false, "Subject: s\r\n\r\nbody\r\n",
           "Content-Description: Message Headers\r\nContent-Type: text/rfc822-headers" },
         { "no end of line", BOUNCE_FAILURE, false, true, false, true, "Subject: s\r\n\r\nbody",
@@ -228,6 +230,11 @@ TEST(copies_for_postmaster)
     CHECK(has(&b, "Subject: Postmaster Copy: Undelivered Mail\r\nTo: postmaster@origin.example"));
     CHECK(!has(&b, "mail system at host") && has(&b, "<b@x>: no\r\n") && !has(&b, "\nbody"));
     CHECK(has(&b, "X-Postfix-Sender: rfc822; s@y\r\n"));
+    CHECK(has(&b, "Auto-Submitted: auto-generated\r\n"));
+    buf_free(&b);
+    report.sender = SL("");
+    bounce_build(&report, &b);
+    CHECK(has(&b, "X-Postfix-Sender: rfc822; MAILER-DAEMON@origin.example\r\n"));
     buf_free(&b);
 }
 

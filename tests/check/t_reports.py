@@ -11,14 +11,12 @@ import re
 import signal
 import smtplib
 import socket
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
 from outbound import ME, Sink, World
-from refstack import fetch
 from stack import Stack
 
 OTHER = "email2@example.com"
@@ -253,7 +251,7 @@ def postmaster():
         submit(s, "no@far.test", sender="no-sender@far.test")
         r = [m for m in read(s, ME, 1) if m["Subject"] == "Postmaster Copy: Undelivered Mail"]
         equal(len(r), 1, "double bounces")
-        equal(status_of(r[0])[0]["X-Postfix-Sender"], "rfc822; ", "sender of what bounced")
+        equal(status_of(r[0])[0]["X-Postfix-Sender"], "rfc822; MAILER-DAEMON@example.com", "sender of what bounced")
         equal(parts(r[0])[2].get_content_type(), "message/rfc822", "a double bounce has all of it")
         equal([b["Final-Recipient"] for b in status_of(r[0])[1]], ["rfc822; no-sender@far.test"], "who was not there")
         w.wait_queue(0)
@@ -396,29 +394,6 @@ def transcripts():
         submit(s, OTHER)
         read(s, OTHER, 2)
         equal(len(read(s, ME, 1)), 1, "notices")
-
-
-@case
-def flufl_bounce():
-    """Mailman's parser of bounces says whom it is about, and whether for good."""
-    fetch("python3-flufl.bounce")
-    program = ("import sys, email; from flufl.bounce import all_failures\n"
-               "t, p = all_failures(email.message_from_binary_file(sys.stdin.buffer))\n"
-               "print(sorted(t), sorted(p))\n")
-    env = dict(os.environ, PYTHONPATH=ref("usr/lib/python3/dist-packages"))
-    with World("m", QUICK + ["relayhost = [127.99.0.2]:%d" % (port := free_port()), "delay_warning_time = 1s"], port=port,
-               extensions=NO_DSN) as w:
-        s = w.stack
-        for to, want in (("no@far.test", "[] [b'no@far.test']"), ("later@far.test", "[b'later@far.test'] []"),
-                         (OTHER, "[] []")):
-            empty(s, ME)
-            submit(s, to, rcpt=["NOTIFY=SUCCESS,FAILURE,DELAY"])
-            read(s, ME, 1)
-            path, = glob.glob(os.path.join(s.maildir(ME), "new", "*"))
-            with open(path, "rb") as f:
-                r = subprocess.run(["/usr/bin/python3", "-W", "ignore", "-c", program], stdin=f, env=env, stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
-            equal(r.stdout.decode().strip(), want, "what flufl.bounce finds for %s: %s" % (to, r.stderr.decode()))
 
 
 @case
