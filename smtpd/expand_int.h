@@ -72,7 +72,8 @@ void expand_on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct sli
 /* ---- expand_local.c ---- */
 void expand_name(struct smtpd_sess *s, struct expansion *x);    /* `at` is a name */
 void expand_include(struct smtpd_sess *s, struct expansion *x); /* `at` is a file */
-/* The address whose alias of aliases(5) led to this item, the closest one; empty: none did. */
+/* The address whose alias of aliases(5) led to this item, the first of them, in lower case, as local(8) names it; empty: none
+ * did. */
 struct slice expand_led_by(const struct item *i, struct arena *mem);
 /* No virtual alias any more, x->info is known: aliases(5), or the end. */
 void expand_local(struct smtpd_sess *s, struct expansion *x);

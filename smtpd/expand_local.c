@@ -125,10 +125,20 @@ alias_address(struct smtpd_sess *s, const struct expansion *x)
 struct slice
 expand_led_by(const struct item *i, struct arena *mem)
 {
-    do
-        i = i->from;
-    while (i && !(i->kind == ITEM_NAME && i->is_alias));
-    return i ? name_address(i, mem) : SL("");
+    const struct item *first = NULL;
+    struct slice addr;
+    char *low;
+
+    for (i = i->from; i; i = i->from)
+        if (i->kind == ITEM_NAME && i->is_alias)
+            first = i;
+    if (first == NULL)
+        return SL("");
+    addr = name_address(first, mem);
+    low = arena_alloc(mem, addr.n);
+    for (size_t k = 0; low && k < addr.n; k++)
+        low[k] = sl_lower_char(addr.p[k]);
+    return low ? sl_n(low, addr.n) : SL("");
 }
 
 /* It has been through this alias before. */

@@ -142,8 +142,9 @@ def what_does_not_hold():
 
 @case
 def no_open_relay():
-    conf = ALIASES + ["mynetworks = 127.0.0.7/32", "smtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination",
-                      "smtpd_relay_restrictions ="]
+    conf = ALIASES + ["mynetworks = 127.0.0.7/32", "smtpd_relay_restrictions =",
+                      "smtpd_recipient_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_non_fqdn_recipient,"
+                      " reject_unknown_recipient_domain, reject_unlisted_recipient, reject_unauth_destination"]  # the guide's
     with World("stranger", conf, zone=ZONE) as w:
         w.send("fwd@example.com", sender=ALICE)
         w.got(1)
@@ -154,6 +155,14 @@ def no_open_relay():
         equal(reply_to_rcpt(w.stack, good.replace("=alice", "=bob"))[:9], "550 5.1.1", "what we have not signed")
         sender, to = back(w, good)
         equal((sender, to), ("", [ALICE]), "on to the sender")
+    with World("verified", conf + ["smtpd_recipient_restrictions = reject_unauth_destination, reject_unverified_recipient",
+                                   "unverified_recipient_reject_code = 550", "address_verify_poll_delay = 1s"], zone=ZONE) as w:
+        w.send("fwd@example.com", sender=ALICE)
+        w.got(1)
+        good = senders(w.sink)[0]
+        equal(reply_to_rcpt(w.stack, good), "250 2.1.5 Ok", "with reject_unverified_recipient")
+        check(not [c for c in w.sink.commands if ALICE in c and c.startswith("RCPT")], "nobody was asked about it: %s" % w.sink.commands)
+        equal(reply_to_rcpt(w.stack, srs0(secret_of(w.stack), ALICE, "example.com", 30))[:4], "550 ", "one that is too old")
 
 
 @case
