@@ -125,4 +125,179 @@ def generic_maps_as_a_real_postfix_has_them():
     equal(len(got["ours"]), len(rows), "messages")
 
 
+# --------------------------------------------------------------------------------------------------- the whole way
+
+
+def delivered(w, user, n, timeout_s=20):
+    """The n messages that a user's INBOX has."""
+    where = os.path.join(w.stack.maildir(user), "new")
+    wait_for(lambda: os.path.isdir(where) and len(os.listdir(where)) >= n, timeout_s, "%d messages for %s" % (n, user))
+    time.sleep(0.3)  # one too many would come as quickly
+    names = sorted(os.listdir(where))
+    equal(len(names), n, "messages for " + user)
+    out = []
+    for name in names:
+        with open(os.path.join(where, name), "rb") as f:
+            out.append(email.message_from_bytes(f.read(), policy=email.policy.default))
+    return out
+
+
+MAPS = {
+    "canonical": "first.last@example.com email1@example.com\nold@there.test ok-new@there.test\n",
+    "hide": "email1@example.com First.Last@example.com\n",
+    "sbcc": "email1@example.com email2@example.com\nFirst.Last@example.com email2@example.com\n",
+    "rbcc": "email2@example.com email1@example.com\nok-new@there.test email2@example.com\n@copies.test ok-copy@there.test\n",
+    "generic": "email1@example.com outside@public.test\n@example.com @public.test\n",
+}
+
+
+def tables(name):
+    d = tmp(name)
+    os.makedirs(d)
+    for k, v in MAPS.items():
+        with open(os.path.join(d, k), "w", encoding="utf-8") as f:
+            f.write(v)
+        os.chmod(os.path.join(d, k), 0o644)
+    return d
+
+
+@case
+def copies_go_to_nobody_twice():
+    t = tables("t1")
+    lines = ["always_bcc = email2@example.com", "sender_bcc_maps = texthash:%s/sbcc" % t, "recipient_bcc_maps = texthash:%s/rbcc" % t,
+             "recipient_canonical_maps = texthash:%s/canonical" % t, "recipient_delimiter = +"]
+    with World("c", lines, zone=ZONE) as w:
+        # email2 is a recipient, wanted by always_bcc and by sender_bcc_maps; its own recipient_bcc_maps entry is email1
+        w.send(["email2@example.com"], "Subject: one\r\n\r\n1\r\n")
+        equal([m["Subject"] for m in delivered(w, "email2@example.com", 1)], ["one"])
+        equal(delivered(w, ME, 1)[0]["Subject"], "one")
+        # a recipient that is mapped to one that gets a copy anyway
+        w.send(["old@there.test", "email2@example.com"], "Subject: two\r\n\r\n2\r\n", sender="other@example.com")
+        delivered(w, "email2@example.com", 2)
+        w.got(1)
+        equal([r.split(" ")[1] for r in w.sink.messages[0][1]], ["TO:<ok-new@there.test>"])
+        # nobody hears of what becomes of a copy
+        check("NOTIFY=NEVER" not in w.sink.messages[0][1][0], "the recipient's own notice")
+
+
+@case
+def a_copy_that_leaves_keeps_spf():
+    t = tables("t2")
+    lines = ["always_bcc = ok-archive@there.test"]
+    with World("s", lines, zone=ZONE) as w:
+        w.send(ME, "Subject: in\r\n\r\n1\r\n", sender="someone@elsewhere.test")
+        delivered(w, ME, 1)
+        w.got(1)
+        mail, rcpts, body = w.sink.messages[0]
+        check("SRS0=" in mail and "elsewhere.test=someone@example.com" in mail, "the sender of a copy: " + mail)
+        equal(rcpts[0].split(" ")[1], "TO:<ok-archive@there.test>")
+        check("NOTIFY=NEVER" in rcpts[0], "a copy's fate is nobody's business: " + rcpts[0])
+        w.send("ok@there.test", "Subject: out\r\n\r\n1\r\n")
+        w.got(3)
+        equal([m[0].split(" ")[1] for m in w.sink.messages[1:]], ["FROM:<%s>" % ME] * 2)
+
+
+@case
+def a_redirected_message_has_no_copies():
+    t = tables("t3")
+    lines = ["always_bcc = email2@example.com", "recipient_bcc_maps = texthash:%s/rbcc" % t,
+             "smtpd_data_restrictions = check_sender_access inline:{{caught@elsewhere.test = REDIRECT ok-caught@there.test}}"]
+    with World("r", lines, zone=ZONE) as w:
+        w.send(["email2@example.com", ME], "Subject: in\r\n\r\n1\r\n", sender="caught@elsewhere.test")
+        w.got(1)
+        time.sleep(0.5)
+        equal(len(w.sink.messages), 1, "messages")
+        check("SRS0=" in w.sink.messages[0][0], "forwarded: " + w.sink.messages[0][0])
+        for user in (ME, "email2@example.com"):
+            where = os.path.join(w.stack.maildir(user), "new")
+            equal(os.listdir(where) if os.path.isdir(where) else [], [], "copies for " + user)
+
+
+@case
+def there_and_back():
+    """canonical_maps hide a user's real address, generic_maps the host's domain; a long message streams through both."""
+    t = tables("t4")
+    lines = ["sender_canonical_maps = texthash:%s/hide" % t, "recipient_canonical_maps = texthash:%s/canonical" % t,
+             "sender_canonical_classes = header_sender", "recipient_canonical_classes = envelope_recipient",
+             "smtp_generic_maps = texthash:%s/generic" % t, "local_header_rewrite_clients = permit_mynetworks"]
+    body = "".join("line %d %s\r\n" % (i, "x" * 60) for i in range(30000))
+    with World("b", lines, zone=ZONE, extensions=("PIPELINING", "SIZE 50000000", "8BITMIME", "DSN")) as w:
+        w.send("first.last@example.com", "From: email1@example.com\r\nSubject: in\r\n\r\n1\r\n", sender="x@elsewhere.test")
+        m = delivered(w, ME, 1)[0]
+        equal(m["From"], "First.Last@example.com")
+        check("to=<%s>, orig_to=<first.last@example.com>" % ME in w.stack.log(), "the log has both addresses")
+        for n, text in enumerate(("short\r\n", body), 1):
+            w.send("ok%d@there.test" % n, "From: Me <%s>\r\nTo: ok@there.test, u1@example.com\r\nSubject: m%d\r\n\r\n%s" % (ME, n, text))
+        w.got(2)
+        for mail, rcpts, octets in w.sink.messages:
+            words = mail.split(" ")
+            equal(words[1], "FROM:<outside@public.test>")
+            m = email.message_from_bytes(octets, policy=email.policy.default)
+            equal((m["From"], m["To"]), ("Me <First.Last@public.test>", "ok@there.test, u1@public.test"))
+            want = body if m["Subject"] == "m2" else "short\r\n"
+            check(octets.endswith(b"\r\n\r\n" + want.encode()), "the body is as it was")
+            for word in words:
+                if word.startswith("SIZE="):
+                    equal(int(word[5:]), len(octets), "SIZE")
+        equal([m["from"] if "from" in m else None for m in w.queue()], [], "nothing is left")
+
+
+@case
+def generic_maps_that_cannot_be_asked():
+    t = tables("t5")
+    lines = ["smtp_generic_maps = texthash:%s/later" % t, "minimal_backoff_time = 1s", "queue_run_delay = 1s"]
+    with World("l", lines, zone=ZONE) as w:
+        w.send("ok@there.test", "From: %s\r\nSubject: m\r\n\r\n1\r\n" % ME)
+        w.wait_deferred()
+        equal(w.sink.messages, [], "nothing has left")
+        os.rename(os.path.join(t, "generic"), os.path.join(t, "later"))
+        w.stack.postern("reload")
+        w.stack.postern("queue", "flush")
+        equal(w.got(1)[0][0].split(" ")[1], "FROM:<outside@public.test>")
+
+
+@case
+def lmtp_has_its_own():
+    t = tables("t6")
+    port = free_port()
+    lines = ["lmtp_generic_maps = texthash:%s/generic" % t, "smtp_generic_maps = inline:{%s=wrong@public.test}" % ME,
+             "transport_maps = inline:{lmtp.test=lmtp:inet:127.99.0.2:%d}" % port]
+    with World("m", lines, zone=ZONE, port=port, extensions=("PIPELINING", "8BITMIME")) as w:
+        w.send("ok@lmtp.test", "From: %s\r\nSubject: m\r\n\r\n1\r\n" % ME)
+        mail, rcpts, octets = w.got(1)[0]
+        equal(mail.split(" ")[1], "FROM:<outside@public.test>")
+        equal(email.message_from_bytes(octets)["From"], "outside@public.test")
+
+
+@case
+def what_sendmail_leaves_is_mapped_too():
+    t = tables("t7")
+    lines = ["canonical_maps = texthash:%s/canonical" % t, "sender_canonical_maps = texthash:%s/hide" % t,
+             "sender_canonical_classes = header_sender", "canonical_classes = envelope_recipient", "always_bcc = email2@example.com"]
+    with World("k", lines, zone=ZONE) as w:
+        p = run([program("sendmail"), "-C", w.stack.main_cf, "-f", ME, "old@there.test"], input=b"From: email1@example.com\nSubject: left\n\nx\n")
+        equal(p.returncode, 0, "sendmail: %s" % p.stderr.decode())
+        mail, rcpts, octets = w.got(1)[0]
+        equal(rcpts[0].split(" ")[1], "TO:<ok-new@there.test>")
+        equal(email.message_from_bytes(octets)["From"], "First.Last@example.com")
+        delivered(w, "email2@example.com", 1)
+
+
+@case
+def check_knows():
+    rows = [("canonical_classes = envelope", "canonical_classes: \"envelope\" is none of"),
+            ("masquerade_classes = header_sender, body", "masquerade_classes: \"body\" is none of"),
+            ("masquerade_domains = hash:/etc/x", "masquerade_domains: hash:/etc/x: names of domains"),
+            ("masquerade_exceptions = pcre:{{/x/ y}}", "masquerade_exceptions: pcre:"),
+            ("canonical_maps = hash:/there-is/none", "canonical_maps")]
+    for line, want in rows:
+        path = os.path.join(tmp("k"), "main.cf")
+        os.makedirs(tmp("k"), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("myhostname = a.example.com\nvirtual_mailbox_domains = example.com\n%s\n" % line)
+        p = run([program("postern"), "-c", path, "check"])
+        said = (p.stdout + p.stderr).decode()
+        check(want in said and path + ":3" in said, "%s: %s" % (line, said))
+
+
 main()
