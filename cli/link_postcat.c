@@ -134,7 +134,7 @@ show_envelope(struct cat *c, const struct queue_env *env, int64_t arrived_us)
     localtime_r(&t, &tm);
     strftime(text, sizeof text, "%a %b %e %H:%M:%S %Y", &tm);
     record(c, REC_TIME, "message_arrival_time: ", sl_z(text));
-    attr(c, "create_time", sl_z(text));
+    record(c, REC_ATTR, "create_time: ", sl_z(text));
     attr(c, "log_ident", sl_z(env->id));
     attr(c, "hold_reason", env->hold);
     attr(c, "envelope_id", env->envid);
@@ -150,10 +150,11 @@ show_envelope(struct cat *c, const struct queue_env *env, int64_t arrived_us)
 static void
 content_line(struct cat *c, struct slice line)
 {
-    struct slice name = sl_head(line, sl_find_char(line, ':'));
+    struct slice name;
 
     if (line.n > 0 && line.p[line.n - 1] == '\r')
         line = sl_head(line, line.n - 1);
+    name = sl_head(line, sl_find_char(line, ':'));
     /* The header goes on as long as there are fields, and lines that continue one. */
     if (!c->in_body && !sl_starts(line, ' ') && !sl_starts(line, '\t') &&
         (name.n == line.n || name.n == 0 || sl_find_char(name, ' ') != SL_NPOS))

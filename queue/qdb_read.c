@@ -303,6 +303,27 @@ qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct
 }
 
 int
+qdb_count_states(struct qdb *q, uint64_t counts[QDB_STATES], struct err *e)
+{
+    struct db_stmt *s;
+
+    /* By the recipients' key alone: the messages themselves are not read. min() leaves NULL out. */
+    if (db_prepare(q->db,
+                   "SELECT count(*) FILTER (WHERE n > has),"
+                   " count(*) FILTER (WHERE n = has AND due < 9223372036854775807),"
+                   " count(*) FILTER (WHERE n = has AND due = 9223372036854775807)"
+                   " FROM (SELECT count(*) AS n, count(due) AS has, min(due) AS due FROM rcpt"
+                   " GROUP BY message)",
+                   &s, e) != 0 ||
+        db_step(s, e) != 1)
+        return -1;
+    for (int k = 0; k < QDB_STATES; k++)
+        counts[k] = (uint64_t)db_int(s, k);
+    db_reset(s);
+    return 0;
+}
+
+int
 qdb_ends(struct qdb *q, uint64_t *first, uint64_t *last, struct err *e)
 {
     struct db_stmt *s;

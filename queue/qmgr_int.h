@@ -3,6 +3,7 @@
  *   intake.c   private/queue: ids, messages in
  *   admin.c    private/queue, public/queue: the operator's tools
  *   why.c      what a message waits for, as memory has it
+ *   count_dirs.c  files for programs that count them
  *   active.c   messages in memory: from the database, to the end of their round
  *   route.c    recipient -> transport and next hop
  *   transport.c  "transport:nexthop" -> a way out
@@ -379,6 +380,10 @@ void intake_send_verdict(uint64_t client, uint64_t req, bool is_known, enum veri
                          struct slice text);
 /* A page to a tool whose connection is `client`; dropped when it is gone. */
 void intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struct slice text);
+
+/* ---- count_dirs.c ---- */
+void count_dirs_init(void);
+void count_dirs_reload(void); /* count anew, soon */
 
 /* ---- why.c ---- */
 /* The first next hop of a destination: "example.com", "[mx.x]:25", "private/dovecot-lmtp". Borrowed. */

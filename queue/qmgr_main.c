@@ -59,6 +59,7 @@ init(struct err *e)
     sched_reload();
     report_init();
     verify_init();
+    count_dirs_init();
     active_load_soon();
     return 0;
 }
@@ -85,6 +86,7 @@ reload(void)
     sched_reload();
     report_init();
     sched_kick();
+    count_dirs_reload();
     active_load_soon();
 }
 
