@@ -256,7 +256,7 @@ settle_notify(struct smtpd_sess *s, struct expansion *x)
             r->notify = notify;
         }
     }
-    if (is_expanded) {
+    if (is_expanded && x->n_out < QUEUE_RCPTS_MAX) {
         x->out = mem_grow(x->out, &x->cap_out, x->n_out + 1, sizeof(*x->out));
         x->out[x->n_out++] = (struct queue_rcpt){ .kind = RCPT_EXPANDED,
                                                   .addr = x->rcpt_addr,

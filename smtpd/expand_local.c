@@ -66,6 +66,12 @@ ask_passwd(struct smtpd_sess *s, struct expansion *x)
 
 /* ---- what an alias or a list names ---- */
 
+enum added {
+    ADDED,
+    ADD_FAILED, /* it cannot be followed, or memory is full */
+    ADD_OVER    /* the end has been told: nothing is left to look at */
+};
+
 /* "joe" with "+x": "joe+x". */
 static struct slice
 extended(struct slice addr, struct slice ext, struct arena *mem)
@@ -79,7 +85,7 @@ extended(struct slice addr, struct slice ext, struct arena *mem)
     return sl_z(arena_printf(mem, "%.*s%.*s@%.*s", SL_ARG(local), SL_ARG(ext), SL_ARG(domain)));
 }
 
-static bool
+static enum added
 add_address(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a, struct slice ext,
             struct arena *mem)
 {
@@ -88,14 +94,14 @@ add_address(struct smtpd_sess *s, struct expansion *x, const struct alias_item *
     struct err e;
 
     if (smtp_path_parse(a->text, false, mem, &addr, &e) != PARSE_OK || addr.n == 0)
-        return false;
+        return ADD_FAILED;
     if (sl_find_char(addr, '@') != SL_NPOS)
-        return expand_add(s, x, x->at, extended(addr, ext, mem), ITEM_ADDRESS) != NULL;
+        return expand_add(s, x, x->at, extended(addr, ext, mem), ITEM_ADDRESS) ? ADDED : ADD_FAILED;
     i = expand_add(s, x, x->at, extended(addr, ext, mem), ITEM_NAME);
     if (i == NULL)
-        return false;
+        return ADD_FAILED;
     i->no_alias = a->as_is || (x->at->kind == ITEM_NAME && sl_ieq(addr, x->at->addr));
-    return true;
+    return ADDED;
 }
 
 /* The name as an address: "list+ext@here". */
@@ -154,8 +160,8 @@ end_loop(struct smtpd_sess *s, struct expansion *x, struct slice alias)
         expand_next(s, x);
 }
 
-/* A command or a file, where main.cf allows it. False: it ends here. */
-static bool
+/* A command or a file, where main.cf allows it. */
+static enum added
 add_target(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a)
 {
     const struct conf *c = s->cfg->conf;
@@ -165,21 +171,23 @@ add_target(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a
     if (!conf_list_has(allowed, x->at->kind == ITEM_INCLUDE ? "include" : "alias")) {
         expand_refuse(s, x,
                       is_command ? "mail to command is restricted" : "mail to file is restricted");
-        return false;
+        return ADD_OVER;
     }
-    return expand_result(s, x, is_command ? RCPT_COMMAND : RCPT_FILE, alias_address(s, x), a->text);
+    return expand_result(s, x, is_command ? RCPT_COMMAND : RCPT_FILE, alias_address(s, x), a->text)
+               ? ADDED
+               : ADD_OVER;
 }
 
-static bool
+static enum added
 add_include(struct smtpd_sess *s, struct expansion *x, struct slice path)
 {
     struct slice way = x->at->kind == ITEM_INCLUDE ? x->at->addr : x->alias;
 
     way = sl_z(arena_printf(&s->smtp.cmd, "%.*s\t%.*s", SL_ARG(way), SL_ARG(path)));
-    return way.p && expand_add(s, x, x->at, way, ITEM_INCLUDE) != NULL;
+    return way.p && expand_add(s, x, x->at, way, ITEM_INCLUDE) ? ADDED : ADD_FAILED;
 }
 
-static bool
+static enum added
 add_one(struct smtpd_sess *s, struct expansion *x, const struct alias_item *a, struct slice ext,
         struct arena *mem)
 {
@@ -199,23 +207,21 @@ take_value(struct smtpd_sess *s, struct expansion *x, struct slice value, struct
 {
     struct arena mem = { .cap = ITEMS_OCTETS };
     struct alias_item a;
-    enum alias_rc rc;
-    bool is_good = true;
+    enum alias_rc rc = ALIAS_END;
+    enum added added = ADDED;
     size_t n = 0;
 
     if (!conf_list_has(s->cfg->conf->propagate_unmatched_extensions,
                        x->at->kind == ITEM_INCLUDE ? "include" : "alias"))
         ext = SL("");
-    while ((rc = alias_item_take(&value, &mem, &a)) == ALIAS_ITEM) {
+    while (added == ADDED && (rc = alias_item_take(&value, &mem, &a)) == ALIAS_ITEM) {
+        added = add_one(s, x, &a, ext, &mem);
         n++;
-        is_good = add_one(s, x, &a, ext, &mem);
-        if (!is_good)
-            break;
     }
     arena_free(&mem);
-    if (x->is_over)
+    if (added == ADD_OVER)
         return;
-    if (!is_good || rc == ALIAS_BAD)
+    if (added == ADD_FAILED || rc == ALIAS_BAD)
         expand_give_up(s, x, EXPAND_LOOP, "alias");
     else if (n == 0)
         expand_leads_nowhere(s, x);
