@@ -248,8 +248,11 @@ recover(struct qdb *q, struct err *e)
 
     if (qdb_begin(q, e) != 0)
         return -1;
-    /* A wall clock that was set back meanwhile would keep everything waiting for as long. */
-    if (db_exec(q->db,
+    /* Something is written in any case, so that the commit syncs: what a qmgr that was killed before its sync had deleted
+     * must be gone for good before remove_orphans() takes it at its word.
+     * A wall clock that was set back meanwhile would keep everything waiting for as long. */
+    if (qdb_meta_set(q, "next", q->next, e) != 0 ||
+        db_exec(q->db,
                 "UPDATE rcpt SET due = CASE WHEN flags & 1024 THEN 9223372036854775807"
                 " ELSE 0 END WHERE due IS NULL",
                 e) != 0 ||
@@ -407,6 +410,21 @@ open_checked(struct qdb *q, const char *path, struct err *e)
     return 0;
 }
 
+/* Who made the folders may have been killed before their names were on disk. */
+static int
+sync_folders(const struct qdb *q, struct err *e)
+{
+    char holder[PATH_MAX];
+    struct err why = { 0 };
+
+    path_of(q, "..", holder);
+    if (fs_sync_dir(holder, &why) != 0 && why.sys != EACCES) {
+        *e = why;
+        return -1;
+    }
+    return fs_sync_dir(q->dir, e);
+}
+
 int
 qdb_open(const char *dir, struct qdb **out, struct err *e)
 {
@@ -417,6 +435,8 @@ qdb_open(const char *dir, struct qdb **out, struct err *e)
     q->dir = mem_dupz(dir);
     path_of(q, "files", path);
     if (fs_mkdirs(path, 0700, e) != 0)
+        goto bad;
+    if (sync_folders(q, e) != 0)
         goto bad;
     path_of(q, "queue.db", path);
     path_of(q, "queue.db.salvaged", salvaged);
