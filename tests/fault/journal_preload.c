@@ -6,6 +6,7 @@
  * done at its begin. Nothing is really synced; it takes a random time instead (FAULT_SYNC_US, at most).
  *
  * FAULT_NO_SYNC=1        syncs say "done" and are not recorded: as a build without them
+ * FAULT_KILL=N           one sync in N does not end: its process gets SIGKILL (no more than one in a second does)
  * FAULT_BOOT_ID=FILE     stands for /proc/sys/kernel/random/boot_id
  * FAULT_CLOCK_S=SECONDS  added to the wall clock
  * With only the last two nothing is journaled.
@@ -16,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,7 +58,8 @@ enum op {
 
 struct header {
     char magic[8];
-    uint64_t size, used, seq, dev;
+    uint64_t size, used, seq, dev, killed_s;
+    uint32_t kills;
     uint32_t strange;
     char why[64];
     pthread_mutex_t lock;
@@ -72,13 +75,14 @@ struct rec {
 
 static struct header *journal;
 static char boot_id[PATH_OCTETS];
-static long clock_s, sync_us;
+static long clock_s, sync_us, kill_one_in;
 static bool no_sync;
 
 /* For the test, which loads this as a library: */
 int journal_create(const char *path, uint64_t octets, const char *folder);
 uint64_t journal_mark(const char *text, uint64_t n);
 const char *journal_strange(void);
+uint32_t journal_kills(void);
 
 /* ---- the journal ---- */
 
@@ -201,6 +205,12 @@ journal_mark(const char *text, uint64_t n)
     return seq;
 }
 
+uint32_t
+journal_kills(void)
+{
+    return journal->kills;
+}
+
 const char *
 journal_strange(void)
 {
@@ -218,6 +228,8 @@ begin(void)
         clock_s = atol(v);
     if ((v = getenv("FAULT_SYNC_US")) != NULL)
         sync_us = atol(v);
+    if ((v = getenv("FAULT_KILL")) != NULL)
+        kill_one_in = atol(v);
     no_sync = (v = getenv("FAULT_NO_SYNC")) != NULL && *v == '1';
     if ((v = getenv("FAULT_JOURNAL")) != NULL && map_journal(v) != 0) {
         fprintf(stderr, "fault layer: cannot open %s\n", v);
@@ -781,17 +793,42 @@ futimens(int fd, const struct timespec t[2])
 
 /* ---- syncs ---- */
 
+static unsigned
+chance(void)
+{
+    static __thread unsigned seed;
+
+    if (seed == 0)
+        seed = (unsigned)(uintptr_t)&seed ^ (unsigned)getpid() * 2654435761U;
+    return (unsigned)rand_r(&seed);
+}
+
+/* As if killed between a write and its sync. */
+static void
+die_sometimes(void)
+{
+    struct timespec now;
+    uint64_t was, s;
+
+    if (kill_one_in <= 0 || chance() % (unsigned long)kill_one_in != 0)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    s = (uint64_t)now.tv_sec;
+    was = __atomic_exchange_n(&journal->killed_s, s, __ATOMIC_RELAXED);
+    if (was < s) {
+        __atomic_fetch_add(&journal->kills, 1, __ATOMIC_RELAXED);
+        kill(getpid(), SIGKILL);
+    }
+}
+
 static void
 take_a_while(void)
 {
-    static __thread unsigned seed;
     struct timespec t = { 0 };
 
     if (sync_us <= 0)
         return;
-    if (seed == 0)
-        seed = (unsigned)(uintptr_t)&seed ^ (unsigned)getpid();
-    t.tv_nsec = (long)(rand_r(&seed) % (unsigned)sync_us) * 1000;
+    t.tv_nsec = (long)(chance() % (unsigned long)sync_us) * 1000;
     nanosleep(&t, NULL);
 }
 
@@ -805,6 +842,7 @@ sync_noted(uint64_t ino, bool is_data_only)
         seq = put_plain(OP_SYNC, ino, 0, is_data_only);
         unlock_journal();
     }
+    die_sometimes();
     take_a_while();
     if (!no_sync) {
         lock_journal();

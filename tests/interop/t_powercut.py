@@ -41,6 +41,8 @@ MISSING = {
     "queue-database": (r"/queue\.db(-wal)?$", None, r"is lost"),
     "incoming-content": (r"^queue/incoming/", None, r"is lost|not what was sent"),
     "queue-files-names": (None, r"^queue/queue/files/", r"is lost|not what was sent"),
+    "maildrop-content": (r"^queue/maildrop/", None, r"is lost"),
+    "maildrop-names": (None, r"^queue/maildrop/", r"is lost"),
     "maildir-content": (r"^mail/.*/(tmp|new|cur)/", None, r"is lost|not what was sent"),
     "new-names": (None, r"^mail/.*/new/", r"is lost"),
     "cur-names": (None, r"^mail/.*/cur/", r"is lost"),
@@ -62,6 +64,8 @@ def missing_sync(name):
 
     points = [(seq, f) for seq, kind, f in r.book.events if kind in ("ok", "told")]
     points = [points[len(points) * i // 30] for i in range(10, 30)]
+    if name.startswith("maildrop"):
+        points = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f["token"].startswith("pc-cmd")][:20]
     if name in ("incoming-content", "queue-files-names"):
         large = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f.get("id") and f.get("is_large")]
         points = large[:: max(1, len(large) // 20)]

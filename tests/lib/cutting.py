@@ -12,7 +12,7 @@ import threading
 import time
 
 from harness import *
-from mailload import ALIASES, READERS, USERS, Imap, Ledger, Load, Mailboxes, Sink, conf, text_of
+from mailload import ALIASES, READERS, USERS, Imap, Ledger, Load, Mailboxes, Reader, Sink, conf, text_of
 from powercut import MODES, Disk, Journal
 from stack import PORTS, Stack
 
@@ -40,7 +40,7 @@ class Cut:
 
 
 class Run:
-    def __init__(self, seconds, seed, pause_s=0.06, env=(), readers=2):
+    def __init__(self, seconds, seed, pause_s=0.06, env=(), readers=2, kills=False):
         self.seed, self.random = seed, random.Random(seed)
         self.book = Ledger()
         self.sink = Sink(self.book)
@@ -48,7 +48,8 @@ class Run:
         s.configure()
         self.journal = Journal(tmp("journal%s" % seed), s.workdir)
         self.book.mark = self.journal.mark
-        env = self.journal.env(**dict(env))
+        # Who comes after one that died in a sync must not take for synced what that one only wrote.
+        env = self.journal.env(**dict(env), **({"FAULT_KILL": "40"} if kills else {}))
         s.wrapper = ["env"] + ["%s=%s" % e for e in env.items()]
         s.start()
         self.first = self.journal.mark("begin")
@@ -59,8 +60,12 @@ class Run:
         self.sink.close()
         check(not self.journal.strange(), "the fault layer met what it does not know: %s" % self.journal.strange())
         for c in self.load.clients:
-            check(c.n > 0, "%s did nothing: %r" % (c.name, c.trouble))
+            check(c.n > 0 or isinstance(c, Reader), "%s did nothing: %r" % (c.name, c.trouble))
         self.replay_count = 0
+
+    def forget(self):
+        """Its journal, which is long."""
+        os.unlink(self.journal.path)
 
     def summary(self):
         count = {}
@@ -69,7 +74,7 @@ class Run:
         kinds = {}
         for _seq, kind, _f in self.book.events:
             kinds[kind] = kinds.get(kind, 0) + 1
-        return "seed %s: %s; %s" % (self.seed, kinds, {k: count[k] for k in sorted(count)})
+        return "seed %s, %d kills: %s; %s" % (self.seed, self.journal.library.journal_kills(), kinds, {k: count[k] for k in sorted(count)})
 
     def choose(self, n, modes=MODES):
         """Cuts: half of them when a client has just heard something, the others anywhere."""
@@ -188,7 +193,9 @@ class Replay:
                 self.bad("the other host got something else than was sent: %s" % token)
 
     def is_idle(self):
-        return not self.stack.postern("queue", "list", "--json").strip()
+        dropped = os.path.join(self.stack.queue_dir, "maildrop")
+        waits = os.path.isdir(dropped) and any(not n.startswith("new.") for n in os.listdir(dropped))
+        return not waits and not self.stack.postern("queue", "list", "--json").strip()
 
     def reader(self, user):
         told, top = {}, {}
