@@ -57,13 +57,18 @@ struct running {
     struct totals *totals;
 };
 
+/* What -f finds expired it releases only. */
 static void
-touched(void *arg, struct slice id, bool was_held)
+touched(void *arg, struct slice id, bool was_held, bool was_expired)
 {
     struct running *r = arg;
+    bool is_f = r->op->option == 'f';
 
-    fprintf(stderr, "postsuper: %.*s: %s\n", SL_ARG(id), r->op->done);
-    if (r->op->option == 'f' && was_held) {
+    if (!is_f || !was_expired) {
+        fprintf(stderr, "postsuper: %.*s: %s\n", SL_ARG(id), r->op->done);
+        r->totals->n[r->op - ops]++;
+    }
+    if (is_f && was_held) {
         fprintf(stderr, "postsuper: %.*s: released from hold\n", SL_ARG(id));
         r->totals->is_asked[RELEASE] = true;
         r->totals->n[RELEASE]++;
@@ -102,7 +107,6 @@ change(struct queue_source *s, const struct op *op, struct slice which, unsigned
         rc = queue_change_run(s, op->verb, buf_slice(&words), &c, &e);
     }
     *messages = c.messages;
-    t->n[op - ops] += c.messages;
     buf_free(&words);
     if (rc != 0 && e.kind == ERR_PERM)
         return link_fatal("postsuper", EXIT_FAILED,
@@ -110,20 +114,27 @@ change(struct queue_source *s, const struct op *op, struct slice which, unsigned
     return rc == 0 ? EXIT_OK : link_fatal("postsuper", EXIT_FAILED, "%s", e.msg);
 }
 
+/* Without ids there is no word of each message, only how many there are. */
 static int
 change_all(struct queue_source *s, const struct op *op, unsigned states, struct totals *t)
 {
-    uint64_t n;
-    int rc;
+    uint64_t released = 0, both = 0, n = 0;
+    int rc = EXIT_OK;
 
-    if (op->option == 'f') { /* those on hold are counted twice: as expired, and as released */
-        rc = change(s, op, SL("ALL\n"), states & HOLD, t, &n);
-        if (n > 0)
-            t->is_asked[RELEASE] = true;
-        t->n[RELEASE] += n;
-        return rc != EXIT_OK ? rc : change(s, op, SL("ALL\n"), states & ~(unsigned)HOLD, t, &n);
+    if (op->option == 'f') {
+        unsigned held = states & HOLD;
+
+        rc = change(s, op, SL("ALL\nstate=expired\n"), held, t, &released);
+        if (rc == EXIT_OK)
+            rc = change(s, op, SL("ALL\nstate!=expired\n"), held, t, &both);
+        states &= ~(unsigned)HOLD;
+        t->is_asked[RELEASE] = t->is_asked[RELEASE] || released + both > 0;
+        t->n[RELEASE] += released + both;
     }
-    return change(s, op, SL("ALL\n"), states, t, &n);
+    if (rc == EXIT_OK)
+        rc = change(s, op, SL("ALL\n"), states, t, &n);
+    t->n[op - ops] += both + n;
+    return rc;
 }
 
 /* An id goes into words; what is none is told of, and one of another queue is not in this one. */

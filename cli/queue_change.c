@@ -82,7 +82,7 @@ take_page(struct slice text, struct queue_change *c)
             c->looked_at += number(f[3]);
             at = number(f[4]);
         } else if (sl_eqz(f[0], "T") && c->touched) {
-            c->touched(c->arg, f[1], sl_eqz(f[2], "1"));
+            c->touched(c->arg, f[1], sl_eqz(f[2], "1"), sl_eqz(f[3], "1"));
         } else if (sl_eqz(f[0], "X") && c->missing) {
             c->missing(c->arg, f[1]);
         }

@@ -6,8 +6,8 @@
 #include "cli/queue_source.h"
 
 struct queue_change {
-    /* What to say of each message when ids were named; may be NULL. was_held: it was on hold before. */
-    void (*touched)(void *arg, struct slice id, bool was_held);
+    /* What to say of each message when ids were named; may be NULL. was_held, was_expired: before. */
+    void (*touched)(void *arg, struct slice id, bool was_held, bool was_expired);
     void (*missing)(void *arg, struct slice id);
     void *arg;
     bool

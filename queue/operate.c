@@ -75,7 +75,7 @@ struct walk {
     bool is_there, is_file;
     struct { /* what is to be changed, once the walk is over */
         struct operate_touched t;
-        bool is_held;
+        bool is_held, is_expired;
     } * found;
     size_t n, cap;
 };
@@ -130,6 +130,7 @@ find_one(void *arg, const struct qdb_message *m)
         w->found[w->n].t.n = m->n;
         memcpy(w->found[w->n].t.id, m->id, strlen(m->id) + 1);
         w->found[w->n].t.is_file = m->is_file;
+        w->found[w->n].is_expired = select_is_expired(m);
         w->found[w->n++].is_held = strcmp(select_state(m), "hold") == 0;
     }
     o->more = !may_go_on(w) || w->n >= STEP_CHANGES;
@@ -221,7 +222,8 @@ change(struct walk *w, struct qdb *q, struct err *e)
         o->n_messages++;
         o->n_rcpts += changed;
         if (select_ids(o->sel) > 0)
-            buf_addf(&o->text, "T\t%s\t%d\n", w->found[i].t.id, w->found[i].is_held);
+            buf_addf(&o->text, "T\t%s\t%d\t%d\n", w->found[i].t.id, w->found[i].is_held,
+                     w->found[i].is_expired);
     }
     buf_addf(&o->text, "N\t%llu\t%llu\t%llu\t%llu\n", (unsigned long long)o->n_messages,
              (unsigned long long)o->n_rcpts, (unsigned long long)o->n_seen,

@@ -8,7 +8,7 @@
  *   stat             "S messages recipients held first last nobody"; first, last: numbers of messages; nobody: recipients
  *                    with QDB_NOBODY
  *   flush|hold|release|requeue|expire|bounce|delete WORDS
- *                    "T id held" for each changed message when ids were named (held: it was on hold), "X id" for each that is
+ *                    "T id held expired" for each changed message when ids were named (1: it was so before), "X id" for each that is
  *                    not there; then "N messages recipients seen at", at: number of the message that the step ended with
  * WORDS: select.h. Layer: queue. */
 #ifndef POSTERN_QUEUE_OPERATE_H

@@ -182,7 +182,7 @@ def beside_postfix():
             same("postsuper", *argv)
         same("postqueue", "-p", sort=True)
         json_lines()
-        same("postsuper", "-h", "-", input=lambda i: "%s\n%s\n%s!\n" % (i[0], i[2], i[3]))
+        same("postsuper", "-h", "-", input=lambda i: "%s!\n%s\n%s\n" % (i[3], i[0], i[2]))  # we read all of them first
         same("postsuper", "-H", lambda i: i[0])
         same("postsuper", "-h", "ALL", "deferred")
         same("postsuper", "-f", lambda i: i[1])
