@@ -231,7 +231,7 @@ lint-cppcheck:
 
 .PHONY: install clean distclean deps deps-test help
 # postern and its links are for people, so is postdrop, which they start; all other programs are started by postern.
-# postdrop is set-gid where the group is there (tools/packages or the operator make it): see docs/man/postdrop.1.
+# postdrop is set-gid, so that users who are not root have sendmail: the group is the operator's to make.
 DEST = $(DESTDIR)$(PREFIX)
 SBIN_PROGRAMS := %/postern %/postdrop
 SETGID_GROUP ?= postdrop
