@@ -12,7 +12,8 @@ static const struct cli_link links[] = {
     { "postcat", link_postcat },     { "postqueue", link_postqueue },
     { "postsuper", link_postsuper }, { "newaliases", link_newaliases },
     { "postmap", link_postmap },     { "postalias", link_postalias },
-    { "postconf", link_postconf },   { NULL, NULL },
+    { "postconf", link_postconf },   { "postfix", link_postfix },
+    { NULL, NULL },
 };
 #define N_LINKS (sizeof links / sizeof *links - 1)
 

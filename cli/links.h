@@ -24,6 +24,6 @@ const char *link_conf_path(const char *option, char *out);
 
 /* Each in its link_*.c. */
 link_fn link_mailq, link_postqueue, link_postsuper, link_postcat, link_sendmail, link_newaliases,
-    link_postmap, link_postalias, link_postconf;
+    link_postmap, link_postalias, link_postconf, link_postfix;
 
 #endif

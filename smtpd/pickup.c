@@ -142,7 +142,7 @@ scan_run(struct work_job *j)
 {
     struct scan *s = CONTAINER_OF(j, struct scan, job);
     struct tally *users = mem_alloc(USERS_MAX * sizeof *users);
-    size_t n_users = 0;
+    size_t n_users = 0, name_octets;
     DIR *d = opendir(s->dir);
     struct dirent *de;
     struct stat st;
@@ -155,7 +155,8 @@ scan_run(struct work_job *j)
             remove_stale(dirfd(d), de->d_name);
             continue;
         }
-        if (strlen(de->d_name) >= PICKUP_NAME_OCTETS || map_get(s->skip, sl_z(de->d_name)) ||
+        name_octets = strlen(de->d_name) + 1;
+        if (name_octets > PICKUP_NAME_OCTETS || map_get(s->skip, sl_z(de->d_name)) ||
             fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
         if (s->n >= TURN_MAX || !has_room(users, &n_users, st.st_uid)) {
@@ -163,7 +164,7 @@ scan_run(struct work_job *j)
             continue;
         }
         s->names = mem_grow(s->names, &s->cap, s->n + 1, sizeof *s->names);
-        snprintf(s->names[s->n++], PICKUP_NAME_OCTETS, "%s", de->d_name);
+        memcpy(s->names[s->n++], de->d_name, name_octets);
     }
     if (d)
         closedir(d);
