@@ -2,6 +2,7 @@
 #include "auth/srs.h"
 
 #include "base/enc.h"
+#include "base/mem.h"
 #include "tls/digest.h"
 
 enum { DAY_S = 24 * 60 * 60, STAMP_LETTERS = 2, STAMPS = 1024, TAG_OCTETS = 5 };
@@ -123,6 +124,26 @@ is_young(const struct srs *c, unsigned day)
 
 /* ---- there ---- */
 
+/* "SRS0=hash=part=part": whatever octets. */
+static void
+add_parts(struct buf *out, const char *tag, struct slice hash, const struct slice *parts, size_t n)
+{
+    buf_addz(out, tag);
+    buf_addc(out, '=');
+    buf_adds(out, hash);
+    for (size_t i = 0; i < n; i++) {
+        buf_addc(out, '=');
+        buf_adds(out, parts[i]);
+    }
+}
+
+static void
+add_at(struct buf *out, struct slice domain)
+{
+    buf_addc(out, '@');
+    buf_adds(out, domain);
+}
+
 /* SRS1 of an address that another host has made: only that one knows what is behind it. */
 static enum srs_rc
 add_later(const struct srs *c, struct slice first, struct slice rest, struct buf *out)
@@ -132,7 +153,7 @@ add_later(const struct srs *c, struct slice first, struct slice rest, struct buf
 
     if (!make_hash(c->secrets[0], parts, 2, c->hash, hash))
         return SRS_FAILED;
-    buf_addf(out, "SRS1=%.*s=%.*s=%.*s", (int)c->hash, hash, SL_ARG(first), SL_ARG(rest));
+    add_parts(out, "SRS1", sl_n(hash, c->hash), parts, COUNT_OF(parts));
     return SRS_OK;
 }
 
@@ -145,8 +166,7 @@ add_first(const struct srs *c, struct slice local, struct slice domain, struct b
 
     if (!make_hash(c->secrets[0], parts, 3, c->hash, hash))
         return SRS_FAILED;
-    buf_addf(out, "SRS0=%.*s=%.*s=%.*s=%.*s", (int)c->hash, hash, (int)sizeof stamp, stamp,
-             SL_ARG(domain), SL_ARG(local));
+    add_parts(out, "SRS0", sl_n(hash, c->hash), parts, COUNT_OF(parts));
     return SRS_OK;
 }
 
@@ -156,7 +176,8 @@ srs_forward(const struct srs *c, struct slice sender, struct slice ours, struct 
     struct slice local, domain, rest, hash, first;
     enum srs_rc rc;
 
-    if (c->n_secrets == 0 || !split(sender, &local, &domain))
+    if (c->n_secrets == 0 || !split(sender, &local, &domain) ||
+        sl_find_char(domain, '=') != SL_NPOS) /* it would not lead back */
         return SRS_OTHER;
     rest = sl_from(local, local.n < TAG_OCTETS ? local.n : TAG_OCTETS);
     if (has_tag(local, "SRS0"))
@@ -167,7 +188,7 @@ srs_forward(const struct srs *c, struct slice sender, struct slice ours, struct 
     else
         rc = add_first(c, local, domain, out);
     if (rc == SRS_OK)
-        buf_addf(out, "@%.*s", SL_ARG(ours));
+        add_at(out, ours);
     return rc;
 }
 
@@ -191,7 +212,8 @@ undo_first(const struct srs *c, struct slice hash, struct slice rest, struct buf
         return rc;
     if (!is_young(c, day))
         return SRS_EXPIRED;
-    buf_addf(out, "%.*s@%.*s", SL_ARG(rest), SL_ARG(domain));
+    buf_adds(out, rest);
+    add_at(out, domain);
     return SRS_OK;
 }
 
@@ -205,8 +227,11 @@ undo_later(const struct srs *c, struct slice hash, struct slice rest, struct buf
         return SRS_OTHER;
     parts[1] = rest;
     rc = check_hash(c, hash, parts, 2);
-    if (rc == SRS_OK)
-        buf_addf(out, "SRS0%.*s@%.*s", SL_ARG(rest), SL_ARG(parts[0]));
+    if (rc == SRS_OK) {
+        buf_addz(out, "SRS0");
+        buf_adds(out, rest);
+        add_at(out, parts[0]);
+    }
     return rc;
 }
 

@@ -62,6 +62,7 @@ TEST(a_sender_becomes)
         { "alice", "other", 4, DAY },
         { "alice@", "other", 4, DAY },
         { "@sender.example", "other", 4, DAY },
+        { "alice@sender=.example", "other", 4, DAY },
         { "", "other", 4, DAY },
     };
 
