@@ -10,13 +10,25 @@
 #include "queue/operate.h"
 #include "session/queue_proto.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+enum { ETRN_WAITING_MAX = 16, DOMAIN_OCTETS = 256 };
 
 struct admin_op {
     struct wop op;
-    uint64_t client, req;
+    uint64_t client, req; /* client 0: smtpd's ETRN */
     struct operate o;
 };
+
+/* Domains that ETRN was said for, one under way (the first) and others behind it: strangers shall not have the queue walked
+ * through all the time. */
+static struct {
+    char names[ETRN_WAITING_MAX][DOMAIN_OCTETS];
+    size_t n;
+} etrn;
+
+static void etrn_next(void);
 
 /* ---- on the writer's thread ---- */
 
@@ -49,8 +61,9 @@ follow_in_memory(enum operate_verb verb, uint64_t n)
     }
 }
 
+/* hop: whose hosts a flush shall try although they are dead; empty: all. */
 static void
-follow(const struct operate *o)
+follow(const struct operate *o, struct slice hop)
 {
     static const char *const words[OP_VERBS] = {
         [OP_HOLD] = "placed on hold", [OP_RELEASE] = "released from hold",
@@ -66,7 +79,7 @@ follow(const struct operate *o)
         follow_in_memory(o->verb, o->touched[i].n);
     }
     if (o->verb == OP_FLUSH)
-        sched_forget_dead();
+        sched_forget_dead(hop);
     if (o->n_touched > 0 && o->verb != OP_HOLD && o->verb != OP_DELETE)
         active_load_soon();
 }
@@ -82,11 +95,60 @@ admin_done(struct wop *op, int rc, const struct err *e)
         buf_addf(&o->text, "E\t%s\n", e->msg);
         o->more = false;
     } else if (operate_changes(o->verb)) {
-        follow(o);
+        follow(o, a->client == 0 ? sl_z(etrn.names[0]) : SL(""));
     }
-    intake_send_page(a->client, a->req, o->more, o->next, buf_slice(&o->text));
+    if (a->client == 0 && o->more) {
+        o->after = o->next;
+        writer_submit(qm.writer, op);
+        return;
+    }
+    if (a->client == 0) {
+        memmove(etrn.names[0], etrn.names[1], sizeof etrn.names - sizeof etrn.names[0]);
+        etrn.n--;
+        etrn_next();
+    } else {
+        intake_send_page(a->client, a->req, o->more, o->next, buf_slice(&o->text));
+    }
     operate_free(o);
     free(a);
+}
+
+static void
+etrn_next(void)
+{
+    struct admin_op *a;
+    char words[DOMAIN_OCTETS + 8];
+    struct err e = { 0 };
+
+    if (etrn.n == 0)
+        return;
+    a = MEM_NEW(struct admin_op);
+    a->op = (struct wop){
+        .kind = WOP_READ, .run = admin_run, .after = admin_after, .done = admin_done
+    };
+    snprintf(words, sizeof words, "dest=%s", etrn.names[0]);
+    if (operate_begin(&a->o, SL("flush"), sl_z(words), 0, QUEUE_PAGE_OCTETS, &e) == 0) {
+        writer_submit(qm.writer, &a->op);
+        return;
+    }
+    operate_free(&a->o); /* no domain: smtpd has looked */
+    free(a);
+    etrn.n = 0;
+}
+
+void
+admin_flush(struct slice domain)
+{
+    if (domain.n == 0 || domain.n >= DOMAIN_OCTETS || sl_find_char(domain, '*') != SL_NPOS ||
+        sl_find_char(domain, '\n') != SL_NPOS || etrn.n == ETRN_WAITING_MAX)
+        return;
+    for (size_t i = 0; i < etrn.n; i++)
+        if (sl_ieqz(domain, etrn.names[i]))
+            return;
+    memcpy(etrn.names[etrn.n], domain.p, domain.n);
+    etrn.names[etrn.n++][domain.n] = '\0';
+    if (etrn.n == 1)
+        etrn_next();
 }
 
 static void

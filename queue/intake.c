@@ -319,6 +319,8 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
         else if (kind == 'V' && wire_take_u64(&msg, &req) && wire_take_str(&msg, &addr) &&
                  wire_take_str(&msg, &orig))
             verify_ask(c->id, req, addr, orig);
+        else if (kind == 'F' && wire_take_str(&msg, &addr))
+            admin_flush(addr);
     }
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);

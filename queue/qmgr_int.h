@@ -276,8 +276,8 @@ void sched_kick(void);
 size_t sched_next(struct outlet *t, struct qrcpt **rs, size_t max);
 void sched_prune(struct outlet *t);
 void sched_reload(void); /* limits have changed */
-/* An operator wants everything tried: nobody is dead any more. */
-void sched_forget_dead(void);
+/* Hosts are to be tried although they are dead: those with this next hop, empty: all. */
+void sched_forget_dead(struct slice hop);
 void sched_free(void); /* at the end, when no link is left */
 /* How many jobs could begin now, up to most. */
 size_t sched_runnable(const struct outlet *t, size_t most);
@@ -375,6 +375,8 @@ struct chan;
 struct admin_rights {
     bool may_all, may_list, may_flush;
 };
+/* smtpd's ETRN: what is deferred for this domain is tried now. */
+void admin_flush(struct slice domain);
 void admin_ask(uint64_t client, uint64_t req, struct slice in, struct admin_rights may);
 void intake_send_verdict(uint64_t client, uint64_t req, bool is_known, enum verify_status status,
                          struct slice text);

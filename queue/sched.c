@@ -743,19 +743,23 @@ sched_job_ended(struct dest *d, bool worked, const char *host_failed)
     free_dest_if_idle(d);
 }
 
+static struct slice forgotten; /* what sched_each_outlet() gives no argument for */
+
 static void
 forget_dead(struct outlet *t)
 {
     size_t it = 0;
     void *v;
 
-    t->paused_until_ms = 0;
-    free(t->down_why);
-    t->down_why = NULL;
+    if (forgotten.n == 0) { /* our own daemon behind it */
+        t->paused_until_ms = 0;
+        free(t->down_why);
+        t->down_why = NULL;
+    }
     while (map_next(t->dests, &it, NULL, &v)) {
         struct dest *d = v;
 
-        if (!is_dead(d))
+        if (!is_dead(d) || (forgotten.n > 0 && !sl_ieq(forgotten, sched_hop(d))))
             continue;
         d->dead_until_ms = 0;
         list_remove(&d->link); /* what was being put off is tried after all */
@@ -764,8 +768,9 @@ forget_dead(struct outlet *t)
 }
 
 void
-sched_forget_dead(void)
+sched_forget_dead(struct slice hop)
 {
+    forgotten = hop;
     sched_each_outlet(forget_dead);
     sched_kick();
 }

@@ -276,6 +276,20 @@ fail_ask(void *arg)
     answer_ask(arg, -1, VERIFY_TODO, SL(""));
 }
 
+bool
+queue_flush(struct queue_client *q, struct slice domain)
+{
+    struct buf b = { 0 };
+    bool is_sent = false;
+
+    wire_add_u8(&b, 'F');
+    wire_add_str(&b, domain);
+    if (q->chan && !q->is_silent && b.n <= CHAN_MSG_OCTETS)
+        is_sent = chan_send(q->chan, buf_slice(&b), NULL, 0) == 0;
+    buf_free(&b);
+    return is_sent;
+}
+
 void
 queue_verify(struct queue_client *q, struct slice addr, struct slice orig,
              void (*cb)(uint64_t id, int rc, enum verify_status status, struct slice text),

@@ -85,6 +85,9 @@ void queue_put_commit(struct queue_put *p, const struct queue_env *env,
                       void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id);
 void queue_put_abort(struct queue_put **p);
 
+/* Have deferred mail for a domain (or by way of it) tried now; the rest is qmgr's. False: qmgr is away. */
+bool queue_flush(struct queue_client *q, struct slice domain);
+
 /* Address verification: what qmgr's last probe of an address found, or that one is under way (ask again). */
 enum verify_status { VERIFY_TODO, VERIFY_OK, VERIFY_DEFER, VERIFY_BOUNCE };
 /* addr: final, after alias expansion; orig: what it came from, for the log. cb comes from the loop exactly once. rc -1: there

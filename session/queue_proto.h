@@ -5,6 +5,7 @@
  *   'G' u32 want                              grant me ids
  *   'P' u64 req, put                          commit this message (struct queue_wire_put below)
  *   'V' u64 req, str addr, str orig           can this address be delivered to?
+ *   'F' str domain                            try deferred mail for it now (ETRN); no answer
  *   'A' u64 req, str verb, str arg, u64 after, u32 limit      a tool's question, see below
  * qmgr to client:
  *   'g' u64 first, u32 count, u32 db_bits     counters first..first+count-1 are yours (session/queue_id.h)

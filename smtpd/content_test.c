@@ -76,6 +76,13 @@ queue_verify(struct queue_client *q, struct slice addr, struct slice orig,
     (void)cb;
     (void)id;
 }
+bool
+queue_flush(struct queue_client *q, struct slice domain)
+{
+    (void)q;
+    (void)domain;
+    return false;
+}
 void
 queue_put_abort(struct queue_put **p)
 {

@@ -91,7 +91,9 @@ on_etrn_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value
                domlist_match(&s->cfg->mydestination, s->vrfy_text) == DOMLIST_YES) {
         /* Mail for our own domains is delivered as soon as it can be: there is nothing to start. */
         smtp_reply(&s->smtp, "250 Queuing started");
-    } else { /* what waits for other hosts is tried again when it is due, and not on demand */
+    } else if (f == FOUND_YES && queue_flush(smtpd_env.queue, s->vrfy_text)) {
+        smtp_reply(&s->smtp, "250 Queuing started");
+    } else { /* nobody can say now */
         smtp_reply(&s->smtp, "458 Unable to queue messages");
     }
     smtp_sess_done(&s->smtp, f == FOUND_YES);

@@ -159,6 +159,29 @@ def flush():
 
 
 @case
+def etrn():
+    """Whoever may have it tried says ETRN: what waits for that domain, and nothing else."""
+    with Stack(tmp("e"), extra_conf=CONF + ["minimal_backoff_time = 1000s", "maximal_backoff_time = 2000s"]) as s:
+        for to in ("x@remote.test", "x@sub.remote.test", "x@other.test"):
+            send(s, "a@sender.test", [to])
+        settle(s, 3)
+
+        def attempts():
+            return {r["address"]: r["attempts"] for m in listed(s) for r in m["recipients"]}
+
+        before = attempts()
+        with smtplib.SMTP("127.0.0.1", s.ports["smtp"], local_hostname="client.example.com", timeout=60) as c:
+            c.ehlo()
+            equal(c.docmd("ETRN remote.test"), (250, b"Queuing started"))
+            equal(c.docmd("ETRN remote.test")[0], 250, "again")
+            equal(c.docmd("ETRN other.test"), (459, b"<other.test>: service unavailable"))
+        wait_for(lambda: attempts()["x@remote.test"] > before["x@remote.test"], 20, "the one was tried")
+        time.sleep(0.5)
+        now = attempts()
+        equal({a: now[a] - before[a] for a in now if a != "x@remote.test"}, {"x@sub.remote.test": 0, "x@other.test": 0})
+
+
+@case
 def selections():
     s = Stack(tmp("s"), extra_conf=CONF)
     s.start()
