@@ -85,6 +85,10 @@ configure(struct content *c)
     c->conf.checks = g->has_checks ? &g->checks : NULL;
     c->conf.lookup = smtpd_env.lines;
     c->conf.mime = g->mime;
+    if (pickup_is_return(c->s->pickup)) { /* it was looked at when it was refused */
+        c->conf.checks = NULL;
+        return;
+    }
     c->conf.has_walk = g->looks_into_body;
     c->conf.n_stages = find_stages(c);
     c->conf.stages = c->stages;

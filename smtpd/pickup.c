@@ -372,6 +372,8 @@ on_table(uint64_t id, enum lookup_rc rc, struct slice value)
         return;
     if (rc == LOOKUP_TEMP)
         try_again(t, SL("authorized_submit_users: no answer from its table"));
+    else if (t->user_at > pk.conf->authorized_submit_users.n)
+        try_again(t, SL("the configuration has changed"));
     else if (rc == LOOKUP_FOUND && users_list_found(pk.conf->authorized_submit_users, t->user_at))
         pickup_feed(pk.pool, &t->f, fed, t);
     else if (rc == LOOKUP_FOUND)

@@ -24,7 +24,14 @@ def stack():
         _stack = Stack(tmp("s"), users=["me@example.com", "other@example.com"],
                        aliases={ME + "@example.com": ["me@example.com"], "nobody@example.com": ["me@example.com"]},
                        extra_conf=["message_size_limit = %d" % LIMIT, "queue_minfree = 1000", "smtpd_processes = 1",
-                                   "setgid_group = games", "alternate_config_directories = " + tmp("s")])
+                                   "setgid_group = games",
+                                   "header_checks = regexp:" + tmp("header_checks"),
+                                   "authorized_submit_users = !hash:%s, static:all" % tmp("users"),
+                                   "alternate_config_directories = " + tmp("s")])
+        with open(tmp("header_checks"), "w") as f:
+            f.write("/^X-Refuse: (.*)/ REJECT no $1 here\n")
+        with open(tmp("users"), "w") as f:
+            f.write("mallory x\n")
         _stack.start()
         at_end(_stack.stop)
     return _stack
@@ -155,6 +162,35 @@ def refused_content_comes_back():
     _, m = receive("other@example.com", "ndeliver")
     check("too many hops" in m.as_string(), "the report says why")
     check(not os.listdir(drop()), "nothing waits")
+
+
+@case
+def checked_content_comes_back():
+    sendmail("-f", "other@example.com", "me@example.com", input=b"Subject: checks\nX-Refuse: spam\n\nthe body\n")
+    _, m = receive("other@example.com", "ndeliver")
+    text = m.as_string()
+    check("no spam here" in text and "5.7.1" in text, "the report says why: %s" % text)
+    check("X-Refuse: spam" in text and "the body" in text, "and has the message")
+    check(not [1 for _, raw in inbox("me@example.com") if b"Subject: checks" in raw], "nothing was delivered")
+
+
+@case
+def a_table_says_who_may_not():
+    if os.geteuid() != 0:
+        skip("only root can give files away")
+    uid = pwd.getpwnam("games").pw_uid
+    with open(tmp("users"), "a") as f:
+        f.write("games x\n")
+    wait_for(lambda: b"x" in run([program("postmap"), "-q", "games", "hash:" + tmp("users")], env=dict(
+        os.environ, MAIL_CONFIG=stack().workdir)).stdout, 5, "the table")
+    time.sleep(0.3)  # authd looks ten times a second whether a table has changed
+    with open(drop("new.t"), "wb") as f:
+        f.write(b"postern-drop 1\nS1:a\nR14:me@example.com\nC2:\r\n\nX0:\n")
+    os.chown(drop("new.t"), uid, uid)
+    os.rename(drop("new.t"), drop("AAA.games"))
+    wait_for(lambda: os.listdir(stack().path("queue", "corrupt")), 10, "put aside")
+    check("this user may not submit mail" in stack().log(), "the log says why")
+    os.unlink(stack().path("queue", "corrupt", "AAA.games"))
 
 
 @case
