@@ -23,6 +23,7 @@ struct regexp_table {
     struct table_file file;
     struct regexp_rule *rules;
     size_t n, cap;
+    struct buf key; /* what is being looked up, with a NUL behind it: sanitizers want one */
 };
 
 /* The pattern between delimiters (any octet; a backslash keeps the next one), then its flags. */
@@ -140,8 +141,7 @@ is_match(const struct regexp_rule *r, struct slice key, regmatch_t m[REGEXP_GROU
         m[g].rm_so = m[g].rm_eo = -1;
     m[0].rm_so = 0;
     m[0].rm_eo = (regoff_t)key.n;
-    return regexec(&r->re, key.n ? key.p : "", r->has_groups ? REGEXP_GROUPS : 0, m,
-                   REG_STARTEND) == 0;
+    return regexec(&r->re, key.p, r->has_groups ? REGEXP_GROUPS : 0, m, REG_STARTEND) == 0;
 }
 
 static enum table_rc
@@ -152,6 +152,9 @@ regexp_lookup(struct table *t, struct slice key, struct buf *value, struct err *
     enum table_rc rc = TABLE_NOTFOUND;
 
     (void)e;
+    buf_reset(&x->key);
+    buf_adds(&x->key, key);
+    key = sl_n(buf_z(&x->key), key.n);
     for (size_t i = 0; i < x->n && rc == TABLE_NOTFOUND; i++) {
         const struct regexp_rule *r = &x->rules[i];
         regmatch_t m[REGEXP_GROUPS];
@@ -193,6 +196,7 @@ regexp_close(struct table *t)
         free(x->rules[i].value);
     }
     free(x->rules);
+    buf_free(&x->key);
     table_file_close(&x->file);
     free(x);
 }

@@ -26,18 +26,32 @@ add_envelope(struct content *c, struct buf *b)
         buf_addf(b, " to=<%.*s>", SL_ARG(smtp_addr_quote(to->addr, &c->s->smtp.cmd)));
 }
 
+/* "name[address]", or what Postfix calls a message from maildrop/. */
+static void
+add_origin(struct content *c, struct smtpd_origin *from, struct buf *b)
+{
+    char ip[ADDR_TEXT_OCTETS];
+
+    if (c->s->pickup) {
+        *from = (struct smtpd_origin){ 0 };
+        buf_addz(b, " from local;");
+    } else {
+        smtpd_origin(c->s, ip, from);
+        buf_addf(b, " from %.*s[%.*s];", SL_ARG(from->name), SL_ARG(from->ip));
+    }
+    from->ip = SL(""); /* it was in ip */
+    add_envelope(c, b);
+}
+
 static void
 log_action(struct content *c, const struct filter_line *l, struct slice text)
 {
     struct smtpd_origin from;
-    char ip[ADDR_TEXT_OCTETS];
     struct buf b = { 0 };
 
-    smtpd_origin(c->s, ip, &from);
-    buf_addf(&b, "%s: %s: %s %.*s from %.*s[%.*s];", c->s->tx->id, l->action.log_word,
-             l->is_header ? "header" : "body", SL_ARG(sl_head(l->text, SHOWN_OCTETS)),
-             SL_ARG(from.name), SL_ARG(from.ip));
-    add_envelope(c, &b);
+    buf_addf(&b, "%s: %s: %s %.*s", c->s->tx->id, l->action.log_word,
+             l->is_header ? "header" : "body", SL_ARG(sl_head(l->text, SHOWN_OCTETS)));
+    add_origin(c, &from, &b);
     if (from.protocol.n)
         buf_addf(&b, " proto=%.*s", SL_ARG(from.protocol));
     if (from.helo.n)
@@ -218,15 +232,12 @@ content_mime_error(void *arg, enum mime_error e, struct slice where)
 {
     struct content *c = arg;
     struct smtpd_origin from;
-    char ip[ADDR_TEXT_OCTETS];
     struct buf b = { 0 };
 
-    smtpd_origin(c->s, ip, &from);
-    add_envelope(c, &b);
-    log_event(
-        LOG_LV_INFO, c->s->cfg->cleanup_ident, "content.mime", LOG_F(LF_Z("qid", c->s->tx->id)),
-        "%s: reject: mime-error %s: %.*s from %.*s[%.*s];%s", c->s->tx->id, mime_error_text(e),
-        SL_ARG(sl_head(where, SHOWN_MIME_OCTETS)), SL_ARG(from.name), SL_ARG(from.ip), buf_z(&b));
+    add_origin(c, &from, &b);
+    log_event(LOG_LV_INFO, c->s->cfg->cleanup_ident, "content.mime",
+              LOG_F(LF_Z("qid", c->s->tx->id)), "%s: reject: mime-error %s: %.*s%s", c->s->tx->id,
+              mime_error_text(e), SL_ARG(sl_head(where, SHOWN_MIME_OCTETS)), buf_z(&b));
     buf_free(&b);
     if (c->mime_error == 0 || e < c->mime_error)
         c->mime_error = e;

@@ -21,6 +21,12 @@ BODY = "body_checks = regexp:{{/^take (.*)/ REPLACE took $$1}, {/^drop/ IGNORE},
        "{/THE END/ WARN seen}, {/^stop here/ REJECT stopped}}"
 
 
+def is_sanitized():
+    """Then nothing that was freed is given back for a while."""
+    with open(program("authd"), "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 def peak_kib(s, name):
     with open("/proc/%d/status" % s.pids_of(name)[0]) as f:
         return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1))
@@ -79,7 +85,7 @@ def a_long_message_streams_through():
         check("warning: body THE END from" in s.log(), "the last line was not seen")
         for name in before:
             grown = peak_kib(s, name) - before[name]
-            check(grown < 8 * 1024, "%s grew by %d KiB" % (name, grown))
+            check(grown < 8 * 1024 or is_sanitized(), "%s grew by %d KiB" % (name, grown))
         try:
             send(s, "Subject: stop\r\n\r\n" + sent + "stop here\r\n" + "x\r\n" * 100000)
             fail("it was not refused")
