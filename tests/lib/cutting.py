@@ -17,6 +17,7 @@ from powercut import MODES, Disk, Journal
 from stack import PORTS, Stack
 
 FOUND_S = 30
+BLOCKS = 1200  # more than store/'s blocks of UIDs (512) and MODSEQs (1024)
 WORKERS = 2
 ALARMS = ("panic", "Sanitizer:", "runtime error:", "fatal", "is damaged", "are damaged", "salvage", "cannot open", "malformed", "has no row")
 
@@ -55,6 +56,9 @@ class Run:
         self.first = self.journal.mark("begin")
         self.load = Load(s, self.book, seed=seed, pause_s=pause_s, env=dict(os.environ, **env), readers=readers)
         self.load.run(seconds)
+        self.before_blocks = self.journal.mark("numbers beyond their blocks")
+        if not kills:
+            self.cross_blocks()
         self.last = self.journal.mark("end")
         s.stop()
         self.sink.close()
@@ -62,6 +66,26 @@ class Run:
         for c in self.load.clients:
             check(c.n > 0 or isinstance(c, Reader), "%s did nothing: %r" % (c.name, c.trouble))
         self.replay_count = 0
+
+    def cross_blocks(self):
+        """So many new messages in a mailbox that neither UIDs nor MODSEQs reserved before are enough."""
+        user, folder, token = READERS[0], "INBOX", "pc-blocks-1-0"
+        imap = Imap(self.stack.ports["imap"], user)
+        try:
+            answer = imap.cmd("APPEND " + folder, text_of(token, 0).encode())[0]
+            validity, first = (int(n) for n in answer.split("[APPENDUID ")[1].split("]")[0].split())
+            imap.select(folder)
+            last = first
+            while last - first < BLOCKS:
+                imap.cmd("UID COPY %d:%d %s" % (first, last, folder))
+                imap.cmd("NOOP")
+                last = max(uid for uid, _token, _flags in imap.subjects("%d:*" % first))
+            for uid, what, _flags in imap.subjects("%d:*" % first):
+                self.book.note("told", user=user, folder=folder, validity=validity, uid=uid, token=what)
+            validity, uidnext, modseq = imap.select(folder)
+            self.book.note("seen", user=user, folder=folder, validity=validity, uidnext=uidnext, modseq=modseq)
+        finally:
+            imap.close()
 
     def forget(self):
         """Its journal, which is long."""
@@ -90,10 +114,10 @@ class Run:
                 cuts.append(Cut(self.random.randrange(self.first, self.last), mode, seed))
         return sorted(cuts, key=lambda c: c.seq)
 
-    def cut_many(self, cuts, forgets=None, enough=None, clock_s=0):
+    def cut_many(self, cuts, forgets=None, enough=None, clock_s=0, found_s=FOUND_S):
         """[(cut, problem)]; ends early when there are `enough`."""
         disk, todo, problems = Disk(self.journal, forgets), queue.Queue(WORKERS), []
-        workers = [threading.Thread(target=self.work, args=(i, todo, problems, clock_s), daemon=True) for i in range(WORKERS)]
+        workers = [threading.Thread(target=self.work, args=(todo, problems, clock_s, found_s), daemon=True) for _ in range(WORKERS)]
         for w in workers:
             w.start()
         for cut in cuts:
@@ -110,11 +134,11 @@ class Run:
             w.join()
         return problems
 
-    def work(self, i, todo, problems, clock_s):
+    def work(self, todo, problems, clock_s, found_s):
         ports = {n: free_port() for n in PORTS}
         while (job := todo.get()) is not None:
             cut, out = job
-            replay = Replay(self, cut, out, ports, clock_s)
+            replay = Replay(self, cut, out, ports, clock_s, found_s)
             try:
                 found = replay.run()
             except Exception as e:  # noqa: BLE001 - told with its cut
@@ -127,8 +151,8 @@ class Run:
 class Replay:
     """Postern on what a cut left."""
 
-    def __init__(self, run, cut, out, ports, clock_s):
-        self.r, self.cut, self.problems = run, cut, []
+    def __init__(self, run, cut, out, ports, clock_s, found_s):
+        self.r, self.cut, self.problems, self.found_s = run, cut, [], found_s
         self.sink = Sink(Ledger())
         self.sink.late = None
         s = self.stack = Stack(out, users=USERS + READERS, aliases=ALIASES, ports=ports, keep=True,
@@ -169,7 +193,7 @@ class Replay:
         """Everything that had been accepted is somewhere, in the end; and nothing is there that was not sent."""
         boxes, want = Mailboxes(self.stack.mail_root), self.r.book.expected(self.cut.seq)
         sunk = self.r.book.sunk(self.cut.seq)
-        end = time.monotonic() + FOUND_S
+        end = time.monotonic() + self.found_s
         while True:
             found = boxes.look()
             arrived = set(found) | {("sink", t) for t in sunk} | {("sink", t) for t, ok in self.sink.found if ok}
