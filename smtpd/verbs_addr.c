@@ -2,7 +2,11 @@
 #include "smtpd/check.h"
 
 #include "base/mem.h"
+#include "proto/lookup_keys.h"
+#include "smtpd/access.h"
 #include "smtpd/srs.h"
+
+#include <stdio.h>
 
 static const char *
 class_text(const struct check *c)
@@ -251,36 +255,136 @@ is_system_name(const struct conf *c, struct slice local)
            sl_ieqz(local, c->double_bounce_sender);
 }
 
+/* No alias: does a table of users have it? */
 static void
-on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+ask_users(struct check *c)
 {
-    struct check *c = s->check;
-    const struct conf *conf = s->cfg->conf;
+    const struct conf *conf = c->s->cfg->conf;
     struct slice local, domain;
 
-    (void)arg;
-    (void)value;
-    (void)ext;
-    if (f == FOUND_TEMP) {
-        lookup_failed(c);
-        return;
-    }
-    if (f == FOUND_YES) {
-        check_done(c, VERDICT_DUNNO);
-        return;
-    }
     smtp_addr_split(c->addr->to.addr, &local, &domain);
     if (c->addr->cls == CLASS_ALIAS)
         user_unknown(c, conf->unknown_virtual_alias_reject_code, "virtual alias table");
     else if (c->addr->cls == CLASS_LOCAL && conf->local_recipient_maps.n &&
              !is_system_name(conf, local))
-        find_addr(s, "local_recipient_maps", c->addr->to.addr, true, on_users, NULL);
+        find_addr(c->s, "local_recipient_maps", c->addr->to.addr, true, on_users, NULL);
     else if (c->addr->cls == CLASS_VIRTUAL && conf->virtual_mailbox_maps.n)
-        find_addr(s, "virtual_mailbox_maps", c->addr->to.addr, false, on_users, NULL);
+        find_addr(c->s, "virtual_mailbox_maps", c->addr->to.addr, false, on_users, NULL);
     else if (c->addr->cls == CLASS_RELAY && conf->relay_recipient_maps.n)
-        find_addr(s, "relay_recipient_maps", c->addr->to.addr, false, on_users, NULL);
+        find_addr(c->s, "relay_recipient_maps", c->addr->to.addr, false, on_users, NULL);
     else
         check_done(c, VERDICT_DUNNO);
+}
+
+/* ---- does its way end here ("error:5.1.1 text")? What would be returned for certain is not taken ---- */
+
+static void
+on_transport(struct check *c, struct slice value)
+{
+    struct slice rest = value, dsn;
+    char esc[ACCESS_ESC_OCTETS];
+
+    snprintf(esc, sizeof(esc), "%s", c->is_sender ? "5.1.0" : "5.1.1");
+    if (!sl_take_prefix(&rest, SL("error:"))) {
+        ask_users(c);
+        return;
+    }
+    rest = value = sl_trim(rest);
+    if (sl_take_word(&rest, " ", &dsn) && dsn.n >= 5 && sl_has_prefix(dsn, SL("5.")) &&
+        sl_find_char(sl_from(dsn, 2), '.') != SL_NPOS) {
+        snprintf(esc, sizeof(esc), "%.*s", SL_ARG(dsn));
+        access_dsn_fix(esc, class_text(c));
+        value = sl_trim(rest);
+    }
+    if (value.n == 0)
+        value = SL("mail is not accepted for this address");
+    check_refuse(c, 550, esc, "<%.*s>: %s rejected: %.*s", SL_ARG(c->addr->given), class_text(c),
+                 SL_ARG(value));
+}
+
+static struct slice
+class_transport(const struct check *c)
+{
+    const struct conf *conf = c->s->cfg->conf;
+
+    switch (c->addr->cls) {
+    case CLASS_LOCAL:
+        return sl_z(conf->local_transport);
+    case CLASS_VIRTUAL:
+        return sl_z(conf->virtual_transport);
+    case CLASS_RELAY:
+        return sl_z(conf->relay_transport);
+    case CLASS_OTHER:
+        return sl_z(conf->default_transport);
+    default:
+        return SL(""); /* an alias' domain: the users' step knows */
+    }
+}
+
+struct transport_keys {
+    struct lookup_keys keys;
+    struct lookup_key room[LOOKUP_TRANSPORT_KEYS_MAX];
+    size_t at;
+};
+
+/* transport(5): the first key that is there; one without a transport leaves the class's. */
+static void
+on_transport_key(struct smtpd_sess *s, void *arg, enum found f, struct slice value,
+                 struct slice ext)
+{
+    struct transport_keys *t = arg;
+    const struct lookup_key *k;
+
+    (void)ext;
+    value = sl_trim(value);
+    if (f == FOUND_TEMP) {
+        lookup_failed(s->check);
+    } else if (f == FOUND_YES && value.n > 0 && !sl_starts(value, ':')) {
+        on_transport(s->check, value);
+    } else if (f == FOUND_YES || t->at == t->keys.n) {
+        on_transport(s->check, class_transport(s->check));
+    } else {
+        k = &t->keys.v[t->at++];
+        (k->is_part ? find_part : find_key)(s, "transport_maps", k->key, on_transport_key, t);
+    }
+}
+
+static void
+ask_transport(struct check *c)
+{
+    struct smtpd_sess *s = c->s;
+    struct slice local, domain;
+    struct transport_keys *t;
+
+    if (s->cfg->conf->transport_maps.n == 0 || c->addr->cls == CLASS_ALIAS) {
+        on_transport(c, class_transport(c));
+        return;
+    }
+    t = ARENA_NEW(&s->smtp.cmd, struct transport_keys);
+    if (t == NULL) {
+        lookup_failed(c);
+        return;
+    }
+    t->keys = (struct lookup_keys){ .v = t->room, .max = LOOKUP_TRANSPORT_KEYS_MAX };
+    smtp_addr_split(c->addr->to.addr, &local, &domain);
+    lookup_keys_transport(&t->keys, c->addr->to.addr, find_extension(s->cfg, local), &s->smtp.cmd);
+    on_transport_key(s, t, t->keys.is_full ? FOUND_TEMP : FOUND_NO, SL(""), SL(""));
+}
+
+static void
+on_alias(struct smtpd_sess *s, void *arg, enum found f, struct slice value, struct slice ext)
+{
+    struct check *c = s->check;
+
+    (void)arg;
+    (void)value;
+    (void)ext;
+    if (f == FOUND_TEMP)
+        lookup_failed(c);
+    else if (f == FOUND_YES)
+        check_done(c, VERDICT_DUNNO);
+    else
+        ask_transport(c);
 }
 
 /* Who is in a table that maps addresses is known, whatever classes the table is for. In this order. */
