@@ -315,6 +315,33 @@ def local_aliases_of_senders():
 
 
 @case
+def aliases_and_their_owners():
+    """Of a list the sender hears that it was expanded; of its members' failures the owner."""
+    with World("e", QUICK + ["relayhost = [127.99.0.2]:%d" % (port := free_port()), "mydestination = localhost, local.test", "myorigin = local.test",
+                             "virtual_alias_maps = inline:{{both@example.com=ok1@far.test email2@example.com}}"], port=port, extensions=NO_DSN) as w:
+        s = w.stack
+        with open(s.path("aliases"), "w") as f:
+            f.write("list: ok2@far.test, no2@far.test, no3@far.test\nowner-list: email2@example.com\n")
+        submit(s, "both@example.com", rcpt=["NOTIFY=SUCCESS"])
+        r, = read(s, ME, 1)
+        b, = status_of(r)[1]
+        equal((b["Final-Recipient"], b["Action"], b["Status"], b["Diagnostic-Code"]),
+              ("rfc822; both@example.com", "expanded", "2.0.0", "X-Postfix; alias expanded"), "the fields")
+        read(s, OTHER, 1)
+        empty(s, ME)
+        empty(s, OTHER)
+        submit(s, "list@local.test", mail=["ENVID=mine", "RET=HDRS"])
+        r, = read(s, OTHER, 1)
+        head, rcpts = status_of(r)
+        equal((r["Subject"], r["To"], head["X-Postfix-Sender"]),
+              ("Undelivered Mail Returned to Sender", "owner-list@local.test", "rfc822; owner-list@local.test"), "the owner's report")
+        equal(sorted(b["Final-Recipient"] for b in rcpts), ["rfc822; no2@far.test", "rfc822; no3@far.test"], "recipients")
+        equal((head["Original-Envelope-Id"], parts(r)[2].get_content_type()), (None, "message/rfc822"), "ENVID and RET are the sender's")
+        w.wait_queue(0)
+        equal(glob.glob(os.path.join(s.maildir(ME), "new", "*")), [], "reports to the sender")
+
+
+@case
 def utf8():
     with World("u", QUICK + ["relayhost = [127.99.0.2]:%d" % (port := free_port())], port=port, extensions=NO_DSN) as w:
         s = w.stack
