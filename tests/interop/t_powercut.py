@@ -13,6 +13,7 @@ from harness import *
 from cutting import Cut, Run
 
 CUTS = int(os.environ.get("CUTS", "120"))
+AGAIN = CUTS // 15
 SECONDS = 8
 _run = None
 
@@ -34,6 +35,16 @@ def nothing_is_lost():
         log("%s: %s" % (cut, what))
     check(not problems, "%d problems" % len(problems))
     log("%d power cuts" % len(cuts))
+
+
+@case
+def nothing_is_lost_by_two():
+    r = run()
+    problems = r.cut_twice(r.choose(AGAIN), 3)
+    for cut, what in problems:
+        log("%s: %s" % (cut, what))
+    check(not problems, "%d problems" % len(problems))
+    log("%d power cuts in what %d had left" % (3 * AGAIN, AGAIN))
 
 
 # Taken out of the build: syncs of content whose file's path, or of names whose path, matches.

@@ -102,13 +102,18 @@ class Run:
 
     def choose(self, n, modes=MODES):
         """Cuts: half of them when a client has just heard something, the others anywhere."""
-        told = [(seq, kind) for seq, kind, _f in self.book.events if kind in ("ok", "told", "sink")]
-        early = told[:len(told) // 20]  # when nothing has been there for long
+        told = {}
+        for seq, kind, _f in self.book.events:
+            if kind in ("ok", "told", "sink"):
+                told.setdefault(kind, []).append((seq, kind))
         cuts = []
         for i in range(n):
             mode, seed = modes[i % len(modes)], self.random.randrange(1 << 30)
             if i // len(modes) % 2 == 0:
-                seq, what = self.random.choice(early if i // len(modes) % 4 == 0 else told)
+                points = self.random.choice(list(told.values()))
+                if i // len(modes) % 4 == 0:  # when nothing has been there for long
+                    points = points[:len(points) // 20 + 1]
+                seq, what = self.random.choice(points)
                 cuts.append(Cut(seq, mode, seed, what))
             else:
                 cuts.append(Cut(self.random.randrange(self.first, self.last), mode, seed))
@@ -134,6 +139,34 @@ class Run:
             w.join()
         return problems
 
+    def cut_twice(self, cuts, each):
+        """What is left of what a cut left, when there is another one while Postern starts again. As cut_many()."""
+        disk, problems, ports = Disk(self.journal), [], {n: free_port() for n in PORTS}
+        for cut in cuts:
+            disk.advance(cut.seq)
+            self.replay_count += 1
+            out = scratch("d%d" % self.replay_count)
+            disk.build(out, random.Random(cut.seed), cut.mode)
+            first = Replay(self, cut, out, ports, 0, 0, is_journaled=True)
+            last = first.live(3)
+            again = Disk(first.journal)
+            for seq in sorted(self.random.randrange(1, last) for _ in range(each)):
+                second = Cut(cut.seq, self.random.choice(MODES), self.random.randrange(1 << 30), "and again at %d" % seq)
+                again.advance(seq)
+                self.replay_count += 1
+                left = scratch("d%d" % self.replay_count)
+                again.build(left, random.Random(second.seed), second.mode)
+                try:
+                    found = Replay(self, second, left, ports, 0, FOUND_S, sunk=first.book.sunk(seq)).run()
+                except Exception as e:  # noqa: BLE001 - told with its cut
+                    found = ["%s: %s" % (type(e).__name__, e)]
+                problems += [("%s, first %s" % (second, cut), p) for p in found]
+                if not (found and os.environ.get("POSTERN_KEEP")):
+                    shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(out, ignore_errors=True)
+            os.unlink(first.journal.path)
+        return problems
+
     def work(self, todo, problems, clock_s, found_s):
         ports = {n: free_port() for n in PORTS}
         while (job := todo.get()) is not None:
@@ -151,9 +184,10 @@ class Run:
 class Replay:
     """Postern on what a cut left."""
 
-    def __init__(self, run, cut, out, ports, clock_s, found_s):
-        self.r, self.cut, self.problems, self.found_s = run, cut, [], found_s
-        self.sink = Sink(Ledger())
+    def __init__(self, run, cut, out, ports, clock_s, found_s, sunk=(), is_journaled=False):
+        self.r, self.cut, self.problems, self.found_s, self.sunk = run, cut, [], found_s, list(sunk)
+        self.book = Ledger()
+        self.sink = Sink(self.book)
         self.sink.late = None
         s = self.stack = Stack(out, users=USERS + READERS, aliases=ALIASES, ports=ports, keep=True,
                                extra_conf=conf(self.sink.port, dead_port=self.sink.port))
@@ -162,8 +196,24 @@ class Replay:
         s.write_main_cf()
         with open(s.path("boot_id"), "w") as f:
             f.write("%s\n" % cut.seed)
-        s.wrapper = ["env", "LD_PRELOAD=" + helper("fault/journal.so"), "FAULT_BOOT_ID=" + s.path("boot_id"),
-                     "FAULT_CLOCK_S=%d" % clock_s]
+        env = {"LD_PRELOAD": helper("fault/journal.so"), "FAULT_BOOT_ID": s.path("boot_id"), "FAULT_CLOCK_S": "%d" % clock_s}
+        if is_journaled:
+            self.journal = Journal(tmp("again%d" % run.replay_count), out)
+            self.book.mark = self.journal.mark
+            env.update(self.journal.env())
+        s.wrapper = ["env"] + ["%s=%s" % e for e in env.items()]
+
+    def live(self, seconds):
+        """Start and go on so long; the journal's last number."""
+        process = self.stack.start().process
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.is_idle():
+            time.sleep(0.1)
+        last = self.journal.mark("end")
+        self.stack.stop()
+        self.sink.close()
+        forget(process)
+        return last
 
     def bad(self, what):
         self.problems.append(what)
@@ -192,7 +242,7 @@ class Replay:
     def mail(self):
         """Everything that had been accepted is somewhere, in the end; and nothing is there that was not sent."""
         boxes, want = Mailboxes(self.stack.mail_root), self.r.book.expected(self.cut.seq)
-        sunk = self.r.book.sunk(self.cut.seq)
+        sunk = self.r.book.sunk(self.cut.seq) + self.sunk
         end = time.monotonic() + self.found_s
         while True:
             found = boxes.look()
