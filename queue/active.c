@@ -566,7 +566,9 @@ add_item(struct record_op *o, const struct qrcpt *r)
         snprintf(o->items[k].hop, sizeof o->items[k].hop, "%.*s", SL_ARG(sched_hop(r->dest)));
     o->items[k].defer = (struct qdb_defer){ .n = r->m->n,
                                             .i = r->i,
-                                            .due = r->state == RS_OWED ? INT64_MIN : r->goes_on_hold ? QDB_DUE_HELD : active_next_due(r->m),
+                                            .due = r->state == RS_OWED ? INT64_MIN
+                                                   : r->goes_on_hold   ? QDB_DUE_HELD
+                                                                       : active_next_due(r->m),
                                             .attempts = r->attempts,
                                             .flags = r->flags & ~(uint32_t)QDB_FLUSHED,
                                             .status = sl_z(o->items[k].dsn),

@@ -23,14 +23,16 @@
 /* rcpt.flags. The operator's are in the database's hand alone: what is recorded of a delivery does not change them, however
  * long it was under way. */
 enum {
-    QDB_REPEAT = 1,      /* an earlier delivery may have happened */
-    QDB_SENT = 2,        /* delivered, and a report is owed: status and why say how. Not tried again */
-    QDB_RELAYED = 4,     /* ... by a host that reports nothing itself */
-    QDB_WARNED = 8,      /* the sender was told of the delay */
-    QDB_NOBODY = 16,     /* a bounce that failed, on hold because nobody could be told */
+    QDB_REPEAT = 1,  /* an earlier delivery may have happened */
+    QDB_SENT = 2,    /* delivered, and a report is owed: status and why say how. Not tried again */
+    QDB_RELAYED = 4, /* ... by a host that reports nothing itself */
+    QDB_WARNED = 8,  /* the sender was told of the delay */
+    QDB_NOBODY = 16, /* a bounce that failed, on hold because nobody could be told */
     QDB_EXPIRED = 0x100, /* an operator wants it returned at its next turn */
-    QDB_FLUSHED = 0x200, /* its next turn is one that an operator asked for: defer_transports does not count */
-    QDB_BY_HAND = 0x400, /* an operator holds it: due is QDB_DUE_HELD once it is not in memory any more */
+    QDB_FLUSHED =
+        0x200, /* its next turn is one that an operator asked for: defer_transports does not count */
+    QDB_BY_HAND =
+        0x400, /* an operator holds it: due is QDB_DUE_HELD once it is not in memory any more */
     QDB_OPERATORS = QDB_EXPIRED | QDB_BY_HAND
 };
 

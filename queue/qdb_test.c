@@ -439,6 +439,52 @@ TEST(deferral_hold_release)
     remove_dirs();
 }
 
+/* A delivery whose report is owed stays in memory, is due after a crash, and is still delivered; what nobody takes is on hold
+ * whatever an operator has asked for, and counted. */
+TEST(what_is_owed_is_kept)
+{
+    struct qdb *q = NULL;
+    struct err e = { 0 };
+    char id[QUEUE_ID_TEXT_OCTETS];
+    struct seen s = { 0 };
+    uint64_t changed, nobody = 9;
+    bool gone;
+    struct qdb_defer d = { .due = INT64_MIN,
+                           .flags = QDB_SENT | QDB_RELAYED,
+                           .status = SL("2.0.0"),
+                           .why = SL("delivery via a: 250 Ok") };
+
+    make_dirs();
+    NEED(qdb_open(dir, &q, &e) == 0);
+    d.n = put(q, "x", 1, NULL, id);
+    CHECK_EQ_INT(qdb_rcpt_set(q, &d, &e), 0);
+    CHECK_EQ_INT(take_due(q, INT64_MAX - 1, 8, 0, &s), 0);
+    CHECK_EQ_INT(s.n, 0);
+    qdb_close(&q);
+    NEED(qdb_open(dir, &q, &e) == 0);
+    CHECK_EQ_INT(take_due(q, 10, 8, 0, &s), 0);
+    NEED(s.n == 1);
+    CHECK_EQ_INT(s.flags[0] & (QDB_SENT | QDB_RELAYED), QDB_SENT | QDB_RELAYED);
+    CHECK_EQ_INT(qdb_count_nobody(q, &nobody, &e), 0);
+    CHECK_EQ_INT(nobody, 0);
+    CHECK_EQ_INT(qdb_operate(q, QDB_EXPIRE, d.n, 1, &changed, &e), 0);
+    d.due = QDB_DUE_HELD;
+    d.flags = QDB_NOBODY;
+    CHECK_EQ_INT(qdb_rcpt_set(q, &d, &e), 0);
+    CHECK_EQ_INT(qdb_count_nobody(q, &nobody, &e), 0);
+    CHECK_EQ_INT(nobody, 1);
+    s.n = 0;
+    CHECK_EQ_INT(take_due(q, INT64_MAX - 1, 8, 0, &s), 0);
+    CHECK_EQ_INT(s.n, 0);
+    CHECK_EQ_INT(qdb_rcpt_done(q, d.n, 0, &e), 0);
+    CHECK_EQ_INT(qdb_message_reap(q, d.n, &gone, &e), 0);
+    CHECK(gone);
+    CHECK_EQ_INT(qdb_message_reap(q, d.n, &gone, &e), 0);
+    CHECK(!gone); /* once */
+    qdb_close(&q);
+    remove_dirs();
+}
+
 TEST(files_move_in_and_orphans_go)
 {
     struct qdb *q = NULL;

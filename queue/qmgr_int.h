@@ -55,8 +55,8 @@ enum rcpt_state {
     RS_OWED,     /* delivered, and the sender is to hear of it */
     RS_LATE,     /* deferred, and somebody is to hear of it: it is written with the report */
     RS_REPORTED, /* in report.c's hands */
-    RS_PARKED, /* back in the database without having been tried: no room */
-    RS_GONE    /* held or deleted */
+    RS_PARKED,   /* back in the database without having been tried: no room */
+    RS_GONE      /* held or deleted */
 };
 
 struct qmsg;
@@ -96,10 +96,10 @@ struct qmsg {
     int64_t arrived_us, active_us; /* wall clock */
     int64_t aged_from_us;          /* the queue's clock: see active_age_us() */
     struct qrcpt *rcpts;
-    size_t n_rcpts, n_open; /* open: not yet at the end of this round */
-    unsigned n_owed;        /* jobs that have not got the content yet */
-    unsigned refs;          /* writer ops, look-ups and jobs that name it */
-    size_t n_owed_reports;  /* recipients that are failed, owed or late */
+    size_t n_rcpts, n_open;  /* open: not yet at the end of this round */
+    unsigned n_owed;         /* jobs that have not got the content yet */
+    unsigned refs;           /* writer ops, look-ups and jobs that name it */
+    size_t n_owed_reports;   /* recipients that are failed, owed or late */
     struct list report_link; /* report.c's: reports are owed, and others are open */
     uint64_t report_since_ms;
     bool is_deleted, is_held;
@@ -227,8 +227,9 @@ void report_forget(struct qmsg *m);
 /* ---- route.c ---- */
 struct route {
     enum { ROUTE_LMTP, ROUTE_RELAY, ROUTE_ERROR, ROUTE_TEMP, ROUTE_DISCARD, ROUTE_HOLD } kind;
-    struct slice path;     /* LMTP: socket, relative to queue_directory or absolute */
-    struct slice nexthop;  /* RELAY: domain, "[host]:port", or a list of such; locald's socket: "command:LINE",
+    struct slice path; /* LMTP: socket, relative to queue_directory or absolute */
+    struct slice
+        nexthop; /* RELAY: domain, "[host]:port", or a list of such; locald's socket: "command:LINE",
                             * "file:PATH"; the others: text */
     const char *mailer;    /* "lmtp", "smtp", "relay": log name */
     const char *transport; /* name as main.cf has it; NULL: none was found */
@@ -305,7 +306,8 @@ struct batch {
 
 struct dest {
     struct outlet *t;
-    char *nexthop; /* a socket, or locald's TARGET, or XROUTE's argument (relay/relay_int.h) without secrets */
+    char *
+        nexthop; /* a socket, or locald's TARGET, or XROUTE's argument (relay/relay_int.h) without secrets */
     char *secrets; /* the rest of XROUTE's argument: " AUTH.0=..." or NULL */
     enum limits_kind limits;
     enum dest_class class;
