@@ -1,4 +1,4 @@
-/* session/header_split.c - see header_split.h. Of a line only the start is looked at octet by octet. */
+/* session/header_split.c - see header_split.h. A line's start is gathered octet by octet only where a name is parted or odd. */
 #include "session/header_split.h"
 
 enum state {
@@ -123,6 +123,25 @@ start_of_line(struct header_split *h, struct buf *rest)
     return false;
 }
 
+/* A name with its colon that is all there, as most are. */
+static bool
+whole_name(struct header_split *h, struct slice *in)
+{
+    size_t n = 0;
+
+    while (n < in->n && n < HEADER_NAME_OCTETS && in->p[n] > ' ' && in->p[n] < 127 &&
+           in->p[n] != ':')
+        n++;
+    if (n == 0 || n == in->n || in->p[n] != ':')
+        return false;
+    end_field(h);
+    add(h, sl_head(*in, n + 1));
+    *in = sl_from(*in, n + 1);
+    h->is_begun = true;
+    h->state = IN_FIELD;
+    return true;
+}
+
 static void
 rest_of_line(struct header_split *h, struct slice *in)
 {
@@ -148,7 +167,9 @@ bool
 header_split_take(struct header_split *h, struct slice *in, struct buf *rest)
 {
     while (in->n) {
-        if (h->state == AT_LINE) { /* one octet at a time, of a name only */
+        if (h->state == AT_LINE) { /* one octet at a time, and seldom */
+            if (h->held.n == 0 && whole_name(h, in))
+                continue;
             buf_addc(&h->held, in->p[0]);
             *in = sl_from(*in, 1);
             if (start_of_line(h, rest))
