@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -339,6 +340,8 @@ link_sendmail(int argc, char **argv)
     struct err e = { 0 };
     int code = sendmail_parse(argc, argv, &o, &e);
 
+    if (code == 0 && e.msg[0])
+        fprintf(stderr, "sendmail: warning: %s\n", e.msg);
     if (code != 0) {
         fail(code, "%s", e.msg);
     } else {

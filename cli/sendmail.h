@@ -35,7 +35,8 @@ struct sendmail_opts {
     const char **rcpts; /* arguments */
     size_t n_rcpts;
 };
-/* argv without argv[0]'s meaning; rcpts must have room for argc. 0, or the exit code with e. */
+/* argv without argv[0]'s meaning; rcpts must have room for argc. 0, or the exit code with e; with 0 e->msg may be a
+ * warning. */
 int sendmail_parse(int argc, char **argv, struct sendmail_opts *o, struct err *e);
 
 /* ---- what is to be dropped ---- */

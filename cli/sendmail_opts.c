@@ -1,5 +1,6 @@
 /* cli/sendmail_opts.c - sendmail's options. Those of other sendmails that ask for nothing here are known by a letter each,
- * so that their arguments are not taken for recipients. Options may stand behind recipients, too, up to "--". */
+ * so that their arguments are not taken for recipients. A
+ * wish for reports that cannot be read keeps no mail back. Options may stand behind recipients, too, up to "--". */
 #include "cli/sendmail.h"
 
 #include "base/mem.h"
@@ -58,8 +59,7 @@ set_ret(struct sendmail_opts *o, const char *arg, struct err *e)
     else if (sl_ieqz(s, "hdrs"))
         o->ret = "HDRS";
     else {
-        err_set(e, ERR_CLIENT, "unsupported -R option value: %s", arg);
-        return EXIT_USAGE_ERROR;
+        err_set(e, ERR_CLIENT, "bad -R option value -- ignored");
     }
     return 0;
 }
@@ -84,9 +84,8 @@ set_notify(struct sendmail_opts *o, const char *arg, struct err *e)
     int bits = drop_notify_bits(sl_z(arg));
 
     if (bits < 0) {
-        err_set(e, ERR_CLIENT,
-                "bad -N option value -- specify 'success', 'failure', 'delay' or 'never'");
-        return EXIT_USAGE_ERROR;
+        err_set(e, ERR_CLIENT, "bad -N option value -- ignored");
+        return 0;
     }
     o->notify = (unsigned)bits;
     return 0;

@@ -23,6 +23,15 @@
 #include <unistd.h>
 
 static const char default_dir[] = "/etc/postfix";
+static volatile sig_atomic_t is_interrupted;
+
+/* Reading ends, and then nothing of the message stays; what is on its way to the disk by then is whole. */
+static void
+on_signal(int signo)
+{
+    (void)signo;
+    is_interrupted = 1;
+}
 
 /* "postdrop: warning: ..." as Postfix's; returns code. */
 static int fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -153,7 +162,7 @@ take_records(const struct conf *c)
     int code = EX_OK;
 
     while (code == EX_OK && !seen.is_over) {
-        ssize_t n = read(STDIN_FILENO, block, sizeof block);
+        ssize_t n = is_interrupted ? 0 : read(STDIN_FILENO, block, sizeof block);
         struct slice whole, at, octets;
         enum drop_kind kind;
         enum parse_rc rc = PARSE_OK;
@@ -161,7 +170,8 @@ take_records(const struct conf *c)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            code = n < 0 ? EX_IOERR : EX_DATAERR; /* who was to give us the message has died */
+            /* a signal, or who was to give us the message has died */
+            code = is_interrupted ? EX_TEMPFAIL : n < 0 ? EX_IOERR : EX_DATAERR;
             break;
         }
         buf_add(&in, block, (size_t)n);
@@ -249,14 +259,6 @@ pass_queue(const struct conf *c)
 
 /* ---- who starts us ---- */
 
-static void
-on_signal(int signo)
-{
-    (void)signo;
-    spool_abort();
-    _exit(EX_TEMPFAIL);
-}
-
 /* Nothing of the caller's reaches further than here: no descriptors, no environment, no odd signals and limits. */
 static void
 clean_up_after_caller(void)
@@ -279,32 +281,32 @@ clean_up_after_caller(void)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
-        signal(deadly[i], on_signal);
+        sigaction(deadly[i], &(struct sigaction){ .sa_handler = on_signal }, NULL);
 }
 
 int
 main(int argc, char **argv)
 {
-    const char *env = getenv("MAIL_CONFIG");
-    char *named = env && env[0] ? strdup(env) : NULL;
+    static char env[PATH_MAX];
+    const char *named = getenv("MAIL_CONFIG");
     bool wants_queue = false;
     struct conf *c;
     int opt, code;
 
-    clean_up_after_caller();
     if (geteuid() != getuid())
         return fail(EX_USAGE, "this program must be set-gid, not set-uid");
+    if (named && (size_t)snprintf(env, sizeof env, "%s", named) >= sizeof env)
+        return fail(EX_USAGE, "MAIL_CONFIG is too long");
+    named = env[0] ? env : NULL;
+    clean_up_after_caller();
     while ((opt = getopt(argc, argv, "c:rvq")) > 0)
-        if (opt == 'c') {
-            free(named);
-            named = strdup(optarg);
-        } else if (opt == 'q') {
+        if (opt == 'c')
+            named = optarg;
+        else if (opt == 'q')
             wants_queue = true;
-        } else if (opt == '?') {
+        else if (opt == '?')
             return fail(EX_USAGE, "usage: postdrop [-c config_dir] [-q]");
-        }
     c = find_conf(named);
-    free(named);
     if (c == NULL)
         return EX_TEMPFAIL; /* the operator mends it, and the mail is sent again */
     code = wants_queue ? pass_queue(c) : drop_message(c);

@@ -67,7 +67,7 @@ spool_end(char name[SPOOL_NAME_OCTETS], struct err *e)
     if (renameat2(AT_FDCWD, temp_name, AT_FDCWD, name, RENAME_NOREPLACE) != 0 &&
         (errno != EINVAL || rename(temp_name, name) != 0))
         return err_sys(e, "cannot give a file in maildrop its name");
-    temp_name[0] = '\0'; /* from here on a signal must not take it away: pickup may have it */
+    temp_name[0] = '\0'; /* from here on pickup may have it */
     if (sync_names(e) != 0 && unlink(name) == 0)
         return -1;
     close(fd);
