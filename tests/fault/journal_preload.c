@@ -7,6 +7,7 @@
  *
  * FAULT_NO_SYNC=1        syncs say "done" and are not recorded: as a build without them
  * FAULT_KILL=N           one sync in N does not end: its process gets SIGKILL (no more than one in a second does)
+ * FAULT_KILL_ON=FILE     while there is FILE, which holds a part of a path, so does the next sync of such a path; FILE goes
  * FAULT_BOOT_ID=FILE     stands for /proc/sys/kernel/random/boot_id
  * FAULT_CLOCK_S=SECONDS  added to the wall clock
  * With only the last two nothing is journaled.
@@ -74,7 +75,7 @@ struct rec {
 };
 
 static struct header *journal;
-static char boot_id[PATH_OCTETS];
+static char boot_id[PATH_OCTETS], kill_on[PATH_OCTETS];
 static long clock_s, sync_us, kill_one_in;
 static bool no_sync;
 
@@ -224,6 +225,8 @@ begin(void)
 
     if ((v = getenv("FAULT_BOOT_ID")) != NULL)
         snprintf(boot_id, sizeof boot_id, "%s", v);
+    if ((v = getenv("FAULT_KILL_ON")) != NULL)
+        snprintf(kill_on, sizeof kill_on, "%s", v);
     if ((v = getenv("FAULT_CLOCK_S")) != NULL)
         clock_s = atol(v);
     if ((v = getenv("FAULT_SYNC_US")) != NULL)
@@ -821,6 +824,24 @@ die_sometimes(void)
     }
 }
 
+/* As asked for by the test, once. */
+static void
+die_as_told(int fd)
+{
+    char link[64], path[PATH_OCTETS] = "", part[PATH_OCTETS] = "";
+    FILE *f = kill_on[0] ? fopen(kill_on, "re") : NULL;
+
+    if (f == NULL)
+        return;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    if (fgets(part, sizeof part, f) != NULL && readlink(link, path, sizeof path - 1) > 0 &&
+        part[0] != '\0' && strstr(path, part) != NULL && unlink(kill_on) == 0) {
+        __atomic_fetch_add(&journal->kills, 1, __ATOMIC_RELAXED);
+        kill(getpid(), SIGKILL);
+    }
+    fclose(f);
+}
+
 static void
 take_a_while(void)
 {
@@ -833,10 +854,11 @@ take_a_while(void)
 }
 
 static int
-sync_noted(uint64_t ino, bool is_data_only)
+sync_noted(int fd, uint64_t ino, bool is_data_only)
 {
     uint64_t seq = 0;
 
+    die_as_told(fd);
     if (!no_sync) {
         lock_journal();
         seq = put_plain(OP_SYNC, ino, 0, is_data_only);
@@ -858,7 +880,7 @@ fsync(int fd)
     REAL(fsync);
     struct stat st;
 
-    return journal && look_fd(fd, &st) ? sync_noted(st.st_ino, false) : real(fd);
+    return journal && look_fd(fd, &st) ? sync_noted(fd, st.st_ino, false) : real(fd);
 }
 
 int
@@ -867,7 +889,7 @@ fdatasync(int fd)
     REAL(fdatasync);
     struct stat st;
 
-    return journal && look_fd(fd, &st) ? sync_noted(st.st_ino, true) : real(fd);
+    return journal && look_fd(fd, &st) ? sync_noted(fd, st.st_ino, true) : real(fd);
 }
 
 int
@@ -876,7 +898,7 @@ syncfs(int fd)
     REAL(syncfs);
     struct stat st;
 
-    return journal && look_fd(fd, &st) ? sync_noted(0, false) : real(fd);
+    return journal && look_fd(fd, &st) ? sync_noted(fd, 0, false) : real(fd);
 }
 
 int
@@ -893,7 +915,7 @@ void
 sync(void)
 {
     if (journal)
-        sync_noted(0, false);
+        sync_noted(-1, 0, false);
 }
 
 /* ---- the clock ---- */

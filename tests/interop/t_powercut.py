@@ -11,6 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
 from cutting import Cut, Run
+from mailload import READERS, Imap, text_of
 
 CUTS = int(os.environ.get("CUTS", "120"))
 AGAIN = CUTS // 15
@@ -45,6 +46,50 @@ def nothing_is_lost_by_two():
         log("%s: %s" % (cut, what))
     check(not problems, "%d problems" % len(problems))
     log("%d power cuts in what %d had left" % (3 * AGAIN, AGAIN))
+
+
+@case
+def numbers_of_one_that_died_in_its_sync():
+    """imapd reserves numbers, is killed before they are on disk; the next one tells some of them; then the power goes."""
+    trigger = tmp("trigger")
+    r = Run(1, "died", pause_s=0.5, readers=0, env={"FAULT_KILL_ON": trigger}, last_thing=lambda r: die_in_sync(r, trigger))
+    equal(r.journal.library.journal_kills(), 1, "processes that died in their sync")
+    problems = r.cut_many([Cut(r.last, mode, 1) for mode in ("drop", "random", "keep")])
+    for cut, what in problems:
+        log("%s: %s" % (cut, what))
+    check(not problems, "%d problems" % len(problems))
+
+
+def die_in_sync(r, trigger):
+    """One message after the other, which needs no sync of the index, until that happens; then what the next imapd says."""
+    user = READERS[0]
+    imap = Imap(r.stack.ports["imap"], user)
+    for i in range(9):
+        imap.cmd("APPEND INBOX", text_of("pc-died-%d-0" % i, 0).encode())
+        imap.select("INBOX")
+        imap.cmd("UID COPY 1:* INBOX")
+    with open(trigger, "w") as f:
+        f.write("/postern-index.db-wal")
+    try:
+        for i in range(9, 600):
+            imap.cmd("APPEND INBOX", text_of("pc-died-%d-0" % i, 0).encode())
+    except (EOFError, OSError):
+        pass
+    check(not os.path.exists(trigger), "no sync of the index in 600 messages")
+    again = wait_for(lambda: login(r, user), 20, "a login")
+    validity = again.select("INBOX")[0]
+    told = again.subjects()
+    check(max(uid for uid, _t, _f in told) > 512, "only %d UIDs: none of a second block was told" % len(told))
+    for uid, token, _flags in told:
+        r.book.note("told", user=user, folder="INBOX", validity=validity, uid=uid, token=token)
+    again.close()
+
+
+def login(r, user):
+    try:
+        return Imap(r.stack.ports["imap"], user)
+    except (EOFError, OSError):
+        return None
 
 
 # Taken out of the build: syncs of content whose file's path, or of names whose path, matches.

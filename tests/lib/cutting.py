@@ -44,7 +44,7 @@ class Cut:
 
 
 class Run:
-    def __init__(self, seconds, seed, pause_s=0.06, env=(), readers=2, kills=False):
+    def __init__(self, seconds, seed, pause_s=0.06, env=(), readers=2, kills=False, last_thing=None):
         self.seed, self.random = seed, random.Random(seed)
         self.book = Ledger()
         self.sink = Sink(self.book)
@@ -60,7 +60,9 @@ class Run:
         self.load = Load(s, self.book, seed=seed, pause_s=pause_s, env=dict(os.environ, **env), readers=readers)
         self.load.run(seconds)
         self.before_blocks = self.journal.mark("numbers beyond their blocks")
-        if not kills:
+        if last_thing is not None:
+            last_thing(self)
+        elif not kills:
             self.cross_blocks()
         self.last = self.journal.mark("end")
         s.stop()
