@@ -8,6 +8,8 @@ import re
 import smtplib
 import socket
 import sys
+import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
@@ -105,6 +107,26 @@ def a_huge_header_goes_in_batches():
         equal([l for l in got if l.startswith("X-")][-3:], wanted[-3:], "the last fields")
         check([l for l in got if re.match(r"X-(\d|L)", l)] == wanted, "fields in their order")
         check(not any(l.startswith("Received:") and "with ESMTP" in "".join(got) for l in got), "our own Received line was to go")
+
+
+@case
+def slow_patterns_hold_up_nobody_else():
+    slow = r"body_checks = regexp:{{/^(x*)(x*)(x*)(x*)\1\2\3\4z/ REJECT}}"  # some seconds for a line of 64
+    with Stack(tmp("slow"), extra_conf=OPEN + [slow, "smtpd_processes = 1"]) as s:
+        sending = threading.Thread(target=send, args=(s, "Subject: slow\r\n\r\n" + "x" * 64 + "\r\n"))
+        sending.start()
+        time.sleep(0.2)
+        began = time.monotonic()
+        with smtplib.SMTP("127.0.0.1", s.ports["submission"], timeout=30) as c:
+            c.starttls()
+            c.login(ME, "password")
+            c.mail(ME)
+            equal(c.rcpt(ME)[0], 250, "a recipient, looked up")
+        took = time.monotonic() - began
+        check(sending.is_alive(), "the pattern was not slow enough to show anything: %.1f s" % took)
+        check(took < 0.8, "a login and a look-up took %.1f s" % took)
+        sending.join()
+        check("Subject: slow" in only_message(s), "the message")
 
 
 @case
