@@ -26,13 +26,14 @@ static int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static int
 fail(const char *fmt, ...)
 {
+    struct buf b = { 0 };
     va_list ap;
 
-    fputs("postconf: fatal: ", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    buf_vaddf(&b, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    fprintf(stderr, "postconf: fatal: %s\n", buf_z(&b));
+    buf_free(&b);
     return EXIT_FAILED;
 }
 
