@@ -143,7 +143,7 @@ take_template(struct slice *in, unsigned *line, struct slice end, struct bounce_
 {
     unsigned head = *line;
     bool in_header = true;
-    struct slice s, name, value, before = *in;
+    struct slice s = SL(""), name, value, before;
 
     t->line = head;
     t->text = SL("");
@@ -156,6 +156,7 @@ take_template(struct slice *in, unsigned *line, struct slice end, struct bounce_
                                "text beyond ASCII, and Charset: does not say in what");
             return 0;
         }
+        name = value = SL("");
         if (in_header && take_label(s, &name, &value)) {
             if (set_field(t, name, value, e) != 0)
                 return -1;
@@ -175,7 +176,7 @@ bounce_templates_parse(struct slice text, struct bounce_template out[BOUNCE_KIND
                        struct err *e)
 {
     struct bounce_template v[BOUNCE_KINDS];
-    struct slice s, end;
+    struct slice s = SL(""), end = SL("");
     size_t kind = 0;
 
     memcpy(v, out, sizeof v);

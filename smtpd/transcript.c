@@ -28,8 +28,8 @@ static const struct {
 } kinds[] = {
     { "452", "4.3.1", "", TRANSCRIPT_RESOURCE },
     { "552", "", "", TRANSCRIPT_POLICY },
-    { "400", "4.3.5", "", TRANSCRIPT_SOFTWARE },
-    { "500", "5.3.5", "", TRANSCRIPT_SOFTWARE },
+    { "400", "4.3.5", "configuration error", TRANSCRIPT_SOFTWARE },
+    { "500", "5.3.5", "configuration error", TRANSCRIPT_SOFTWARE },
     { "451", "4.3.0", "queue file", TRANSCRIPT_SOFTWARE },
     { "400", "4.3.0", "", TRANSCRIPT_DATA },
     { "421", "", "", 0 },                    /* the client's time is over, or ours */

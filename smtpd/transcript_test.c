@@ -16,6 +16,8 @@ TEST(classes_of_replies)
         { "452 4.3.1 Insufficient system storage", TRANSCRIPT_RESOURCE },
         { "452 4.5.3 Error: too many recipients", TRANSCRIPT_POLICY },
         { "451 4.3.5 Server configuration error", TRANSCRIPT_SOFTWARE },
+        { "451 4.3.5 Server configuration problem",
+          TRANSCRIPT_POLICY }, /* a policy server that is away */
         { "451 4.3.0 Error: queue file write error", TRANSCRIPT_SOFTWARE },
         { "451 4.3.0 <a@b>: Temporary lookup failure", TRANSCRIPT_DATA },
         { "454 4.7.0 Temporary authentication failure: x", TRANSCRIPT_DATA },
