@@ -42,8 +42,11 @@ change(struct queue_source *s, const char *verb, const char *words, bool is_json
     if (is_json)
         printf("{\"verb\":\"%s\",\"messages\":%" PRIu64 ",\"recipients\":%" PRIu64 "}\n", verb,
                c.messages, c.recipients);
-    else
+    else if (strcmp(verb, "delete") == 0)
         printf("%s: %" PRIu64 " message%s\n", verb, c.messages, c.messages == 1 ? "" : "s");
+    else
+        printf("%s: %" PRIu64 " message%s, %" PRIu64 " recipient%s\n", verb, c.messages,
+               c.messages == 1 ? "" : "s", c.recipients, c.recipients == 1 ? "" : "s");
     return rc != 0 ? queue_fail(&e) : is_missing ? EXIT_FAILED : EXIT_OK;
 }
 
@@ -152,7 +155,7 @@ run(const struct cli_args *a)
         if (e.kind != ERR_NOTFOUND || q.verb->kind != K_LIST) {
             rc = queue_fail(&e);
         } else if (!q.is_json) { /* never started: nothing waits */
-            printf("No message.\n");
+            printf("The queue is empty.\n");
         }
     } else if (rc == 0) {
         rc = carry_out(&q, s, c);

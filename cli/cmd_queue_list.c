@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 struct listing {
@@ -150,7 +151,7 @@ queue_list(struct queue_source *s, const char *words, bool is_json)
     if (queue_list_each(s, words, is_json ? &json_ops : &text_ops, &l, &e) != 0)
         return queue_fail(&e);
     if (!is_json && l.messages == 0 && !l.is_missing)
-        printf("No message.\n");
+        printf(strcmp(words, "ALL\n") == 0 ? "The queue is empty.\n" : "No such message.\n");
     else if (!is_json)
         printf("%" PRIu64 " message%s, %" PRIu64 " KiB.\n", l.messages, l.messages == 1 ? "" : "s",
                (l.octets + 1023) / 1024);

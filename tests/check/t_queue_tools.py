@@ -222,7 +222,7 @@ def selections():
         equal((r.returncode, r.stderr.decode().splitlines()[-1]), (1, "postern queue: %s: no such message in the queue" % one))
         equal(count("delete", "sender=<>", "state=hold"), 5)
         equal(count("delete", "ALL"), 37)
-        equal(s.postern("queue", "list"), "No message.\n")
+        equal(s.postern("queue", "list"), "The queue is empty.\n")
 
     counts()
     text = run([program("postern"), "-c", s.main_cf, "mailq"]).stdout.decode()
