@@ -185,7 +185,7 @@ int
 pickup_file_read(struct pickup_file *f, struct err *e)
 {
     struct buf in = { 0 };
-    struct slice at, all, octets;
+    struct slice at, all = SL(""), octets;
     enum drop_kind kind;
     int rc = 0;
 
