@@ -9,8 +9,8 @@
 static bool
 look_up(void *arg, struct slice name, struct buf *out)
 {
-    static const char *const names[] = { "user",   "home",  "shell",     "recipient", "extension",
-                                         "domain", "local", "recipient_delimiter" };
+    static const char *const names[] = { "user",      "home",   "shell", "recipient",
+                                         "extension", "domain", "local", "recipient_delimiter" };
 
     (void)arg;
     (void)out;

@@ -16,7 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TRIM_OCTETS = 128 * 1024 };
+enum {
+    TRIM_OCTETS = 128 * 1024,
+    OVERFLOW_ID = 65534 /* the kernel's user without a name */
+};
 
 /* design: processes. The value is main.cf's. */
 static const struct {
@@ -143,13 +146,16 @@ user_of(const struct conf *c, const char *program)
 int
 daemon_drop_rights(const struct conf *c, const char *program, struct err *e)
 {
+    static const struct passwd overflow = { .pw_uid = OVERFLOW_ID, .pw_gid = OVERFLOW_ID };
     const char *user = user_of(c, program);
     const struct passwd *pw;
 
     was_root = geteuid() == 0;
-    if (geteuid() == 0 && user[0] != '\0') {
+    if (geteuid() == 0 && (user[0] != '\0' || runs_others(program))) {
         errno = 0;
         pw = getpwnam(user);
+        if (!pw && runs_others(program))
+            pw = &overflow;
         /* The supervisor has warned, once for all daemons. */
         if (pw && become(c, pw, runs_others(program), e) != 0)
             return -1;

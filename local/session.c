@@ -276,9 +276,9 @@ take_attribute(struct delivery *d, struct slice word)
         { "HELO=", &d->helo }, { "PROTO=", &d->protocol },   { "LOGIN=", &d->login },
     };
     struct buf b = { .max = LOCAL_ATTR_OCTETS_MAX };
-    struct slice v, name = word;
+    struct slice v, name;
     size_t at = sl_find_char(word, '=');
-    bool is_good = true;
+    bool is_good;
 
     if (at == SL_NPOS)
         return true;

@@ -223,6 +223,10 @@ def who_runs_it():
         end = s.end("id@local.test")
         check(end[2] == "4.3.5" and why in end[3] and end[3].startswith("deferred"), end)
         check(not os.path.exists(os.path.join(s.out, "id")), "nothing was run")
+        for pid in s.pids_of("locald"):
+            with open("/proc/%d/status" % pid) as f:
+                uids = re.search(r"^Uid:\s+(.*)", f.read(), re.M).group(1).split()
+            check("0" not in uids, "locald is root: %s" % uids)
 
 
 # ------------------------------------------------------------------------------------------- files
