@@ -29,6 +29,11 @@ struct item {
     bool is_field, is_start;
 };
 
+/* A field whose text is asked about; NULL once it is dropped. */
+struct place {
+    struct header_field *field;
+};
+
 struct content_filter {
     uint64_t id;
     const struct content_filter_conf *conf;
@@ -45,7 +50,7 @@ struct content_filter {
     size_t n_items, cap_items, n_out; /* out: so many of them are passed on */
     /* what is asked for */
     struct checks_item *asked;
-    struct header_field **fields; /* of the batch: what asked[i] is */
+    struct place *fields; /* of the batch: what asked[i] is */
     struct header checked;
     size_t n_fields, at_field;
     struct buf kept;
@@ -191,7 +196,7 @@ static void
 pass_fields(struct content_filter *f, size_t to)
 {
     for (; f->at_field < to; f->at_field++) {
-        struct header_field *x = f->fields[f->at_field];
+        struct header_field *x = f->fields[f->at_field].field;
 
         if (x == NULL)
             continue;
@@ -204,14 +209,14 @@ on_field_hit(uint64_t id, size_t i, struct slice value)
 {
     struct content_filter *f = id_get(id);
     struct filter_line l = line_of(f, i, value);
-    struct header_field *x = f->fields[i];
+    struct header_field *x = f->fields[i].field;
     enum fate fate;
     bool goes_on;
 
     pass_fields(f, i);
     goes_on = decide(f, &l, &fate);
     if (fate == FATE_DROP) {
-        f->fields[i] = NULL;
+        f->fields[i].field = NULL;
         header_field_free(x);
     } else if (fate == FATE_PREPEND) {
         header_add(&f->checked, l.action.text)->is_fixed = true;
@@ -261,7 +266,7 @@ check_fields(struct content_filter *f)
     f->asked = mem_alloc(f->batch.n * sizeof *f->asked);
     f->fields = mem_alloc(f->batch.n * sizeof *f->fields);
     for (struct header_field *x = f->batch.first; x; x = x->next, n++) {
-        f->fields[n] = x;
+        f->fields[n].field = x;
         f->asked[n] = (struct checks_item){ buf_slice(&x->text),
                                             checks_map_of(HEADER_PRIMARY, header_field_name(x)) };
     }
@@ -682,7 +687,7 @@ content_filter_free(struct content_filter **fp)
         return;
     id_del(f->id);
     for (size_t i = f->at_field; i < f->n_fields; i++)
-        header_field_free(f->fields[i]);
+        header_field_free(f->fields[i].field);
     forget_asked(f);
     header_split_free(&f->split);
     header_clear(&f->batch);
