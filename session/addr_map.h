@@ -29,9 +29,9 @@ struct addr_plan {
         const char *param; /* "canonical_maps" */
     } tables[ADDR_MAP_TABLES_MAX];
     size_t n_tables;
-    unsigned
-        rounds; /* ADDR_MAP_ROUNDS_MAX: until an address is its own result; 1: once; 0: the first table's value is
-                        wanted as it stands (recipient_bcc_maps) */
+    /* ADDR_MAP_ROUNDS_MAX: until an address is its own result; 1: once; 0: the first table's value is wanted as it
+     * stands (recipient_bcc_maps). */
+    unsigned rounds;
     bool keeps_extension;
     struct conf_list masquerade;    /* domains */
     const struct words *exceptions; /* local parts that are not masqueraded; NULL: none */

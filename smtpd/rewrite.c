@@ -73,6 +73,18 @@ add_bcc(struct rewrite_plans *p, enum plan which, const char *param, struct conf
 }
 
 static int
+check_always_bcc(const char *text, struct err *e)
+{
+    struct arena mem = { 0 };
+    struct smtp_header h;
+    bool good = text[0] == '\0' ||
+                (smtp_header_read(NULL, sl_z(text), SMTP_ADDR_TOKENS_MAX, &mem, &h) && h.n == 1);
+
+    arena_free(&mem);
+    return good ? 0 : err_set(e, ERR_CONFIG, "always_bcc: \"%s\" is not one address", text);
+}
+
+static int
 check_values(const struct conf *c, struct err *e)
 {
     if (check_classes("canonical_classes", c->canonical_classes, e) ||
@@ -86,7 +98,7 @@ check_values(const struct conf *c, struct err *e)
                            "masquerade_domains: %s: names of domains are wanted, tables are not "
                            "asked here",
                            c->masquerade_domains.v[i]);
-    return 0;
+    return check_always_bcc(c->always_bcc, e);
 }
 
 int

@@ -5,7 +5,9 @@
 import email
 import email.policy
 import os
+import signal
 import smtplib
+import socket
 import sys
 import time
 
@@ -284,10 +286,42 @@ def what_sendmail_leaves_is_mapped_too():
 
 
 @case
+def a_client_that_does_not_wait_for_tables():
+    """It hangs up while authd is being asked: about the header, or about recipients. The server goes on."""
+    t = tables("t8")
+    lines = ["canonical_maps = texthash:%s/canonical" % t, "recipient_bcc_maps = texthash:%s/rbcc" % t,
+             "local_header_rewrite_clients = permit_mynetworks"]
+    with World("h", lines, zone=ZONE) as w:
+        authd = next(p for p, name in w.stack.pids().items() if name == "authd")
+        for n in range(6):
+            s = socket.create_connection(("127.0.0.1", w.stack.ports["smtp"]), 10)
+            f = s.makefile("rb")
+            for line in (None, "EHLO x.example.com", "MAIL FROM:<%s>" % ME, "RCPT TO:<old@there.test>", "DATA"):
+                if line:
+                    s.sendall(line.encode() + b"\r\n")
+                while f.readline()[3:4] == b"-":
+                    pass
+            os.kill(authd, signal.SIGSTOP)
+            try:
+                head = "To: " + ",\r\n ".join("u%d@d%d.test" % (i, i) for i in range(300)) + "\r\n" if n % 2 else ""
+                s.sendall(("From: %s\r\n%sSubject: gone\r\n\r\nx\r\n.\r\n" % (ME, head)).encode())
+                time.sleep(0.2)
+                s.close()
+                f.close()
+                time.sleep(0.2)
+            finally:
+                os.kill(authd, signal.SIGCONT)
+        w.send("old@there.test", "Subject: after\r\n\r\nx\r\n")
+        wait_for(lambda: any(b"Subject: after" in m[2] for m in w.sink.messages), 20, "the message after")
+        check("exit status" not in w.stack.log() and "signal" not in w.stack.log(), "a daemon has died")
+
+
+@case
 def check_knows():
     rows = [("canonical_classes = envelope", "canonical_classes: \"envelope\" is none of"),
             ("masquerade_classes = header_sender, body", "masquerade_classes: \"body\" is none of"),
             ("masquerade_domains = hash:/etc/x", "masquerade_domains: hash:/etc/x: names of domains"),
+            ("always_bcc = a@example.com, b@example.com", "always_bcc: \"a@example.com, b@example.com\" is not one"),
             ("masquerade_exceptions = pcre:{{/x/ y}}", "masquerade_exceptions: pcre:"),
             ("canonical_maps = hash:/there-is/none", "canonical_maps")]
     for line, want in rows:
