@@ -459,6 +459,20 @@ def full_disk():
 
 
 @case
+def on_disk_before_it_says_so():
+    trace = tmp("trace")
+    r = run([need("strace"), "-f", "-qq", "-o", trace, "-e", "trace=write,fsync,syncfs,rename,renameat2,exit_group",
+             program("sendmail"), "-C", stack().main_cf, "me@example.com"], input=b"Subject: synced\n\n", env=dict(os.environ, ASAN_OPTIONS="detect_leaks=0"))
+    equal(r.returncode, 0, "exit code: %r" % r.stderr)
+    receive("me@example.com", "synced")
+    with open(trace) as f:
+        lines = f.read().splitlines()
+    pid = [x.split()[0] for x in lines if "rename" in x][0]
+    got = [x.split(None, 1)[1].split("(")[0] for x in lines if x.startswith(pid + " ") and "= -1" not in x]
+    equal(got[got.index("fsync"):], ["fsync", "renameat2", "fsync", "write", "exit_group"], "what postdrop does: %s" % got)
+
+
+@case
 def a_killed_sender_leaves_nothing():
     import signal
     import subprocess
