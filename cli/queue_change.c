@@ -12,6 +12,7 @@
 
 enum {
     FIELDS = 5,
+    STAT_FIELDS = 8, /* those that are wanted, and room for what comes behind them */
     GROUP_IDS = SELECT_IDS_MAX / 2,
     BAR_AFTER_MS = 500,
     BAR_EVERY_MS = 100,
@@ -95,14 +96,14 @@ static void
 find_ends(struct queue_source *s, uint64_t *first, uint64_t *last)
 {
     struct queue_page p = { 0 };
-    struct slice f[6], line, text;
+    struct slice f[STAT_FIELDS], line, text;
     struct err e = { 0 };
 
     *first = *last = 0;
     if (queue_source_ask(s, "stat", "", &p, &e) == 0) {
         text = buf_slice(&p.text);
         if (sl_take_until(&text, '\n', &line)) {
-            queue_list_split(line, f, 6);
+            queue_list_split(line, f, STAT_FIELDS);
             *first = number(f[4]);
             *last = number(f[5]);
         }
@@ -165,7 +166,7 @@ queue_change_run(struct queue_source *s, const char *verb, struct slice words,
     if (ids == 0) {
         if (bar.is_on)
             find_ends(s, &first, &last);
-        bar.all = last - first;
+        bar.all = last > first ? last - first : 0;
         rc = run_group(s, verb, buf_z(&conditions), c, &bar, first, e);
     }
     bar.all = ids > 0 ? ids : bar.all;
