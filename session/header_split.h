@@ -11,7 +11,7 @@ enum { HEADER_NAME_OCTETS = 1000 }; /* what is longer is no name */
 
 struct header_split {
     /* Set by the user. */
-    size_t limit; /* header_size_limit: octets of a field; at least 1 */
+    size_t limit; /* header_size_limit: octets of a field; more than HEADER_NAME_OCTETS */
     /* A field is whole. text: "Name:value", lines parted by LF, without the last one's end; what is beyond the limit is
      * gone: at the end of a line when not more than a tenth is lost by that (is_cut). */
     void (*field)(void *arg, struct slice text, bool is_cut);

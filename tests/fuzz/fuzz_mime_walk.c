@@ -4,6 +4,8 @@
 #include "session/smtp_body.h"
 #include "tests/fuzz/fuzz.h"
 
+enum { FIELD_OCTETS = HEADER_NAME_OCTETS + 24 };
+
 struct seen {
     struct buf told, again;
     struct mime_walk *walk;
@@ -13,7 +15,7 @@ struct seen {
 static void
 put_field(struct seen *s, char class, struct slice text, bool is_cut)
 {
-    MUST(sl_find_char(text, ':') != SL_NPOS && text.n <= 200);
+    MUST(sl_find_char(text, ':') != SL_NPOS && text.n <= FIELD_OCTETS);
     s->is_mended = s->is_mended || is_cut;
     buf_addf(&s->told, "%c%zu:", class, text.n);
     buf_adds(&s->told, text);
@@ -66,12 +68,14 @@ static const struct mime_walk_ops ops = { on_line, on_field, on_error };
 static void
 walk(struct slice in, size_t step, struct seen *s)
 {
-    struct mime_walk_conf c = { .field_limit = 200,
+    struct mime_walk_conf c = { .field_limit = FIELD_OCTETS,
                                 .nesting_limit = 3,
                                 .boundary_limit = 40,
                                 .errors = MIME_ERROR_NESTING | MIME_ERROR_8BIT_HEADER |
                                           MIME_ERROR_8BIT_BODY | MIME_ERROR_DOMAIN };
-    struct header_split h = { .limit = 200, .field = on_primary, .arg = s, .is_primary = true };
+    struct header_split h = {
+        .limit = FIELD_OCTETS, .field = on_primary, .arg = s, .is_primary = true
+    };
     struct buf rest = { 0 };
     bool is_body = false;
 
