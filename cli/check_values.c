@@ -289,6 +289,29 @@ check_listener(const struct conf *c, struct conf_problems *ps)
     check_protocols(c, ps, "smtpd_tls_mandatory_protocols", c->smtpd_tls_mandatory_protocols);
 }
 
+/* qmgr knows by itself who may see and flush the queue: a table there would let nobody in. */
+static void
+check_queue_users(const struct conf *c, struct conf_problems *ps)
+{
+    const struct {
+        const char *param;
+        struct conf_list l;
+    } lists[] = { { "authorized_mailq_users", c->authorized_mailq_users },
+                  { "authorized_flush_users", c->authorized_flush_users } };
+
+    for (size_t i = 0; i < COUNT_OF(lists); i++)
+        for (size_t k = 0; k < lists[i].l.n; k++) {
+            struct slice item = sl_z(lists[i].l.v[k]);
+
+            (void)sl_take_char(&item, '!');
+            if (!sl_starts(item, '/') && !sl_has_prefix(item, SL("static:")) &&
+                sl_find_char(item, ':') != SL_NPOS)
+                conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, lists[i].param),
+                                 "%s: \"%s\": tables are not asked here: name users, or a /file",
+                                 lists[i].param, lists[i].l.v[k]);
+        }
+}
+
 void
 check_values(const struct conf *c, struct conf_problems *ps)
 {
@@ -313,6 +336,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     buf_free(&least);
     check_feedback(c, ps);
     check_word_lists(c, ps);
+    check_queue_users(c, ps);
     check_transports(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);

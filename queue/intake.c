@@ -341,7 +341,7 @@ on_close(struct chan *chan, void *arg)
 
 static const struct chan_ops ops = { .on_msg = on_msg, .on_close = on_close };
 
-/* Who is this user among the names of a list? Tables are not asked: `postern check` says so. */
+/* Who is this user among the names of a list? Tables are not asked: `postern check` refuses them. */
 static bool
 is_listed(struct conf_list l, const char *user)
 {

@@ -425,6 +425,10 @@ def ordinary_users():
         wait_for(lambda: as_nobody(s, "list", "ALL") == "E\tnot allowed to view the mail queue\n", 10, "no listing any more")
         equal(as_nobody(s, "flush", "ALL"), "E\tnot allowed to flush the mail queue\n")
         check("Kbytes in 1 Request." in tool(s, "mailq"), "root may always")
+        s.extra_conf += ["authorized_mailq_users = hash:/nowhere"]
+        s.write_main_cf()
+        r = s.postern("check", ok=False)
+        check(r.returncode == 78 and b'authorized_mailq_users: "hash:/nowhere": tables are not asked' in r.stderr, "check: %r" % r.stderr)
 
 
 main()
