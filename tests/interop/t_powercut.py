@@ -13,8 +13,8 @@ from harness import *
 from cutting import Cut, Run
 from mailload import READERS, Imap, text_of
 
-CUTS = int(os.environ.get("CUTS", "120"))
-AGAIN = CUTS // 15
+CUTS = int(os.environ.get("CUTS", "100"))
+AGAIN = CUTS // 12
 SECONDS = 8
 _run = None
 
