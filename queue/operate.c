@@ -8,9 +8,9 @@
 #include <stdlib.h>
 
 enum {
-    TURN_US = 10 * 1000, /* others want to write, too */
+    TURN_US = 20 * 1000, /* others want to write, too */
     LOOK_EVERY = 32,     /* messages between two looks at the clock */
-    STEP_CHANGES = 1000, /* messages changed in one transaction */
+    STEP_CHANGES = 2000, /* messages changed in one transaction */
     ROW_BITS = 14        /* of `after` in a listing: the row that the next page begins with */
 };
 
