@@ -200,7 +200,7 @@ def the_operators_tools():
         w.sink.later = True
         w.send("later3@two.test")
         three = w.wait_deferred()["queue_id"]
-        equal(w.stack.postern("queue", "delete", "nonsense", ok=False).returncode, 1, "exit status for no id")
+        equal(w.stack.postern("queue", "delete", "nonsense", ok=False).returncode, 64, "exit status for what is neither id nor condition")
         w.stack.postern("queue", "delete", three)
         equal(w.queue(), [], "after delete")
         check("The queue is empty." in w.stack.postern("queue", "list"), "words for an empty queue")
