@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # Where mail goes: transport tables, tables by sender, relay hosts, and transports that end it here.
 import os
+import smtplib
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -33,7 +34,8 @@ def transport_maps():
     table = ("transport_maps = inline:{ { one@default.test = smtp:[127.99.0.4]:%d }, { sub.test = smtp:[127.99.0.4]:%d },"
              " { .sub.test = :[127.99.0.4]:%d }, { bad.test = error:5.7.1 nobody here }, { later.test = retry:4.7.9 not today },"
              " { gone.test = discard:into the void }, { kept.test = hold:for the auditor }, { odd.test = uucp:x },"
-             " { example.com = }, { * = : } }, regexp:%s") % (port, port, port, "%s")
+             " { example.com = }, { * = : } }, regexp:%s\n"
+             "virtual_alias_maps = inline:{ { gone@example.com = x@bad.test } }") % (port, port, port, "%s")
     rules = tmp("rules")
     with open(rules, "w") as f:
         f.write("/^whole@/ smtp:[127.99.0.4]:%d\n/^default\\.test$/ error:parts are not asked for\n" % port)
@@ -45,7 +47,12 @@ def transport_maps():
         equal(rcpts(w.sink), ["ok@default.test"], "by MX or address")
         w.send(["x@gone.test"])
         wait_for(lambda: "status=sent (into the void)" in w.stack.log(), 10, "discarded")
-        w.send(["x@bad.test"])
+        try:  # as Postfix: what would be returned for certain is not taken
+            w.send(["x@bad.test"])
+            check(False, "error: is taken")
+        except smtplib.SMTPRecipientsRefused as e:
+            equal(e.recipients["x@bad.test"], (550, b"5.7.1 <x@bad.test>: Recipient address rejected: nobody here"), "error:")
+        w.send(["gone@example.com"])
         report = w.reports(1)[0].as_string()
         check("5.7.1" in report and "nobody here" in report, "the report says why: %s" % report)
         w.send(["x@later.test", "x@odd.test"])
@@ -111,6 +118,12 @@ def addresses_that_are_next_hops():
 @case
 def a_table_that_does_not_answer():
     with World("fail", ["transport_maps = fail:no"], zone=ZONE) as w:
+        try:
+            w.send(["ok@default.test"])
+            check(False, "a recipient is taken of whom nobody can say where")
+        except smtplib.SMTPRecipientsRefused as e:
+            equal(e.recipients["ok@default.test"], (451, b"4.3.0 <ok@default.test>: Temporary lookup failure"), "the reply")
+    with World("later", ["transport_maps = fail:no", "smtpd_reject_unlisted_recipient = no"], zone=ZONE) as w:
         w.send(["ok@default.test"])
         w.wait_deferred()
         check("transport_maps lookup problem" in w.stack.log(), "a log line says which table")
