@@ -64,7 +64,7 @@ static struct {
     struct timer timer;
     bool is_dirty; /* something has come since the scan began */
     bool is_full;  /* more files fail than are remembered */
-    bool is_stopped, is_started, was_away;
+    bool is_stopped, is_started, was_away, is_unwatched;
     int inotify, watched;
 } pk = { .inotify = -1, .watched = -1 };
 
@@ -83,6 +83,7 @@ struct task {
 
 static void go_on(void);
 static void look(void *arg);
+static void on_timer(void *arg);
 
 #define IDENT pickup_ident()
 static const char *
@@ -195,6 +196,11 @@ scan_done(struct work_job *j)
         log_event(LOG_LV_WARN, IDENT, "pickup.scan", LOG_NONE, "cannot look into %s: %s", s->dir,
                   strerror(s->error));
         free_scan(&s);
+        if (!pk.is_stopped)
+            timer_start(&pk.timer,
+                        pk.conf->pickup_interval < AGAIN_MS ? (uint64_t)pk.conf->pickup_interval
+                                                            : AGAIN_MS,
+                        on_timer, NULL);
         return;
     }
     pk.turn = s;
@@ -514,7 +520,7 @@ go_on(void)
             continue;
         }
         if (is_away()) {
-            timer_start(&pk.timer, AWAY_MS, look, NULL);
+            timer_start(&pk.timer, AWAY_MS, on_timer, NULL);
             return;
         }
         pk.next++;
@@ -526,11 +532,11 @@ go_on(void)
         return;
     if (pk.is_dirty && pk.is_full) {
         pk.is_full = false;
-        timer_start(&pk.timer, AGAIN_MS, look, NULL);
+        timer_start(&pk.timer, AGAIN_MS, on_timer, NULL);
     } else if (pk.is_dirty)
         begin_scan();
     else
-        timer_start(&pk.timer, next_look(), look, NULL);
+        timer_start(&pk.timer, next_look(), on_timer, NULL);
 }
 
 /* It is time, or something has come. */
@@ -566,10 +572,19 @@ watch(void)
     if (pk.watched >= 0)
         inotify_rm_watch(pk.inotify, pk.watched);
     pk.watched = inotify_add_watch(pk.inotify, pk.dir, IN_MOVED_TO | IN_ONLYDIR);
-    if (pk.watched < 0)
+    if (pk.watched < 0 && !pk.is_unwatched)
         log_event(LOG_LV_WARN, IDENT, "pickup.watch", LOG_NONE,
                   "cannot watch %s (%s): looking every %lld s", pk.dir, strerror(errno),
                   (long long)(pk.conf->pickup_interval / 1000));
+    pk.is_unwatched = pk.watched < 0;
+}
+
+/* The folder may be another one by now: a backup that was put back, or what the operator made anew. */
+static void
+on_timer(void *arg)
+{
+    watch();
+    look(arg);
 }
 
 void

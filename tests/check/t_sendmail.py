@@ -345,6 +345,27 @@ def qmgr_away_is_waited_for():
 
 
 @case
+def the_folder_goes_and_comes_back():
+    """As when a backup is put back while the daemons run."""
+    s = stack()
+    s.extra_conf += ["pickup_interval = 1s"]
+    s.write_main_cf()
+    s.postern("reload")
+    os.rename(drop(), s.path("queue", "elsewhere"))
+    wait_for(lambda: "cannot look into" in s.log(), 10, "a line in the log")
+    os.mkdir(drop(), 0o700)
+    shutil.copystat(s.path("queue", "elsewhere"), drop())
+    st = os.stat(s.path("queue", "elsewhere"))
+    os.chown(drop(), st.st_uid, st.st_gid)
+    os.rmdir(s.path("queue", "elsewhere"))
+    sendmail("me@example.com", input=b"Subject: anew\n\n")
+    receive("me@example.com", "anew", 10)
+    s.extra_conf.remove("pickup_interval = 1s")
+    s.write_main_cf()
+    s.postern("reload")
+
+
+@case
 def nobody_waits_for_a_flood():
     if os.geteuid() != 0:
         skip("only root can give files away")
