@@ -31,6 +31,8 @@ struct mime_walk {
     struct buf rest; /* of a header: the body goes on with it, before anything else */
     struct buf line; /* a piece that is not whole yet */
     bool is_in_line; /* a piece of this line is out */
+    bool is_part;    /* and the line is a delimiter: the header of a part follows it */
+    enum mime_kind part_kind;
     uint64_t offset;
     unsigned seen; /* MIME_ERROR_* */
     struct buf text;
@@ -207,7 +209,8 @@ find_delimiter(struct mime_walk *w, struct slice text)
             w->offset = 0;
         } else {
             pop_to(w, i + 1);
-            begin_header(w, HEADER_MIME, w->levels[i].is_digest ? MIME_MESSAGE : MIME_LEAF);
+            w->is_part = true;
+            w->part_kind = w->levels[i].is_digest ? MIME_MESSAGE : MIME_LEAF;
         }
         return;
     }
@@ -228,6 +231,10 @@ take_piece(struct mime_walk *w, struct slice text, struct slice end)
     w->offset += text.n + 1;
     if (is_start)
         find_delimiter(w, text);
+    if (w->is_part && end.n > 0) { /* what is behind a delimiter is its line's, however long */
+        w->is_part = false;
+        begin_header(w, HEADER_MIME, w->part_kind);
+    }
     w->ops->line(w->arg, text, end, is_start, offset);
 }
 

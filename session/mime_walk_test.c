@@ -220,4 +220,42 @@ TEST(long_lines_come_in_pieces)
     buf_free(&again);
 }
 
+/* A delimiter with so much behind it that its line comes in pieces: what follows belongs to the line. */
+TEST(a_delimiter_may_be_a_long_line)
+{
+    for (size_t len = MIME_WALK_PIECE_OCTETS - 4; len < 3 * MIME_WALK_PIECE_OCTETS;
+         len += 1 + len / 7)
+        for (int is_last = 0; is_last < 2; is_last++)
+            for (size_t piece = 1; piece < 9000; piece = piece * 7 + 1) {
+                struct mime_walk_conf c = { .field_limit = 100,
+                                            .nesting_limit = 5,
+                                            .boundary_limit = 9 };
+                struct mime_walk *w = mime_walk_new(&c, &ops, NULL);
+                struct buf in = { 0 };
+
+                TEST_ROW("%zu octets, pieces of %zu%s", len, piece, is_last ? ", last" : "");
+                buf_addz(&in, is_last ? "\r\n--b--" : "\r\n--b");
+                for (size_t i = 0; i < len; i++)
+                    buf_addc(&in, i % 10 ? 'x' : ':');
+                buf_addz(&in, "\r\nA: 1\r\n B\r\n\r\nC: 2\r\n");
+                buf_reset(&told);
+                buf_reset(&again);
+                mime_walk_field(w, SL(MULTI));
+                mime_walk_begin(w);
+                for (size_t at = 0; at < in.n; at += piece) {
+                    struct slice some = sl_head(sl_from(buf_slice(&in), at), piece);
+
+                    while (some.n > 0)
+                        mime_walk_take(w, &some);
+                }
+                mime_walk_end(w);
+                CHECK_EQ_MEM(again.p, again.n, in.p, in.n);
+                CHECK((sl_find(buf_slice(&told), SL("M A: 1\n B\n")) != SL_NPOS) == !is_last);
+                mime_walk_free(&w);
+                buf_free(&in);
+            }
+    buf_free(&told);
+    buf_free(&again);
+}
+
 TEST_MAIN()
