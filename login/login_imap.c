@@ -65,8 +65,8 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
         [LOGIN_EXPIRED] = "NO [EXPIRED] Password expired.",
         [LOGIN_LIMIT] = "NO [LIMIT] Too many sessions.",
         [LOGIN_UNAVAILABLE] = "NO [UNAVAILABLE] Temporary authentication failure, try again later.",
-        [LOGIN_PLAINTEXT] = "NO [PRIVACYREQUIRED] Plaintext authentication disallowed on "
-                            "non-secure (SSL/TLS) connections.",
+        [LOGIN_PLAINTEXT] = ("NO [PRIVACYREQUIRED] Plaintext authentication disallowed on "
+                             "non-secure (SSL/TLS) connections."),
         [LOGIN_NO_MECH] = "NO Unsupported authentication mechanism.",
         [LOGIN_ABORTED] = "BAD Authentication aborted by client.",
         [LOGIN_BAD_BASE64] = "BAD Invalid base64 data in response.",

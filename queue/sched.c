@@ -601,7 +601,7 @@ sched_runnable(const struct outlet *t, size_t most)
     size_t n = 0;
 
     for (size_t k = 0; k < DEST_CLASSES; k++) {
-        size_t left = room_of(t, k);
+        size_t left = room_of(t, (enum dest_class)k);
 
         LIST_EACH(it, nxt, &t->ready[k])
         {
