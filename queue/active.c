@@ -668,6 +668,7 @@ fetch_done(struct wop *op, int rc, const struct err *e)
     m->is_fetching = false;
     qm.n_fetching--;
     if (rc == 0) {
+        buf_free(&m->body); /* empty, but it may have room */
         m->body = f->body;
         m->has_body = true;
         qm.body_octets += m->body.n;
