@@ -172,7 +172,8 @@ on_limit(void *arg)
     struct process *p = arg;
 
     p->is_timeout = true;
-    kill(-p->pid, SIGKILL); /* on_child() follows */
+    kill(-p->pid, SIGKILL);
+    kill(p->pid, SIGKILL); /* had it left its group; on_child() follows */
 }
 
 /* ---- its beginning ---- */

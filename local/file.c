@@ -40,6 +40,8 @@ file_failed(struct delivery *d, const char *doing, const struct err *e)
         outcome_set(&d->out, 450, "4.3.1", "%s %.*s: %s", doing, SL_ARG(d->target), e->msg);
     else if (e->sys == EFBIG)
         outcome_set(&d->out, 550, "5.2.2", "%s %.*s: %s", doing, SL_ARG(d->target), e->msg);
+    else if (e->sys == ENOEXEC)
+        outcome_set(&d->out, 550, "5.7.1", "%s %.*s: %s", doing, SL_ARG(d->target), e->msg);
     else
         outcome_set(&d->out, is_passing(e->sys) ? 450 : 550, is_passing(e->sys) ? "4.2.0" : "5.2.0",
                     "%s %.*s: %s", doing, SL_ARG(d->target), e->msg);
@@ -73,7 +75,8 @@ file_copy(const struct delivery *d, int fd, struct err *e)
 
 /* ---- opening ---- */
 
-/* A symbolic link is followed only when it is root's: others' may lead where only we can write. */
+/* A symbolic link is followed only when it is root's, and not a second name of one that root has made for something else:
+ * others' may lead where only we can write. */
 static int
 open_target(const char *path, bool *is_new, struct err *e)
 {
@@ -83,7 +86,7 @@ open_target(const char *path, bool *is_new, struct err *e)
 
     *is_new = false;
     if (fd < 0 && errno == ELOOP && lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
-        if (st.st_uid != 0) {
+        if (st.st_uid != 0 || st.st_nlink > 1) {
             err_set(e, ERR_PERM, "cannot open file: file is a symbolic link");
             e->sys = ELOOP;
             return -1;
@@ -187,11 +190,24 @@ lock(const struct delivery *d, int fd, const char *lock_path, bool *dot, struct 
 
 /* ---- writing ---- */
 
+int
+file_sync_names(const char *dir, int fd, struct err *e)
+{
+    struct err why = { 0 };
+
+    if (fs_sync_dir(dir, &why) == 0)
+        return 0;
+    if (why.sys == EACCES)
+        return syncfs(fd) == 0 ? 0 : err_sys(e, "cannot sync the file system of %s", dir);
+    *e = why;
+    return -1;
+}
+
 static int
-sync_folder_of(const char *path, struct err *e)
+sync_folder_of(const char *path, int fd, struct err *e)
 {
     char *dir = sl_dupz(sl_head(sl_z(path), sl_rfind_char(sl_z(path), '/')));
-    int rc = fs_sync_dir(dir[0] ? dir : "/", e);
+    int rc = file_sync_names(dir[0] ? dir : "/", fd, e);
 
     free(dir);
     return rc;
@@ -242,12 +258,17 @@ deliver_open(const struct delivery *d, int fd, const char *path, bool is_new, st
         e->sys = EPERM;
         return -1;
     }
+    if (st.st_mode & 0111) { /* somebody's program: mail is no code */
+        err_set(e, ERR_PERM, "file is executable");
+        e->sys = ENOEXEC;
+        return -1;
+    }
     buf_addf(&lock_path, "%s.lock", path);
     rc = lock(d, fd, buf_z(&lock_path), &has_dot, e);
     if (rc == 0)
         rc = append(d, fd, e);
     if (rc == 0 && is_new)
-        rc = sync_folder_of(path, e);
+        rc = sync_folder_of(path, fd, e);
     if (has_dot)
         unlink(buf_z(&lock_path));
     buf_free(&lock_path);

@@ -102,6 +102,9 @@ void file_deliver(struct delivery *d);
 void maildir_deliver(struct delivery *d);
 /* fd is at its end, or at where the text is to be; 0, or -1 with e. Also for maildir.c. */
 int file_copy(const struct delivery *d, int fd, struct err *e);
+/* Names in this folder are on disk; fd: a file that lies there. Whoever may make names in it but not read them, as in a drop
+ * box, has the whole file system synced instead. */
+int file_sync_names(const char *dir, int fd, struct err *e);
 /* A failure: deferred, or for good where trying again does not help. */
 void file_failed(struct delivery *d, const char *doing, const struct err *e);
 

@@ -234,7 +234,8 @@ def who_runs_it():
 @case
 def files():
     s = Aliases("f", "mbox: @O/mbox\nmd: @O/md/\nnull: /dev/null\nfolder: @O\nfifo: @O/fifo\nlink: @O/link\nhard: @O/hard\nbig: @O/big\n"
-                "nodir: @O/none/x\nnomd: @O/none/md/\nspace: \"@O/a b\"\nfull: /dev/full\n")
+                "nodir: @O/none/x\nnomd: @O/none/md/\nspace: \"@O/a b\"\nfull: /dev/full\n"
+                "box: @O/box/mbox\nboxmd: @O/box/md/\nprog: @O/prog\nsecond: @O/second\n")
     for i in (1, 2):
         equal(s.end("mbox@local.test", text="Subject: %d\r\n\r\nFrom here\r\n>From there\r\nFro\r\n" % i)[1:],
               ("local", "2.0.0", "sent (delivered to file: %s/mbox)" % s.out))
@@ -271,6 +272,20 @@ def files():
     os.truncate(s.write("big", ""), 19999990)
     equal(s.end("big@local.test")[2:], ("5.2.2", bad + "/big: error writing message: File too large)"))
     equal(os.stat(os.path.join(s.out, "big")).st_size, 19999990)
+    # as a drop box: names may be made there, not seen
+    os.mkdir(os.path.join(s.out, "box"))
+    os.chmod(os.path.join(s.out, "box"), 0o333)
+    equal(s.end("box@local.test")[3], "sent (delivered to file: %s/box/mbox)" % s.out)
+    equal(s.end("boxmd@local.test")[3], "sent (delivered to maildir)")
+    os.chmod(os.path.join(s.out, "box"), 0o777)
+    s.write("prog", "#!/bin/sh\n", 0o777)
+    equal(s.end("prog@local.test")[2:], ("5.7.1", bad + "/prog: file is executable)"))
+    equal(s.read("prog"), "#!/bin/sh\n")
+    if os.geteuid() == 0: # root's link, under a second name
+        os.symlink(s.write("target", ""), os.path.join(s.out, "first"))
+        equal(os.stat(os.path.join(s.out, "target")).st_size, 0)
+        os.link(os.path.join(s.out, "first"), os.path.join(s.out, "second"), follow_symlinks=False)
+        equal(s.end("second@local.test")[2:], ("5.2.0", bad + "/second: cannot open file: file is a symbolic link)"))
     full = s.end("full@local.test")
     check(full[2] == "4.3.1" and "deferred (cannot append message to file /dev/full" in full[3] and "No space left" in full[3], full)
 
