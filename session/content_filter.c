@@ -13,7 +13,9 @@
 enum {
     /* What actions make of a batch of fields: a table that says REPLACE $1$1$1... */
     GROWN_MAX_OCTETS = 16 * HEADER_BATCH_OCTETS,
-    WARN_OCTETS = 512
+    WARN_OCTETS = 512,
+    /* Of what has gathered: then it is looked whether a batch is full. */
+    TAKE_OCTETS = 16 * 1024
 };
 
 enum state {
@@ -526,9 +528,14 @@ content_filter_add(struct content_filter *f, struct slice text)
 static void
 take_header(struct content_filter *f, struct slice *in)
 {
-    if (header_split_take(&f->split, in, &f->rest))
+    struct slice piece = sl_head(*in, TAKE_OCTETS);
+    size_t n = piece.n;
+
+    if (header_split_take(&f->split, &piece, &f->rest))
         f->state = AT_HEADER_END;
-    if (f->state == AT_HEADER_END || f->batch.octets >= HEADER_BATCH_OCTETS)
+    *in = sl_from(*in, n - piece.n);
+    if (f->state == AT_HEADER_END || f->batch.octets >= HEADER_BATCH_OCTETS ||
+        f->batch.n >= HEADER_BATCH_FIELDS)
         send_fields(f);
 }
 

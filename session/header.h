@@ -1,7 +1,7 @@
 /* session/header.h - header fields that were gathered from a stream of content, and the stages that look into them or
  * change them and that may have to wait for others: checks, then the mapping of addresses.
  *
- * A header is gathered whole where it fits into HEADER_BATCH_OCTETS; of a longer one each batch goes through all stages
+ * A header is gathered whole where it fits into HEADER_BATCH_OCTETS and _FIELDS; of a longer one each batch goes through all stages
  * before the next is begun, so that nothing passes a stage by and memory stays bounded.
  * Layer: session. Belongs to the loop's thread. */
 #ifndef POSTERN_SESSION_HEADER_H
@@ -10,7 +10,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { HEADER_BATCH_OCTETS = 1024 * 1024 };
+/* An empty field of two octets costs some hundred in memory: the octets alone would be no bound. */
+enum { HEADER_BATCH_OCTETS = 1024 * 1024, HEADER_BATCH_FIELDS = 16 * 1024 };
 
 /* Whose header a field is in. Fields about MIME are HEADER_MIME wherever they stand in header_checks(5)'s sense; that is
  * the checks' business, not this. */
