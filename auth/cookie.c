@@ -74,8 +74,9 @@ cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms,
 
     drop_old(j, now_ms);
     if (map_count(j->by_text) >= COOKIES_MAX)
-        drop(j, CONTAINER_OF(j->all.next, struct cookie,
-                             link)); /* NOLINT(clang-analyzer-unix.Malloc) */
+        /* as in drop_old() */
+        drop(j, CONTAINER_OF(j->all.next, struct cookie, /* NOLINT(clang-analyzer-unix.Malloc) */
+                             link));
     rand_hex(c->text, COOKIE_HEX_DIGITS);
     c->user = sl_dupz(user);
     c->until_ms = now_ms + COOKIE_TTL_MS;

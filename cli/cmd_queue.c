@@ -127,7 +127,7 @@ show_each(struct queue_source *s, struct slice words, bool is_json)
 static int
 carry_out(struct asked *q, struct queue_source *s, const struct conf *c)
 {
-    switch (q->verb->kind) {
+    switch (q->verb ? q->verb->kind : K_LIST) { /* there is one, says read_args() */
     case K_LIST:
         return queue_list(s, buf_z(&q->words), q->is_json);
     case K_SHOW:

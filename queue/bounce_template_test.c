@@ -111,7 +111,8 @@ TEST(files)
         if (problems.n > 0) {
             CHECK_EQ_INT(problems.v[0].line, rows[i].line);
             CHECK_EQ_STR(problems.v[0].file, path);
-            CHECK(!problems.v[0].is_error && strstr(problems.v[0].text, rows[i].problem));
+            CHECK(!problems.v[0].is_error && rows[i].problem &&
+                  strstr(problems.v[0].text, rows[i].problem));
         }
         bounce_templates_unref(&t);
     }

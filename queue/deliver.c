@@ -632,10 +632,10 @@ give_job(struct outlet *t)
         free(l->rs);
         free(l->comes_back);
         l->cap = n;
-        l->rs = mem_alloc(n * sizeof *l->rs);
+        l->rs = mem_alloc(n * sizeof(struct qrcpt *));
         l->comes_back = mem_alloc(n * sizeof *l->comes_back);
     }
-    memcpy(l->rs, rs, n * sizeof *rs);
+    memcpy(l->rs, rs, n * sizeof(struct qrcpt *));
     l->n = n;
     start_job(l);
     return true;

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-struct form_row {
+struct form_row { /* NOLINT(clang-analyzer-optin.performance.Padding): a row reads in this order */
     const char *in;
     bool is_ok;
     double number;

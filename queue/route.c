@@ -640,7 +640,7 @@ find_class(struct finder *f)
         a->domain = sl_dupz(f->domain);
         map_set(asks, f->domain, a);
     }
-    a->waiting = mem_grow(a->waiting, &a->cap, a->n + 1, sizeof *a->waiting);
+    a->waiting = mem_grow(a->waiting, &a->cap, a->n + 1, sizeof(struct finder *));
     a->waiting[a->n] = f;
     if (++a->n == 1)
         ask_on(a);

@@ -123,12 +123,10 @@ on_connect(uint64_t id, const struct anvil_result *r)
     if (s == NULL)
         return;
     c = s->cfg->conf;
-    if (!is_known(s, r))
-        s->limit_go(s);
-    else if (c->smtpd_client_connection_count_limit > 0 &&
-             r->count > (uint64_t)c->smtpd_client_connection_count_limit)
+    if (is_known(s, r) && c->smtpd_client_connection_count_limit > 0 &&
+        r->count > (uint64_t)c->smtpd_client_connection_count_limit)
         refuse_connection(s, "Connection concurrency", r->count);
-    else if (c->smtpd_client_connection_rate_limit > 0 &&
+    else if (is_known(s, r) && c->smtpd_client_connection_rate_limit > 0 &&
              r->rate > (uint64_t)c->smtpd_client_connection_rate_limit)
         refuse_connection(s, "Connection rate", r->rate);
     else

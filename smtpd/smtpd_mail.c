@@ -98,6 +98,7 @@ begin_message(struct smtpd_sess *s)
 {
     struct buf more = { 0 };
 
+    BUG_ON(s->tx == NULL); /* recipients come after MAIL */
     if (s->tx->id[0])
         return true;
     if (queue_id_new(smtpd_env.queue, s->tx->id)) {
@@ -108,8 +109,7 @@ begin_message(struct smtpd_sess *s)
         log_event(LOG_LV_INFO, s->cfg->ident, "msg.pickup",
                   LOG_F(LF_Z("qid", s->tx->id), LF_N("uid", s->pickup->uid),
                         LF_S("from", s->tx->sender.given)),
-                  "%s: uid=%u from=<%.*s>", s->tx->id, s->pickup->uid,
-                  SL_ARG(s->tx->sender.given));
+                  "%s: uid=%u from=<%.*s>", s->tx->id, s->pickup->uid, SL_ARG(s->tx->sender.given));
         return true;
     }
     if (s->sasl_user)
