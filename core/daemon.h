@@ -49,7 +49,8 @@ const char *daemon_socket_path(const struct conf *c, const char *relative, char 
 void daemon_set_log(const struct conf *c, const char *name, const char *ident, const char *prefix);
 /* The user of main.cf that a program runs as when started by root; "" for none. */
 const char *daemon_user_of(const struct conf *c, const char *program);
-/* Is default_privs somebody that others' commands may be run as: a user, not root, none of the daemons'? -1 with e. */
+/* Is default_privs somebody that others' commands may be run as: a user, not root, none of the daemons' and not
+ * of their group? -1 with e. */
 int daemon_default_privs(const struct conf *c, struct err *e);
 /* Does this process run as that user, or was it not started by root? False with e. */
 bool daemon_has_default_privs(const struct conf *c, struct err *e);

@@ -81,10 +81,12 @@ daemon_default_privs(const struct conf *c, struct err *e)
 {
     const struct passwd *pw = getpwnam(c->default_privs);
     uid_t uid;
+    gid_t gid;
 
     if (pw == NULL)
         return err_set(e, ERR_CONFIG, "default_privs: there is no user \"%s\"", c->default_privs);
     uid = pw->pw_uid;
+    gid = pw->pw_gid;
     if (uid == 0 || pw->pw_gid == 0)
         return err_set(e, ERR_CONFIG, "default_privs: \"%s\" has root's rights", c->default_privs);
     for (size_t i = 0; i < COUNT_OF(users); i++) {
@@ -97,6 +99,13 @@ daemon_default_privs(const struct conf *c, struct err *e)
             return err_set(e, ERR_CONFIG, "default_privs: \"%s\" is the user of %s",
                            c->default_privs, users[i].program);
     }
+    pw = getpwnam(c->front_user);
+    if (pw && pw->pw_gid == gid)
+        return err_set(
+            e, ERR_CONFIG,
+            "default_privs: \"%s\" is in the group of front_user, which may all that the "
+            "daemons may ask each other",
+            c->default_privs);
     return 0;
 }
 

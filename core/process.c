@@ -48,10 +48,10 @@ extern char **environ;
 /* ---- in the child ---- */
 
 static _Noreturn void
-fail(bool at_dir)
+fail(int status_fd, bool at_dir)
 {
     struct failure f = { .sys = errno, .at_dir = at_dir };
-    ssize_t n = write(STATUS_FD, &f, sizeof f);
+    ssize_t n = write(status_fd, &f, sizeof f);
 
     _exit(n == (ssize_t)sizeof f ? 127 : 126);
 }
@@ -76,18 +76,18 @@ run_child(const struct process_opts *o, int out_fd, int status_fd)
     if (dup2(o->in_fd, STDIN_FILENO) < 0 || dup2(out_fd, STDOUT_FILENO) < 0 ||
         dup2(out_fd, STDERR_FILENO) < 0 || dup3(status_fd, STATUS_FD, O_CLOEXEC) < 0 ||
         close_range(STATUS_FD + 1, ~0U, 0) != 0)
-        _exit(126);
+        fail(status_fd, false);
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > CHILD_FILES_MAX) {
         files.rlim_cur = CHILD_FILES_MAX;
         setrlimit(RLIMIT_NOFILE, &files);
     }
     if (chdir(o->dir) != 0)
-        fail(true);
+        fail(STATUS_FD, true);
     environ = (char **)(uintptr_t)o->envp;
     execvp(o->argv[0], words(o->argv));
     if (errno == ENOENT && o->argv_else)
         execvp(o->argv_else[0], words(o->argv_else));
-    fail(false);
+    fail(STATUS_FD, false);
 }
 
 /* ---- its output ---- */

@@ -214,6 +214,12 @@ def who_runs_it():
     equal(s.read("id").split("Groups:")[1].split(), [str(nobody.pw_gid)])
     equal(s.end("f@local.test")[2], "2.0.0")
     equal(os.stat(os.path.join(s.out, "f")).st_uid, nobody.pw_uid)
+    # users of one group: private/ is open to it
+    s.extra_conf += ["front_user = sync"]
+    s.write_main_cf()
+    r = s.postern("check", ok=False)
+    check('"nobody" is in the group of front_user' in (r.stdout + r.stderr).decode(), "check says: %s" % r.stderr.decode())
+    s.extra_conf.pop()
     for user, why in (("root", 'default_privs: "root" has root\'s rights'), ("no-such-user", 'default_privs: there is no user "no-such-user"')):
         s.extra_conf += ["default_privs = " + user]
         s.write_main_cf()
