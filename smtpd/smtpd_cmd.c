@@ -87,11 +87,11 @@ on_etrn_domain(struct smtpd_sess *s, void *arg, enum found f, struct slice value
         log_event(LOG_LV_WARN, s->cfg->ident, "etrn.refused", LOG_F(LF_Z("client", s->namaddr)),
                   "reject: ETRN %.*s... from %s", SL_ARG(sl_head(s->vrfy_text, 100)), s->namaddr);
         smtp_reply(&s->smtp, "459 <%.*s>: service unavailable", SL_ARG(s->vrfy_text));
-    } else if (f == FOUND_YES &&
-               domlist_match(&s->cfg->mydestination, s->vrfy_text) == DOMLIST_YES) {
-        /* Mail for our own domains is delivered as soon as it can be: there is nothing to start. */
-        smtp_reply(&s->smtp, "250 Queuing started");
-    } else if (f == FOUND_YES && queue_flush(smtpd_env.queue, s->vrfy_text)) {
+    } else if (
+        f == FOUND_YES &&
+        /* mail for our own domains is delivered as soon as it can be: there is nothing to start */
+        (domlist_match(&s->cfg->mydestination, s->vrfy_text) == DOMLIST_YES ||
+         queue_flush(smtpd_env.queue, s->vrfy_text))) {
         smtp_reply(&s->smtp, "250 Queuing started");
     } else { /* nobody can say now */
         smtp_reply(&s->smtp, "458 Unable to queue messages");
