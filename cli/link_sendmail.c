@@ -219,6 +219,19 @@ drop_each(struct submission *s, const char *delimiters, bool is_8bit)
 
 /* ---- the whole ---- */
 
+/* All or nothing: whoever is told that one address is no good sends to all of them again. */
+static int
+check_addresses(const struct submission *s)
+{
+    if (s->sender.n > 0 && !drop_is_address(s->sender))
+        return fail_for(s, EXIT_DATA_ERROR, "bad address syntax of the sender");
+    for (size_t i = 0; i < s->rcpts.n; i++)
+        if (!drop_is_address(s->rcpts.v[i]))
+            return fail(EXIT_DATA_ERROR, "%.*s(%u): bad address syntax: %.*s", SL_ARG(s->sender),
+                        getuid(), SL_ARG(s->rcpts.v[i]));
+    return 0;
+}
+
 static void
 add_list(struct sendmail_list *to, const struct sendmail_list *more)
 {
@@ -256,6 +269,8 @@ submit(struct submission *s)
         code = fail_for(s, EXIT_DATA_ERROR, "too many recipients");
     if (code == 0 && s->rcpts.n == 0)
         code = fail_for(s, EXIT_USAGE_ERROR, "No recipient addresses found in message header");
+    if (code == 0)
+        code = check_addresses(s);
     if (code != 0)
         drop_abort(&s->drop);
     else if (delimiters)

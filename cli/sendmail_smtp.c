@@ -126,7 +126,8 @@ cmd_mail(struct session *s, const struct smtp_words *w)
     } else if (w->n < 3 || !sl_ieqz(w->w[1].s, "from:")) {
         reply(s, "501 5.5.4 Syntax: MAIL FROM:<address>");
     } else if (w->w[2].is_open ||
-               smtp_path_parse(w->w[2].s, false, &s->cmd, &sender, NULL) != PARSE_OK) {
+               smtp_path_parse(w->w[2].s, false, &s->cmd, &sender, NULL) != PARSE_OK ||
+               (sender.n > 0 && !drop_is_address(sender))) {
         reply(s, "501 5.1.7 Bad sender address syntax");
     } else {
         end_tx(s);
@@ -156,7 +157,8 @@ cmd_rcpt(struct session *s, const struct smtp_words *w)
     } else if (w->n < 3 || !sl_ieqz(w->w[1].s, "to:")) {
         reply(s, "501 5.5.4 Syntax: RCPT TO:<address>");
     } else if (w->w[2].is_open ||
-               smtp_path_parse(w->w[2].s, false, &s->cmd, &rcpt, NULL) != PARSE_OK || rcpt.n == 0) {
+               smtp_path_parse(w->w[2].s, false, &s->cmd, &rcpt, NULL) != PARSE_OK ||
+               !drop_is_address(rcpt)) {
         reply(s, "501 5.1.3 Bad recipient address syntax");
     } else if ((why = smtp_rcpt_params(w, 3, offers(s), &s->cmd, &params)) != NULL) {
         reply(s, "%s", why);

@@ -1,8 +1,11 @@
 /* proto/drop.c - see drop.h. */
 #include "proto/drop.h"
 
+#include "base/utf8.h"
 #include "proto/smtp_addr.h"
 #include "proto/smtp_param.h"
+
+enum { ADDRESS_ARENA_OCTETS = 1024 * 1024 /* tokens of the longest address */ };
 
 void
 drop_add(struct buf *out, enum drop_kind kind, struct slice octets)
@@ -82,15 +85,38 @@ has_control(struct slice s)
     return false;
 }
 
+bool
+drop_is_address(struct slice internal)
+{
+    struct arena mem = { .cap = ADDRESS_ARENA_OCTETS };
+    struct buf path = { 0 };
+    struct slice again, domain = sl_from(internal, sl_rfind_char(internal, '@'));
+    bool is_good = internal.n > 0 && internal.n <= SMTP_ADDR_OCTETS_MAX && utf8_is_valid(internal);
+
+    if (domain.n == 1 || domain.n == internal.n) /* without either; no @ at all: the origin's */
+        is_good = false;
+    for (size_t i = 1; i < domain.n; i++)
+        if (strchr(" ()<>,;\\\"", domain.p[i]))
+            is_good = false;
+    if (is_good) {
+        buf_addf(&path, "<%.*s>", SL_ARG(smtp_addr_quote(internal, &mem)));
+        is_good = smtp_path_parse(buf_slice(&path), false, &mem, &again, NULL) == PARSE_OK &&
+                  sl_eq(again, internal);
+    }
+    buf_free(&path);
+    arena_free(&mem);
+    return is_good;
+}
+
 /* Does the value mean something to SMTP? */
 static bool
 is_good(enum drop_kind kind, struct slice v)
 {
     switch (kind) {
     case DROP_SENDER:
-        return v.n <= SMTP_ADDR_OCTETS_MAX;
+        return v.n == 0 || drop_is_address(v);
     case DROP_RECIPIENT:
-        return v.n > 0 && v.n <= SMTP_ADDR_OCTETS_MAX;
+        return drop_is_address(v);
     case DROP_NOTIFY:
         return drop_notify_bits(v) > 0;
     case DROP_RET:

@@ -41,6 +41,9 @@ enum parse_rc drop_take(struct slice *in, enum drop_kind *kind, struct slice *oc
 /* The magic line in front. */
 enum parse_rc drop_take_magic(struct slice *in, struct err *e);
 
+/* Can this internal form stand in SMTP's MAIL or RCPT, and mean there what it does here? Not "": that is not an address. */
+bool drop_is_address(struct slice internal);
+
 /* What was seen of one message. Zeroed at its start. */
 struct drop_seen {
     unsigned kinds; /* 1 << (kind - 'A') */

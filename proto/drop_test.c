@@ -76,6 +76,44 @@ TEST(refuses)
     }
 }
 
+TEST(addresses)
+{
+    static const struct {
+        const char *internal;
+        bool is_good;
+    } rows[] = {
+        { "a@b.example", true },
+        { "root", true },
+        { "a b@b.example", true },
+        { "a,b@b.example", true },
+        { "(a)@b.example", true },
+        { "a@b@c.example", true },
+        { "\"@b.example", true },
+        { "a..b@b.example", true },
+        { "x@[127.0.0.1]", true },
+        { "x@[IPv6:::1]", true },
+        { "!path!user", true },
+        { "\xc3\xa4@b.example", true },
+        { "", false },
+        { "@", false },
+        { "@b.example", false },
+        { "x@", false },
+        { "x@b> NOTIFY=NEVER", false },
+        { "x@b> ORCPT=rfc822;y", false },
+        { "x@b c", false },
+        { "x@b<c", false },
+        { "x@b,c", false },
+        { "x@b;c", false },
+        { "x@b(c)", false },
+        { "\xff@b.example", false },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        TEST_ROW("%s", rows[i].internal);
+        CHECK_EQ_INT(drop_is_address(sl_z(rows[i].internal)), rows[i].is_good);
+    }
+}
+
 TEST(bounds_the_envelope)
 {
     struct drop_seen seen = { 0 };

@@ -3,6 +3,7 @@
 #include "smtpd/pickup_int.h"
 
 #include "base/mem.h"
+#include "proto/smtp_addr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -152,8 +153,11 @@ read_all(struct pickup_file *f, struct err *e)
         f->at += (off_t)(all.n - at.n);
     }
     buf_free(&in);
-    for (size_t i = 0; i < f->tx.n_rcpts; i++)
+    f->tx.sender = smtp_addr_quote(f->tx.sender, &f->mem);
+    for (size_t i = 0; i < f->tx.n_rcpts; i++) {
+        f->rcpts[i].addr = smtp_addr_quote(f->rcpts[i].addr, &f->mem);
         f->rcpts[i].notify = notify;
+    }
     f->tx.size = f->seen.content_octets;
     return rc;
 }

@@ -131,6 +131,21 @@ def recipients_of_arguments():
 
 
 @case
+def addresses_that_need_quotes():
+    """They are quoted on their way; what cannot be an address is told at once, and goes to nobody."""
+    sendmail("-f", '"a b"@example.com', '"no body"@other.example', "me@example.com", input=b"Subject: quoted\n\n")
+    _, m = receive("me@example.com", "quoted")
+    equal(m["Return-Path"], '<"a b"@example.com>', "envelope sender")
+    wait_for(lambda: 'to=<"no body"@other.example>' in stack().log() or "to=<no body@other.example>" in stack().log(), 10, "the other recipient")
+    equal(os.listdir(stack().path("queue", "corrupt")), [], "files put aside")
+    for bad in ("x@b<c", "@", "@example.com", 'x@"a b"'):
+        r = sendmail("me@example.com", bad, input=b"Subject: nobody gets this\n\n", code=65)
+        check(b"bad address syntax" in r.stderr, "%r" % r.stderr)
+    sendmail("-f", "@", "me@example.com", input=b"Subject: nobody gets this\n\n", code=65)
+    equal([n for n in os.listdir(drop()) if not n.startswith("new.")], [], "left in maildrop")
+
+
+@case
 def octets_and_lines():
     long = b"x" * 200000
     sendmail("-i", "me@example.com", input=b"Subject: octets\r\n\r\n\xc3\xa4 8bit\r\nnul\0here\r\n" + long + b"\r\n..\r\nend")
@@ -439,6 +454,14 @@ def set_gid():
     check("uid=65534 from=<nobody>" in s.log(), "the log tells who")
     r = as_nobody(etc, sbin + "/mailq", env=env)
     equal((r.returncode, r.stdout), (0, b"Mail queue is empty\n"), "mailq, by way of postdrop: %r" % r.stderr)
+    # and root, to whom the group gives nothing, may name any main.cf
+    elsewhere = tmp("elsewhere", "main.cf")
+    shutil.copy(os.path.join(s.workdir, "main.cf"), elsewhere)
+    cmd = "mount --make-rprivate / && mount --bind %s /etc && exec %s/sendmail -t" % (etc, sbin)
+    r = run(["unshare", "-m", "sh", "-c", cmd], input=b"To: me@example.com\nSubject: root\n\n",
+            env=dict(os.environ, MAIL_CONFIG=os.path.dirname(elsewhere)))
+    equal(r.returncode, 0, "root's exit code: %r" % r.stderr)
+    receive("me@example.com", "root")
     r = as_nobody(etc, "ls", drop())
     check(r.returncode != 0, "nobody cannot look into maildrop")
     r = as_nobody(etc, "touch", drop("x"))
