@@ -19,7 +19,7 @@ enum {
     EXIT_CONFIG_ERROR = 78
 };
 
-/* What every command is given: main.cf's path (from -c, default /etc/postfix/main.cf) and its own arguments, argv[0]
+/* What every command is given: main.cf's path (from -c, default /etc/postern/main.cf or /etc/postfix/main.cf) and its own arguments, argv[0]
  * being its name. Returns the exit code. */
 struct cli_args {
     const char *conf_path;

@@ -1,6 +1,8 @@
 /* cli/links.c - see links.h. */
 #include "cli/links.h"
 
+#include "conf/conf.h"
+
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +44,7 @@ link_conf_path(const char *option, char *out)
     struct stat st;
 
     if (dir == NULL || dir[0] == '\0')
-        dir = "/etc/postfix";
+        dir = conf_default_dir();
     if (stat(dir, &st) == 0 && S_ISREG(st.st_mode))
         snprintf(out, PATH_MAX, "%s", dir);
     else

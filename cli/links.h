@@ -19,7 +19,7 @@ const struct cli_link *links_find(const char *argv0);
 const char *links_name(size_t i);
 
 /* Path of main.cf as Postfix's commands find it: option (-c DIR, or a file; NULL: not given), else $MAIL_CONFIG, else
- * /etc/postfix. out: PATH_MAX octets; returned. */
+ * conf_default_dir(). out: PATH_MAX octets; returned. */
 const char *link_conf_path(const char *option, char *out);
 
 /* Each in its link_*.c. */

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,6 @@ static const struct cli_command *const commands[] = {
     &cmd_serve, &cmd_check, &cmd_config, &cmd_cert,   &cmd_sql,    &cmd_domain,
     &cmd_user,  &cmd_alias, &cmd_queue,  &cmd_reload, &cmd_status, &cmd_stop,
 };
-
-static const char default_conf_path[] = "/etc/postfix/main.cf";
 
 static void
 print_summary(FILE *to)
@@ -26,10 +25,11 @@ print_summary(FILE *to)
     fputs("\nunder the names that they have in other mail servers, too:\n ", to);
     for (size_t i = 0; links_name(i); i++)
         fprintf(to, " %s", links_name(i));
-    fprintf(to,
-            "\n\n  -c FILE  the configuration, in Postfix's syntax (default: %s)\n"
-            "  postern help COMMAND tells more of one.\n",
-            default_conf_path);
+    fputs("\n\n  -c FILE  the configuration, in Postfix's syntax (default: /etc/postern/main.cf, "
+          "or where there\n"
+          "           is none, /etc/postfix/main.cf)\n"
+          "  postern help COMMAND tells more of one.\n",
+          to);
 }
 
 static const struct cli_command *
@@ -61,13 +61,15 @@ print_help(const struct cli_command *c)
 int
 main(int argc, char **argv)
 {
-    struct cli_args a = { .conf_path = default_conf_path };
+    char default_path[PATH_MAX];
+    struct cli_args a = { .conf_path = default_path };
     const struct cli_link *link = links_find(argc > 0 ? argv[0] : NULL);
     const struct cli_command *c;
     int at = 1;
 
     if (link)
         return link->run(argc, argv);
+    snprintf(default_path, sizeof default_path, "%s/main.cf", conf_default_dir());
     if (at + 1 < argc && strcmp(argv[at], "-c") == 0) {
         a.conf_path = argv[at + 1];
         at += 2;

@@ -298,6 +298,12 @@ conf_parse(struct slice text, const char *file, struct conf_problems *ps)
     return c;
 }
 
+const char *
+conf_default_dir(void)
+{
+    return access("/etc/postern/main.cf", F_OK) == 0 ? "/etc/postern" : "/etc/postfix";
+}
+
 struct conf *
 conf_load_file(const char *path, struct conf_problems *ps)
 {

@@ -1,6 +1,6 @@
 /* conf/conf.h - the configuration: main.cf parsed, every parameter typed, immutable, counted.
  * Parameters are rows in conf/params.def; each row makes a field of struct conf of the same name as in main.cf.
- * Layer: conf. Blocking only in conf_load_file(). */
+ * Layer: conf. Blocking only in conf_load_file() and conf_default_dir(). */
 #ifndef POSTERN_CONF_CONF_H
 #define POSTERN_CONF_CONF_H
 
@@ -51,6 +51,9 @@ void conf_problems_free(struct conf_problems *ps);
  * were errors. The result has one reference. */
 struct conf *conf_parse(struct slice text, const char *file, struct conf_problems *ps);
 struct conf *conf_load_file(const char *path, struct conf_problems *ps);
+
+/* The folder of main.cf where none is named: /etc/postern when it has one, else /etc/postfix. */
+const char *conf_default_dir(void);
 struct conf *conf_ref(const struct conf *c); /* thread-safe count */
 void conf_unref(struct conf **c);            /* NULL-safe */
 

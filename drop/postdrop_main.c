@@ -22,7 +22,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static const char default_dir[] = "/etc/postfix";
 static volatile sig_atomic_t is_interrupted;
 
 /* Reading ends, and then nothing of the message stays; what is on its way to the disk by then is whole. */
@@ -58,7 +57,8 @@ fail(int code, const char *fmt, ...)
 static bool
 is_privileged(void)
 {
-    return getegid() != getgid() || geteuid() != getuid();
+    /* root has won nothing by the group */
+    return geteuid() != getuid() || (geteuid() != 0 && getegid() != getgid());
 }
 
 /* ---- the configuration ---- */
@@ -80,13 +80,14 @@ load(const char *path)
 static bool
 is_known_dir(const char *dir)
 {
-    char path[sizeof default_dir + 16];
+    const char *known = conf_default_dir();
+    char path[PATH_MAX];
     struct conf *c;
     bool is_known = false;
 
-    if (strcmp(dir, default_dir) == 0)
+    if (strcmp(dir, known) == 0)
         return true;
-    snprintf(path, sizeof path, "%s/main.cf", default_dir);
+    snprintf(path, sizeof path, "%s/main.cf", known);
     c = load(path);
     for (size_t i = 0; c && i < c->alternate_config_directories.n; i++)
         is_known |= strcmp(c->alternate_config_directories.v[i], dir) == 0;
@@ -99,7 +100,7 @@ static struct conf *
 find_conf(const char *named)
 {
     char dir[PATH_MAX], path[PATH_MAX + 16];
-    struct slice at = sl_z(named ? named : default_dir);
+    struct slice at = sl_z(named ? named : conf_default_dir());
     struct stat st;
 
     if (sl_has_suffix(at, SL("/main.cf")))
@@ -110,7 +111,7 @@ find_conf(const char *named)
     }
     snprintf(dir, sizeof dir, "%.*s", SL_ARG(at));
     if (is_privileged() && !is_known_dir(dir)) {
-        fail(0, "%s: not in alternate_config_directories of %s/main.cf", dir, default_dir);
+        fail(0, "%s: not in alternate_config_directories of %s/main.cf", dir, conf_default_dir());
         return NULL;
     }
     if (!is_privileged() && stat(dir, &st) == 0 && S_ISREG(st.st_mode))

@@ -453,7 +453,8 @@ def set_gid():
     check("from userid 65534)" in m.get_all("Received")[-1], "Received: %s" % m.get_all("Received")[-1])
     check("uid=65534 from=<nobody>" in s.log(), "the log tells who")
     r = as_nobody(etc, sbin + "/mailq", env=env)
-    equal((r.returncode, r.stdout), (0, b"Mail queue is empty\n"), "mailq, by way of postdrop: %r" % r.stderr)
+    equal(r.returncode, 0, "mailq, by way of postdrop: %r" % r.stderr)
+    check(b"Queue ID" in r.stdout or r.stdout == b"Mail queue is empty\n", "what mailq prints: %r" % r.stdout)
     # and root, to whom the group gives nothing, may name any main.cf
     elsewhere = tmp("elsewhere", "main.cf")
     shutil.copy(os.path.join(s.workdir, "main.cf"), elsewhere)
