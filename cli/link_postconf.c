@@ -7,11 +7,13 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -198,6 +200,23 @@ read_word(const char *word, enum conf_edit_mode mode, struct conf_edit *out)
     return 0;
 }
 
+/* Others who edit wait, or one of two changes would be lost. Each change makes a new file: the lock must be on the one that
+ * has the name. -1: it cannot be locked, which stops nobody. */
+static int
+lock_file(const char *path)
+{
+    struct stat here, there;
+
+    for (;;) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0 || flock(fd, LOCK_EX) != 0 || fstat(fd, &here) != 0 || stat(path, &there) != 0 ||
+            (here.st_dev == there.st_dev && here.st_ino == there.st_ino))
+            return fd;
+        close(fd);
+    }
+}
+
 static int
 replace(const char *path, struct conf_edit *v, size_t n, enum conf_edit_mode mode)
 {
@@ -205,12 +224,13 @@ replace(const char *path, struct conf_edit *v, size_t n, enum conf_edit_mode mod
     char real[PATH_MAX];
     struct stat st;
     struct err e = { 0 };
-    int rc;
+    int rc, lock;
 
     if (realpath(path, real) == NULL || stat(real, &st) != 0)
         return fail("open %s: no such file", path);
+    lock = lock_file(real);
     rc = fs_read_file(real, &text, &e);
-    if (rc == 0) {
+    if (rc == 0 && stat(real, &st) == 0) {
         conf_edit_text(buf_slice(&text), v, n, mode, &out);
         for (size_t i = 0; i < n; i++)
             if (v[i].found > 1)
@@ -221,6 +241,8 @@ replace(const char *path, struct conf_edit *v, size_t n, enum conf_edit_mode mod
         if (rc == 0 && geteuid() == 0 && (st.st_uid != 0 || st.st_gid != 0))
             rc = chown(real, st.st_uid, st.st_gid) == 0 ? 0 : err_sys(&e, "chown %s", real);
     }
+    if (lock >= 0)
+        close(lock);
     buf_free(&text);
     buf_free(&out);
     return rc == 0 ? 0 : fail("%s", e.msg);
@@ -249,9 +271,9 @@ edit(const char *path, char **words, int n, enum conf_edit_mode mode)
 static int
 print_map_types(void)
 {
-    static const char *const names[] = { "btree",  "cidr",   "fail",     "hash",  "inline",
-                                         "lmdb",   "mysql",  "pcre",     "proxy", "regexp",
-                                         "sqlite", "static", "texthash", "unix" };
+    static const char *const names[] = { "btree",  "cidr",     "fail",  "hash",   "inline",
+                                         "lmdb",   "mysql",    "proxy", "regexp", "sqlite",
+                                         "static", "texthash", "unix" };
 
     for (size_t i = 0; i < COUNT_OF(names); i++)
         puts(names[i]);

@@ -2,7 +2,10 @@
 # The commands that read and change files: postconf, postmap, postalias, newaliases, and postfix's verbs. They are links to
 # `postern`, need no daemons, and say what Postfix's say.
 import os
+import re
+import shutil
 import stat
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -120,6 +123,44 @@ def maps():
     equal(tool("postmap", "-hq", "-", "regexp:" + tmp("re"), input=message)[0], "Subject: hi\tSUBJ hi\n", "-h")
     equal(tool("postmap", "-bq", "-", "regexp:" + tmp("re"), input=message)[0], "the secret\tBODY\n", "-b")
     equal(tool("postmap", "-q", "x", "static:y")[0], "y\n", "static")
+
+
+@case
+def many_edit_at_once():
+    conf()
+    procs = [subprocess.Popen([program("postconf"), "-e", "at_once_%d = %d" % (i, i)],
+                              env=dict(os.environ, MAIL_CONFIG=os.path.dirname(tmp("etc", "main.cf")))) for i in range(20)]
+    equal([p.wait(30) for p in procs], [0] * 20, "exit codes")
+    equal([i for i in range(20) if "at_once_%d = %d\n" % (i, i) not in text()], [], "changes that were lost")
+
+
+@case
+def map_types():
+    names = tool("postconf", "-m")[0].split()
+    check("hash" in names and "regexp" in names, "-m: %r" % names)
+    check("pcre" not in names, "what is refused is not offered")
+
+
+@case
+def default_folder():
+    """Where nobody names one: /etc/postern if it has a main.cf, else /etc/postfix."""
+    if os.geteuid() != 0 or not shutil.which("unshare") or run(["unshare", "-m", "true"]).returncode != 0:
+        skip("no mount namespaces here")
+    etc = os.path.dirname(tmp("defaultetc", "x"))
+    env = {k: v for k, v in os.environ.items() if k != "MAIL_CONFIG"}
+
+    def names():
+        cmd = "mount --make-rprivate / && mount --bind %s /etc && %s -h myhostname && %s config myhostname" % (
+            etc, program("postconf"), program("postern"))
+        r = run(["unshare", "-m", "sh", "-c", cmd], env=env)
+        equal(r.returncode, 0, "exit code: %r" % r.stderr)
+        return re.findall(r"\w+\.example", r.stdout.decode())
+
+    for folder, want in (("postfix", "theirs.example"), ("postern", "ours.example")):
+        os.makedirs(os.path.join(etc, folder), exist_ok=True)
+        with open(os.path.join(etc, folder, "main.cf"), "w") as f:
+            f.write("myhostname = %s\n" % want)
+        equal(names(), [want, want], "what is found")
 
 
 @case
