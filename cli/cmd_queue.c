@@ -93,6 +93,8 @@ read_args(const struct cli_args *a, struct asked *q)
                     q->verb = &verbs[v];
             if (q->verb == NULL)
                 return cli_usage_error(&cmd_queue, "no verb \"%s\"", w);
+        } else if (strchr(w, '\n')) { /* it would be two words, and others than were meant */
+            return cli_usage_error(&cmd_queue, "a condition is one line");
         } else {
             buf_addf(&q->words, "%s\n", w);
         }

@@ -18,7 +18,7 @@ const char *
 queue_time(int64_t unix_s, char out[QUEUE_TIME_OCTETS])
 {
     time_t t = (time_t)unix_s;
-    struct tm tm;
+    struct tm tm = { 0 }; /* a damaged time may be beyond all years */
 
     localtime_r(&t, &tm);
     strftime(out, QUEUE_TIME_OCTETS, "%Y-%m-%d %H:%M:%S", &tm);

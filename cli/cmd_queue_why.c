@@ -111,6 +111,19 @@ place_of(const struct why *w, unsigned i)
     return NULL;
 }
 
+/* A hop more to ask for, on a line of its own; lines are there once. */
+static void
+add_hop(struct buf *words, struct slice hop)
+{
+    struct slice have = buf_slice(words), line;
+
+    while (sl_take_until(&have, '\n', &line))
+        if (sl_eq(line, hop))
+            return;
+    if (hop.n > 0)
+        buf_addf(words, "%.*s\n", SL_ARG(hop));
+}
+
 /* First where the recipients are, then what is known of where they go. */
 static int
 ask_memory(struct why *w)
@@ -124,11 +137,9 @@ ask_memory(struct why *w)
     if (rc == 0) {
         take_memory(w, buf_slice(&p.text));
         for (size_t k = 0; k < w->n_rcpts; k++)
-            if (w->rcpts[k].hop.n > 0 && sl_find(buf_slice(&words), w->rcpts[k].hop) == SL_NPOS)
-                buf_addf(&words, "%.*s\n", SL_ARG(w->rcpts[k].hop));
+            add_hop(&words, w->rcpts[k].hop);
         for (size_t k = 0; k < w->n_places; k++)
-            if (w->places[k].hop.n > 0 && sl_find(buf_slice(&words), w->places[k].hop) == SL_NPOS)
-                buf_addf(&words, "%.*s\n", SL_ARG(w->places[k].hop));
+            add_hop(&words, w->places[k].hop);
         w->n_places = 0;
         rc = queue_source_ask(w->s, "memory", buf_z(&words), &p, &w->err);
         if (rc == 0)

@@ -31,7 +31,7 @@ json_write(FILE *to, struct slice s)
             s = sl_from(s, 1);
         } else if (cp == '"' || cp == '\\') {
             fprintf(to, "\\%c", (int)cp);
-        } else if (cp < 0x20 || cp == 0x7f) {
+        } else if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0)) {
             fprintf(to, "\\u%04x", (unsigned)cp);
         } else {
             fwrite(before.p, 1, before.n - s.n, to);

@@ -121,7 +121,7 @@ static const char *
 time_of(struct queue_list_out *o, int64_t unix_s)
 {
     time_t t = (time_t)unix_s;
-    struct tm tm;
+    struct tm tm = { 0 }; /* a damaged time may be beyond all years */
 
     if (o->time[0] == '\0' || o->time_s != unix_s) {
         localtime_r(&t, &tm);

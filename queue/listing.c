@@ -1,10 +1,32 @@
 /* queue/listing.c - see listing.h. */
 #include "queue/listing.h"
 
+#include "base/utf8.h"
 #include "queue/select.h"
 
 #include <fcntl.h>
 #include <unistd.h>
+
+/* U+0080 to U+009F are controls, too, as characters and, to terminals that know no UTF-8, as octets. to: s.n octets. */
+static void
+hide_c1(char *to, struct slice s)
+{
+    const char *begin = s.p;
+
+    while (s.n > 0) {
+        char *at = to + (s.p - begin);
+        bool is_octet = (unsigned char)s.p[0] >= 0x80 && (unsigned char)s.p[0] < 0xa0;
+        size_t n = s.n;
+        int32_t cp = utf8_take(&s);
+
+        if (cp < 0) {
+            s = sl_from(s, 1);
+            *at = is_octet ? '?' : *at;
+        } else if (cp >= 0x80 && cp < 0xa0) {
+            memset(at, '?', n - s.n);
+        }
+    }
+}
 
 void
 listing_add_field(struct buf *out, struct slice s)
@@ -14,6 +36,8 @@ listing_add_field(struct buf *out, struct slice s)
     to[0] = '\t';
     for (size_t i = 0; i < s.n; i++)
         to[i + 1] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i];
+    if (!utf8_is_ascii(s))
+        hide_c1(to + 1, s);
     buf_commit(out, s.n + 1);
 }
 

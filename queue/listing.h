@@ -1,5 +1,5 @@
 /* queue/listing.h - a message of the queue as lines of text, for qmgr's answers and for `postern queue` when qmgr does not
- * run. Fields are separated by tabs; control octets come out as '?'.
+ * run. Fields are separated by tabs; control octets and characters come out as '?': a terminal obeys them.
  *
  *   M id state size arrived sender account hold marks age    state: active, deferred, hold, damaged; hold: why, if it was accepted
  *                                                        to be held; marks: e an operator lets it expire; arrived: by the wall clock;
