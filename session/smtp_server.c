@@ -282,6 +282,14 @@ find_verb(const struct smtp_server_def *def, struct slice word)
     return SMTP_VERBS_MAX;
 }
 
+bool
+smtp_is_command(const struct smtp_server_def *def, struct slice line)
+{
+    struct slice word;
+
+    return sl_take_word(&line, " \t\r\v\f", &word) && find_verb(def, word) != SMTP_VERBS_MAX;
+}
+
 struct slice
 smtp_shown(const struct smtp_server_def *def, struct slice lines)
 {
@@ -292,9 +300,11 @@ smtp_shown(const struct smtp_server_def *def, struct slice lines)
             line = rest;
             rest = sl_n(NULL, 0);
         }
-        if (sl_take_word(&line, " \t\r", &word)) {
-            size_t verb = find_verb(def, word);
+        if (sl_take_word(&line, " \t\r\v\f", &word)) {
+            size_t nul = sl_find_char(word, '\0'), verb;
 
+            word = nul == SL_NPOS ? word : sl_head(word, nul); /* it ends the line */
+            verb = find_verb(def, word);
             if (verb != SMTP_VERBS_MAX && (def->verbs[verb].flags & SMTP_V_SECRET))
                 return sl_head(lines, (size_t)(word.p + word.n - lines.p));
         }

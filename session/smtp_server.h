@@ -180,6 +180,8 @@ void smtp_sess_drain(struct smtp_sess *s);
 
 /* What of command lines may be in a log: all up to the arguments of the first whose verb is SMTP_V_SECRET. */
 struct slice smtp_shown(const struct smtp_server_def *def, struct slice lines);
+/* Does the line begin with a verb of the table? */
+bool smtp_is_command(const struct smtp_server_def *def, struct slice line);
 
 /* A delivered message forgives errors and junk. */
 void smtp_sess_forgive(struct smtp_sess *s);

@@ -487,6 +487,7 @@ TEST(arguments_that_are_secret_are_not_shown)
         { "PING a\r\n\r\n  AUTH\tPLAIN secret\r\n", "PING a\r\n\r\n  AUTH" },
         { "PING AUTH\nAUTHOR x\n", "PING AUTH\nAUTHOR x\n" },
         { "AUTH", "AUTH" },
+        { "AUTH\v\fPLAIN\vsecret", "AUTH" },
         { "", "" },
     };
 

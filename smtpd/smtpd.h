@@ -233,6 +233,7 @@ struct smtpd_sess {
     struct buf transcript; /* transcript.c */
     unsigned transcript_class;
     bool is_transcript_cut;
+    bool hides_words; /* AUTH was heard: a line that is no command may be what it was to be told */
     bool is_esmtp, is_greeted;
     bool notes_bare_lf;     /* smtpd_forbid_bare_newline = note: one was seen */
     bool bdat_failed;       /* chunks are skipped until the last one or RSET (RFC 3030 §2) */

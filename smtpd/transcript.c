@@ -93,8 +93,14 @@ transcript_overheard(struct smtp_sess *smtp, bool is_client, struct slice line)
         s->is_transcript_cut = true;
         return;
     }
-    if (is_client)
-        line = smtp_shown(smtp->def, line);
+    if (is_client && s->hides_words && !smtp_is_command(smtp->def, line)) {
+        line = SL("(not shown)");
+    } else if (is_client) {
+        struct slice shown = smtp_shown(smtp->def, line);
+
+        s->hides_words = s->hides_words || shown.n < line.n;
+        line = shown;
+    }
     buf_addf(&s->transcript, is_client ? " In:  %.*s\n" : " Out: %.*s\n", SL_ARG(line));
 }
 

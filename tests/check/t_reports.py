@@ -406,14 +406,14 @@ def transcripts():
                     while f.readline()[3:4] == b"-":
                         pass
 
-        talk("submission", b"EHLO client.example.com", b"AUTH PLAIN c2VjcmV0", b"BANANA \x1b[2J", b"QUIT")
+        talk("submission", b"EHLO client.example.com", b"BANANA \x1b[2J", b"AUTH PLAIN c2VjcmV0", b"AUTH WRONG", b"d29yZA==", b"QUIT")
         m, = read(s, ME, 1)
         text = m.get_content()
         check(re.match(r"Postfix SMTP server: errors from .*\[127.0.0.1\]$", m["Subject"]), m["Subject"])
         check(m["Return-Path"].startswith("<double-bounce@") and m["To"] == ME, "%s %s" % (m["Return-Path"], m["To"]))
         check("Transcript of session follows." in text and "\n In:  EHLO client.example.com\n Out: 250-" in text and
               "\n In:  BANANA ?[2J\n Out: 500 5.5.2 Error: " in text, text)
-        check("c2VjcmV0" not in text, "a secret: " + text)
+        check("c2VjcmV0" not in text and "d29yZA==" not in text, "a secret: " + text)
         talk("smtp", b"EHLO c.example.com", b"MAIL FROM:<a@b.test>", b"RCPT TO:<nobody@example.com>", b"RCPT TO:<nobody2@example.com>", b"QUIT")
         m, = read(s, OTHER, 1)
         equal(m.get_content().count("Out: 550 5.1.1 <nobody"), 2, m.get_content())
