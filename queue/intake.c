@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/users_list.h"
@@ -15,17 +16,30 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RESEND_MS = 5, ANSWERS_OCTETS_MAX = 24 * 1024, ERROR_TEXT_OCTETS = 100 };
+enum {
+    RESEND_MS = 5,
+    ANSWERS_OCTETS_MAX = 24 * 1024,
+    ERROR_TEXT_OCTETS = 100,
+    /* Of ordinary users, so that none of them keeps qmgr or the others from their work: */
+    PUBLIC_MAX = 200,     /* connections, */
+    PUBLIC_USER_MAX = 20, /* of one of them, */
+    PUBLIC_ASKED_MAX = 16 /* and questions that wait for their answers on one */
+};
 
 struct client {
     struct chan *chan;
     uint64_t id;
     struct admin_rights may;
-    bool may_put; /* came by private/queue */
+    bool may_put;  /* came by private/queue */
+    bool is_bound; /* an ordinary user */
+    unsigned uid, n_asked;
+    struct list link;   /* among those */
     struct buf answers; /* 'p' messages gathered in this turn: one packet */
     bool is_flush_due;
     struct timer resend;
 };
+
+static struct list bound = { &bound, &bound };
 
 /* ---- answers ---- */
 
@@ -92,6 +106,7 @@ intake_send_page(uint64_t client, uint64_t req, bool more, uint64_t after, struc
 
     if (c == NULL)
         return;
+    c->n_asked -= c->n_asked > 0;
     wire_add_u8(&b, 'a');
     wire_add_u64(&b, req);
     wire_add_u8(&b, more);
@@ -297,6 +312,8 @@ got_put(struct client *c, struct slice in, const int *fds, size_t n_fds)
 
 /* ---- the connection ---- */
 
+static void on_close(struct chan *chan, void *arg);
+
 static void
 on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_fds)
 {
@@ -305,13 +322,16 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
     uint64_t req;
     uint32_t want;
     struct slice addr, orig;
+    bool is_bad = false;
 
-    (void)chan;
     if (wire_take_u8(&msg, &kind)) {
-        if (kind == 'A' && wire_take_u64(&msg, &req))
+        if (kind == 'A' && c->is_bound && c->n_asked >= PUBLIC_ASKED_MAX)
+            is_bad = true;
+        else if (kind == 'A' && wire_take_u64(&msg, &req)) {
+            c->n_asked++;
             admin_ask(c->id, req, msg, c->may);
-        else if (!c->may_put)
-            log_warn("queue.public", LOG_NONE, "a client of public/queue asks for what is not there");
+        } else if (!c->may_put)
+            is_bad = true;
         else if (kind == 'P')
             got_put(c, msg, fds, n_fds);
         else if (kind == 'G' && wire_take_u32(&msg, &want))
@@ -324,6 +344,12 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
     }
     for (size_t i = 0; i < n_fds; i++)
         close(fds[i]);
+    if (is_bad) {
+        log_warn("queue.public", LOG_F(LF_N("uid", c->uid)),
+                 "a client of public/queue (uid %u) asks for too much, or what is not there",
+                 c->uid);
+        on_close(chan, c);
+    }
 }
 
 static void
@@ -333,6 +359,7 @@ on_close(struct chan *chan, void *arg)
 
     (void)chan;
     id_del(c->id);
+    list_remove(&c->link);
     timer_stop(&c->resend);
     chan_free(&c->chan);
     buf_free(&c->answers);
@@ -355,6 +382,19 @@ is_listed(struct conf_list l, const char *user)
     return rc == USERS_YES;
 }
 
+static bool
+has_room_for(unsigned uid)
+{
+    size_t n = 0, of_user = 0;
+
+    LIST_EACH(it, nxt, &bound)
+    {
+        n++;
+        of_user += CONTAINER_OF(it, struct client, link)->uid == uid;
+    }
+    return n < PUBLIC_MAX && of_user < PUBLIC_USER_MAX;
+}
+
 void
 intake_accept(int fd, bool is_public)
 {
@@ -363,6 +403,7 @@ intake_accept(int fd, bool is_public)
     int pid;
 
     if (chan_peer_ids(fd, &pid, &uid) == 0) {
+        c->uid = uid;
         c->may.may_all = uid == 0 || uid == geteuid();
         if (is_public && !c->may.may_all) {
             const struct passwd *pw = getpwuid(uid);
@@ -373,6 +414,14 @@ intake_accept(int fd, bool is_public)
         }
     }
     c->may_put = !is_public;
+    c->is_bound = is_public && !c->may.may_all;
+    if (c->is_bound && !has_room_for(c->uid)) {
+        close(fd);
+        free(c);
+        return;
+    }
+    if (c->is_bound)
+        list_push_back(&bound, &c->link);
     c->id = id_add(c);
     c->chan = chan_new(fd, &ops, c);
 }

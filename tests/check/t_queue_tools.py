@@ -408,6 +408,50 @@ def ordinary_users():
         os.waitpid(pid, 0)
         return answer
 
+    def nobody_is_greedy(s):
+        """(connections that were kept of 40, whether one survives a hundred questions at once, and one of another kind)"""
+        out, into = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setgroups([])
+                os.setgid(nobody.pw_gid)
+                os.setuid(nobody.pw_uid)
+                ask = b"A" + struct.pack("<Q", 1) + struct.pack("<I", 4) + b"list" + struct.pack("<I", 3) + b"ALL" + struct.pack("<QI", 0, 0)
+                kept = []
+                for _ in range(40):
+                    q = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                    q.settimeout(10)
+                    q.connect(os.path.join(s.queue_dir, "public", "queue"))
+                    try:
+                        q.send(ask)
+                        if q.recv(65536):
+                            kept.append(q)
+                    except OSError:
+                        pass
+                ends = []
+                for q, text in ((kept[0], ask), (kept[1], b"P1234567")):
+                    try:
+                        for _ in range(100):
+                            q.send(text)
+                        while q.recv(65536):
+                            pass
+                        ends.append("closed")
+                    except (BrokenPipeError, ConnectionResetError):
+                        ends.append("closed")
+                    except OSError as e:
+                        ends.append(str(e))
+                os.write(into, repr((len(kept), ends)).encode())
+            except BaseException as e:
+                os.write(into, repr(e).encode())
+            finally:
+                os._exit(0)
+        os.close(into)
+        with open(out, "rb") as f:
+            answer = f.read().decode()
+        os.waitpid(pid, 0)
+        return answer
+
     with Stack(folder, extra_conf=CONF + ["setgid_group = nosuchgroup"]) as s:
         send(s, "a@sender.test", ["x@remote.test"])
         settle(s, 1)
@@ -419,6 +463,8 @@ def ordinary_users():
         for verb in ("delete", "hold", "release", "bounce", "requeue", "expire", "content", "envelope", "memory"):
             equal(as_nobody(s, verb, qid), "E\tnot allowed to do that with the mail queue\n", verb)
         equal(ids(s), [qid], "it is still there")
+        equal(nobody_is_greedy(s), "(20, ['closed', 'closed'])", "what a greedy user gets")
+        wait_for(lambda: as_nobody(s, "list", "ALL").startswith("M\t"), 10, "room again")
         s.extra_conf += ["authorized_mailq_users = root", "authorized_flush_users = !nobody, static:anyone"]
         s.write_main_cf()
         s.postern("reload")

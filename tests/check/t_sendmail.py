@@ -133,7 +133,8 @@ def recipients_of_arguments():
 @case
 def addresses_that_need_quotes():
     """They are quoted on their way; what cannot be an address is told at once, and goes to nobody."""
-    sendmail("-f", '"a b"@example.com', '"no body"@other.example', "me@example.com", input=b"Subject: quoted\n\n")
+    sendmail("-f", '"a b"@example.com', "me@example.com", input=b"Subject: quoted\n\n")
+    sendmail("-f", "", '"no body"@other.example', input=b"Subject: to be quoted\n\n")
     _, m = receive("me@example.com", "quoted")
     equal(m["Return-Path"], '<"a b"@example.com>', "envelope sender")
     wait_for(lambda: 'to=<"no body"@other.example>' in stack().log() or "to=<no body@other.example>" in stack().log(), 10, "the other recipient")
