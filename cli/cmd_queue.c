@@ -111,29 +111,13 @@ read_args(const struct cli_args *a, struct asked *q)
 }
 
 static int
-show_each(struct queue_source *s, struct slice words, bool is_json)
-{
-    struct slice id;
-    int rc = EXIT_OK;
-
-    while (sl_take_until(&words, '\n', &id)) {
-        char *z = sl_dupz(id);
-        int one = queue_show(s, z, is_json);
-
-        rc = one == EXIT_OK ? rc : one;
-        free(z);
-    }
-    return rc;
-}
-
-static int
 carry_out(struct asked *q, struct queue_source *s, const struct conf *c)
 {
-    switch (q->verb ? q->verb->kind : K_LIST) { /* there is one, says read_args() */
+    switch (q->verb->kind) {
     case K_LIST:
         return queue_list(s, buf_z(&q->words), q->is_json);
     case K_SHOW:
-        return show_each(s, buf_slice(&q->words), q->is_json);
+        return queue_show(s, buf_z(&q->words), q->is_json);
     case K_WHY:
         return queue_why(s, c, buf_z(&q->words), q->is_json);
     default:
@@ -151,6 +135,7 @@ run(const struct cli_args *a)
     struct conf *c = NULL;
     int rc = read_args(a, &q);
 
+    BUG_ON(rc == 0 && q.verb == NULL);
     if (rc == 0 && (c = cli_load_conf(a, false)) == NULL)
         rc = EXIT_CONFIG_ERROR;
     if (rc == 0 && queue_source_open(c, &s, &e) != 0) {
@@ -176,8 +161,8 @@ const struct cli_command cmd_queue = {
         "VERBS\n"
         "    list              messages: id, state, size, arrival, sender; recipients and why they "
         "wait\n"
-        "    show ID ...       the same, and its content\n"
-        "    why ID ...        why it waits, in words: each recipient's last reply, when it is "
+        "    show              the same, and its content\n"
+        "    why               why it waits, in words: each recipient's last reply, when it is "
         "tried\n"
         "                      again, when it is given up, what is known of the host\n"
         "    flush             try now; forget which hosts are dead, and defer_transports\n"

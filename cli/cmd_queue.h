@@ -13,7 +13,7 @@ const char *queue_time(int64_t unix_s,
 
 /* All return exit codes. words: parted by LF. */
 int queue_list(struct queue_source *s, const char *words, bool is_json);
-int queue_show(struct queue_source *s, const char *id, bool is_json);
+int queue_show(struct queue_source *s, const char *words, bool is_json);
 int queue_why(struct queue_source *s, const struct conf *c, const char *words, bool is_json);
 
 #endif

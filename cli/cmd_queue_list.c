@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -152,28 +153,66 @@ queue_list(struct queue_source *s, const char *words, bool is_json)
         return queue_fail(&e);
     if (!is_json && l.messages == 0 && !l.is_missing)
         printf(strcmp(words, "ALL\n") == 0 ? "The queue is empty.\n" : "No such message.\n");
-    else if (!is_json)
+    else if (!is_json && l.messages > 0)
         printf("%" PRIu64 " message%s, %" PRIu64 " KiB.\n", l.messages, l.messages == 1 ? "" : "s",
                (l.octets + 1023) / 1024);
     return l.is_missing ? EXIT_FAILED : EXIT_OK;
 }
 
-int
-queue_show(struct queue_source *s, const char *id, bool is_json)
+/* A message that has left meanwhile is none. */
+static int
+show_one(struct queue_source *s, const char *id, bool is_json, struct err *e)
 {
+    static const struct queue_list_ops text_one = { .message = text_message,
+                                                    .rcpt = text_rcpt,
+                                                    .end = text_end };
+    static const struct queue_list_ops json_one = { .message = json_message,
+                                                    .rcpt = json_rcpt,
+                                                    .end = json_end };
     struct queue_page p = { 0 };
     struct listing l = { 0 };
-    struct err e = { 0 };
-    int rc = queue_list_each(s, id, is_json ? &json_ops : &text_ops, &l, &e);
+    int rc = queue_list_each(s, id, is_json ? &json_one : &text_one, &l, e);
+    bool has_more = rc == 0 && !is_json && l.messages > 0;
 
-    if (rc == 0 && l.is_missing)
-        return EXIT_FAILED;
-    do {
-        if (rc == 0 && !is_json)
-            rc = queue_source_ask(s, "content", id, &p, &e);
-        if (rc == 0 && !is_json)
+    while (has_more) {
+        rc = queue_source_ask(s, "content", id, &p, e);
+        if (rc == 0)
             fwrite(buf_slice(&p.text).p, 1, p.text.n, stdout);
-    } while (rc == 0 && !is_json && p.more);
+        has_more = rc == 0 && p.more;
+    }
     buf_free(&p.text);
-    return rc == 0 ? EXIT_OK : queue_fail(&e);
+    return rc;
+}
+
+struct wanted {
+    struct listing l; /* first: missing() is given it */
+    struct buf ids;
+};
+
+static void
+note_id(void *arg, const struct queue_list_message *m)
+{
+    struct wanted *w = arg;
+
+    buf_addf(&w->ids, "%.*s\n", SL_ARG(m->id));
+}
+
+int
+queue_show(struct queue_source *s, const char *words, bool is_json)
+{
+    static const struct queue_list_ops ops = { .message = note_id, .missing = missing };
+    struct wanted w = { 0 };
+    struct slice ids, id;
+    struct err e = { 0 };
+    int rc = queue_list_each(s, words, &ops, &w, &e);
+
+    ids = buf_slice(&w.ids);
+    while (rc == 0 && sl_take_until(&ids, '\n', &id)) {
+        char *z = sl_dupz(id);
+
+        rc = show_one(s, z, is_json, &e);
+        free(z);
+    }
+    buf_free(&w.ids);
+    return rc != 0 ? queue_fail(&e) : w.l.is_missing ? EXIT_FAILED : EXIT_OK;
 }

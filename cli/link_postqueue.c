@@ -8,6 +8,7 @@
 #include "session/domlist.h"
 #include "session/queue_id.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <pwd.h>
@@ -50,6 +51,19 @@ not_allowed(const char *what)
 
 /* ---- listing ---- */
 
+/* `mailq | head` is no failure. */
+static int
+written(void)
+{
+    bool is_bad = fflush(stdout) != 0;
+    int sys = errno;
+
+    if ((!is_bad && !ferror(stdout)) || (is_bad && sys == EPIPE))
+        return EXIT_OK;
+    return link_fatal("postqueue", EXIT_UNAVAILABLE, "write error: %s",
+                      is_bad ? strerror(sys) : "the output is not whole");
+}
+
 static int
 print_queue(const struct conf *c, const struct queue_list_ops *ops)
 {
@@ -68,8 +82,8 @@ print_queue(const struct conf *c, const struct queue_list_ops *ops)
         queue_list_mailq_end(&out);
     queue_source_close(&s);
     queue_list_out_free(&out);
-    if (fflush(stdout) != 0 || rc == 0)
-        return EXIT_OK; /* `mailq | head` is no failure */
+    if (rc == 0)
+        return written();
     if (e.kind == ERR_PERM)
         return not_allowed("view the mail queue");
     return link_fatal("postqueue", EXIT_UNAVAILABLE,

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +59,18 @@ print_help(const struct cli_command *c)
     return EXIT_OK;
 }
 
+/* What could not be written was not said. Who reads no further (`| head`) knows that himself. */
+static int
+flushed(int rc)
+{
+    bool is_bad = fflush(stdout) != 0, is_pipe = is_bad && errno == EPIPE;
+
+    is_bad = ferror(stdout) != 0 || is_bad;
+    if (is_bad && !is_pipe)
+        fprintf(stderr, "postern: the output could not be written\n");
+    return is_bad && rc == EXIT_OK ? EXIT_FAILED : rc;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -103,5 +116,5 @@ main(int argc, char **argv)
     for (int i = 1; i < a.argc; i++)
         if (strcmp(a.argv[i], "--help") == 0)
             return print_help(c);
-    return c->run(&a);
+    return flushed(c->run(&a));
 }

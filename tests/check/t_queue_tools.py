@@ -87,6 +87,18 @@ def tools_as_links():
         check("line" not in tool(s, "postcat", "-e", "-q", big), "envelope only")
         tool(s, "postcat", "-q", "0123ABC", code=1)
         equal(tool.err, "postcat: fatal: open queue file 0123ABC: No such file or directory\n")
+        # by condition, and what cannot be said or written
+        text = s.postern("queue", "show", "to=y@remote.test")
+        check(first in text and text.replace("\r", "").endswith("\n\nbody\n"), "show by a condition: %r" % text)
+        equal(s.postern("queue", "show", "--json", "sender=b@*").count('"queue_id"'), 1, "the same as JSON")
+        for argv, code in ((["mailq"], 69), (["postqueue", "-j"], 69), (["postern", "-c", s.path("main.cf"), "queue", "list"], 1),
+                           (["postern", "-c", s.path("main.cf"), "queue", "show", first], 1)):
+            with open("/dev/full", "w") as full:
+                r = subprocess.run([program(argv[0])] + argv[1:], stdout=full, stderr=subprocess.PIPE, timeout=30,
+                                   env=dict(os.environ, MAIL_CONFIG=s.workdir))
+            check(r.returncode == code and b"writ" in r.stderr, "%s to a full disk: %d %r" % (argv, r.returncode, r.stderr))
+        r = run([program("postern"), "-c", s.path("main.cf"), "queue", "hold", "sender=x\n%s" % first])
+        equal(r.returncode, 64, "a word of two lines: %r" % r.stderr)
         # postsuper
         tool(s, "postsuper", "-h", first)
         equal(tool.err, "postsuper: %s: placed on hold\npostsuper: Placed on hold: 1 message\n" % first)
