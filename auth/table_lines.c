@@ -43,20 +43,6 @@ table_file_close(struct table_file *f)
     f->path = NULL;
 }
 
-static struct slice
-take_line(struct slice *in)
-{
-    struct slice line;
-
-    if (!sl_take_until(in, '\n', &line)) {
-        line = *in;
-        *in = sl_from(*in, in->n);
-    }
-    if (sl_ends(line, '\r'))
-        line.n--;
-    return line;
-}
-
 static bool
 is_blank_or_comment(struct slice line)
 {
@@ -71,16 +57,13 @@ table_lines_next(struct table_lines *l, struct slice *out)
     struct slice line;
 
     do {
-        if (l->in.n == 0)
+        if (!sl_take_line(&l->in, &line))
             return false;
-        line = take_line(&l->in);
         l->line = ++l->next_line;
     } while (is_blank_or_comment(line));
     buf_reset(&l->joined);
     buf_adds(&l->joined, line);
-    while (l->in.n) {
-        struct slice at = l->in, more = take_line(&at);
-
+    for (struct slice at = l->in, more; sl_take_line(&at, &more);) {
         if (!is_blank_or_comment(more)) {
             if (more.p[0] != ' ' && more.p[0] != '\t')
                 break;

@@ -192,6 +192,20 @@ sl_take_until(struct slice *in, char c, struct slice *out)
 }
 
 bool
+sl_take_line(struct slice *in, struct slice *line)
+{
+    if (in->n == 0)
+        return false;
+    if (!sl_take_until(in, '\n', line)) {
+        *line = *in;
+        *in = sl_from(*in, in->n);
+    }
+    if (sl_ends(*line, '\r'))
+        line->n--;
+    return true;
+}
+
+bool
 sl_take_word(struct slice *in, const char *seps, struct slice *out)
 {
     struct slice sep = sl_z(seps);

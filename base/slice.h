@@ -80,6 +80,8 @@ bool sl_take_prefix(struct slice *in, struct slice prefix);
 bool sl_take_iprefix(struct slice *in, struct slice prefix);
 /* Up to and past the first c; out without c. False when there is none. */
 bool sl_take_until(struct slice *in, char c, struct slice *out);
+/* The next line without its end, LF or CRLF, which the last one may lack. False when nothing is left. */
+bool sl_take_line(struct slice *in, struct slice *line);
 /* The next run of octets not in `seps` (C string), skipping leading ones. False at the end. */
 bool sl_take_word(struct slice *in, const char *seps, struct slice *out);
 /* One or more decimal digits; false on none or above UINT64_MAX. */

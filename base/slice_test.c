@@ -206,4 +206,14 @@ TEST(dupz_terminates)
     free(z);
 }
 
+TEST(lines_end_with_either_end_or_the_text)
+{
+    struct slice in = SL("a\r\n\nb\r"), line;
+
+    CHECK(sl_take_line(&in, &line) && sl_eqz(line, "a"));
+    CHECK(sl_take_line(&in, &line) && line.n == 0);
+    CHECK(sl_take_line(&in, &line) && sl_eqz(line, "b"));
+    CHECK(!sl_take_line(&in, &line));
+}
+
 TEST_MAIN()

@@ -235,26 +235,12 @@ ask_one(struct source *v, size_t n, struct slice key, bool with_key)
     return found;
 }
 
-static struct slice
-take_input_line(struct slice *in)
-{
-    struct slice line;
-
-    if (!sl_take_until(in, '\n', &line)) {
-        line = *in;
-        *in = sl_from(*in, in->n);
-    }
-    if (sl_ends(line, '\r'))
-        line.n--;
-    return line;
-}
-
 /* Keys of standard input: its lines, or a message's fields, or the lines of its body. */
 static int
 ask_input(const struct tool *t, struct source *v, size_t n, enum query what)
 {
     struct buf text = { .max = STDIN_OCTETS };
-    struct slice in, header;
+    struct slice in, line, header;
     struct mime_field f;
     struct err e = { 0 };
     int n_found = 0, rc = 0;
@@ -274,8 +260,8 @@ ask_input(const struct tool *t, struct source *v, size_t n, enum query what)
             n_found += rc > 0;
         }
     }
-    while (what != QUERY_HEADER && rc >= 0 && in.n > 0) {
-        rc = ask_one(v, n, take_input_line(&in), true);
+    while (what != QUERY_HEADER && rc >= 0 && sl_take_line(&in, &line)) {
+        rc = ask_one(v, n, line, true);
         n_found += rc > 0;
     }
     buf_free(&text);

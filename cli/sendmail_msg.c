@@ -3,6 +3,7 @@
 #include "cli/sendmail.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "proto/smtp_header.h"
 
 #include <stdlib.h>
@@ -142,15 +143,6 @@ flush(struct sendmail_reader *r)
     buf_reset(&r->out);
 }
 
-static bool
-has_8bit(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 127)
-            return true;
-    return false;
-}
-
 static void
 put(struct sendmail_reader *r, struct slice s)
 {
@@ -159,7 +151,7 @@ put(struct sendmail_reader *r, struct slice s)
         r->is_too_big = r->is_over = true;
         return;
     }
-    r->is_8bit = r->is_8bit || has_8bit(s);
+    r->is_8bit = r->is_8bit || !utf8_is_ascii(s);
     buf_adds(&r->out, s);
     if (r->out.n >= DROP_RECORD_OCTETS / 2)
         flush(r);

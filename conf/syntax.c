@@ -14,21 +14,6 @@ is_name(struct slice s)
     return s.n > 0;
 }
 
-/* The next physical line without its end; false at the end of the text. */
-static bool
-take_line(struct slice *text, struct slice *line)
-{
-    if (text->n == 0)
-        return false;
-    if (!sl_take_until(text, '\n', line)) {
-        *line = *text;
-        *text = sl_from(*text, text->n);
-    }
-    if (sl_ends(*line, '\r'))
-        line->n--;
-    return true;
-}
-
 static void
 add_entry(struct slice logical, unsigned line_no, const char *file, struct arena *mem,
           struct map *by_name, struct conf_problems *ps)
@@ -65,7 +50,7 @@ conf_read_entries(struct slice text, const char *file, struct arena *mem, struct
     unsigned at = 0, start = 0;
     struct slice line;
 
-    while (take_line(&text, &line)) {
+    while (sl_take_line(&text, &line)) {
         struct slice bare = sl_trim(line);
 
         at++;

@@ -5,6 +5,7 @@
 #include "mime/mime.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 
@@ -76,15 +77,6 @@ mime_downgrade_free(struct mime_downgrade **dp)
     buf_free(&d->hold);
     free(d);
     *dp = NULL;
-}
-
-static bool
-has_8bit(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return true;
-    return false;
 }
 
 /* The line end at the end of a piece, if it has one. */
@@ -383,7 +375,7 @@ take_body(struct mime_downgrade *d, struct slice piece, struct buf *out)
         break;
     case MODE_HOLD:
         buf_adds(&d->hold, piece);
-        if (has_8bit(piece))
+        if (!utf8_is_ascii(piece))
             convert(d, out);
         else if (d->hold.n > MIME_DOWNGRADE_HOLD_OCTETS)
             release(d, out);

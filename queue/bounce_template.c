@@ -67,20 +67,12 @@ is_ascii(struct slice s)
     return true;
 }
 
-/* The next line without its end. False: there is none. */
+/* The next line, counted. */
 static bool
 take_line(struct slice *in, unsigned *line, struct slice *out)
 {
-    if (in->n == 0)
-        return false;
-    if (!sl_take_until(in, '\n', out)) {
-        *out = *in;
-        *in = sl_from(*in, in->n);
-    }
-    ++*line;
-    if (sl_ends(*out, '\r'))
-        out->n--;
-    return true;
+    *line += in->n > 0;
+    return sl_take_line(in, out);
 }
 
 /* "name = <<EOF": which template, and the word that ends it. */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "core/daemon.h"
 #include "core/loop.h"
 
@@ -526,15 +527,6 @@ try_hop(struct session *s)
     loop_defer(next_hop_later, s);
 }
 
-static bool
-has_8bit(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return true;
-    return false;
-}
-
 static void
 on_generic(struct session *s, bool good)
 {
@@ -555,7 +547,7 @@ send_start(struct session *s)
     s->is_sending = true;
     s->is_stale = false;
     s->manner.is_wrapper = s->manner.is_wrapper || (!s->is_lmtp && c->smtp_tls_wrappermode);
-    s->tx.is_8bit = s->tx.is_8bit || (s->is_small && has_8bit(buf_slice(&s->body)));
+    s->tx.is_8bit = s->tx.is_8bit || (s->is_small && !utf8_is_ascii(buf_slice(&s->body)));
     s->start_us = clock_unix_us();
     s->ready_us = 0;
     s->sessions = 0;

@@ -2,6 +2,7 @@
 #include "session/mime_walk.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 
@@ -75,15 +76,6 @@ report(struct mime_walk *w, enum mime_error e, struct slice where)
     w->ops->error(w->arg, e, where);
 }
 
-static bool
-has_8bit(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return true;
-    return false;
-}
-
 /* ---- what headers say ---- */
 
 static void
@@ -126,7 +118,7 @@ mime_walk_field(struct mime_walk *w, struct slice text)
         if (e != MIME_ENC_NONE)
             w->encoding = e;
     }
-    if (wants(w, MIME_ERROR_8BIT_HEADER) && has_8bit(text))
+    if (wants(w, MIME_ERROR_8BIT_HEADER) && !utf8_is_ascii(text))
         report(w, MIME_ERROR_8BIT_HEADER, text);
 }
 
@@ -226,7 +218,7 @@ take_piece(struct mime_walk *w, struct slice text, struct slice end)
     if (w->state == AT_EMPTY_LINE)
         end_header(w, is_start && text.n == 0 && end.n > 0);
     offset = w->offset;
-    if (w->encoding == MIME_ENC_7BIT && wants(w, MIME_ERROR_8BIT_BODY) && has_8bit(text))
+    if (w->encoding == MIME_ENC_7BIT && wants(w, MIME_ERROR_8BIT_BODY) && !utf8_is_ascii(text))
         report(w, MIME_ERROR_8BIT_BODY, text);
     w->offset += text.n + 1;
     if (is_start)
