@@ -271,6 +271,8 @@ submit(struct submission *s)
         code = fail_for(s, EXIT_USAGE_ERROR, "No recipient addresses found in message header");
     if (code == 0)
         code = check_addresses(s);
+    if (code == 0 && !delimiters && s->rcpts.n > DROP_RCPTS_MAX)
+        code = fail_for(s, EXIT_DATA_ERROR, "too many recipients of one message");
     if (code != 0)
         drop_abort(&s->drop);
     else if (delimiters)

@@ -160,6 +160,8 @@ drop_check(struct drop_seen *s, enum drop_kind kind, struct slice octets, struct
     if (s->envelope_octets > DROP_ENVELOPE_OCTETS)
         return err_parse(e, "more than %d octets of envelope", DROP_ENVELOPE_OCTETS);
     s->n_rcpts += kind == DROP_RECIPIENT;
+    if (s->n_rcpts > DROP_RCPTS_MAX)
+        return err_parse(e, "more than %d recipients", DROP_RCPTS_MAX);
     s->is_over = kind == DROP_END;
     if (s->is_over && s->n_rcpts == 0)
         return err_parse(e, "no recipients");

@@ -13,6 +13,7 @@
 
 enum {
     DROP_RECORD_OCTETS = 64 * 1024, /* of one record */
+    DROP_RCPTS_MAX = 9000,          /* a message in the queue has at most 10000, copies included */
     DROP_HEAD_OCTETS = 16,          /* kind, length, colon, line end */
     DROP_ENVELOPE_OCTETS =
         2 * 1024 * 1024 /* of all that is not content: smtpd keeps it in memory */

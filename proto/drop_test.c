@@ -118,12 +118,21 @@ TEST(bounds_the_envelope)
 {
     struct drop_seen seen = { 0 };
     struct err e = { 0 };
+    char local[1001] = "";
     size_t n = 0;
 
     CHECK(drop_check(&seen, DROP_SENDER, SL("a"), &e) == PARSE_OK);
     while (drop_check(&seen, DROP_RECIPIENT, SL("user@example.com"), &e) == PARSE_OK && n < 1000000)
         n++;
-    CHECK(n > 50000 && n < 100000);
+    CHECK_EQ_INT(n, DROP_RCPTS_MAX);
+    CHECK_EQ_STR(e.msg, "more than 9000 recipients");
+    memset(local, 'x', sizeof local - 1);
+    seen = (struct drop_seen){ 0 };
+    CHECK(drop_check(&seen, DROP_SENDER, SL("a"), &e) == PARSE_OK);
+    for (n = 0; drop_check(&seen, DROP_RECIPIENT, sl_z(local), &e) == PARSE_OK; n++)
+        ;
+    CHECK(n > 1000 && n < 3000);
+    CHECK_EQ_STR(e.msg, "more than 2097152 octets of envelope");
 }
 
 TEST(notify)

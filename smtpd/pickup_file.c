@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "proto/smtp_addr.h"
+#include "session/queue_proto.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 enum { PASSWD_OCTETS = 16 * 1024 };
+_Static_assert((int)DROP_RCPTS_MAX < (int)QUEUE_RCPTS_MAX, "what is dropped can be queued");
 
 static enum pickup_rc
 check_file(struct pickup_file *f, struct err *e)

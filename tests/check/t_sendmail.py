@@ -147,6 +147,14 @@ def addresses_that_need_quotes():
 
 
 @case
+def more_recipients_than_a_message_may_have():
+    to = b"".join(b",\n r%d@example.com" % i for i in range(10000))
+    r = sendmail("-t", input=b"To: me@example.com" + to + b"\nSubject: many\n\n", code=65)
+    check(b"too many recipients" in r.stderr, "%r" % r.stderr)
+    equal([n for n in os.listdir(drop()) if not n.startswith("new.")], [], "left in maildrop")
+
+
+@case
 def octets_and_lines():
     long = b"x" * 200000
     sendmail("-i", "me@example.com", input=b"Subject: octets\r\n\r\n\xc3\xa4 8bit\r\nnul\0here\r\n" + long + b"\r\n..\r\nend")
