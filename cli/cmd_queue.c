@@ -126,6 +126,15 @@ carry_out(struct asked *q, struct queue_source *s, const struct conf *c)
     }
 }
 
+/* What has no queue id yet is in no listing. */
+static void
+tell_dropped(size_t n)
+{
+    if (n > 0)
+        fprintf(stderr, "postern queue: %zu more wait%s in maildrop until the server runs\n", n,
+                n == 1 ? "s" : "");
+}
+
 static int
 run(const struct cli_args *a)
 {
@@ -147,6 +156,8 @@ run(const struct cli_args *a)
     } else if (rc == 0) {
         rc = carry_out(&q, s, c);
     }
+    if (c && q.verb->kind == K_LIST && (s == NULL || queue_source_is_offline(s)))
+        tell_dropped(queue_source_dropped(c));
     queue_source_close(&s);
     conf_unref(&c);
     buf_free(&q.words);

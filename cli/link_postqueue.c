@@ -70,10 +70,15 @@ print_queue(const struct conf *c, const struct queue_list_ops *ops)
     struct queue_list_out out = { .to = stdout };
     struct queue_source *s = NULL;
     struct err e = { 0 };
+    size_t dropped = 0;
     int rc = queue_source_open(c, &s, &e);
 
     if (rc == 0 && queue_source_is_offline(s))
         fprintf(stderr, "postqueue: warning: Mail system is down -- accessing queue directly\n");
+    if (s == NULL || queue_source_is_offline(s))
+        dropped = queue_source_dropped(c);
+    if (dropped > 0)
+        fprintf(stderr, "postqueue: warning: %zu more wait in maildrop until it is up\n", dropped);
     if (rc == 0)
         rc = queue_list_each(s, "ALL", ops, &out, &e);
     if (rc != 0 && e.kind == ERR_NOTFOUND) /* never started: nothing waits */

@@ -8,6 +8,7 @@
 #include "queue/operate.h"
 #include "session/queue_proto.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -99,6 +100,23 @@ bool
 queue_source_is_offline(const struct queue_source *s)
 {
     return s->q != NULL;
+}
+
+size_t
+queue_source_dropped(const struct conf *c)
+{
+    char path[PATH_MAX];
+    struct dirent *de;
+    size_t n = 0;
+    DIR *d;
+
+    snprintf(path, sizeof path, "%s/maildrop", c->queue_directory);
+    d = opendir(path);
+    while (d && (de = readdir(d)) != NULL)
+        n += de->d_name[0] != '.' && !sl_has_prefix(sl_z(de->d_name), SL("new."));
+    if (d)
+        closedir(d);
+    return n;
 }
 
 /* ---- qmgr ---- */

@@ -14,7 +14,10 @@ struct queue_source;
  * the database, or somebody else has it. */
 int queue_source_open(const struct conf *c, struct queue_source **out, struct err *e);
 void queue_source_close(struct queue_source **s);
-bool queue_source_is_offline(const struct queue_source *s); /* qmgr does not run */
+bool queue_source_is_offline(const struct queue_source *s);
+
+/* Messages that sendmail(1) has left in maildrop/ and nobody has picked up; 0 also for who may not look there. */
+size_t queue_source_dropped(const struct conf *c); /* qmgr does not run */
 
 struct queue_page {
     struct buf text;

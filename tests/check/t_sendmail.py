@@ -352,6 +352,9 @@ def while_the_daemons_are_down():
     equal(len(names), 4, "files that wait")
     for n in names:
         equal(os.stat(drop(n)).st_uid, os.getuid(), "owner")
+    for argv in (["mailq"], ["postern", "-c", s.main_cf, "queue", "list"]):
+        r = run([program(argv[0])] + argv[1:], env=dict(os.environ, MAIL_CONFIG=s.workdir))
+        check(b"4 more wait in maildrop" in r.stderr, "%s tells what no listing has: %r" % (argv[0], r.stderr))
     s.start()
     for what in ("down0", "down1", "down2", "downbs"):
         receive("me@example.com", what)
