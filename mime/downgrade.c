@@ -153,7 +153,7 @@ take_boundary(struct slice params)
     struct buf text = { 0 };
     char *z = NULL;
 
-    if (mime_next_boundary(&params, &text) && text.n <= BOUNDARY_OCTETS_MAX)
+    if (mime_next_boundary(&params, false, &text) && text.n <= BOUNDARY_OCTETS_MAX)
         z = sl_dupz(buf_slice(&text));
     buf_free(&text);
     return z;

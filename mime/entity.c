@@ -51,8 +51,8 @@ mime_type_of(struct slice in, struct mime_type *out)
     }
 }
 
-/* What is between quotes, or a word. */
-static void
+/* What is between quotes (true), or a word. */
+static bool
 take_value(struct slice *in, struct buf *to)
 {
     size_t i = 0;
@@ -61,7 +61,7 @@ take_value(struct slice *in, struct buf *to)
     mime_skip_cfws(in);
     if (!sl_take_char(in, '"')) {
         buf_adds(to, take_word(in, ";"));
-        return;
+        return false;
     }
     for (; i < in->n && in->p[i] != '"'; i++) {
         if (in->p[i] == '\\' && i + 1 < in->n)
@@ -71,6 +71,19 @@ take_value(struct slice *in, struct buf *to)
     }
     *in = sl_from(*in, i + 1);
     mime_skip_cfws(in);
+    return true;
+}
+
+static void
+cut_at_special(struct buf *word)
+{
+    struct slice s = buf_slice(word);
+    size_t n = 0;
+
+    while (n < s.n && (s.p[n] == '\0' || strchr("()<>@,;:\\\"/[]?=", s.p[n]) == NULL))
+        n++;
+    if (n > 0)
+        buf_truncate(word, n);
 }
 
 /* To the next parameter, past what is none. */
@@ -86,15 +99,20 @@ skip_to_param(struct slice *in)
 }
 
 bool
-mime_next_boundary(struct slice *in, struct buf *to)
+mime_next_boundary(struct slice *in, bool is_wide, struct buf *to)
 {
     while (skip_to_param(in)) {
         struct slice name = take_word(in, "=;");
+        bool is_quoted;
 
         if (!sl_take_char(in, '='))
             continue;
-        take_value(in, to);
-        if (sl_ieqz(name, "boundary") && to->n > 0)
+        is_quoted = take_value(in, to);
+        if (!sl_ieqz(name, "boundary"))
+            continue;
+        if (is_wide && !is_quoted)
+            cut_at_special(to);
+        if (to->n > 0 || (is_wide && is_quoted))
             return true;
     }
     return false;

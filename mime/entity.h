@@ -22,8 +22,9 @@ struct mime_type {
 void mime_type_of(struct slice value, struct mime_type *out);
 
 /* The next boundary= of the parameters; to is emptied first. There may be several, which is against the rules and a way
- * to hide things. False: no more. */
-bool mime_next_boundary(struct slice *params, struct buf *to);
+ * to hide things. is_wide: as who must not overlook any, and takes delimiters by their beginning: a quoted one may be
+ * empty, and one that is not quoted ends before a character that may not be in it (RFC 2045 §5.1). False: no more. */
+bool mime_next_boundary(struct slice *params, bool is_wide, struct buf *to);
 
 enum mime_encoding {
     MIME_ENC_NONE, /* not known */

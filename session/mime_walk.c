@@ -91,7 +91,7 @@ note_type(struct mime_walk *w, struct slice field, struct slice value)
     mime_type_of(value, &w->type);
     if (w->type.kind != MIME_MULTIPART)
         return;
-    while (mime_next_boundary(&w->type.params, &w->text)) {
+    while (mime_next_boundary(&w->type.params, true, &w->text)) {
         if (w->n_levels > w->conf.nesting_limit + 1 || w->n_levels == MIME_WALK_DEPTH_MAX) {
             report(w, MIME_ERROR_NESTING, field);
             continue;
