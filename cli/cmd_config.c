@@ -61,14 +61,14 @@ print_table(const struct conf *c, enum show show, bool is_json)
 {
     size_t n;
     const struct conf_param *all = conf_params(&n);
-    const struct conf_param **sorted = calloc(n, sizeof(*sorted));
+    const struct conf_param **sorted = calloc(n, sizeof(struct conf_param *));
     bool is_first = true;
 
     if (sorted == NULL)
         return EXIT_TEMPFAIL;
     for (size_t i = 0; i < n; i++)
         sorted[i] = &all[i];
-    qsort(sorted, n, sizeof(*sorted), by_name);
+    qsort(sorted, n, sizeof(struct conf_param *), by_name);
     if (is_json)
         puts("{");
     for (size_t i = 0; i < n; i++)

@@ -15,7 +15,7 @@
 
 TEST(edits)
 {
-    static const struct {
+    static const struct { /* NOLINT(clang-analyzer-optin.performance.Padding) */
         enum conf_edit_mode mode;
         const char *text, *name, *value, *want;
         unsigned found;

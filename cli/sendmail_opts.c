@@ -200,7 +200,7 @@ sendmail_parse(int argc, char **argv, struct sendmail_opts *o, struct err *e)
                 break;
             }
             if (strchr(without, *p)) {
-                rc = set_one(o, *p, NULL, e);
+                rc = set_one(o, *p, "", e);
                 continue;
             }
             if (!strchr(with_argument, *p)) {

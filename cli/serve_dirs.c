@@ -231,7 +231,7 @@ int
 serve_lock(const struct conf *c, struct err *e)
 {
     char path[512], text[32];
-    bool is_ours;
+    bool is_ours = false;
     int n;
 
     lock_path(c, path, sizeof path);

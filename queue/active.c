@@ -689,6 +689,7 @@ fetch_done(struct wop *op, int rc, const struct err *e)
     }
     if (m->is_held || m->is_deleted)
         active_withdraw(m);
+    /* our own reference, of when it was asked for: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     active_drop_ref(m);
     free(f);
     sched_kick();

@@ -20,7 +20,7 @@ enum {
     KNOWN_MS = 10 * 60 * 1000, /* ... and for how long */
     PERIOD_MS = 5000,          /* over which a destination's speed is measured */
     PARK_MAX_S = 60,           /* mail for a crowded destination looks in again so soon */
-    LOCAL_LINKS = 16, /* locald has as many threads */
+    LOCAL_LINKS = 16,          /* locald has as many threads */
     SENDERS_MAX = 16 /* of one message, that have all their recipients in one batch each */
 };
 
@@ -158,8 +158,7 @@ free_dest_if_idle(struct dest *d)
 {
     uint64_t now = loop_now_ms();
 
-    if (d->n_pending > 0 || d->busy > 0 || d->n_fetching > 0 ||
-        !(d->t->is_relay || d->t->is_local))
+    if (d->n_pending > 0 || d->busy > 0 || d->n_fetching > 0 || !(d->t->is_relay || d->t->is_local))
         return;
     if (map_count(d->t->dests) <= KNOWN_MAX &&
         (d->dead_until_ms > now || d->next_ms > now || now - d->used_ms < KNOWN_MS))
@@ -312,6 +311,7 @@ unlink_pending(struct qrcpt *r)
 {
     struct batch *b = r->batch;
 
+    BUG_ON(b == NULL); /* who is pending is in one */
     list_remove(&r->link);
     r->batch = NULL;
     b->d->n_pending--;
