@@ -138,23 +138,29 @@ static void
 finish(struct answer *a, bool is_good)
 {
     struct addr_map *m = a->m;
+    struct list waiters;
 
     a->is_good = is_good;
     a->is_done = true;
     a->kept = sl_dupz(a->addr);
     a->addr.p = a->kept;
     arena_free(&a->mem);
-    m->refs++;
+    list_init(&waiters);
     while (!list_is_empty(&a->waiters)) {
-        struct waiter *w = CONTAINER_OF(a->waiters.next, struct waiter, link);
+        struct waiter *w = CONTAINER_OF(list_pop_front(&a->waiters), struct waiter, link);
+
+        batch_take(w->b, w->at, a);
+        list_push_back(&waiters, &w->link);
+    }
+    m->n_open--; /* from here on a may go: who goes on asks anew, and room is made for that */
+    m->refs++;
+    while (!list_is_empty(&waiters)) {
+        struct waiter *w = CONTAINER_OF(list_pop_front(&waiters), struct waiter, link);
         struct batch *b = w->b;
 
-        list_remove(&w->link);
-        b->n_open--;
-        batch_take(b, w->at, a);
         free(w);
-        batch_go(
-            b); /* it may be over by then, and ask anew by this map, which is not emptied meanwhile */
+        b->n_open--;
+        batch_go(b);
     }
     addr_map_unref(&m);
 }
