@@ -77,7 +77,8 @@ check_hash(const struct srs *c, struct slice given, const struct slice *parts, s
 {
     char want[SRS_HASH_MAX];
 
-    if (given.n < SRS_HASH_MIN || given.n > SRS_HASH_MAX)
+    /* a shorter one would be what somebody guesses (srs_hash_length) */
+    if (given.n < c->hash || given.n > SRS_HASH_MAX)
         return SRS_OTHER;
     for (size_t i = 0; i < c->n_secrets; i++) {
         if (!make_hash(c->secrets[i], parts, n_parts, given.n, want))

@@ -142,6 +142,22 @@ TEST(an_address_stands_for)
     }
 }
 
+/* Where longer hashes are made, a short one is nothing: it could be guessed. */
+TEST(short_hashes)
+{
+    struct srs c = srs_at(DAY);
+    struct buf out = { 0 };
+
+    c.hash = 8;
+    CHECK_EQ_STR(
+        show(srs_reverse(&c, SL("SRS0=UZ7x=RA=sender.example=alice@fwd.example"), &out), &out),
+        "other");
+    CHECK_EQ_STR(
+        show(srs_reverse(&c, SL("SRS0=UZ7xTEio=RA=sender.example=alice@fwd.example"), &out), &out),
+        "alice@sender.example");
+    buf_free(&out);
+}
+
 /* The stamp begins anew every 1024 days. */
 TEST(days_wrap)
 {
