@@ -17,23 +17,24 @@ enum { LOCAL_RESULTS_MAX = QUEUE_RCPTS_MAX };
 
 static void run(struct smtpd_sess *s, struct expansion *x);
 
-/* Where mail has gone round and goes nowhere else, whoever sent it is still there to be told. */
+/* Where mail has gone round, or aliases lead to nobody, and it goes nowhere else, whoever sent it is still there to be told: a
+ * report might go to somebody else. */
 static void
-refuse_loop(struct smtpd_sess *s, struct expansion *x)
+refuse_hopeless(struct smtpd_sess *s, struct expansion *x)
 {
-    if (x->rc != EXPAND_OK || x->n_out == 0)
+    if (x->rc != EXPAND_OK || x->n_out == 0 || x->n_good > 0)
         return;
-    for (size_t i = 0; i < x->n_out; i++)
-        if (x->out[i].kind != RCPT_REFUSED)
-            return;
-    x->refusal = arena_printf(&s->tx->mem, "554 %.*s", SL_ARG(x->out[0].target));
+    x->refusal = x->unknown;
+    for (size_t i = 0; i < x->n_out && x->refusal == NULL; i++)
+        if (x->out[i].kind == RCPT_REFUSED)
+            x->refusal = arena_printf(&s->tx->mem, "554 %.*s", SL_ARG(x->out[i].target));
     x->rc = x->refusal ? EXPAND_REFUSED : EXPAND_TEMP;
 }
 
 static void
 tell(struct smtpd_sess *s, struct expansion *x)
 {
-    refuse_loop(s, x);
+    refuse_hopeless(s, x);
     x->done(s, x->rc, x->out, x->n_out);
 }
 
@@ -214,6 +215,8 @@ expand_result(struct smtpd_sess *s, struct expansion *x, enum queue_rcpt_kind ki
         conf_list_has(s->cfg->conf->prepend_delivered_header, "forward"))
         r.alias = expand_led_by(x->at, &s->tx->mem);
     at = place(x, &r);
+    if (at == n_out && !x->at->is_unknown && kind != RCPT_REFUSED && !x->rcpt->is_copy)
+        x->n_good++;
     if (at < n_out && (at >= x->n_before || has_own(x, at)))
         return true; /* by two ways */
     x->own = mem_grow(x->own, &x->cap_own, x->n_own + 1, sizeof(*x->own));

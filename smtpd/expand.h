@@ -9,7 +9,8 @@ enum expand_rc {
     EXPAND_OK,
     EXPAND_LOOP /* limits exceeded, or an alias nobody can follow */,
     EXPAND_TEMP,
-    EXPAND_REFUSED /* a command or file that main.cf does not allow, or mail that has gone round: expand_refusal() */
+    EXPAND_REFUSED /* a command or file that main.cf does not allow, mail that has gone round, or
+                    * whose aliases all lead to nobody: expand_refusal() */
 };
 
 /* For all recipients of s->tx. done once, here or later; rcpts live until the transaction ends, in order, each final

@@ -1,5 +1,6 @@
 /* smtpd/expand_int.h - the files of alias expansion among themselves: expand.c goes through a list of items,
- * expand_virtual.c knows virtual(5), expand_local.c aliases(5). Folder-private. */
+ * expand_virtual.c knows virtual(5), expand_local.c aliases(5),
+ * expand_end.c whether anybody is there. Folder-private. */
 #ifndef POSTERN_SMTPD_EXPAND_INT_H
 #define POSTERN_SMTPD_EXPAND_INT_H
 
@@ -24,6 +25,7 @@ struct item {
     bool is_again; /* a name that it came from */
     bool is_alias; /* aliases(5) has it */
     bool maps_to_itself;
+    bool is_unknown; /* an alias led to it, and it is no mailbox of ours */
 };
 
 struct expansion {
@@ -38,7 +40,9 @@ struct expansion {
     struct map *seen;                /* final addresses; which of out they are, from 1 */
     struct queue_rcpt *out;
     size_t n_out, cap_out;
+    size_t n_good;       /* of out: those that are not returned for certain, copies not counted */
     const char *refusal;
+    const char *unknown; /* what to say of the first that is_unknown */
     void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n);
     enum expand_rc rc;
     bool is_running, is_over, must_go_on;
@@ -64,6 +68,11 @@ void expand_lookup_failed(struct smtpd_sess *s, struct expansion *x);
 void expand_leads_nowhere(struct smtpd_sess *s, struct expansion *x);
 /* The operator does not want this: the message is refused for good. what: "mail to command is restricted". */
 void expand_refuse(struct smtpd_sess *s, struct expansion *x, const char *what);
+
+/* ---- expand_end.c ---- */
+/* `at` is an end, and addr its result, in the command's memory. Where an alias led to it, find out first whether it will be
+ * returned for certain. */
+void expand_end(struct smtpd_sess *s, struct expansion *x, struct slice addr);
 
 /* ---- expand_virtual.c: find_fn for virtual_alias_maps, arg is the expansion ---- */
 void expand_on_virtual(struct smtpd_sess *s, void *arg, enum found f, struct slice value,

@@ -43,7 +43,8 @@ on_passwd(struct smtpd_sess *s, void *arg, enum found f, struct slice value, str
     if (f == FOUND_TEMP)
         expand_lookup_failed(s, x);
     else if (f == FOUND_YES || from->is_again || came_from(from, there))
-        expand_emit(s, x, sl_z(arena_printf(&s->smtp.cmd, "%.*s@localhost", SL_ARG(bare))));
+        (f == FOUND_YES ? expand_emit : expand_end)(
+            s, x, sl_z(arena_printf(&s->smtp.cmd, "%.*s@localhost", SL_ARG(bare))));
     else if (!expand_add(s, x, from, there, ITEM_ADDRESS))
         expand_give_up(s, x, EXPAND_LOOP, "size");
     else
@@ -354,7 +355,7 @@ expand_local(struct smtpd_sess *s, struct expansion *x)
     struct slice local, domain;
 
     if (!x->info.to.is_local) {
-        expand_emit(s, x, expand_destination(x->at->addr, &x->info, &s->smtp.cmd));
+        expand_end(s, x, expand_destination(x->at->addr, &x->info, &s->smtp.cmd));
         return;
     }
     smtp_addr_split(x->info.to.addr, &local, &domain);

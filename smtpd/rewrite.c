@@ -369,7 +369,7 @@ rewrite_add_copy(struct smtpd_tx *tx, struct slice addr, bool is_mapped)
         to->mapped = to->addr;
     to->orcpt = sl_z(arena_printf(&tx->mem, "rfc822;%.*s", SL_ARG(addr)));
     to->notify = SMTP_NOTIFY_NEVER;
-    to->is_forwarded = true;
+    to->is_forwarded = to->is_copy = true;
     *tx->end = to;
     tx->end = &to->next;
     tx->n_rcpts++;

@@ -95,6 +95,7 @@ struct smtpd_rcpt {
     struct slice addr;   /* internal, as given */
     struct slice mapped; /* complete, and through canonical maps (rewrite.h); p NULL: not yet */
     bool is_forwarded;   /* our tables led here: a copy, or a mapped address */
+    bool is_copy;        /* nobody's wish but ours */
     struct slice orcpt;  /* ORCPT, or "rfc822;" and the address as given */
     unsigned notify;
 };

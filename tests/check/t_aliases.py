@@ -446,7 +446,7 @@ def names_and_loops():
     equal(s.end("ext+y@local.test")[0], "u1@example.com")
     equal(s.end("upper@local.test")[0], "u1@example.com")
     equal(s.end("bs@local.test")[0], "bs2@localhost")
-    # nobody's: it comes back to who wrote, and does not go round
+    # nobody's, and main.cf does not say who is there: it comes back to who wrote, and does not go round
     for name, to in (("nouser", "nosuchuser@localhost"), ("loopa", "loopa@localhost")):
         end = s.end(name + "@local.test")
         check(end[0] == to and end[2] == "5.1.1", end)
@@ -454,6 +454,28 @@ def names_and_loops():
     s.write_main_cf()
     s.postern("reload")
     equal(s.end("ext+y@local.test")[0], "u1+y@example.com")
+
+
+@case
+def aliases_that_lead_to_nobody():
+    """virtual(5): what would be returned for certain is refused at the end of the data; with somebody else in it, as ever."""
+    s = Aliases("nb", "", conf=["virtual_alias_domains = alias.test", "always_bcc = u2@example.com",
+                               "virtual_alias_maps = inline:{ { no@alias.test = nosuch@example.com } { out@alias.test = x@nowhere.test }"
+                               " { both@alias.test = nosuch@example.com, u1@example.com } { gone@alias.test = gone2@alias.test }"
+                               " { good@alias.test = u1@example.com } { nosuch2@example.com = nosuch2@example.com } }"])
+    words = "550 %s <%s>: Recipient address rejected: %s"
+    no, out = (words % ("5.1.1", "no@alias.test", "User unknown in virtual mailbox table"),
+               words % ("5.1.2", "out@alias.test", "no way out"))
+    equal(s.send("no@alias.test"), no)
+    equal(s.send("out@alias.test"), out)
+    equal(s.send("no@alias.test", "out@alias.test"), no)
+    equal(s.send("gone@alias.test"), words % ("5.1.1", "gone@alias.test", "User unknown in virtual alias table"))
+    equal(s.send("nosuch2@example.com"), words % ("5.1.1", "nosuch2@example.com", "User unknown in virtual mailbox table"))
+    equal(s.mails("u2@example.com"), [])
+    equal([(e[0], e[2]) for e in s.ends(s.send("both@alias.test"), 3)],
+          [("nosuch@example.com", "5.1.1"), ("u1@example.com", "2.0.0"), ("u2@example.com", "2.0.0")])
+    equal([(e[0], e[2]) for e in s.ends(s.send("no@alias.test", "good@alias.test"), 3)],
+          [("nosuch@example.com", "5.1.1"), ("u1@example.com", "2.0.0"), ("u2@example.com", "2.0.0")])
 
 
 @case
