@@ -172,9 +172,9 @@ int qdb_walk(struct qdb *q, uint64_t after, bool (*fn)(void *arg, const struct q
 void qdb_take_body(void *arg, const struct qdb_message *m);
 /* One message with its recipients and content; ERR_NOTFOUND. */
 int qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct err *e);
-/* Messages by what the most urgent of their recipients has. */
+/* Messages by what the most urgent of their recipients has, of the first `most` recipients. */
 enum qdb_state { QDB_ACTIVE, QDB_DEFERRED, QDB_HELD, QDB_STATES };
-int qdb_count_states(struct qdb *q, uint64_t counts[QDB_STATES], struct err *e);
+int qdb_count_states(struct qdb *q, uint64_t most, uint64_t counts[QDB_STATES], struct err *e);
 /* Numbers of the first and the last message; 0, 0: there is none. */
 int qdb_ends(struct qdb *q, uint64_t *first, uint64_t *last, struct err *e);
 int qdb_count(struct qdb *q, uint64_t *messages, uint64_t *rcpts, uint64_t *held, struct err *e);

@@ -303,7 +303,7 @@ qdb_get(struct qdb *q, uint64_t n, bool want_body, qdb_fn *fn, void *arg, struct
 }
 
 int
-qdb_count_states(struct qdb *q, uint64_t counts[QDB_STATES], struct err *e)
+qdb_count_states(struct qdb *q, uint64_t most, uint64_t counts[QDB_STATES], struct err *e)
 {
     struct db_stmt *s;
 
@@ -312,10 +312,12 @@ qdb_count_states(struct qdb *q, uint64_t counts[QDB_STATES], struct err *e)
                    "SELECT count(*) FILTER (WHERE n > has),"
                    " count(*) FILTER (WHERE n = has AND due < 9223372036854775807),"
                    " count(*) FILTER (WHERE n = has AND due = 9223372036854775807)"
-                   " FROM (SELECT count(*) AS n, count(due) AS has, min(due) AS due FROM rcpt"
-                   " GROUP BY message)",
-                   &s, e) != 0 ||
-        db_step(s, e) != 1)
+                   " FROM (SELECT count(*) AS n, count(due) AS has, min(due) AS due"
+                   " FROM (SELECT message, due FROM rcpt LIMIT ?1) GROUP BY message)",
+                   &s, e) != 0)
+        return -1;
+    db_bind_int(s, 1, (int64_t)most);
+    if (db_step(s, e) != 1)
         return -1;
     for (int k = 0; k < QDB_STATES; k++)
         counts[k] = (uint64_t)db_int(s, k);
