@@ -325,14 +325,12 @@ on_msg(struct chan *chan, void *arg, struct slice msg, const int *fds, size_t n_
     bool is_bad = false;
 
     if (wire_take_u8(&msg, &kind)) {
-        if (kind == 'A' && c->is_bound && c->n_asked >= PUBLIC_ASKED_MAX)
-            is_bad = true;
-        else if (kind == 'A' && wire_take_u64(&msg, &req)) {
+        is_bad = kind == 'A' ? c->is_bound && c->n_asked >= PUBLIC_ASKED_MAX : !c->may_put;
+        kind = is_bad ? 0 : kind;
+        if (kind == 'A' && wire_take_u64(&msg, &req)) {
             c->n_asked++;
             admin_ask(c->id, req, msg, c->may);
-        } else if (!c->may_put)
-            is_bad = true;
-        else if (kind == 'P')
+        } else if (kind == 'P')
             got_put(c, msg, fds, n_fds);
         else if (kind == 'G' && wire_take_u32(&msg, &want))
             grant(c->id, want);
