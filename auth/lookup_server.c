@@ -254,7 +254,7 @@ batch_done(struct backend_job *j)
     if (j->was_changed)
         b->generation++;
     while (unpack(&qs, &q) && unpack(&as, &a)) {
-        if (!b->is_lines)
+        if (!b->is_lines && b->names == NULL) /* a refusal is for who may not ask */
             remember(b->cache, q, a, b->generation);
         if (p)
             reply(p->conn, a);

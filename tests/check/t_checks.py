@@ -218,6 +218,8 @@ def checks_on_the_way_out():
             answer = ask(w.stack, len(wanted), b"smtp_header_checks X-Mailer: x", b"virtual_mailbox_maps " + ME.encode(), b"lines:smtp_body_checks 1:a,6:secret,",
                          b"lines:header_checks 1:a,", b"lines:smtp_body_checks 7:a,")
             equal(answer, wanted, "what relayd may ask for")
+            w.send(ME)  # and that refusal is for relayd alone
+            w.stack.wait_delivered(1)
 
 
 @case
