@@ -10,11 +10,16 @@
 #include <sys/stat.h>
 
 static const struct cli_link links[] = {
-    { "sendmail", link_sendmail },   { "mailq", link_mailq },
-    { "postcat", link_postcat },     { "postqueue", link_postqueue },
-    { "postsuper", link_postsuper }, { "newaliases", link_newaliases },
-    { "postmap", link_postmap },     { "postalias", link_postalias },
-    { "postconf", link_postconf },   { "postfix", link_postfix },
+    { "sendmail", link_sendmail },
+    { "mailq", link_mailq },
+    { "postcat", link_postcat },
+    { "postqueue", link_postqueue },
+    { "postsuper", link_postsuper },
+    { "newaliases", link_newaliases },
+    { "postmap", link_postmap },
+    { "postalias", link_postalias },
+    { "postconf", link_postconf },
+    { "postfix", link_postfix },
     { NULL, NULL },
 };
 #define N_LINKS (sizeof links / sizeof *links - 1)

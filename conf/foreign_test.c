@@ -22,14 +22,12 @@ expect(const char *text, size_t n, const char *const *want)
 
 TEST(one_warning_for_a_group)
 {
-    expect(
-        "smtpd_milters = inet:x:1\nsmtpd_banner = $myhostname\nmilter_protocol = 6\n", 1,
-        (const char *[]){ "smtpd_milters, milter_protocol (line 3): milters are not" });
+    expect("smtpd_milters = inet:x:1\nsmtpd_banner = $myhostname\nmilter_protocol = 6\n", 1,
+           (const char *[]){ "smtpd_milters, milter_protocol (line 3): milters are not" });
     expect("postscreen_greet_action = enforce\npostscreen_dnsbl_sites = a.example\n", 1,
            (const char *[]){
                "postscreen_greet_action, postscreen_dnsbl_sites (line 2): there is no" });
-    expect("relocated_maps = regexp:/x\n", 1,
-           (const char *[]){ "relocated_maps: not supported" });
+    expect("relocated_maps = regexp:/x\n", 1, (const char *[]){ "relocated_maps: not supported" });
 }
 
 TEST(what_another_name_uses_is_told_too)

@@ -40,7 +40,7 @@ struct expansion {
     struct map *seen;                /* final addresses; which of out they are, from 1 */
     struct queue_rcpt *out;
     size_t n_out, cap_out;
-    size_t n_good;       /* of out: those that are not returned for certain, copies not counted */
+    size_t n_good; /* of out: those that are not returned for certain, copies not counted */
     const char *refusal;
     const char *unknown; /* what to say of the first that is_unknown */
     void (*done)(struct smtpd_sess *s, enum expand_rc rc, const struct queue_rcpt *rcpts, size_t n);
