@@ -1,5 +1,6 @@
 /* queue/qdb_int.h - shared by
- *   qdb.c        opening, damage, transactions, room
+ *   qdb_open.c   opening, what a crash has left, damage
+ *   qdb.c        transactions, room, closing
  *   qdb_write.c  changes
  *   qdb_read.c   reading
  *   salvage.c    what a damaged database still has
@@ -25,6 +26,10 @@ struct qdb {
     bool keeps_orphans; /* rows were lost: files that no row names are put aside, not removed */
 };
 
+/* A path in the queue's folder. out: PATH_MAX. */
+void qdb_path(const struct qdb *q, const char *name, char *out);
+/* The number that a statement gives: a pragma, a count. */
+int qdb_pragma_int(struct qdb *q, const char *sql, int64_t *v, struct err *e);
 /* A number that the database keeps by name. ERR_PERM: there is none. */
 int qdb_meta_get(struct qdb *q, const char *key, uint64_t *value, struct err *e);
 int qdb_meta_set(struct qdb *q, const char *key, uint64_t value, struct err *e);
