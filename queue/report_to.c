@@ -20,6 +20,7 @@ struct place {
 
 struct search {
     uint64_t id;
+    struct conf *conf; /* the one the search began with: lists and tables are its */
     struct arena mem;
     struct place *v; /* [0, at) have been looked at */
     size_t n, cap, at;
@@ -42,6 +43,7 @@ struct search {
 };
 
 static void look(struct search *s);
+static void begin(struct search *s);
 
 static void
 finish(struct search *s)
@@ -62,10 +64,21 @@ finish(struct search *s)
     s->fn(s->arg, out, n);
     id_del(s->id);
     timer_stop(&s->again);
+    conf_unref(&s->conf);
     arena_free(&s->mem);
     free(out);
     free(s->v);
     free(s);
+}
+
+/* The queue takes no other address, and a report that it does not take would be written for ever. */
+static bool
+is_good(struct slice addr)
+{
+    for (size_t i = 0; i < addr.n; i++)
+        if ((unsigned char)addr.p[i] < 0x20 || addr.p[i] == 0x7f)
+            return false;
+    return addr.n > 0;
 }
 
 static struct place *
@@ -76,6 +89,12 @@ add(struct search *s, struct slice addr)
             return NULL; /* known: also what ends a loop */
     if (addr.p == NULL || s->n == REPORT_TO_MAX) {
         s->is_too_much = true;
+        return NULL;
+    }
+    if (s->n > 0 && !is_good(addr)) {
+        log_warn("report.alias", LOG_F(LF_S("target", addr)),
+                 "a report is not given to what an alias of %.*s names: bad address syntax",
+                 SL_ARG(s->v[0].to.addr));
         return NULL;
     }
     s->v = mem_grow(s->v, &s->cap, s->n + 1, sizeof *s->v);
@@ -99,7 +118,22 @@ is_mailbox(struct search *s)
 
 /* ---- asking ---- */
 
-static void ask_now(void *arg);
+static void ask_now(struct search *s);
+
+/* Tables that main.cf does not name any more are not answered for: from the beginning, where it was changed since. */
+static void
+ask_again(void *arg)
+{
+    struct search *s = arg;
+
+    if (s->conf == qm.conf) {
+        ask_now(s);
+        return;
+    }
+    conf_unref(&s->conf);
+    s->n = 1;
+    begin(s);
+}
 
 static void
 on_answer(uint64_t id, enum lookup_rc rc, struct slice value)
@@ -111,17 +145,17 @@ on_answer(uint64_t id, enum lookup_rc rc, struct slice value)
     if (rc == LOOKUP_TEMP) {
         log_warn("report.lookup", LOG_F(LF_Z("map", s->param)), "%s lookup problem: a report waits",
                  s->param);
-        timer_start(&s->again, REPORT_TO_RETRY_MS, ask_now, s);
+        timer_start(&s->again, REPORT_TO_RETRY_MS, ask_again, s);
         return;
     }
-    s->then(s, rc == LOOKUP_FOUND, rc == LOOKUP_FOUND ? arena_dup(&s->mem, value) : SL(""));
+    value = rc == LOOKUP_FOUND ? arena_dup(&s->mem, value) : SL("");
+    s->is_too_much = s->is_too_much || value.p == NULL;
+    s->then(s, rc == LOOKUP_FOUND, value);
 }
 
 static void
-ask_now(void *arg)
+ask_now(struct search *s)
 {
-    struct search *s = arg;
-
     (s->is_part ? lookup_ask_part : lookup_ask)(qm.lookup, s->param, s->key, on_answer, s->id);
 }
 
@@ -228,7 +262,7 @@ static void
 ask_alias(struct search *s)
 {
     s->local = sl_head(s->local, s->local.n - s->ext.n);
-    if (qm.conf->alias_maps.n == 0 || s->v[s->at].no_alias)
+    if (s->conf->alias_maps.n == 0 || s->v[s->at].no_alias)
         is_mailbox(s);
     else
         ask(s, "alias_maps", s->local, false, on_alias);
@@ -260,8 +294,8 @@ on_local_domain(struct search *s, bool is_listed)
 {
     if (is_listed)
         ask_alias(s);
-    else if (sl_ieqz(s->local, "postmaster") && qm.conf->virtual_mailbox_maps.n > 0)
-        ask_domain(s, "virtual_mailbox_domains", qm.conf->virtual_mailbox_domains,
+    else if (sl_ieqz(s->local, "postmaster") && s->conf->virtual_mailbox_maps.n > 0)
+        ask_domain(s, "virtual_mailbox_domains", s->conf->virtual_mailbox_domains,
                    on_virtual_domain);
     else
         is_mailbox(s);
@@ -270,7 +304,7 @@ on_local_domain(struct search *s, bool is_listed)
 static void
 find_domain(struct search *s)
 {
-    ask_domain(s, "mydestination", qm.conf->mydestination, on_local_domain);
+    ask_domain(s, "mydestination", s->conf->mydestination, on_local_domain);
 }
 
 /* ---- virtual(5) ---- */
@@ -280,10 +314,14 @@ static struct slice
 target(struct search *s, struct slice text, struct slice ext)
 {
     struct slice local, domain;
+    struct err e;
 
+    if (!sl_starts(text, '@') &&
+        (smtp_path_parse(text, false, &s->mem, &text, &e) != PARSE_OK || text.n == 0))
+        return SL("");
     if (!smtp_addr_split(text, &local, &domain)) {
         local = text;
-        domain = sl_z(qm.conf->myorigin);
+        domain = sl_z(s->conf->myorigin);
     }
     if (local.n == 0) {
         local = sl_head(s->local, s->local.n - s->ext.n);
@@ -295,7 +333,7 @@ target(struct search *s, struct slice text, struct slice ext)
 static void
 take(struct search *s, struct slice value, bool is_bare)
 {
-    struct slice ext = is_bare && conf_list_has(qm.conf->propagate_unmatched_extensions, "virtual")
+    struct slice ext = is_bare && conf_list_has(s->conf->propagate_unmatched_extensions, "virtual")
                            ? s->ext
                            : SL(""),
                  one;
@@ -343,13 +381,13 @@ look(struct search *s)
     addr = s->v[s->at].to.addr;
     smtp_addr_split(addr, &s->local, &s->domain);
     s->ext =
-        lookup_extension(s->local, qm.conf->recipient_delimiter, qm.conf->double_bounce_sender);
-    if (qm.conf->virtual_alias_maps.n == 0 || s->v[s->at].no_virtual) {
+        lookup_extension(s->local, s->conf->recipient_delimiter, s->conf->double_bounce_sender);
+    if (s->conf->virtual_alias_maps.n == 0 || s->v[s->at].no_virtual) {
         find_domain(s);
         return;
     }
     s->keys = (struct lookup_keys){ .v = s->room, .max = LOOKUP_MAIL_KEYS_MAX };
-    lookup_keys_mail(&s->keys, addr, s->ext, sl_ieqz(s->domain, qm.conf->myorigin), &s->mem);
+    lookup_keys_mail(&s->keys, addr, s->ext, sl_ieqz(s->domain, s->conf->myorigin), &s->mem);
     if (s->keys.is_full) {
         s->is_too_much = true;
         finish(s);
@@ -357,6 +395,15 @@ look(struct search *s)
     }
     s->at_key = 0;
     ask(s, "virtual_alias_maps", s->keys.v[0].key, s->keys.v[0].is_part, on_virtual);
+}
+
+static void
+begin(struct search *s)
+{
+    s->conf = conf_ref(qm.conf);
+    s->at = 0;
+    s->v[0].is_final = s->is_too_much = false;
+    look(s);
 }
 
 void
@@ -371,5 +418,5 @@ report_to_find(struct slice sender, void (*fn)(void *arg, const struct queue_rcp
     s->arg = arg;
     s->mem.cap += sender.n;
     add(s, arena_dup(&s->mem, sender));
-    look(s);
+    begin(s);
 }
