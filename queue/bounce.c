@@ -280,7 +280,9 @@ add_recipient(struct buf *b, const struct bounce_report *r, const struct bounce_
         buf_addz(b, "\r\nOriginal-Recipient: ");
         add_typed(b, r, "", v->orig);
     }
-    buf_addf(b, "\r\nAction: %s\r\nStatus: %.*s\r\n", v->action, SL_ARG(v->status));
+    buf_addf(b, "\r\nAction: %s\r\nStatus: ", v->action);
+    add_clean(b, v->status); /* a table's, a policy service's */
+    buf_addz(b, "\r\n");
     if (bounce_split_said(v->why, &host, &said)) {
         buf_addz(b, "Remote-MTA: dns; ");
         add_clean(b, host);

@@ -249,6 +249,7 @@ TEST(hostile_words_stay_words)
     rcpts[0].why = SL("host evil[192.0.2.6]:25 said: 550 x\r\n\r\n--4XyZ12bbbbz9Q\r\nBcc: v@z\n"
                       "\x1b[2J (in reply to DATA command)");
     rcpts[1].why = sl_n(word, sizeof word);
+    rcpts[1].status = SL("5.7.1\r\nBcc:v");
     bounce_build(&report, &b);
     CHECK(!has(&b, "\nBcc:"));
     CHECK(!has(&b, "\x1b"));

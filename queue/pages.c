@@ -32,7 +32,7 @@ struct frame {
 
 struct pages {
     int fd, log_fd; /* log_fd -1: there is none */
-    uint32_t page_octets, usable, n;
+    uint32_t page_octets, usable, n, n_file; /* n_file: as long as the file is */
     struct frame *frames; /* by page */
     size_t n_frames, cap_frames;
     unsigned char *page; /* the one being looked at */
@@ -115,7 +115,8 @@ keep_latest(struct pages *p)
 {
     size_t n = 0;
 
-    qsort(p->frames, p->n_frames, sizeof *p->frames, by_page);
+    if (p->n_frames > 0)
+        qsort(p->frames, p->n_frames, sizeof *p->frames, by_page);
     for (size_t i = 0; i < p->n_frames; i++)
         if (i + 1 == p->n_frames || p->frames[i + 1].page != p->frames[i].page)
             p->frames[n++] = p->frames[i];
@@ -224,7 +225,7 @@ pages_open(const char *db_path, struct pages **out, struct err *e)
         p->page_octets = has && is_page_size(be32(h + 8)) ? be32(h + 8) : PAGE_OCTETS_DEFAULT;
         p->usable = p->page_octets;
     }
-    p->n = (uint32_t)((uint64_t)st.st_size / p->page_octets);
+    p->n = p->n_file = (uint32_t)((uint64_t)st.st_size / p->page_octets);
     p->page = mem_alloc(p->page_octets);
     p->more = mem_alloc(p->page_octets);
     p->payload.max = PAGES_PAYLOAD_OCTETS;
@@ -406,23 +407,40 @@ take_cell(const struct pages *p, unsigned kind, size_t pointers, size_t i, struc
     return true;
 }
 
+static void
+scan_page(struct pages *p, uint32_t n, void (*fn)(void *arg, const struct pages_row *row),
+          void *arg)
+{
+    size_t at, n_cells;
+    unsigned kind;
+
+    if (!read_page(p, n, p->page) || !page_kind(p, n, &at, &kind, &n_cells))
+        return;
+    for (size_t i = 0; i < n_cells; i++) {
+        struct pages_row row = { .place = { n, (uint16_t)i } };
+        struct cell c;
+
+        if (take_cell(p, kind, at, i, &c, &row) && take_record(c.local, &row))
+            fn(arg, &row);
+    }
+}
+
+/* How many pages there are is what a frame of the log says, which may be damaged: behind the file's end only those are
+ * looked for that the log has. */
 void
 pages_scan(struct pages *p, void (*fn)(void *arg, const struct pages_row *row), void *arg)
 {
-    for (uint32_t n = 1; n <= p->n; n++) {
-        size_t at, n_cells;
-        unsigned kind;
+    uint32_t n = p->n < p->n_file ? p->n : p->n_file;
+    uint64_t n_missing = p->n - n;
 
-        if (!read_page(p, n, p->page) || !page_kind(p, n, &at, &kind, &n_cells))
-            continue;
-        for (size_t i = 0; i < n_cells; i++) {
-            struct pages_row row = { .place = { n, (uint16_t)i } };
-            struct cell c;
-
-            if (take_cell(p, kind, at, i, &c, &row) && take_record(c.local, &row))
-                fn(arg, &row);
+    for (uint64_t i = 1; i <= n; i++)
+        scan_page(p, (uint32_t)i, fn, arg);
+    for (size_t i = 0; i < p->n_frames; i++)
+        if (p->frames[i].page > n && p->frames[i].page <= p->n) {
+            n_missing--;
+            scan_page(p, p->frames[i].page, fn, arg);
         }
-    }
+    p->n_unreadable += n_missing;
 }
 
 bool

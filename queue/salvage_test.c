@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/test.h"
+#include "queue/pages.h"
 #include "session/queue_id.h"
 
 #include <dirent.h>
@@ -420,6 +421,34 @@ TEST(a_torn_end_is_no_damage)
     while ((de = readdir(d)) != NULL)
         CHECK(strstr(de->d_name, "damaged") == NULL);
     closedir(d);
+}
+
+static void
+count_row(void *arg, const struct pages_row *row)
+{
+    (void)row;
+    ++*(size_t *)arg;
+}
+
+/* A log without its header, whose first frame cannot be checked: it says that there are as many pages as a number can. */
+TEST(a_wrong_length_is_not_gone_through)
+{
+    const char *dir = spoil_dir();
+    char path[PATH_MAX];
+    struct pages *p;
+    struct err e = { 0 };
+    size_t rows = 0;
+
+    overwrite(dir, "queue.db-wal", 0, 16, 0);
+    overwrite(dir, "queue.db-wal", 32 + 4, 4, 0xff);
+    snprintf(path, sizeof path, "%s/queue.db-wal", dir);
+    CHECK_EQ_INT(truncate(path, 32 + 24 + PAGE_OCTETS), 0);
+    snprintf(path, sizeof path, "%s/queue.db", dir);
+    NEED(pages_open(path, &p, &e) == 0);
+    CHECK_EQ_INT(pages_count(p), UINT32_MAX);
+    pages_scan(p, count_row, &rows);
+    CHECK(pages_unreadable(p) > UINT32_MAX - 100000U);
+    pages_close(&p);
 }
 
 /* A crash while the new database takes the old one's place. */
