@@ -31,9 +31,9 @@ struct frame {
 };
 
 struct pages {
-    int fd, log_fd; /* log_fd -1: there is none */
+    int fd, log_fd;                          /* log_fd -1: there is none */
     uint32_t page_octets, usable, n, n_file; /* n_file: as long as the file is */
-    struct frame *frames; /* by page */
+    struct frame *frames;                    /* by page */
     size_t n_frames, cap_frames;
     unsigned char *page; /* the one being looked at */
     unsigned char *more; /* one of a chain */
