@@ -179,7 +179,8 @@ expand_end(struct smtpd_sess *s, struct expansion *x, struct slice addr)
 {
     struct end_ask *k;
 
-    if (!is_led(x->at) || addr.p == NULL) {
+    /* smtpd_reject_unlisted_recipient = no: what nobody has is taken, and returned, as the operator wants it */
+    if (!s->cfg->conf->smtpd_reject_unlisted_recipient || !is_led(x->at) || addr.p == NULL) {
         expand_emit(s, x, addr);
         return;
     }

@@ -52,7 +52,12 @@ def transport_maps():
             check(False, "error: is taken")
         except smtplib.SMTPRecipientsRefused as e:
             equal(e.recipients["x@bad.test"], (550, b"5.7.1 <x@bad.test>: Recipient address rejected: nobody here"), "error:")
-        w.send(["gone@example.com"])
+        try:  # an alias that leads there
+            w.send(["gone@example.com"])
+            check(False, "an alias that leads to error: is taken")
+        except smtplib.SMTPDataError as e:
+            check((e.smtp_code, e.smtp_error[:5]) == (550, b"5.7.1"), "an alias's refusal: %r" % e)
+        w.send(["gone@example.com", "ok@sub.test"])  # beside one that can be delivered it is returned
         report = w.reports(1)[0].as_string()
         check("5.7.1" in report and "nobody here" in report, "the report says why: %s" % report)
         w.send(["x@later.test", "x@odd.test"])
