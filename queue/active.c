@@ -119,8 +119,10 @@ active_new(uint64_t n, struct buf *packed, struct buf *body, bool is_file, uint6
 void
 active_free(struct qmsg *m)
 {
-    for (size_t k = 0; k < m->n_rcpts; k++)
+    for (size_t k = 0; k < m->n_rcpts; k++) {
         free(m->rcpts[k].why);
+        free(m->rcpts[k].hop);
+    }
     free(m->rcpts);
     buf_free(&m->packed);
     buf_free(&m->body);
@@ -453,6 +455,8 @@ active_deferred(struct qrcpt *r, const char *dsn, struct slice why)
     if (report_wants_late(r)) {
         r->state = RS_LATE;
         r->m->n_owed_reports++;
+        if (r->dest)
+            r->hop = sl_dupz(sl_head(sched_hop(r->dest), HOP_OCTETS - 1));
     }
 }
 
@@ -537,7 +541,7 @@ record_done(struct wop *op, int rc, const struct err *e)
     for (size_t k = 0; k < o->n; k++) {
         if ((o->items[k].state == RS_DEFERRED || o->items[k].state == RS_PARKED) &&
             o->items[k].defer.due != QDB_DUE_HELD)
-            active_load_at(o->items[k].defer.due);
+            active_load_at(o->m->is_expired ? 0 : o->items[k].defer.due);
         free(o->items[k].why);
     }
     active_drop_ref(o->m);
@@ -673,19 +677,24 @@ fetch_done(struct wop *op, int rc, const struct err *e)
         m->has_body = true;
         qm.body_octets += m->body.n;
     } else {
-        log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)), "%s: cannot read the message: %s",
-                  m->env.id, e->msg);
+        if (!m->is_deleted) /* else it is no wonder */
+            log_error("queue.fetch", LOG_F(LF_Z("id", m->env.id)),
+                      "%s: cannot read the message: %s", m->env.id, e->msg);
         buf_free(&f->body);
     }
     while ((n = list_pop_front(&m->fetch_waiting)) != NULL) {
         struct qrcpt *r = CONTAINER_OF(n, struct qrcpt, link);
 
         sched_fetched(r, rc == 0);
-        if (rc != 0) {
+        if (rc == 0)
+            continue;
+        if (m->is_deleted) {
+            r->state = RS_GONE;
+        } else {
             r->goes_on_hold = f->is_damaged; /* no more tries will mend it */
             active_deferred(r, "4.3.0", SL("queue file read error"));
-            active_record(m, &r, 1);
         }
+        active_record(m, &r, 1);
     }
     if (m->is_held || m->is_deleted)
         active_withdraw(m);

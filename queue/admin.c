@@ -56,6 +56,7 @@ follow_in_memory(enum operate_verb verb, uint64_t n)
         m->is_deleted = m->is_deleted || verb == OP_DELETE;
         m->is_held = verb == OP_HOLD ||
                      (m->is_held && verb != OP_RELEASE && verb != OP_REQUEUE && verb != OP_BOUNCE);
+        m->is_expired = m->is_expired || verb == OP_EXPIRE || verb == OP_BOUNCE;
         if (verb != OP_FLUSH && verb != OP_RELEASE)
             active_withdraw(m);
     }

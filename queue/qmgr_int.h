@@ -75,6 +75,7 @@ struct qrcpt {
     int64_t parked_until;
     char dsn[SMTP_DSN_OCTETS];
     char *why; /* deferred or failed: the last reason */
+    char *hop; /* RS_LATE: the next hop of that try (dest may be gone); NULL: none */
     const char *
         mail_from; /* what MAIL FROM says instead of the sender (srs.c); in m->arena; NULL: the sender */
 };
@@ -103,6 +104,7 @@ struct qmsg {
     struct list report_link; /* report.c's: reports are owed, and others are open */
     uint64_t report_since_ms;
     bool is_deleted, is_held;
+    bool is_expired;             /* an operator wants it returned: what comes back is due at once */
     bool is_loaded;              /* came from the database */
     bool is_probe;               /* verify.c's: in no database, without content, never reported */
     struct list fetch_waiting;   /* qrcpts that wait for the body */

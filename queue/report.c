@@ -320,7 +320,8 @@ end_item(struct report_op *o, const struct item *it, struct qdb *q, struct err *
                            .flags = (r->flags & ~(uint32_t)(QDB_FLUSHED | QDB_EXPIRED)) |
                                     (is_held ? QDB_NOBODY : QDB_WARNED),
                            .status = sl_z(r->dsn),
-                           .why = sl_z(r->why) };
+                           .why = sl_z(r->why),
+                           .hop = r->hop ? sl_z(r->hop) : SL("") };
 
     if (is_held)
         return qdb_rcpt_set(q, &d, e);
@@ -407,7 +408,7 @@ report_done(struct wop *op, int rc, const struct err *e)
 
         log_untold(o, it);
         if (it->kind == BOUNCE_DELAY && it->due != QDB_DUE_HELD)
-            active_load_at(it->due);
+            active_load_at(o->m->is_expired ? 0 : it->due);
     }
     if (o->is_gone && !o->m->is_deleted)
         active_log_removed(o->m);

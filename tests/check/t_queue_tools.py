@@ -386,6 +386,22 @@ def while_it_is_being_delivered():
 
 
 @case
+def returned_at_once():
+    """What an operator wants returned while it is under way does not wait for its next try, however far that is."""
+    host = SlowHost()
+    with Stack(tmp("r"), extra_conf=CONF[:-3] + ["default_transport = smtp:[127.0.0.1]:%d" % host.port,
+                                                 "minimal_backoff_time = 1000s", "queue_run_delay = 1000s"]) as s:
+        host.reply = b"451 4.3.0 not now"
+        send(s, "a@example.com", ["x@remote.test"])
+        wait_for(lambda: host.at_end == 1, 20, "the delivery under way")
+        (qid,) = ids(s)
+        s.postern("queue", "bounce", qid)
+        time.sleep(1)  # the loading that this asks for finds nothing
+        host.go.set()
+        wait_for(lambda: "%s: from=<a@example.com>, status=force-expired, returned to sender" % qid in s.log(), 20, "returned")
+
+
+@case
 def ordinary_users():
     if os.geteuid() != 0:
         skip("needs root, to be somebody else")

@@ -6,6 +6,7 @@ import email
 import email.policy
 import email.utils
 import glob
+import json
 import os
 import re
 import signal
@@ -200,6 +201,19 @@ def delays():
         equal(r["Subject"], "Successful Mail Delivery Report", "subject")
         equal(sorted((b["Final-Recipient"], b["Action"]) for b in status_of(r)[1]),
               [("rfc822; later1@far.test", "relayed"), ("rfc822; later2@far.test", "relayed")], "recipients")
+
+
+@case
+def delays_know_the_next_hop():
+    """A warning does not forget where the try went to: a flush of that host finds the recipient."""
+    with World("n", ["queue_run_delay = 1s", "minimal_backoff_time = 4s", "maximal_backoff_time = 300s",
+                     "relayhost = [127.99.0.2]:%d" % (port := free_port()), "delay_warning_time = 1s"],
+               port=port, extensions=NO_DSN) as w:
+        s = w.stack
+        qid = submit(s, "later1@far.test")
+        logged(s, qid + r": sender delay notification: \w+")
+        (m,) = map(json.loads, s.postern("queue", "why", "--json", qid).splitlines())
+        equal([(b["attempts"], b["next_hop"]) for b in m["recipients"]], [(2, "[127.99.0.2]:%d" % port)], "the last try")
 
 
 @case
