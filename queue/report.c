@@ -291,8 +291,14 @@ put_letter(struct report_op *o, struct letter *l, struct qdb *q, struct slice or
         active_free(l->made);
     l->made = active_new(n, &packed, &body, false, body.n, enc_crc32(0, buf_slice(&body).p, body.n),
                          NULL, 0, e);
-    if (l->made == NULL)
+    if (l->made ==
+        NULL) { /* an address out of main.cf that is none: no try will mend it, and the writer must go on */
+        log_error("queue.report", LOG_F(LF_Z("id", o->m->env.id)),
+                  "%s: the report cannot be addressed (%s): nobody is told", o->m->env.id, e->msg);
+        e->kind = ERR_NONE;
+        rc = 0;
         goto out;
+    }
     put = (struct qdb_put){ .n = n,
                             .id = l->made->env.id,
                             .env = buf_slice(&l->made->packed),
@@ -369,6 +375,8 @@ send_letter(struct report_op *o, struct letter *l)
                                                      [BOUNCE_DELAY] = "delay",
                                                      [BOUNCE_SUCCESS] = "delivery status" };
 
+    if (l->made == NULL)
+        return;
     log_event(LOG_LV_INFO, qmgr_ident("cleanup"), "msg.id", LOG_F(LF_Z("id", l->made->env.id)),
               "%s: message-id=<%s@%s>", l->made->env.id, l->made->env.id, o->conf->myhostname);
     log_event(LOG_LV_INFO, qmgr_ident("bounce"), "queue.bounce",
