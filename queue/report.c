@@ -375,8 +375,10 @@ send_letter(struct report_op *o, struct letter *l)
                                                      [BOUNCE_DELAY] = "delay",
                                                      [BOUNCE_SUCCESS] = "delivery status" };
 
-    if (l->made == NULL)
+    if (l->made == NULL) {
+        free(l->rcpts);
         return;
+    }
     log_event(LOG_LV_INFO, qmgr_ident("cleanup"), "msg.id", LOG_F(LF_Z("id", l->made->env.id)),
               "%s: message-id=<%s@%s>", l->made->env.id, l->made->env.id, o->conf->myhostname);
     log_event(LOG_LV_INFO, qmgr_ident("bounce"), "queue.bounce",
