@@ -162,8 +162,8 @@ drop_check(struct drop_seen *s, enum drop_kind kind, struct slice octets, struct
     s->n_rcpts += kind == DROP_RECIPIENT;
     if (s->n_rcpts > DROP_RCPTS_MAX)
         return err_parse(e, "more than %d recipients", DROP_RCPTS_MAX);
-    s->is_over = kind == DROP_END;
-    if (s->is_over && s->n_rcpts == 0)
+    if (kind == DROP_END && s->n_rcpts == 0)
         return err_parse(e, "no recipients");
+    s->is_over = kind == DROP_END;
     return PARSE_OK;
 }
