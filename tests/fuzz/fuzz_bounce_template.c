@@ -10,7 +10,7 @@ build(const struct bounce_templates *t, size_t kind)
                                       .action = "failed",
                                       .status = SL("5.0.0"),
                                       .why = SL("no") };
-    struct bounce_report r = { .kind = kind,
+    struct bounce_report r = { .kind = (enum bounce_kind)kind,
                                .templates = t,
                                .myhostname = "mx.example",
                                .myorigin = "example",
