@@ -123,7 +123,7 @@ def missing_sync(name):
     if name == "index":
         points = [(r.last, {})]
     if name.startswith("maildrop"):
-        points = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f["token"].startswith("pc-cmd")][:20]
+        points = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f["token"].startswith("pc-cmd")][-20:]
     if name in ("incoming-content", "queue-files-names"):
         large = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f.get("id") and f.get("is_large")]
         points = large[:: max(1, len(large) // 20)]

@@ -7,12 +7,13 @@ import os
 import queue
 import random
 import shutil
+import signal
 import smtplib
 import threading
 import time
 
 from harness import *
-from mailload import ALIASES, READERS, USERS, Imap, Ledger, Load, Mailboxes, Reader, Sink, conf, text_of
+from mailload import ALIASES, READERS, USERS, Command, Imap, Ledger, Load, Mailboxes, Reader, Sink, conf, text_of
 from powercut import MODES, Disk, Journal
 from stack import PORTS, Stack
 
@@ -59,6 +60,8 @@ class Run:
         self.first = self.journal.mark("begin")
         self.load = Load(s, self.book, seed=seed, pause_s=pause_s, env=dict(os.environ, **env), readers=readers)
         self.load.run(seconds)
+        if not kills:
+            self.drop_without_qmgr()
         self.before_blocks = self.journal.mark("numbers beyond their blocks")
         if last_thing is not None:
             last_thing(self)
@@ -71,6 +74,17 @@ class Run:
         for c in self.load.clients:
             check(c.n > 0 or isinstance(c, Reader), "%s did nothing: %r" % (c.name, c.trouble))
         self.replay_count = 0
+
+    def drop_without_qmgr(self):
+        """What sendmail leaves while nobody can take it over is in maildrop and nowhere else."""
+        command = next((c for c in self.load.clients if isinstance(c, Command)), None)
+        stopped = self.stack.pids_of("qmgr") if command else []
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        for _ in range(6 if command else 0):
+            command.submit()
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
 
     def cross_blocks(self):
         """So many new messages in a mailbox that neither UIDs nor MODSEQs reserved before are enough."""

@@ -311,10 +311,12 @@ class Command(Client):
     """sendmail(1)."""
 
     def session(self):
+        if not self.done():
+            self.submit()
+
+    def submit(self):
         to = [self.random.choice(USERS + ["ok@sink.test", "both@example.com"])]
         token, lines = self.token(), self.lines()
-        if self.done():
-            return
         self.book.note("try", token=token)
         p = subprocess.run(self.load.sendmail + ["-i", "-f", "u0@example.com"] + to, timeout=30, env=self.load.env,
                            input=text_of(token, lines).replace("\r\n", "\n").encode(), stdout=subprocess.PIPE,
