@@ -109,8 +109,17 @@ MISSING = {
 
 
 def missing_sync(name):
+    # Numbers given again may go to the same messages by luck of their order: then another run.
+    tries = 6 if name == "index" else 1
+    for i in range(tries):
+        r = run() if i == 0 else Run(SECONDS, "again%d-%d" % (i, time.time()))
+        if is_caught(name, r):
+            return
+    fail("%s: not caught in %d runs" % (name, tries))
+
+
+def is_caught(name, r):
     content, names, want = MISSING[name]
-    r = run()
     # The index: a part of it was synced, so that it is there and old rather than gone and made anew.
     since = r.before_blocks if name == "index" else 0
 
@@ -123,7 +132,7 @@ def missing_sync(name):
     if name == "index":
         points = [(r.last, {})]
     if name.startswith("maildrop"):
-        points = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f["token"].startswith("pc-cmd")][-20:]
+        points = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f["token"].startswith("pc-cmd")][:20]
     if name in ("incoming-content", "queue-files-names"):
         large = [(seq, f) for seq, kind, f in r.book.events if kind == "ok" and f.get("id") and f.get("is_large")]
         points = large[:: max(1, len(large) // 20)]
@@ -132,7 +141,7 @@ def missing_sync(name):
                                           clock_s=-3600 if name == "uidvalidity" else 0)]
     for cut, what in problems[:5]:
         log("%s: %s" % (cut, what))
-    check(any(re.search(want, what) for _cut, what in problems), "%s: not caught in %d cuts" % (name, len(cuts)))
+    return any(re.search(want, what) for _cut, what in problems)
 
 
 for _name in MISSING:

@@ -59,9 +59,9 @@ class Run:
         s.start()
         self.first = self.journal.mark("begin")
         self.load = Load(s, self.book, seed=seed, pause_s=pause_s, env=dict(os.environ, **env), readers=readers)
-        self.load.run(seconds)
         if not kills:
             self.drop_without_qmgr()
+        self.load.run(seconds)
         self.before_blocks = self.journal.mark("numbers beyond their blocks")
         if last_thing is not None:
             last_thing(self)
