@@ -491,7 +491,8 @@ def ordinary_users():
         for verb in ("delete", "hold", "release", "bounce", "requeue", "expire", "content", "envelope", "memory"):
             equal(as_nobody(s, verb, qid), "E\tnot allowed to do that with the mail queue\n", verb)
         equal(ids(s), [qid], "it is still there")
-        equal(nobody_is_greedy(s), "(20, ['closed', 'closed'])", "what a greedy user gets")
+        # the first is closed unless each question was answered before the next ones came
+        check(nobody_is_greedy(s) in ("(20, ['closed', 'closed'])", "(20, ['timed out', 'closed'])"), "what a greedy user gets")
         wait_for(lambda: as_nobody(s, "list", "ALL").startswith("M\t"), 10, "room again")
         s.extra_conf += ["authorized_mailq_users = root", "authorized_flush_users = !nobody, static:anyone"]
         s.write_main_cf()
