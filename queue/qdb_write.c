@@ -121,26 +121,39 @@ qdb_rcpt_done(struct qdb *q, uint64_t n, uint32_t i, struct err *e)
     "CASE WHEN flags & 1024 THEN 9223372036854775807 WHEN flags & 256 THEN 0 ELSE ?3 END"
 #define FLAGS "(?5 & ~1280) | (flags & 1280)"
 
+/* A statement whose first seven parameters are a recipient's state, bound. */
+static int
+prepare_state(struct qdb *q, const char *sql, const struct qdb_defer *d, struct db_stmt **s,
+              struct err *e)
+{
+    if (db_prepare(q->db, sql, s, e) != 0)
+        return -1;
+    db_bind_int(*s, 1, (int64_t)d->n);
+    db_bind_int(*s, 2, d->i);
+    if (d->due == INT64_MIN)
+        db_bind_null(*s, 3);
+    else
+        db_bind_int(*s, 3, d->due);
+    db_bind_int(*s, 4, d->attempts);
+    db_bind_int(*s, 5, d->flags);
+    db_bind_text(*s, 6, d->status);
+    db_bind_text(*s, 7, d->why);
+    q->wal_octets += QDB_ROW_OCTETS;
+    return 0;
+}
+
 int
 qdb_rcpt_defer(struct qdb *q, const struct qdb_defer *d, struct err *e)
 {
     struct db_stmt *s;
 
-    if (db_prepare(q->db,
-                   "UPDATE rcpt SET due = " DUE_OR_HELD ", attempts = ?4, flags = " FLAGS
-                   ", status = ?6, why = ?7, hop = ?8 WHERE message = ?1 AND i = ?2",
-                   &s, e) != 0)
+    if (prepare_state(q,
+                      "UPDATE rcpt SET due = " DUE_OR_HELD ", attempts = ?4, flags = " FLAGS
+                      ", status = ?6, why = ?7, hop = ?8 WHERE message = ?1 AND i = ?2",
+                      d, &s, e) != 0)
         return -1;
-    db_bind_int(s, 1, (int64_t)d->n);
-    db_bind_int(s, 2, d->i);
-    db_bind_int(s, 3, d->due);
-    db_bind_int(s, 4, d->attempts);
-    db_bind_int(s, 5, d->flags);
-    db_bind_text(s, 6, d->status);
-    db_bind_text(s, 7, d->why);
     if (d->hop.n > 0)
         db_bind_text(s, 8, d->hop);
-    q->wal_octets += QDB_ROW_OCTETS;
     return db_run(s, e);
 }
 
@@ -149,22 +162,11 @@ qdb_rcpt_set(struct qdb *q, const struct qdb_defer *d, struct err *e)
 {
     struct db_stmt *s;
 
-    if (db_prepare(q->db,
-                   "UPDATE rcpt SET due = ?3, attempts = ?4, flags = ?5, status = ?6, why = ?7"
-                   " WHERE message = ?1 AND i = ?2",
-                   &s, e) != 0)
+    if (prepare_state(q,
+                      "UPDATE rcpt SET due = ?3, attempts = ?4, flags = ?5, status = ?6, why = ?7"
+                      " WHERE message = ?1 AND i = ?2",
+                      d, &s, e) != 0)
         return -1;
-    db_bind_int(s, 1, (int64_t)d->n);
-    db_bind_int(s, 2, d->i);
-    if (d->due == INT64_MIN)
-        db_bind_null(s, 3);
-    else
-        db_bind_int(s, 3, d->due);
-    db_bind_int(s, 4, d->attempts);
-    db_bind_int(s, 5, d->flags);
-    db_bind_text(s, 6, d->status);
-    db_bind_text(s, 7, d->why);
-    q->wal_octets += QDB_ROW_OCTETS;
     return db_run(s, e);
 }
 
