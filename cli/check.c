@@ -136,7 +136,7 @@ check_places(const struct conf *c, struct conf_problems *ps)
 {
     struct sockaddr_un un;
     struct err e = { 0 };
-    char *root = NULL;
+    struct location where;
 
     if (c->queue_directory[0] != '/')
         problem(c, ps, true, "queue_directory", "an absolute path is wanted");
@@ -146,9 +146,9 @@ check_places(const struct conf *c, struct conf_problems *ps)
     check_programs(c, ps);
     if (c->data_directory[0] != '/')
         problem(c, ps, true, "data_directory", "an absolute path is wanted");
-    if (location_resolve(c, SL("user@example.com"), SL(""), &root, &e) < 0)
+    if (location_resolve(c, SL("user@example.com"), SL(""), &where, &e) < 0)
         problem(c, ps, true, "mail_location", e.msg);
-    free(root);
+    location_free(&where);
 }
 
 static void

@@ -38,7 +38,7 @@ store_append_begin(struct store_user *u, struct slice mailbox, struct store_appe
     int rc = -1;
 
     *out = NULL;
-    if (name_normalise(mailbox, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+    if (name_normalise(&u->loc, mailbox, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
         goto out;
     if (user_lock(u, e))
         goto out;

@@ -330,7 +330,7 @@ store_copy(struct store_view *v, const struct store_uids *uids, struct slice to,
         c.kw_map[i] = -2;
     if (is_move && v->is_readonly)
         return err_set(e, ERR_PERM, "Mailbox is read-only");
-    if (name_normalise(to, &c.to, e) || mbox_dir(v->u, buf_slice(&c.to), &c.to_dir, e))
+    if (name_normalise(&v->u->loc, to, &c.to, e) || mbox_dir(v->u, buf_slice(&c.to), &c.to_dir, e))
         goto out;
     if (user_lock(v->u, e))
         goto out;

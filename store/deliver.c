@@ -13,13 +13,13 @@ int
 deliverer_new(const struct conf *c, struct deliverer **out, struct err *e)
 {
     struct deliverer *d;
-    char *root;
+    struct location where;
 
     *out = NULL;
     /* A location that cannot be read is the operator's, and is said at start rather than at each message. */
-    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &root, e))
+    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e))
         return -1;
-    free(root);
+    location_free(&where);
     d = MEM_NEW(struct deliverer);
     d->refs = 1;
     d->conf = conf_ref(c);
@@ -146,17 +146,18 @@ static int
 job_place(struct deliver_job *j, const struct deliver_rcpt *r, struct err *e)
 {
     struct buf name = { 0 }, dir = { 0 };
-    char *root = NULL;
+    struct location where;
     int rc = -1;
 
-    if (name_normalise(r->mailbox.n > 0 ? r->mailbox : SL("INBOX"), &name, e) ||
-        location_resolve(j->m->d->conf, r->user, r->mail, &root, e))
+    if (location_resolve(j->m->d->conf, r->user, r->mail, &where, e))
         goto out;
-    buf_addz(&dir, root);
+    if (name_normalise(&where, r->mailbox.n > 0 ? r->mailbox : SL("INBOX"), &name, e))
+        goto out;
+    buf_addz(&dir, where.root);
     j->is_subfolder = !name_is_inbox(buf_slice(&name));
     if (j->is_subfolder) {
         buf_addc(&dir, '/');
-        if (name_to_folder(buf_slice(&name), &dir, e))
+        if (name_to_folder(&where, buf_slice(&name), &dir, e))
             goto out;
     }
     j->dir = mem_dupz(buf_z(&dir));
@@ -164,7 +165,7 @@ job_place(struct deliver_job *j, const struct deliver_rcpt *r, struct err *e)
     j->user = sl_dupz(r->user);
     rc = 0;
 out:
-    free(root);
+    location_free(&where);
     buf_free(&name);
     buf_free(&dir);
     return rc;

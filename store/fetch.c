@@ -220,6 +220,17 @@ save_one(struct store_view *v, const struct fresh *f, struct err *e)
     const struct buf *texts[3] = { &f->envelope, &f->bodystructure, &f->body };
 
     if (f->crlf >= 0) {
+        if (db_prepare(v->u->db,
+                       "UPDATE mailboxes SET crlf_octets = crlf_octets + coalesce((SELECT max(?1, "
+                       "size) - max(crlf, size)"
+                       " FROM messages WHERE mailbox = ?2 AND uid = ?3), 0) WHERE id = ?2",
+                       &s, e))
+            return -1;
+        db_bind_int(s, 1, f->crlf);
+        db_bind_int(s, 2, v->mailbox);
+        db_bind_int(s, 3, f->uid);
+        if (db_run(s, e))
+            return -1;
         if (db_prepare(v->u->db, "UPDATE messages SET crlf = ? WHERE mailbox = ? AND uid = ?", &s,
                        e))
             return -1;

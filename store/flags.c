@@ -161,12 +161,13 @@ static int
 change_one(struct flag_job *j, uint32_t uid, struct err *e)
 {
     struct store_view *v = j->v;
-    struct store_flags now;
+    struct store_flags was, now;
     struct msg_row m;
     int rc = msg_load(v->u, v->mailbox, uid, &m, e);
 
     if (rc < 1)
         return rc;
+    was = m.flags;
     if (m.modseq < j->mb.floor)
         m.modseq = j->mb.floor;
     if (j->ch->has_unchangedsince && m.modseq > j->ch->unchangedsince) {
@@ -188,6 +189,7 @@ change_one(struct flag_job *j, uint32_t uid, struct err *e)
     if (rc < 1)
         return rc;
     m.modseq = mbox_change(v->u, &j->mb);
+    mbox_count_flags(&j->mb, was, now);
     if (j->ch->is_silent)
         note_silent(v, uid, m.modseq);
     return msg_update(v->u, &m, e);

@@ -23,8 +23,9 @@ is_dir(DIR *d, const struct dirent *ent)
 }
 
 int
-folders_read(const char *root, struct names *out, struct err *e)
+folders_read(const struct location *l, struct names *out, struct err *e)
 {
+    const char *root = l->root;
     DIR *d = opendir(root);
     struct dirent *ent;
     struct buf name = { 0 };
@@ -35,7 +36,7 @@ folders_read(const char *root, struct names *out, struct err *e)
         return err_sys(e, "cannot open folder %s", root);
     while ((errno = 0, ent = readdir(d)) != NULL) {
         buf_reset(&name);
-        if (name_from_folder(sl_z(ent->d_name), &name) && is_dir(d, ent))
+        if (name_from_folder(l, sl_z(ent->d_name), &name) && is_dir(d, ent))
             names_add(out, buf_slice(&name));
     }
     if (errno != 0)
@@ -56,7 +57,7 @@ make_one(struct store_user *u, struct slice name, struct names *made, struct err
     struct stat st;
     int rc = 0;
 
-    if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e)) {
+    if (name_normalise(&u->loc, name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e)) {
         rc = err_prefix(e, "auto_mailboxes");
     } else if (stat(buf_z(&dir), &st)) {
         rc = maildir_make_unsynced(buf_z(&dir), true, e);
@@ -79,7 +80,7 @@ folders_make_auto(struct store_user *u, struct err *e)
         rc = make_one(u, name, &made, e);
     names_sort(&made);
     if (rc == 0 && made.n > 0) {
-        rc = subscriptions_change(u->root, &made, true, e);
+        rc = subscriptions_change(&u->loc, &made, true, e);
         fd = open(u->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (rc == 0 && (fd < 0 || syncfs(fd)))
             rc = err_sys(e, "cannot sync %s", u->root);

@@ -16,7 +16,7 @@
 
 /* Ids of mailboxes are never used again (AUTOINCREMENT): a view of a deleted one finds nothing rather than another.
  * flags are STORE_* bits; dir 0 is new/, 1 cur/; expunges hold ranges, so that a reserved block can be one row. */
-static const char schema[] =
+static const char schema_1[] =
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
     "CREATE TABLE mailboxes (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
     " uidvalidity INTEGER NOT NULL, uidnext INTEGER NOT NULL, uid_reserved INTEGER NOT NULL,"
@@ -47,6 +47,41 @@ static const char schema[] =
     "CREATE TABLE pending (id INTEGER PRIMARY KEY, op INTEGER NOT NULL, mailbox INTEGER NOT NULL, "
     "name TEXT NOT NULL,"
     " tmp TEXT NOT NULL, file TEXT NOT NULL, src TEXT NOT NULL, src_file TEXT NOT NULL);";
+
+/* Sums of a mailbox, kept by msg_insert() and its like; what an old server called mailbox and messages; rows of a view,
+ * packed; when a range was expunged; what is computed from headers and text; Message-IDs (their hashes) and the threads
+ * they belong to, of all mailboxes of the user. */
+static const char schema_2[] =
+    "ALTER TABLE mailboxes ADD COLUMN messages INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE mailboxes ADD COLUMN unseen INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE mailboxes ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE mailboxes ADD COLUMN octets INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE mailboxes ADD COLUMN crlf_octets INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE mailboxes ADD COLUMN guid TEXT NOT NULL DEFAULT '';"
+    "UPDATE mailboxes SET (messages, unseen, deleted, octets, crlf_octets) ="
+    " (SELECT count(*), coalesce(sum(flags & 1 = 0), 0), coalesce(sum(flags & 8 = 8), 0),"
+    " coalesce(sum(size), 0), coalesce(sum(max(crlf, size)), 0) FROM messages"
+    " WHERE mailbox = mailboxes.id);"
+    "ALTER TABLE expunges ADD COLUMN at INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE snapshots (mailbox INTEGER PRIMARY KEY, modseq INTEGER NOT NULL, rows BLOB NOT "
+    "NULL);"
+    "CREATE TABLE foreign_ids (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, guid TEXT, uidl "
+    "TEXT, uidl_order INTEGER,"
+    " PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
+    "CREATE TABLE cache_headers (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, headers TEXT, "
+    "preview TEXT,"
+    " PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
+    "CREATE TABLE cache_sort (mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, base_subject TEXT "
+    "NOT NULL,"
+    " is_reply INTEGER NOT NULL, from_key TEXT NOT NULL, to_key TEXT NOT NULL, cc_key TEXT NOT "
+    "NULL,"
+    " from_name TEXT NOT NULL, to_name TEXT NOT NULL, sent INTEGER NOT NULL, message_id TEXT NOT "
+    "NULL,"
+    " refs TEXT NOT NULL, PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
+    "CREATE TABLE message_ids (hash INTEGER PRIMARY KEY, thread INTEGER NOT NULL);";
+
+/* From each version to the next. */
+static const char *const schema_steps[INDEX_SCHEMA] = { schema_1, schema_2 };
 
 enum {
     INDEX_OPEN_TRIES = 100,
@@ -112,7 +147,7 @@ skip_blocks(struct store_user *u, struct err *e)
 
     snprintf(text, sizeof(text),
              "INSERT OR REPLACE INTO expunges SELECT id, modseq_reserved + 1, uidnext, "
-             "uid_reserved - 1 FROM mailboxes"
+             "uid_reserved - 1, strftime('%%s', 'now') FROM mailboxes"
              " WHERE uid_reserved > uidnext;"
              "UPDATE mailboxes SET modseq = modseq_reserved + 1, floor = modseq_reserved + 1,"
              " modseq_reserved = modseq_reserved + 1 + %d, uidnext = max(uidnext, uid_reserved),"
@@ -161,19 +196,23 @@ make_schema(struct store_user *u, bool *is_new, struct err *e)
         return -1;
     if (version > INDEX_SCHEMA)
         return err_set(e, ERR_TEMP, "%s/" INDEX_FILE " was made by a newer Postern (schema %d)",
-                       u->root, version);
+                       u->index_dir, version);
     if (version == INDEX_SCHEMA)
         return 0;
     if (index_begin(u, e))
         return -1;
-    if (db_schema_version(u->db, &version, e) == 0 &&
-        (version == INDEX_SCHEMA ||
-         (db_exec(u->db, schema, e) == 0 && db_set_schema_version(u->db, INDEX_SCHEMA, e) == 0))) {
-        *is_new = version != INDEX_SCHEMA;
-        return index_commit(u, e);
+    if (db_schema_version(u->db, &version, e)) { /* another process may have been quicker */
+        index_rollback(u);
+        return -1;
     }
-    index_rollback(u);
-    return -1;
+    *is_new = version == 0;
+    for (; version < INDEX_SCHEMA; version++)
+        if (db_exec(u->db, schema_steps[version], e) ||
+            db_set_schema_version(u->db, version + 1, e)) {
+            index_rollback(u);
+            return -1;
+        }
+    return index_commit(u, e);
 }
 
 /* Two processes that open a new database at once both want it in WAL mode, and SQLite does not wait then. */
@@ -196,7 +235,7 @@ open_database(struct store_user *u, const char *path, struct err *e)
 static int
 sync_young_log(struct store_user *u, struct err *e)
 {
-    char *wal = path_join(u->root, INDEX_FILE "-wal", NULL);
+    char *wal = path_join(u->index_dir, INDEX_FILE "-wal", NULL);
     struct stat st;
     int rc = 0;
 
@@ -209,8 +248,8 @@ sync_young_log(struct store_user *u, struct err *e)
 static int
 open_once(struct store_user *u, struct err *e)
 {
-    char *path = path_join(u->root, INDEX_FILE, NULL),
-         *lock = path_join(u->root, INDEX_LOCK_FILE, NULL);
+    char *path = path_join(u->index_dir, INDEX_FILE, NULL),
+         *lock = path_join(u->index_dir, INDEX_LOCK_FILE, NULL);
     bool is_new = false;
     struct stat st;
     int rc = -1;
@@ -227,7 +266,7 @@ open_once(struct store_user *u, struct err *e)
     if (rc == 0)
         rc = check_boot(u, is_new, e);
     if (rc == 0)
-        rc = is_new ? fs_sync_dir(u->root, e) : sync_young_log(u, e);
+        rc = is_new ? fs_sync_dir(u->index_dir, e) : sync_young_log(u, e);
 out:
     if (rc)
         index_close(u);
@@ -247,7 +286,7 @@ set_aside(struct store_user *u, const struct err *why, struct err *e)
               "user %s: %s; the index is rebuilt from the Maildir", u->name, why->msg);
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         struct buf to = { 0 };
-        char *from = path_join(u->root, parts[i], NULL);
+        char *from = path_join(u->index_dir, parts[i], NULL);
 
         buf_addf(&to, "%s.damaged", from);
         if (rename(from, buf_z(&to)) && errno != ENOENT)
@@ -308,7 +347,7 @@ unlock_shared(struct store_user *u)
 void
 index_checkpoint(struct store_user *u, int64_t longer_than_octets)
 {
-    char *wal = path_join(u->root, INDEX_FILE "-wal", NULL);
+    char *wal = path_join(u->index_dir, INDEX_FILE "-wal", NULL);
     struct stat st;
     struct err e = { 0 };
 
@@ -367,7 +406,7 @@ index_commit(struct store_user *u, struct err *e)
 int
 index_sync(struct store_user *u, struct err *e)
 {
-    char *wal = path_join(u->root, INDEX_FILE "-wal", NULL);
+    char *wal = path_join(u->index_dir, INDEX_FILE "-wal", NULL);
     int fd = open(wal, O_RDONLY | O_CLOEXEC), rc = 0;
 
     if (fd < 0)

@@ -82,24 +82,27 @@ check_keyword(struct slice name, struct err *e)
 }
 
 static int
-write_file(const char *dir, const struct keywords *k, struct err *e)
+write_file(const struct store_user *u, const char *dir, const struct keywords *k, struct err *e)
 {
-    char *path = path_join(dir, KEYWORDS_FILE, NULL);
+    char *control = mbox_control_dir(u, dir), *path = path_join(control, KEYWORDS_FILE, NULL);
     struct buf text = { 0 };
     int rc;
 
     for (size_t i = 0; i < k->n && i < MAILDIR_KEYWORD_LETTERS; i++)
         buf_addf(&text, "%zu %s\n", i, k->name[i]);
-    rc = fs_replace_file(path, buf_slice(&text), 0600, e);
+    rc = strcmp(control, dir) == 0 ? 0 : fs_mkdirs(control, 0700, e);
+    if (rc == 0)
+        rc = fs_replace_file(path, buf_slice(&text), 0600, e);
     buf_free(&text);
     free(path);
+    free(control);
     return rc;
 }
 
 static int
-read_file(const char *dir, struct keywords *out, struct err *e)
+read_file(const struct store_user *u, const char *dir, struct keywords *out, struct err *e)
 {
-    char *path = path_join(dir, KEYWORDS_FILE, NULL);
+    char *control = mbox_control_dir(u, dir), *path = path_join(control, KEYWORDS_FILE, NULL);
     struct buf text = { .max = KEYWORDS_FILE_MAX };
     struct slice s, line, word;
     struct err why = { 0 };
@@ -118,6 +121,7 @@ read_file(const char *dir, struct keywords *out, struct err *e)
             keywords_put(out, at, sl_trim(line));
     buf_free(&text);
     free(path);
+    free(control);
     return rc;
 }
 
@@ -141,7 +145,7 @@ keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct sli
         size_t next = k.n;
 
         keywords_put(&k, next, name);
-        if ((next >= MAILDIR_KEYWORD_LETTERS || write_file(dir, &k, e) == 0) &&
+        if ((next >= MAILDIR_KEYWORD_LETTERS || write_file(u, dir, &k, e) == 0) &&
             insert_row(u, mailbox, next, name, e) == 0)
             at = (int)next;
     }
@@ -157,7 +161,7 @@ keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t
     size_t want = 0;
     int rc = 0;
 
-    if (read_file(dir, &file, e))
+    if (read_file(u, dir, &file, e))
         return -1;
     if (keywords_load(u, mailbox, &known, e)) {
         keywords_free(&file);

@@ -34,12 +34,12 @@ cmp_boxes(const void *a, const void *b)
 
 /* Levels above what there is that are no folders themselves. */
 static void
-add_parents(struct names *all, const struct names *real)
+add_parents(const struct location *l, struct names *all, const struct names *real)
 {
     size_t n = real->n;
 
     for (size_t i = 0; i < n; i++)
-        for (struct slice p = name_parent(sl_z(real->v[i])); p.n > 0; p = name_parent(p))
+        for (struct slice p = name_parent(l, sl_z(real->v[i])); p.n > 0; p = name_parent(l, p))
             if (!names_has(real, p) && !name_is_inbox(p))
                 names_add(all, p);
 }
@@ -81,7 +81,7 @@ store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
     memset(out, 0, sizeof(*out));
     if (user_lock(u, e))
         goto out;
-    rc = folders_read(u->root, &real, e) || subscriptions_read(u->root, &subs, e) ||
+    rc = folders_read(&u->loc, &real, e) || subscriptions_read(&u->loc, &subs, e) ||
                  load_uses(u, uses, e)
              ? -1
              : 0;
@@ -92,7 +92,7 @@ store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
     names_sort(&real);
     for (size_t i = 0; i < real.n; i++)
         names_add(&all, sl_z(real.v[i]));
-    add_parents(&all, &real);
+    add_parents(&u->loc, &all, &real);
     for (size_t i = 0; i < subs.n; i++)
         names_add(&all, sl_z(subs.v[i]));
     names_sort(&all);
@@ -110,7 +110,8 @@ store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
         qsort(out->v, out->n, sizeof(out->v[0]), cmp_boxes);
     /* Children are real folders below; the lists are short enough for a look at each level above. */
     for (size_t i = 0; i < real.n; i++)
-        for (struct slice p = name_parent(sl_z(real.v[i])); p.n > 0; p = name_parent(p)) {
+        for (struct slice p = name_parent(&u->loc, sl_z(real.v[i])); p.n > 0;
+             p = name_parent(&u->loc, p)) {
             char *key_name = sl_dupz(p);
             struct store_mailbox key = { key_name, 0 };
             struct store_mailbox *b = bsearch(&key, out->v, out->n, sizeof(out->v[0]), cmp_boxes);
@@ -183,7 +184,7 @@ store_create(struct store_user *u, struct slice name, unsigned use, struct err *
     int64_t id;
     int rc = -1;
 
-    if (name_normalise(without_last_separator(name), &normal, e) ||
+    if (name_normalise(&u->loc, without_last_separator(name), &normal, e) ||
         mbox_dir(u, buf_slice(&normal), &dir, e))
         goto out;
     if (user_lock(u, e))
@@ -285,7 +286,7 @@ store_delete(struct store_user *u, struct slice name, struct err *e)
     struct buf normal = { 0 }, dir = { 0 };
     int rc = -1;
 
-    if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
+    if (name_normalise(&u->loc, name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
         goto out;
     if (name_is_inbox(buf_slice(&normal))) {
         err_set(e, ERR_PERM, "INBOX can't be deleted.");
@@ -311,7 +312,8 @@ struct move {
 
 /* The folders that a rename moves: the one named, when it is there, and all below. */
 static size_t
-plan_moves(const struct names *real, struct slice from, struct slice to, struct move *out)
+plan_moves(const struct location *l, const struct names *real, struct slice from, struct slice to,
+           struct move *out)
 {
     size_t n = 0;
 
@@ -319,7 +321,7 @@ plan_moves(const struct names *real, struct slice from, struct slice to, struct 
         struct slice name = sl_z(real->v[i]);
         struct buf b = { 0 };
 
-        if (!sl_eq(name, from) && !name_is_below(name, from))
+        if (!sl_eq(name, from) && !name_is_below(l, name, from))
             continue;
         buf_adds(&b, to);
         buf_adds(&b, sl_from(name, from.n));
@@ -419,13 +421,13 @@ rename_locked(struct store_user *u, struct slice from, struct slice to, struct e
     size_t n;
     int rc;
 
-    if (folders_read(u->root, &real, e))
+    if (folders_read(&u->loc, &real, e))
         return -1;
     moves = mem_zalloc((real.n + 1) * sizeof(moves[0]));
-    n = plan_moves(&real, from, to, moves);
+    n = plan_moves(&u->loc, &real, from, to, moves);
     if (n == 0)
         rc = err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(from));
-    else if (name_is_below(to, from))
+    else if (name_is_below(&u->loc, to, from))
         rc = err_set(e, ERR_PERM, "Can't rename mailbox under itself.");
     else if (names_has(&real, to))
         rc = err_set(e, ERR_EXISTS, "Target mailbox already exists");
@@ -450,7 +452,8 @@ store_rename(struct store_user *u, struct slice from, struct slice to, struct er
     struct buf a = { 0 }, b = { 0 }, dir = { 0 };
     int rc = -1;
 
-    if (name_normalise(from, &a, e) || name_normalise(without_last_separator(to), &b, e) ||
+    if (name_normalise(&u->loc, from, &a, e) ||
+        name_normalise(&u->loc, without_last_separator(to), &b, e) ||
         mbox_dir(u, buf_slice(&b), &dir, e))
         goto out;
     if (name_is_inbox(buf_slice(&b))) {
@@ -475,38 +478,33 @@ store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
 {
     struct buf normal = { 0 };
     struct names which = { 0 };
-    int rc = name_normalise(name, &normal, e);
+    int rc = name_normalise(&u->loc, name, &normal, e);
 
     if (rc == 0) {
         names_add(&which, buf_slice(&normal));
-        rc = subscriptions_change(u->root, &which, on, e);
+        rc = subscriptions_change(&u->loc, &which, on, e);
     }
     names_free(&which);
     buf_free(&normal);
     return rc;
 }
 
+/* The rest are sums that the mailbox keeps. */
 static int
-count_rows(struct store_user *u, const struct mbox *mb, struct store_status *out, struct err *e)
+count_recent(struct store_user *u, const struct mbox *mb, struct store_status *out, struct err *e)
 {
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db,
-                   "SELECT count(*), coalesce(sum(uid >= ?2), 0), coalesce(sum(flags & 1 = 0), 0),"
-                   " coalesce(sum(flags & 8 = 8), 0), coalesce(sum(max(crlf, size)), 0) FROM "
-                   "messages WHERE mailbox = ?1",
-                   &s, e))
+    if (mb->recent_from >= mb->uidnext)
+        return 0;
+    if (db_prepare(u->db, "SELECT count(*) FROM messages WHERE mailbox = ? AND uid >= ?", &s, e))
         return -1;
     db_bind_int(s, 1, mb->id);
     db_bind_int(s, 2, mb->recent_from);
     rc = db_step(s, e);
     if (rc == 1) {
-        out->messages = (uint32_t)db_int(s, 0);
-        out->recent = (uint32_t)db_int(s, 1);
-        out->unseen = (uint32_t)db_int(s, 2);
-        out->deleted = (uint32_t)db_int(s, 3);
-        out->size_octets = (uint64_t)db_int(s, 4);
+        out->recent = (uint32_t)db_int(s, 0);
         db_reset(s);
     }
     return rc < 0 ? -1 : 0;
@@ -525,8 +523,12 @@ status_locked(struct store_user *u, struct slice normal, struct store_status *ou
     if (rc < 1)
         return rc < 0 ? -1
                       : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
-    if (mbox_scan(u, normal, &mb, false, false, e) || count_rows(u, &mb, out, e))
+    if (mbox_scan(u, normal, &mb, false, false, e) || count_recent(u, &mb, out, e))
         return -1;
+    out->messages = (uint32_t)mb.messages;
+    out->unseen = (uint32_t)mb.unseen;
+    out->deleted = (uint32_t)mb.deleted;
+    out->size_octets = (uint64_t)mb.crlf_octets;
     out->uidnext = mb.uidnext;
     out->uidvalidity = mb.uidvalidity;
     out->highestmodseq = mb.modseq;
@@ -538,7 +540,7 @@ int
 store_status(struct store_user *u, struct slice name, struct store_status *out, struct err *e)
 {
     struct buf normal = { 0 };
-    int rc = name_normalise(name, &normal, e);
+    int rc = name_normalise(&u->loc, name, &normal, e);
 
     memset(out, 0, sizeof(*out));
     if (rc == 0)

@@ -107,69 +107,130 @@ expand(const struct conf *c, struct slice text, struct slice user, unsigned dept
     return 0;
 }
 
-/* The path of a location without driver and options. */
-static int
-location_path(struct slice location, struct slice *path, struct err *e)
-{
-    struct slice rest = sl_trim(location);
+/* The parts of a location as they are written. */
+struct parts {
+    struct slice path, control, index;
+    enum location_layout layout;
+    bool is_utf8;
+};
 
+static int
+take_option(struct slice option, struct parts *out, struct err *e)
+{
+    struct slice key, value = option;
+
+    if (!sl_take_until(&value, '=', &key)) {
+        key = option;
+        value = sl_n(NULL, 0);
+    }
+    if (sl_ieqz(key, "UTF-8") && value.n == 0)
+        out->is_utf8 = true;
+    else if (sl_ieqz(key, "CONTROL") && value.n > 0)
+        out->control = value;
+    else if (sl_ieqz(key, "INDEX") && value.n > 0 && !sl_ieqz(value, "MEMORY"))
+        out->index = value;
+    else if (sl_ieqz(key, "LAYOUT") && sl_ieqz(value, "Maildir++"))
+        out->layout = LAYOUT_MAILDIRPP;
+    else if (sl_ieqz(key, "LAYOUT") && sl_ieqz(value, "fs"))
+        out->layout = LAYOUT_FS;
+    else
+        return err_set(e, ERR_CONFIG, "mail_location: option \"%.*s\" is not supported",
+                       SL_ARG(option));
+    return 0;
+}
+
+static int
+location_parts(struct slice location, struct parts *out, struct err *e)
+{
+    struct slice rest = sl_trim(location), option;
+
+    memset(out, 0, sizeof(*out));
     if (!sl_take_iprefix(&rest, SL("maildir:")) && !sl_starts(rest, '/') && !sl_starts(rest, '~'))
         return err_set(e, ERR_CONFIG, "mail_location: only maildir: is supported, not \"%.*s\"",
                        SL_ARG(location));
-    if (!sl_take_until(&rest, ':', path)) {
-        *path = rest;
+    if (!sl_take_until(&rest, ':', &out->path)) {
+        out->path = rest;
         rest = sl_n(NULL, 0);
     }
-    if (rest.n > 0)
-        return err_set(e, ERR_CONFIG, "mail_location: option \"%.*s\" is not supported",
-                       SL_ARG(rest));
-    if (path->n == 0)
+    while (rest.n > 0) {
+        if (!sl_take_until(&rest, ':', &option)) {
+            option = rest;
+            rest = sl_n(NULL, 0);
+        }
+        if (option.n > 0 && take_option(option, out, e))
+            return -1;
+    }
+    if (out->path.n == 0)
         return err_set(e, ERR_CONFIG, "mail_location: no path");
     return 0;
 }
 
-int
-location_resolve(const struct conf *c, struct slice user, struct slice mail, char **root,
-                 struct err *e)
+/* A path with its variables, absolute. */
+static int
+resolve_path(const struct conf *c, struct slice user, struct slice path, char **to, struct err *e)
 {
     struct buf out = { .max = LOCATION_MAX_OCTETS };
-    struct slice path = { 0 }, home = SL("%h");
+    int rc = 0;
 
-    *root = NULL;
-    if (!location_user_is_safe(user))
-        return err_set(e, ERR_PERM, "user name \"%.*s\" is not allowed", SL_ARG(user));
-    if (location_path(mail.n > 0 ? mail : sl_z(c->mail_location), &path, e))
-        return -1;
     if (sl_eqz(path, "~") || sl_has_prefix(path, SL("~/"))) {
-        if (expand(c, home, user, 0, &out, e))
-            goto bad;
+        rc = expand(c, SL("%h"), user, 0, &out, e);
         path = sl_from(path, 1);
     }
-    if (expand(c, path, user, 0, &out, e))
-        goto bad;
+    if (rc == 0)
+        rc = expand(c, path, user, 0, &out, e);
     while (out.n > 1 && sl_ends(buf_slice(&out), '/'))
         buf_truncate(&out, out.n - 1);
-    if (out.n + 1 >= LOCATION_MAX_OCTETS || !sl_starts(buf_slice(&out), '/')) {
-        err_set(e, ERR_CONFIG, "mail_location gives no absolute path: \"%.*s\"",
-                SL_ARG(buf_slice(&out)));
-        goto bad;
+    if (rc == 0 && (out.n + 1 >= LOCATION_MAX_OCTETS || !sl_starts(buf_slice(&out), '/')))
+        rc = err_set(e, ERR_CONFIG, "mail_location gives no absolute path: \"%.*s\"",
+                     SL_ARG(buf_slice(&out)));
+    if (rc == 0)
+        *to = sl_dupz(buf_slice(&out));
+    buf_free(&out);
+    return rc;
+}
+
+int
+location_resolve(const struct conf *c, struct slice user, struct slice mail, struct location *out,
+                 struct err *e)
+{
+    struct parts p;
+
+    memset(out, 0, sizeof(*out));
+    if (!location_user_is_safe(user))
+        return err_set(e, ERR_PERM, "user name \"%.*s\" is not allowed", SL_ARG(user));
+    if (location_parts(mail.n > 0 ? mail : sl_z(c->mail_location), &p, e))
+        return -1;
+    out->layout = p.layout;
+    out->is_utf8 = p.is_utf8;
+    out->separator = p.layout == LAYOUT_FS ? '/' : '.';
+    if (resolve_path(c, user, p.path, &out->root, e) ||
+        resolve_path(c, user, p.control.n > 0 ? p.control : p.path, &out->control, e) ||
+        resolve_path(c, user, p.index.n > 0 ? p.index : p.path, &out->index, e)) {
+        location_free(out);
+        return -1;
     }
-    *root = sl_dupz(buf_slice(&out));
-    buf_free(&out);
     return 0;
-bad:
-    buf_free(&out);
-    return -1;
+}
+
+void
+location_free(struct location *l)
+{
+    free(l->root);
+    free(l->control);
+    free(l->index);
+    memset(l, 0, sizeof(*l));
 }
 
 char *
 location_common(const struct conf *c)
 {
-    struct slice path = { 0 };
+    struct parts p;
+    struct slice path;
     size_t at;
 
-    if (location_path(sl_z(c->mail_location), &path, NULL) || !sl_starts(path, '/'))
+    if (location_parts(sl_z(c->mail_location), &p, NULL) || !sl_starts(p.path, '/'))
         return NULL;
+    path = p.path;
     at = sl_find_char(path, '%');
     if (at != SL_NPOS)
         path = sl_head(path, at);

@@ -15,11 +15,22 @@ mbox_dir(const struct store_user *u, struct slice normal, struct buf *out, struc
     buf_addz(out, u->root);
     if (!name_is_inbox(normal)) {
         buf_addc(out, '/');
-        if (name_to_folder(normal, out, e))
+        if (name_to_folder(&u->loc, normal, out, e))
             return -1;
     }
     buf_z(out);
     return 0;
+}
+
+char *
+mbox_control_dir(const struct store_user *u, const char *dir)
+{
+    struct slice below = sl_from(sl_z(dir), strlen(u->root));
+    struct buf out = { 0 };
+
+    buf_addf(&out, "%s%.*s", u->control_dir, SL_ARG(below));
+    buf_z(&out);
+    return out.p;
 }
 
 static int
@@ -107,12 +118,13 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
     int rc;
 
     memset(out, 0, sizeof(*out));
-    if (db_prepare(u->db,
-                   "SELECT uidvalidity, uidnext, uid_reserved, recent_from, modseq, "
-                   "modseq_reserved, floor, new_mtime,"
-                   " cur_mtime, suspect_ms, scan_ms, scan_cost_ms, special_use, object_id FROM "
-                   "mailboxes WHERE id = ?",
-                   &s, e))
+    if (db_prepare(
+            u->db,
+            "SELECT uidvalidity, uidnext, uid_reserved, recent_from, modseq, "
+            "modseq_reserved, floor, new_mtime,"
+            " cur_mtime, suspect_ms, scan_ms, scan_cost_ms, special_use, object_id, messages, "
+            "unseen, deleted, octets, crlf_octets FROM mailboxes WHERE id = ?",
+            &s, e))
         return -1;
     db_bind_int(s, 1, id);
     rc = db_step(s, e);
@@ -133,6 +145,11 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
     out->scan_cost_ms = db_int(s, 11);
     out->use = (unsigned)db_int(s, 12);
     snprintf(out->object_id, sizeof(out->object_id), "%.*s", SL_ARG(db_text(s, 13)));
+    out->messages = db_int(s, 14);
+    out->unseen = db_int(s, 15);
+    out->deleted = db_int(s, 16);
+    out->octets = db_int(s, 17);
+    out->crlf_octets = db_int(s, 18);
     db_reset(s);
     return 1;
 }
@@ -147,7 +164,8 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
             "UPDATE mailboxes SET uidnext = ?, uid_reserved = ?, recent_from = ?, modseq = ?,"
             " modseq_reserved = ?, new_mtime = ?, cur_mtime = ?, suspect_ms = ?, scan_ms = ?, "
             "scan_cost_ms = ?,"
-            " special_use = ? WHERE id = ?",
+            " special_use = ?, messages = ?, unseen = ?, deleted = ?, octets = ?, crlf_octets = ? "
+            "WHERE id = ?",
             &s, e))
         return -1;
     db_bind_int(s, 1, mb->uidnext);
@@ -161,7 +179,12 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
     db_bind_int(s, 9, mb->scan_ms);
     db_bind_int(s, 10, mb->scan_cost_ms);
     db_bind_int(s, 11, mb->use);
-    db_bind_int(s, 12, mb->id);
+    db_bind_int(s, 12, mb->messages);
+    db_bind_int(s, 13, mb->unseen);
+    db_bind_int(s, 14, mb->deleted);
+    db_bind_int(s, 15, mb->octets);
+    db_bind_int(s, 16, mb->crlf_octets);
+    db_bind_int(s, 17, mb->id);
     return db_run(s, e);
 }
 
@@ -172,7 +195,7 @@ mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uin
     struct db_stmt *s;
     char object_id[33];
 
-    if (uidvalidity == 0 && uidvalidity_next(u->root, &uidvalidity, e))
+    if (uidvalidity == 0 && uidvalidity_next(u->control_dir, &uidvalidity, e))
         return -1;
     rand_hex(object_id, sizeof(object_id) - 1);
     if (db_prepare(
@@ -197,9 +220,11 @@ int
 mbox_forget(struct store_user *u, int64_t id, struct err *e)
 {
     static const char *const tables[] = {
-        "DELETE FROM mailboxes WHERE id = ?",     "DELETE FROM messages WHERE mailbox = ?",
-        "DELETE FROM cache WHERE mailbox = ?",    "DELETE FROM keywords WHERE mailbox = ?",
-        "DELETE FROM expunges WHERE mailbox = ?", "DELETE FROM pending WHERE mailbox = ?",
+        "DELETE FROM mailboxes WHERE id = ?",       "DELETE FROM messages WHERE mailbox = ?",
+        "DELETE FROM cache WHERE mailbox = ?",      "DELETE FROM cache_headers WHERE mailbox = ?",
+        "DELETE FROM cache_sort WHERE mailbox = ?", "DELETE FROM foreign_ids WHERE mailbox = ?",
+        "DELETE FROM snapshots WHERE mailbox = ?",  "DELETE FROM keywords WHERE mailbox = ?",
+        "DELETE FROM expunges WHERE mailbox = ?",   "DELETE FROM pending WHERE mailbox = ?",
     };
 
     for (size_t i = 0; i < COUNT_OF(tables); i++) {

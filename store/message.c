@@ -1,6 +1,7 @@
 /* store/message.c - rows of messages, and the rename that gives a file other flags. */
 #include "store/store_int.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
 
@@ -46,8 +47,26 @@ msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *ou
     return 1;
 }
 
+/* What a message adds to the sums of its mailbox; times -1: takes away. */
+static void
+count(struct mbox *mb, int times, struct store_flags flags, int64_t size, int64_t crlf)
+{
+    mb->messages += times;
+    mb->unseen += flags.sys & STORE_SEEN ? 0 : times;
+    mb->deleted += flags.sys & STORE_DELETED ? times : 0;
+    mb->octets += times * size;
+    mb->crlf_octets += times * (crlf > size ? crlf : size);
+}
+
+void
+mbox_count_flags(struct mbox *mb, struct store_flags was, struct store_flags now)
+{
+    count(mb, -1, was, 0, 0);
+    count(mb, 1, now, 0, 0);
+}
+
 int
-msg_insert(struct store_user *u, const struct msg_row *m, struct err *e)
+msg_insert(struct store_user *u, struct mbox *mb, const struct msg_row *m, struct err *e)
 {
     struct db_stmt *s;
 
@@ -68,7 +87,10 @@ msg_insert(struct store_user *u, const struct msg_row *m, struct err *e)
     db_bind_int(s, 12, m->savedate_s);
     db_bind_int(s, 13, m->email);
     db_bind_int(s, 14, m->thread);
-    return db_run(s, e);
+    if (db_run(s, e))
+        return -1;
+    count(mb, 1, m->flags, m->size, m->crlf);
+    return 0;
 }
 
 int
@@ -106,19 +128,29 @@ delete_row(struct store_user *u, const char *sql, int64_t mailbox, uint32_t uid,
 int
 msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
 {
+    static const char *const tables[] = {
+        "DELETE FROM messages WHERE mailbox = ? AND uid = ?",
+        "DELETE FROM cache WHERE mailbox = ? AND uid = ?",
+        "DELETE FROM cache_headers WHERE mailbox = ? AND uid = ?",
+        "DELETE FROM cache_sort WHERE mailbox = ? AND uid = ?",
+        "DELETE FROM foreign_ids WHERE mailbox = ? AND uid = ?",
+    };
+    struct msg_row m;
     struct db_stmt *s;
+    int rc = msg_load(u, mb->id, uid, &m, e);
 
-    if (delete_row(u, "DELETE FROM messages WHERE mailbox = ? AND uid = ?", mb->id, uid, e))
-        return -1;
-    if (db_changes(u->db) == 0)
-        return 0; /* another process was quicker, and logged it */
-    if (delete_row(u, "DELETE FROM cache WHERE mailbox = ? AND uid = ?", mb->id, uid, e))
-        return -1;
-    if (db_prepare(u->db, "INSERT INTO expunges VALUES (?1, ?2, ?3, ?3)", &s, e))
+    if (rc < 1) /* 0: another process was quicker, and logged it */
+        return rc;
+    for (size_t i = 0; i < COUNT_OF(tables); i++)
+        if (delete_row(u, tables[i], mb->id, uid, e))
+            return -1;
+    count(mb, -1, m.flags, m.size, m.crlf);
+    if (db_prepare(u->db, "INSERT INTO expunges VALUES (?1, ?2, ?3, ?3, ?4)", &s, e))
         return -1;
     db_bind_int(s, 1, mb->id);
     db_bind_int(s, 2, (int64_t)mbox_change(u, mb));
     db_bind_int(s, 3, uid);
+    db_bind_int(s, 4, clock_unix_s());
     return db_run(s, e);
 }
 

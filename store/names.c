@@ -36,7 +36,7 @@ check_level(struct slice level, struct err *e)
 }
 
 int
-name_normalise(struct slice name, struct buf *out, struct err *e)
+name_normalise(const struct location *l, struct slice name, struct buf *out, struct err *e)
 {
     struct slice rest = name, level;
     unsigned depth = 0;
@@ -47,7 +47,7 @@ name_normalise(struct slice name, struct buf *out, struct err *e)
     if (name.n > STORE_NAME_MAX_OCTETS)
         return err_set(e, ERR_CLIENT, "Mailbox name too long");
     for (bool is_last = false; !is_last; depth++) {
-        if (!sl_take_until(&rest, '.', &level)) {
+        if (!sl_take_until(&rest, l->separator, &level)) {
             level = rest;
             is_last = true;
         }
@@ -60,7 +60,7 @@ name_normalise(struct slice name, struct buf *out, struct err *e)
             return -1;
         }
         if (depth > 0)
-            buf_addc(out, '.');
+            buf_addc(out, l->separator);
         if (depth == 0 && sl_ieqz(level, "INBOX"))
             level = SL("INBOX");
         buf_adds(out, level);
@@ -69,7 +69,7 @@ name_normalise(struct slice name, struct buf *out, struct err *e)
 }
 
 int
-name_to_folder(struct slice normal, struct buf *out, struct err *e)
+name_to_folder(const struct location *l, struct slice normal, struct buf *out, struct err *e)
 {
     size_t was = out->n;
 
@@ -88,7 +88,7 @@ name_to_folder(struct slice normal, struct buf *out, struct err *e)
 }
 
 bool
-name_from_folder(struct slice folder, struct buf *out)
+name_from_folder(const struct location *l, struct slice folder, struct buf *out)
 {
     struct buf utf8 = { 0 }, again = { 0 };
     bool ok = false;
@@ -97,10 +97,10 @@ name_from_folder(struct slice folder, struct buf *out)
         return false;
     /* It is ours only if the way back leads to the same folder: else two names could mean one folder. */
     if (utf8_from_mutf7(&utf8, folder) == 0 &&
-        name_normalise(buf_slice(&utf8), &again, NULL) == 0 &&
+        name_normalise(l, buf_slice(&utf8), &again, NULL) == 0 &&
         sl_eq(buf_slice(&utf8), buf_slice(&again)) && !name_is_inbox(buf_slice(&again))) {
         buf_reset(&again);
-        ok = name_to_folder(buf_slice(&utf8), &again, NULL) == 0 &&
+        ok = name_to_folder(l, buf_slice(&utf8), &again, NULL) == 0 &&
              sl_eq(sl_from(buf_slice(&again), 1), folder);
     }
     if (ok)
@@ -111,17 +111,17 @@ name_from_folder(struct slice folder, struct buf *out)
 }
 
 struct slice
-name_parent(struct slice normal)
+name_parent(const struct location *l, struct slice normal)
 {
-    size_t at = sl_rfind_char(normal, '.');
+    size_t at = sl_rfind_char(normal, l->separator);
 
     return sl_head(normal, at == SL_NPOS ? 0 : at);
 }
 
 bool
-name_is_below(struct slice child, struct slice parent)
+name_is_below(const struct location *l, struct slice child, struct slice parent)
 {
-    return child.n > parent.n && child.p[parent.n] == '.' && sl_has_prefix(child, parent);
+    return child.n > parent.n && child.p[parent.n] == l->separator && sl_has_prefix(child, parent);
 }
 
 unsigned

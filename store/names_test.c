@@ -15,6 +15,8 @@ conf_of(const char *text)
     return c;
 }
 
+static const struct location plus = { .separator = '.' };
+
 TEST(location_words_and_variables)
 {
     static const struct {
@@ -43,7 +45,8 @@ TEST(location_words_and_variables)
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        char text[200], *root = NULL;
+        char text[200];
+        struct location where;
         struct err e = { 0 };
         struct conf *c;
 
@@ -52,11 +55,11 @@ TEST(location_words_and_variables)
         c = conf_of(text);
         TEST_ROW("%s %s", rows[i].location, rows[i].user);
         NEED(c != NULL);
-        CHECK_EQ_INT(location_resolve(c, sl_z(rows[i].user), sl_z(rows[i].mail), &root, &e),
+        CHECK_EQ_INT(location_resolve(c, sl_z(rows[i].user), sl_z(rows[i].mail), &where, &e),
                      rows[i].want ? 0 : -1);
-        CHECK_EQ_STR(root, rows[i].want);
+        CHECK_EQ_STR(where.root, rows[i].want);
         CHECK_EQ_INT(e.kind, rows[i].kind);
-        free(root);
+        location_free(&where);
         conf_unref(&c);
     }
 }
@@ -109,13 +112,14 @@ TEST(mailbox_names)
         struct err e = { 0 };
 
         TEST_ROW("%s", rows[i].name);
-        CHECK_EQ_INT(name_normalise(sl_z(rows[i].name), &normal, &e), rows[i].normal ? 0 : -1);
+        CHECK_EQ_INT(name_normalise(&plus, sl_z(rows[i].name), &normal, &e),
+                     rows[i].normal ? 0 : -1);
         if (rows[i].normal) {
             CHECK_EQ_STR(buf_z(&normal), rows[i].normal);
-            CHECK_EQ_INT(name_to_folder(buf_slice(&normal), &folder, &e), 0);
+            CHECK_EQ_INT(name_to_folder(&plus, buf_slice(&normal), &folder, &e), 0);
             CHECK_EQ_STR(buf_z(&folder), rows[i].folder);
             if (folder.n > 0) {
-                CHECK(name_from_folder(buf_slice(&folder), &back));
+                CHECK(name_from_folder(&plus, buf_slice(&folder), &back));
                 CHECK_EQ_STR(buf_z(&back), rows[i].normal);
             }
         } else {
@@ -136,7 +140,7 @@ TEST(folders_that_are_no_mailboxes)
         struct buf out = { 0 };
 
         TEST_ROW("%s", rows[i]);
-        CHECK(!name_from_folder(sl_z(rows[i]), &out));
+        CHECK(!name_from_folder(&plus, sl_z(rows[i]), &out));
         CHECK_EQ_INT(out.n, 0);
     }
 }
@@ -148,9 +152,9 @@ TEST(a_name_too_long_for_the_disk)
     struct err e = { 0 };
 
     memset(name, 'x', sizeof name);
-    CHECK_EQ_INT(name_to_folder(sl_n(name, 250), &out, &e), -1);
+    CHECK_EQ_INT(name_to_folder(&plus, sl_n(name, 250), &out, &e), -1);
     CHECK_EQ_INT(e.kind, ERR_CLIENT);
-    CHECK_EQ_INT(name_to_folder(sl_n(name, 230), &out, &e), 0);
+    CHECK_EQ_INT(name_to_folder(&plus, sl_n(name, 230), &out, &e), 0);
     buf_free(&out);
 }
 

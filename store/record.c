@@ -90,7 +90,7 @@ insert_items(struct record *r, struct mbox *mb, struct err *e)
         m->dir = MAILDIR_CUR;
         m->uid = mbox_next_uid(r->u, mb);
         m->modseq = mbox_change(r->u, mb);
-        if (msg_insert(r->u, m, e) || copy_cache(r->u, &r->items[i], e))
+        if (msg_insert(r->u, mb, m, e) || copy_cache(r->u, &r->items[i], e))
             return -1;
     }
     return 0;

@@ -257,6 +257,7 @@ update_row(struct scan *c, const struct srow *r, struct err *e)
         flags = r->flags;
     c->letters |= name.kw;
     is_changed = flags.sys != r->flags.sys || flags.kw != r->flags.kw;
+    mbox_count_flags(c->mb, r->flags, flags);
     if (db_prepare(
             c->u->db,
             "UPDATE messages SET dir = ?1, file = ?2, flags = ?3, kw = ?4,"
@@ -312,7 +313,7 @@ insert_cand(struct scan *c, const struct cand *k, uint32_t *last_cur_uid, struct
     m.savedate_s = st.st_ctim.tv_sec;
     m.email = msg_new_object_id();
     m.thread = m.email;
-    return msg_insert(c->u, &m, e);
+    return msg_insert(c->u, c->mb, &m, e);
 }
 
 static int

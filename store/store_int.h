@@ -25,7 +25,7 @@ enum {
     STORE_OPEN_MAX = 32, /* index databases open at once in a process */
     STORE_DB_CACHE_KIB = 128,
     STORE_IDLE_MS = 10 * 1000, /* a database unused for that long is closed */
-    INDEX_SCHEMA = 1,
+    INDEX_SCHEMA = 2,
     INDEX_UID_BLOCK = 512, /* reserved durably at a time */
     INDEX_MODSEQ_BLOCK = 1024,
     INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024, /* a longer log is checkpointed */
@@ -58,9 +58,11 @@ struct store {
 struct store_user {
     struct store *s;
     unsigned refs; /* under store.lock */
-    char *key, *name, *root;
-    struct list open_link; /* in store.open */
-    uint64_t used_ms;      /* under store.lock */
+    char *key, *name;
+    struct location loc;
+    const char *root, *control_dir, *index_dir; /* in loc */
+    struct list open_link;                      /* in store.open */
+    uint64_t used_ms;                           /* under store.lock */
     pthread_mutex_t lock;
     /* under lock */
     struct db *db;
@@ -115,11 +117,15 @@ struct
         suspect_ms; /* our own change may hide a foreign one of the same moment: scan later; 0: no */
     int64_t scan_ms, scan_cost_ms;
     unsigned use;
+    /* Sums over its messages: octets are those of the files, crlf_octets RFC822.SIZEs. */
+    int64_t messages, unseen, deleted, octets, crlf_octets;
     uint64_t change; /* the modseq of this transaction, 0: none yet */
     char object_id[40];
 };
 /* The folder's path, appended and NUL-terminated. */
 int mbox_dir(const struct store_user *u, struct slice normal, struct buf *out, struct err *e);
+/* Where dovecot-keywords, dovecot-uidlist and their like of a folder lie, by its path. malloc'ed. */
+char *mbox_control_dir(const struct store_user *u, const char *dir);
 /* The row of a mailbox by name; made when its folder is there. ERR_NOTFOUND: no such folder. No transaction. */
 int mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err *e);
 /* 1 there, 0 not, -1 e. */
@@ -156,7 +162,10 @@ struct msg_row {
 enum { TZ_LOCAL = 32767 }; /* tz_minutes of a date from the file: print it as local time */
 int msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *out,
              struct err *e); /* 1, 0, -1 */
-int msg_insert(struct store_user *u, const struct msg_row *m, struct err *e);
+/* In a transaction, with the sums of mb, which the caller saves. */
+int msg_insert(struct store_user *u, struct mbox *mb, const struct msg_row *m, struct err *e);
+/* A message of mb has other flags now: the sums. Whoever writes flags calls it. */
+void mbox_count_flags(struct mbox *mb, struct store_flags was, struct store_flags now);
 /* dir, file, flags, modseq */
 int msg_update(struct store_user *u, const struct msg_row *m, struct err *e);
 /* The row and its cache go, the expunge is logged at mbox_change(). */
@@ -225,16 +234,17 @@ struct names {
     char **v; /* UTF-8, sorted */
     size_t n, cap;
 };
-int subscriptions_read(const char *root, struct names *out, struct err *e);
+int subscriptions_read(const struct location *l, struct names *out, struct err *e);
 /* which: sorted */
-int subscriptions_change(const char *root, const struct names *which, bool on, struct err *e);
+int subscriptions_change(const struct location *l, const struct names *which, bool on,
+                         struct err *e);
 void names_add(struct names *l, struct slice name);
 bool names_has(const struct names *l, struct slice name);
 void names_sort(struct names *l);
 void names_free(struct names *l);
 
 /* ---- folders on disk (folders.c) ---- */
-int folders_read(const char *root, struct names *out, struct err *e); /* without INBOX */
+int folders_read(const struct location *l, struct names *out, struct err *e); /* without INBOX */
 int folders_make_auto(struct store_user *u, struct err *e);
 /* What a DELETE that was killed had still to remove (list.c). */
 void folders_sweep(struct store_user *u);

@@ -78,15 +78,15 @@ names_free(struct names *l)
 }
 
 static void
-take_line(struct slice line, bool is_v2, struct names *out)
+take_line(const struct location *l, struct slice line, bool is_v2, struct names *out)
 {
     struct buf disk = { 0 }, name = { 0 }, normal = { 0 };
 
     for (size_t i = 0; i < line.n; i++)
-        buf_addc(&disk, is_v2 && line.p[i] == '\t' ? '.' : line.p[i]);
+        buf_addc(&disk, is_v2 && line.p[i] == '\t' ? l->separator : line.p[i]);
     if (utf8_from_mutf7(&name, buf_slice(&disk))) /* UTF-8, from another program */
         buf_adds(&name, buf_slice(&disk));
-    if (name.n > 0 && name_normalise(buf_slice(&name), &normal, NULL) == 0)
+    if (name.n > 0 && name_normalise(l, buf_slice(&name), &normal, NULL) == 0)
         names_add(out, buf_slice(&normal));
     buf_free(&disk);
     buf_free(&name);
@@ -94,7 +94,7 @@ take_line(struct slice line, bool is_v2, struct names *out)
 }
 
 static int
-read_all(const char *path, struct names *out, bool *is_v2, struct err *e)
+read_all(const struct location *l, const char *path, struct names *out, bool *is_v2, struct err *e)
 {
     struct buf text = { .max = SUBSCRIPTIONS_MAX_OCTETS };
     struct slice s, line;
@@ -115,7 +115,7 @@ read_all(const char *path, struct names *out, bool *is_v2, struct err *e)
             line = s;
             s.n = 0;
         }
-        take_line(line, *is_v2, out);
+        take_line(l, line, *is_v2, out);
     }
     if (text.n == 0)
         *is_v2 = true;
@@ -125,18 +125,19 @@ read_all(const char *path, struct names *out, bool *is_v2, struct err *e)
 }
 
 int
-subscriptions_read(const char *root, struct names *out, struct err *e)
+subscriptions_read(const struct location *l, struct names *out, struct err *e)
 {
-    char *path = path_join(root, "subscriptions", NULL);
+    char *path = path_join(l->control, "subscriptions", NULL);
     bool is_v2;
-    int rc = read_all(path, out, &is_v2, e);
+    int rc = read_all(l, path, out, &is_v2, e);
 
     free(path);
     return rc;
 }
 
 static int
-write_all(const char *path, const struct names *l, bool is_v2, struct err *e)
+write_all(const struct location *where, const char *path, const struct names *l, bool is_v2,
+          struct err *e)
 {
     struct buf text = { 0 };
     int rc;
@@ -148,7 +149,7 @@ write_all(const char *path, const struct names *l, bool is_v2, struct err *e)
 
         utf8_to_mutf7(&text, sl_z(l->v[i]));
         for (size_t j = was; is_v2 && j < text.n; j++)
-            if (text.p[text.off + j] == '.')
+            if (text.p[text.off + j] == where->separator)
                 text.p[text.off + j] = '\t';
         buf_addc(&text, '\n');
     }
@@ -158,10 +159,10 @@ write_all(const char *path, const struct names *l, bool is_v2, struct err *e)
 }
 
 int
-subscriptions_change(const char *root, const struct names *which, bool on, struct err *e)
+subscriptions_change(const struct location *l, const struct names *which, bool on, struct err *e)
 {
-    char *path = path_join(root, "subscriptions", NULL);
-    char *lock = path_join(root, INDEX_LOCK_FILE ".sub", NULL);
+    char *path = path_join(l->control, "subscriptions", NULL);
+    char *lock = path_join(l->control, INDEX_LOCK_FILE ".sub", NULL);
     struct names was = { 0 }, now = { 0 };
     bool is_v2;
     int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), rc = -1;
@@ -170,7 +171,7 @@ subscriptions_change(const char *root, const struct names *which, bool on, struc
         err_sys(e, "cannot lock %s", lock);
         goto out;
     }
-    if (read_all(path, &was, &is_v2, e))
+    if (read_all(l, path, &was, &is_v2, e))
         goto out;
     for (size_t i = 0; i < was.n; i++)
         if (on || !names_has(which, sl_z(was.v[i])))
@@ -178,7 +179,7 @@ subscriptions_change(const char *root, const struct names *which, bool on, struc
     for (size_t i = 0; on && i < which->n; i++)
         names_add(&now, sl_z(which->v[i]));
     names_sort(&now);
-    rc = now.n == was.n ? 0 : write_all(path, &now, is_v2, e);
+    rc = now.n == was.n ? 0 : write_all(l, path, &now, is_v2, e);
 out:
     if (fd >= 0)
         close(fd);

@@ -153,6 +153,7 @@ static int
 import_folder(struct store_user *u, struct slice normal, struct uidvalidity *v, struct err *e)
 {
     struct buf dir = { 0 };
+    char *control = NULL;
     struct uidlist l = { 0 };
     struct mbox mb;
     struct err why = { 0 };
@@ -162,7 +163,8 @@ import_folder(struct store_user *u, struct slice normal, struct uidvalidity *v, 
 
     if (mbox_dir(u, normal, &dir, e))
         goto out;
-    if (uidlist_read(buf_z(&dir), &l, &why)) {
+    control = mbox_control_dir(u, buf_z(&dir));
+    if (uidlist_read(control, &l, &why)) {
         rc = why.kind == ERR_TEMP ? (*e = why, -1) : 0;
         if (why.kind == ERR_PERM)
             log_warn("store.import", LOG_F(LF_Z("user", u->name)),
@@ -193,6 +195,7 @@ import_folder(struct store_user *u, struct slice normal, struct uidvalidity *v, 
     rc = 0;
 out:
     uidlist_free(&l);
+    free(control);
     buf_free(&dir);
     return rc;
 }
@@ -201,12 +204,12 @@ static int
 import_in_tx(struct store_user *u, struct uidvalidity *v, struct err *e)
 {
     struct names folders;
-    uint32_t old = old_uidvalidity(u->root);
+    uint32_t old = old_uidvalidity(u->control_dir);
     int rc;
 
     if (old > v->highest)
         v->highest = old;
-    if (folders_read(u->root, &folders, e))
+    if (folders_read(&u->loc, &folders, e))
         return -1;
     rc = import_folder(u, SL("INBOX"), v, e);
     for (size_t i = 0; rc == 0 && i < folders.n; i++)
@@ -221,13 +224,13 @@ uidlist_import_all(struct store_user *u, struct err *e)
     struct uidvalidity v;
     int rc;
 
-    if (uidvalidity_read(u->root, &v, e))
+    if (uidvalidity_read(u->control_dir, &v, e))
         return -1;
     if (v.is_imported)
         return 0;
     if (index_begin(u, e))
         return -1;
-    rc = uidvalidity_read(u->root, &v, e); /* another process may have done it meanwhile */
+    rc = uidvalidity_read(u->control_dir, &v, e); /* another process may have done it meanwhile */
     if (rc == 0 && !v.is_imported)
         rc = import_in_tx(u, &v, e);
     if (rc) {
@@ -240,5 +243,5 @@ uidlist_import_all(struct store_user *u, struct err *e)
     if (v.is_imported)
         return 0;
     v.is_imported = true;
-    return uidvalidity_write(u->root, &v, e);
+    return uidvalidity_write(u->control_dir, &v, e);
 }

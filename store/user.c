@@ -125,12 +125,12 @@ int
 store_new(const struct conf *c, struct store **out, struct err *e)
 {
     struct store *s;
-    char *root;
+    struct location where;
 
     *out = NULL;
-    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &root, e))
+    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e))
         return -1;
-    free(root);
+    location_free(&where);
     s = MEM_NEW(struct store);
     s->conf = conf_ref(c);
     s->notifier = notifier_new(c);
@@ -155,7 +155,7 @@ user_free(struct store_user *u)
     pthread_mutex_destroy(&u->lock);
     free(u->key);
     free(u->name);
-    free(u->root);
+    location_free(&u->loc);
     free(u);
 }
 
@@ -179,14 +179,14 @@ store_free(struct store **sp)
     *sp = NULL;
 }
 
-/* The user by root and name, made when absent; with a reference. */
+/* The user by root and name, made when absent; with a reference. Takes the location over. */
 static struct store_user *
-user_get(struct store *s, struct slice name, const char *root)
+user_get(struct store *s, struct slice name, struct location *where)
 {
     struct store_user *u;
     struct buf key = { 0 };
 
-    buf_addf(&key, "%s\t%.*s", root, SL_ARG(name));
+    buf_addf(&key, "%s\t%.*s", where->root, SL_ARG(name));
     pthread_mutex_lock(&s->lock);
     u = map_get(s->users, buf_slice(&key));
     if (u == NULL) {
@@ -194,7 +194,11 @@ user_get(struct store *s, struct slice name, const char *root)
         u->s = s;
         u->key = sl_dupz(buf_slice(&key));
         u->name = sl_dupz(name);
-        u->root = mem_dupz(root);
+        u->loc = *where;
+        u->root = u->loc.root;
+        u->control_dir = u->loc.control;
+        u->index_dir = u->loc.index;
+        memset(where, 0, sizeof(*where));
         u->lock_fd = -1;
         pthread_mutex_init(&u->lock, NULL);
         map_set(s->users, buf_slice(&key), u);
@@ -202,6 +206,7 @@ user_get(struct store *s, struct slice name, const char *root)
     u->refs++;
     pthread_mutex_unlock(&s->lock);
     buf_free(&key);
+    location_free(where);
     return u;
 }
 
@@ -257,14 +262,13 @@ store_user_open(struct store *s, struct slice name, struct slice mail, struct st
                 struct err *e)
 {
     struct store_user *u;
-    char *root;
+    struct location where;
     int rc;
 
     *out = NULL;
-    if (location_resolve(s->conf, name, mail, &root, e))
+    if (location_resolve(s->conf, name, mail, &where, e))
         return -1;
-    u = user_get(s, name, root);
-    free(root);
+    u = user_get(s, name, &where);
     rc = user_lock(u, e);
     if (rc == 0) {
         rc = prepare(u, e);
@@ -297,6 +301,17 @@ make_room(struct store *s)
     }
 }
 
+/* The root, and the places beside it where there are any; all private. */
+static int
+make_places(struct store_user *u, struct err *e)
+{
+    if (maildir_make(u->root, false, e))
+        return -1;
+    if (strcmp(u->control_dir, u->root) != 0 && fs_mkdirs(u->control_dir, 0700, e))
+        return -1;
+    return strcmp(u->index_dir, u->root) != 0 ? fs_mkdirs(u->index_dir, 0700, e) : 0;
+}
+
 int
 user_lock(struct store_user *u, struct err *e)
 {
@@ -307,7 +322,7 @@ user_lock(struct store_user *u, struct err *e)
     pthread_mutex_lock(&u->lock);
     /* Somebody may have removed the index under us ("delete it and it is rebuilt"). */
     if (u->db != NULL) {
-        char *path = path_join(u->root, INDEX_FILE, NULL);
+        char *path = path_join(u->index_dir, INDEX_FILE, NULL);
 
         if (stat(path, &st) ? errno == ENOENT : (uint64_t)st.st_ino != u->db_inode)
             index_close(u);
@@ -318,7 +333,7 @@ user_lock(struct store_user *u, struct err *e)
         pthread_mutex_lock(&u->s->lock);
         make_room(u->s);
         pthread_mutex_unlock(&u->s->lock);
-        if (maildir_make(u->root, false, e) || index_open(u, e))
+        if (make_places(u, e) || index_open(u, e))
             rc = -1;
     }
     if (rc) {

@@ -313,7 +313,7 @@ store_select(struct store_user *u, struct slice name, bool is_readonly, struct s
     int rc;
 
     *out = NULL;
-    if (name_normalise(name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e)) {
+    if (name_normalise(&u->loc, name, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e)) {
         buf_free(&normal);
         buf_free(&dir);
         return -1;

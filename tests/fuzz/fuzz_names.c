@@ -4,21 +4,23 @@
 #include "store/names.h"
 #include "tests/fuzz/fuzz.h"
 
+static const struct location where = { .separator = '.' };
+
 static void
 try_mailbox(struct slice name)
 {
     struct buf normal = { 0 }, folder = { 0 }, back = { 0 };
     struct err e = { 0 };
 
-    if (name_normalise(name, &normal, &e) == 0) {
+    if (name_normalise(&where, name, &normal, &e) == 0) {
         MUST(utf8_is_valid(buf_slice(&normal)) && sl_find_char(buf_slice(&normal), '/') == SL_NPOS);
-        MUST(name_parent(buf_slice(&normal)).n < normal.n);
-        if (name_to_folder(buf_slice(&normal), &folder, &e) == 0 &&
+        MUST(name_parent(&where, buf_slice(&normal)).n < normal.n);
+        if (name_to_folder(&where, buf_slice(&normal), &folder, &e) == 0 &&
             !name_is_inbox(buf_slice(&normal))) {
             MUST(sl_starts(buf_slice(&folder), '.') &&
                  sl_find_char(buf_slice(&folder), '/') == SL_NPOS);
             MUST(!sl_eqz(buf_slice(&folder), ".") && !sl_eqz(buf_slice(&folder), ".."));
-            MUST(name_from_folder(buf_slice(&folder), &back) &&
+            MUST(name_from_folder(&where, buf_slice(&folder), &back) &&
                  sl_eq(buf_slice(&back), buf_slice(&normal)));
         }
     }
@@ -51,19 +53,19 @@ try_user(struct slice user)
     static struct conf *conf;
     struct conf_problems ps = { 0 };
     struct err e = { 0 };
-    char *root = NULL;
+    struct location l;
 
     if (conf == NULL)
         MUST((conf = conf_parse(SL("mail_location = maildir:/v/%d/%n\n"), "main.cf", &ps)) != NULL);
     conf_problems_free(&ps);
-    if (location_resolve(conf, user, SL(""), &root, &e) == 0) {
-        struct slice rest = sl_z(root), part;
+    if (location_resolve(conf, user, SL(""), &l, &e) == 0) {
+        struct slice rest = sl_z(l.root), part;
 
-        MUST(strncmp(root, "/v/", 3) == 0);
+        MUST(strncmp(l.root, "/v/", 3) == 0);
         while (sl_take_word(&rest, "/", &part))
             MUST(!sl_eqz(part, "..") && !sl_eqz(part, "."));
     }
-    free(root);
+    location_free(&l);
 }
 
 int
@@ -75,7 +77,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     try_mailbox(in);
     try_file(in);
     try_user(in);
-    if (name_from_folder(in, &out))
+    if (name_from_folder(&where, in, &out))
         MUST(utf8_is_valid(buf_slice(&out)));
     buf_free(&out);
     fuzz_free(in);
