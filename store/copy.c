@@ -153,8 +153,8 @@ collect(struct copy *c, const struct store_uids *uids, struct err *e)
 
     for (size_t i = 0; i < uids->n; i++)
         for (size_t at = view_at_least(v, uids->v[i].first);
-             at < v->n && !v->is_asleep && v->rows[at].uid <= uids->v[i].last; at++) {
-            int rc = v->rows[at].sys & VROW_GONE ? 0 : add_item(c, v->rows[at].uid, e);
+             at < v->n && !v->is_asleep && view_uid_at(v, at) <= uids->v[i].last; at++) {
+            int rc = view_gone_at(v, at) ? 0 : add_item(c, view_uid_at(v, at), e);
 
             if (rc < 0)
                 return -1;

@@ -144,7 +144,7 @@ load_row(struct store_view *v, uint32_t seq, struct msg_row *m, struct err *e)
 
     if (seq == 0 || seq > v->n || v->is_gone || v->is_asleep)
         return gone(e);
-    rc = msg_load(v->u, v->mailbox, v->rows[seq - 1].uid, m, e);
+    rc = msg_load(v->u, v->mailbox, view_uid_at(v, seq - 1), m, e);
     return rc < 0 ? -1 : rc == 0 ? gone(e) : 0;
 }
 
@@ -520,11 +520,11 @@ fetch_locked(struct store_view *v, uint32_t seq, unsigned want, struct store_msg
     int rc = 1;
 
     if (seq == v->last_fetched + 1 && seq <= v->n && !v->is_asleep &&
-        !ahead_covers(v->ahead, v->rows[seq - 1].uid, want)) {
+        !ahead_covers(v->ahead, view_uid_at(v, seq - 1), want)) {
         /* the mailbox is being gone through */
-        if (read_ahead(v, v->rows[seq - 1].uid, want, e))
+        if (read_ahead(v, view_uid_at(v, seq - 1), want, e))
             return -1;
-        if (from_ahead(v, v->rows[seq - 1].uid, want, out))
+        if (from_ahead(v, view_uid_at(v, seq - 1), want, out))
             return 0;
     }
     if (load_row(v, seq, &m, e))
@@ -554,8 +554,8 @@ store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg 
     int rc;
 
     memset(out, 0, sizeof(*out));
-    if (seq > 0 && seq <= v->n && !v->is_asleep && !(v->rows[seq - 1].sys & VROW_GONE) &&
-        from_ahead(v, v->rows[seq - 1].uid, want, out)) {
+    if (seq > 0 && seq <= v->n && !v->is_asleep && !view_gone_at(v, seq - 1) &&
+        from_ahead(v, view_uid_at(v, seq - 1), want, out)) {
         v->last_fetched = seq;
         return 0;
     }

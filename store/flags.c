@@ -146,12 +146,12 @@ for_each(struct flag_job *j, const struct store_uid_range *ranges, size_t n,
         return -1;
     for (size_t i = 0; rc == 0 && i < n; i++)
         for (size_t at = view_at_least(v, ranges[i].first);
-             rc == 0 && at < v->n && !v->is_asleep && v->rows[at].uid <= ranges[i].last; at++) {
-            if (v->rows[at].sys & VROW_GONE)
+             rc == 0 && at < v->n && !v->is_asleep && view_uid_at(v, at) <= ranges[i].last; at++) {
+            if (view_gone_at(v, at))
                 continue;
             if (++done % FLAGS_BATCH == 0 && (batch_end(j, 0, e) || batch_begin(j, e)))
                 return -1;
-            rc = one(j, v->rows[at].uid, e);
+            rc = one(j, view_uid_at(v, at), e);
         }
     return batch_end(j, rc, e);
 }

@@ -296,7 +296,10 @@ void view_drop_ahead(struct store_view *v);
 void view_drop_silent(struct store_view *v,
                       size_t from);                 /* forget the silent changes from that one on */
 int view_wake(struct store_view *v, struct err *e); /* user.lock held */
-size_t view_at_least(const struct store_view *v, uint32_t uid); /* index into rows */
+/* Rows by index, 0 .. v->n - 1, while the view is awake: no other file looks into rows. store_view_row() gives all of one. */
+size_t view_at_least(const struct store_view *v, uint32_t uid);
+uint32_t view_uid_at(const struct store_view *v, size_t i);
+bool view_gone_at(const struct store_view *v, size_t i); /* expunged, not yet announced */
 
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */
 struct watcher *watcher_new(struct store *s);

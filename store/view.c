@@ -24,6 +24,18 @@ view_at_least(const struct store_view *v, uint32_t uid)
     return lo;
 }
 
+uint32_t
+view_uid_at(const struct store_view *v, size_t i)
+{
+    return v->rows[i].uid;
+}
+
+bool
+view_gone_at(const struct store_view *v, size_t i)
+{
+    return (v->rows[i].sys & VROW_GONE) != 0;
+}
+
 static struct vrow *
 row_of(struct store_view *v, uint32_t uid)
 {
