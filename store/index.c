@@ -75,10 +75,11 @@ static const char schema_2[] =
     "NOT NULL,"
     " is_reply INTEGER NOT NULL, from_key TEXT NOT NULL, to_key TEXT NOT NULL, cc_key TEXT NOT "
     "NULL,"
-    " from_name TEXT NOT NULL, to_name TEXT NOT NULL, sent INTEGER NOT NULL, message_id TEXT NOT "
-    "NULL,"
-    " refs TEXT NOT NULL, PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
-    "CREATE TABLE message_ids (hash INTEGER PRIMARY KEY, thread INTEGER NOT NULL);";
+    " from_name TEXT NOT NULL, to_name TEXT NOT NULL, sent INTEGER, sent_tz INTEGER NOT NULL,"
+    " message_id TEXT NOT NULL, refs TEXT NOT NULL, PRIMARY KEY (mailbox, uid)) WITHOUT ROWID;"
+    "CREATE TABLE message_ids (hash INTEGER PRIMARY KEY, thread INTEGER NOT NULL, day INTEGER NOT "
+    "NULL);"
+    "UPDATE messages SET thread = 0;"; /* never told yet */
 
 /* From each version to the next. */
 static const char *const schema_steps[INDEX_SCHEMA] = { schema_1, schema_2 };

@@ -155,8 +155,11 @@ enum { /* what store_fetch() shall fill */
        STORE_GET_BODY = 16,
        STORE_GET_SAVEDATE = 32,
        STORE_GET_IDS = 64,
-       STORE_GET_HEADERS = 128 /* the usual header fields, see store_msg */
+       STORE_GET_HEADERS = 128, /* the usual header fields, see store_msg */
+       STORE_GET_PREVIEW = 256
 };
+/* Is a header field of that name among the usual ones, which the index keeps? */
+bool store_caches_field(struct slice name);
 struct store_msg {
     uint32_t uid;
     uint64_t size_octets; /* RFC822.SIZE: with CRLF line ends */
@@ -165,8 +168,12 @@ struct store_msg {
     int64_t savedate_unix_s;
     struct slice envelope; /* as FETCH ENVELOPE sends it, with the parentheses */
     struct slice bodystructure, body;
-    char email_id[40], thread_id[40];
-    struct buf mem; /* what the slices point into: store_msg_free() */
+    /* The usual fields, raw with CRLF, in the message's order; p NULL: longer than the index keeps,
+     * see store_header_open(). */
+    struct slice headers;
+    struct slice preview; /* text for people, one line of UTF-8 (RFC 8970 §3.1) */
+    char email_id[40], thread_id[40]; /* STORE_GET_IDS. Once told they never change */
+    struct buf mem;                   /* what the slices point into: store_msg_free() */
 };
 /* From the index; what is not cached yet is computed from the file and kept. ERR_NOTFOUND: expunged. */
 int store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out,

@@ -249,6 +249,30 @@ int folders_make_auto(struct store_user *u, struct err *e);
 /* What a DELETE that was killed had still to remove (list.c). */
 void folders_sweep(struct store_user *u);
 
+/* ---- what the index caches of a message (cache.c, compute.c, fill.c, threads.c) ----
+ * All forms come from one parse of the file and are kept together: a row of cache, of cache_headers and of cache_sort
+ * each, or none of them; messages.thread is given then. A form longer than its bound is NULL in its row. cache_sort:
+ *   base_subject          RFC 5256 §2.1, folded by fold_text(); is_reply: something was taken off it
+ *   from_key to_key cc_key  local part of the first address, folded ("" none): SORT FROM, TO, CC
+ *   from_name to_name     display name or local@host of the first address, folded: RFC 5957
+ *   sent                  Date in UTC seconds, NULL: none that can be read; sent_tz: minutes east as written
+ *   message_id refs       without <>; refs oldest first, LF between, In-Reply-To's first one where there are no References
+ * cache_headers.headers: fields of store_caches_field(), raw, CRLF, as they stand; preview: RFC 8970. */
+enum {
+    CACHE_VERSION = 1,                  /* of the forms: an index with another drops them */
+    CACHE_TEXT_MAX_OCTETS = 256 * 1024, /* envelope, bodystructure, body, each */
+    CACHE_HEADERS_MAX_OCTETS = 64 * 1024,
+    CACHE_KEY_MAX_OCTETS = 512, /* each text of cache_sort but refs */
+    CACHE_REFS_MAX = 100,       /* message ids in refs: the first and the last ones */
+    CACHE_REFS_MAX_OCTETS = 16 * 1024
+};
+/* Compute what the index lacks for messages of the view (uids NULL: for all of them), some dozens at a time, with user.lock
+ * free while files are parsed. Not under user.lock. yield (may be NULL) is asked after each batch: true stops, with *at
+ * (a UID, 0 to start) left where to go on. 0 done: rows are there but for messages that are gone or cannot be read;
+ * 1 stopped by yield; -1 e. */
+int cache_fill(struct store_view *v, const struct store_uids *uids, uint32_t *at,
+               bool (*yield)(void *), void *arg, struct err *e);
+
 /* ---- a view (view.c) ---- */
 enum { VROW_GONE = 1u << 31 }; /* in vrow.sys: expunged, not yet announced */
 struct vrow {
