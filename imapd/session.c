@@ -113,7 +113,8 @@ run_open(struct imap_cmd *c)
     const struct open_args *o = c->args;
     struct err e = { 0 };
 
-    if (store_user_open(imapd.store, sl_z(c->s->user), o->mail, &c->s->store, &e) < 0) {
+    if (store_user_open(imapd.store, sl_z(c->s->user), &(struct store_userdb){ .mail = o->mail },
+                        &c->s->store, &e) < 0) {
         imap_fail(c, &e, SL("INBOX"), "NONEXISTENT");
         c->must_end = true;
         c->why = "Internal error: the mailboxes could not be opened";

@@ -143,7 +143,7 @@ deliver_all(struct lmtpd_sess *s)
     for (struct lmtpd_rcpt *r = s->tx->first, *next; r; r = next) {
         struct buf trace = { 0 };
         struct deliver_rcpt to = { .user = r->user,
-                                   .mail = r->mail,
+                                   .db = { .mail = r->mail },
                                    .mailbox = SL("INBOX"),
                                    .ident = ident_of(s, i++),
                                    .may_be_repeat = s->may_be_repeat };

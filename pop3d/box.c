@@ -87,7 +87,9 @@ run_open(struct work_job *j)
     int rc;
 
     if (!s->view) {
-        if (store_user_open(pop3d.store, sl_z(s->user), sl_z(s->mail), &s->store, &s->err) != 0 ||
+        if (store_user_open(pop3d.store, sl_z(s->user),
+                            &(struct store_userdb){ .mail = sl_z(s->mail) }, &s->store,
+                            &s->err) != 0 ||
             store_select(s->store, SL("INBOX"), false, &s->view, &s->err) != 0)
             return WORK_DONE;
         store_view_box(s->view, &box);

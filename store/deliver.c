@@ -13,14 +13,14 @@ int
 deliverer_new(const struct conf *c, struct deliverer **out, struct err *e)
 {
     struct deliverer *d;
-    struct location where;
+    struct store *s;
 
     *out = NULL;
-    /* A location that cannot be read is the operator's, and is said at start rather than at each message. */
-    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e))
+    /* What is wrong with the configuration is said at start rather than at each message. */
+    if (store_new(c, &s, e))
         return -1;
-    location_free(&where);
     d = MEM_NEW(struct deliverer);
+    d->store = s;
     d->refs = 1;
     d->conf = conf_ref(c);
     d->spool_dir = location_common(c);
@@ -32,6 +32,12 @@ deliverer_new(const struct conf *c, struct deliverer **out, struct err *e)
     lane_init(&d->large, d, true);
     *out = d;
     return 0;
+}
+
+struct store *
+deliverer_store(const struct deliverer *d)
+{
+    return d->store;
 }
 
 void
@@ -55,6 +61,7 @@ deliverer_free(struct deliverer **d)
     work_pool_free(&(*d)->pool);
     lane_stop(&(*d)->small);
     lane_stop(&(*d)->large);
+    store_free(&(*d)->store);
     deliverer_unref(*d);
     *d = NULL;
 }
@@ -149,13 +156,13 @@ job_place(struct deliver_job *j, const struct deliver_rcpt *r, struct err *e)
     struct location where;
     int rc = -1;
 
-    if (location_resolve(j->m->d->conf, r->user, r->mail, &where, e))
+    if (location_resolve(j->m->d->conf, r->user, r->db.mail, &where, e))
         goto out;
     if (name_normalise(&where, r->mailbox.n > 0 ? r->mailbox : SL("INBOX"), &name, e))
         goto out;
     buf_addz(&dir, where.root);
-    j->is_subfolder = !name_is_inbox(buf_slice(&name));
-    if (j->is_subfolder) {
+    j->is_subfolder = !name_is_inbox(buf_slice(&name)) && where.layout == LAYOUT_MAILDIRPP;
+    if (!name_is_inbox(buf_slice(&name))) {
         buf_addc(&dir, '/');
         if (name_to_folder(&where, buf_slice(&name), &dir, e))
             goto out;

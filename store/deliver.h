@@ -7,10 +7,13 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "conf/conf.h"
+#include "store/store.h"
 
 struct deliverer;
 int deliverer_new(const struct conf *c, struct deliverer **out, struct err *e);
 void deliverer_free(struct deliverer **d);
+/* The store it works with, for quota (store/quota.h); lives as long as the deliverer. */
+struct store *deliverer_store(const struct deliverer *d);
 
 /* Content on its way: in memory up to DELIVER_INLINE_OCTETS, then a file of the deliverer's. CRLF in, as from the wire. */
 enum { DELIVER_INLINE_OCTETS = 128 * 1024 };
@@ -23,9 +26,9 @@ void
 deliver_msg_free(struct deliver_msg **m); /* after the last recipient's callback, or to give up */
 
 struct deliver_rcpt {
-    struct slice user;    /* canonical "u@d" */
-    struct slice mail;    /* userdb's mail location or empty */
-    struct slice mailbox; /* "INBOX" or another one, made when absent */
+    struct slice user;      /* canonical "u@d" */
+    struct store_userdb db; /* what userdb says of him */
+    struct slice mailbox;   /* "INBOX" or another one, made when absent */
     struct slice
         prepend; /* header lines for this copy: Return-Path, Delivered-To, Received; CRLF-ended */
     struct slice

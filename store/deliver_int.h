@@ -112,6 +112,7 @@ void lane_stop(struct lane *l);                   /* finishes what is queued */
 struct deliverer {
     unsigned refs; /* the owner's, messages' and jobs'; loop only */
     struct conf *conf;
+    struct store *store;
     char *spool_dir;
     struct work_pool *pool;
     struct notifier *notifier;

@@ -48,7 +48,7 @@ open_user(struct store **s)
     struct err e = { 0 };
 
     if (store_new(conf, s, &e) ||
-        store_user_open(*s, SL("bob@example.org"), sl_n(NULL, 0), &u, &e)) {
+        store_user_open(*s, SL("bob@example.org"), NULL, &u, &e)) {
         fprintf(stderr, "race: open: %s\n", e.msg);
         abort();
     }

@@ -274,7 +274,7 @@ main(int argc, char **argv)
     conf = conf_parse(buf_slice(&text), "main.cf", &ps);
     BUG_ON(!conf);
     if (store_new(conf, &store, &e) != 0 ||
-        store_user_open(store, SL("u@example.com"), SL(""), &user, &e) != 0 ||
+        store_user_open(store, SL("u@example.com"), NULL, &user, &e) != 0 ||
         store_select(user, SL("INBOX"), false, &view, &e) != 0) {
         printf("cannot open the mailbox: %s\n", e.msg);
         return 1;

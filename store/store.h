@@ -2,7 +2,8 @@
  * SQLite): call it on a work pool, except where a function says "loop". Handles of one user may be used by several
  * threads at once; a view belongs to one job at a time. Layer: store.
  *
- * Mailbox names are UTF-8, separator '.', "INBOX" first; on disk modified UTF-7 (".Sent", ".Archive.2026").
+ * Mailbox names are UTF-8, "INBOX" first, with levels between store_separator(); on disk as mail_location says, mostly in
+ * modified UTF-7 side by side (".Sent", ".Archive.2026").
  * The promises of docs/architecture.md on UIDs, MODSEQs and durability are kept here. */
 #ifndef POSTERN_STORE_STORE_H
 #define POSTERN_STORE_STORE_H
@@ -26,9 +27,16 @@ void store_free(struct store **s);
 /* ---- a user ---- */
 struct
     store_user; /* counted; the index database behind it is opened on need and kept in a bounded LRU */
-/* name "u@d". mail: userdb's mail location when set, else empty for mail_location. Makes the Maildir when absent. */
-int store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out,
-                    struct err *e);
+struct store_userdb {    /* what userdb says of a user; each may be empty */
+    struct slice mail;  /* mail location, over mail_location */
+    struct slice quota; /* lines of NAME=VALUE LF: quota_rule, quota_rule2 and what else store/quota.h names */
+};
+/* name "u@d". db NULL: userdb says nothing. Makes the Maildir when absent. A handle that is open already takes over the
+ * newest quota rules. */
+int store_user_open(struct store *s, struct slice name, const struct store_userdb *db,
+                    struct store_user **out, struct err *e);
+/* Between the levels of mailbox names: '.', or '/' with LAYOUT=fs. */
+char store_separator(const struct store_user *u);
 void store_user_close(struct store_user **u);
 
 /* ---- flags ---- */

@@ -548,7 +548,7 @@ TEST(more_users_than_open_databases)
         char name[40];
 
         snprintf(name, sizeof name, "u%d@example.org", i);
-        CHECK_EQ_INT(store_user_open(st, sl_z(name), sl_n(NULL, 0), &many[i], &e), 0);
+        CHECK_EQ_INT(store_user_open(st, sl_z(name), NULL, &many[i], &e), 0);
     }
     CHECK(st->n_open <= STORE_OPEN_MAX);
     for (int i = 0; i < STORE_OPEN_MAX + 5; i++) {
@@ -673,7 +673,7 @@ TEST(renamed_under_a_view)
     CHECK_EQ_INT(append("A", "x\r\n", 0, NULL), 1);
     v = sel("A");
     BUG_ON(store_new(conf, &other, &e));
-    CHECK_EQ_INT(store_user_open(other, SL("bob@example.org"), sl_n(NULL, 0), &them, &e), 0);
+    CHECK_EQ_INT(store_user_open(other, SL("bob@example.org"), NULL, &them, &e), 0);
     CHECK_EQ_INT(store_rename(them, SL("A"), SL("B"), &e), 0);
     store_user_close(&them);
     store_free(&other);

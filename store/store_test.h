@@ -27,7 +27,7 @@ open_store(void)
 {
     memset(&e, 0, sizeof e);
     BUG_ON(store_new(conf, &st, &e));
-    if (store_user_open(st, SL("bob@example.org"), sl_n(NULL, 0), &us, &e)) {
+    if (store_user_open(st, SL("bob@example.org"), NULL, &us, &e)) {
         FAIL("cannot open user: %s", e.msg);
         abort();
     }

@@ -258,15 +258,15 @@ prepare(struct store_user *u, struct err *e)
 }
 
 int
-store_user_open(struct store *s, struct slice name, struct slice mail, struct store_user **out,
-                struct err *e)
+store_user_open(struct store *s, struct slice name, const struct store_userdb *db,
+                struct store_user **out, struct err *e)
 {
     struct store_user *u;
     struct location where;
     int rc;
 
     *out = NULL;
-    if (location_resolve(s->conf, name, mail, &where, e))
+    if (location_resolve(s->conf, name, db == NULL ? sl_n(NULL, 0) : db->mail, &where, e))
         return -1;
     u = user_get(s, name, &where);
     rc = user_lock(u, e);
@@ -280,6 +280,12 @@ store_user_open(struct store *s, struct slice name, struct slice mail, struct st
     }
     *out = u;
     return 0;
+}
+
+char
+store_separator(const struct store_user *u)
+{
+    return u->loc.separator;
 }
 
 /* Close databases that were not used for longest until there is room; busy ones stay. store.lock held. */
