@@ -1,5 +1,5 @@
 /* mime/address.c - address lists (RFC 5322 §3.4, obsolete forms of §4.4) as ENVELOPE shows them. */
-#include "mime/mime.h"
+#include "mime/mime_int.h"
 
 struct reader {
     struct slice in;
@@ -263,4 +263,19 @@ mime_addresses(struct slice raw, struct arena *mem, size_t *n)
     buf_free(&r.word);
     *n = r.n;
     return r.n > 0 ? r.v : NULL;
+}
+
+bool
+mime_first_address(struct slice raw, struct arena *mem, struct mime_address *out)
+{
+    struct reader r = { .in = raw, .mem = mem };
+    bool in_group = false;
+
+    while (r.n == 0 && take_entry(&r, &in_group))
+        continue;
+    buf_free(&r.word);
+    if (r.n == 0)
+        return false;
+    *out = r.v[0];
+    return true;
 }

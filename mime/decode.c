@@ -1,5 +1,5 @@
 /* mime/decode.c - transfer encodings and charsets (iconv). */
-#include "mime/mime.h"
+#include "mime/text.h"
 
 #include "base/utf8.h"
 
@@ -157,19 +157,40 @@ mime_to_utf8(struct slice charset, struct slice in, struct buf *out)
     return rc;
 }
 
+/* The text with its transfer encoding undone: in the part itself, or in *octets. */
+static struct slice
+plain_octets(const struct mime_part *p, struct buf *octets)
+{
+    if (p->encoding.p == NULL || sl_ieqz(p->encoding, "7bit") || sl_ieqz(p->encoding, "8bit") ||
+        sl_ieqz(p->encoding, "binary"))
+        return p->body;
+    mime_decode_body(p, octets);
+    return buf_slice(octets);
+}
+
 void
 mime_decode_text(const struct mime_part *p, struct buf *out)
 {
     struct buf octets = { 0 };
-    bool is_plain = p->encoding.p == NULL || sl_ieqz(p->encoding, "7bit") ||
-                    sl_ieqz(p->encoding, "8bit") || sl_ieqz(p->encoding, "binary");
-    struct slice from = p->body;
+    struct slice from = plain_octets(p, &octets);
 
-    if (!is_plain) {
-        mime_decode_body(p, &octets);
-        from = buf_slice(&octets);
-    }
     if (mime_to_utf8(mime_get_param(p, "charset"), from, out) < 0)
         add_utf8(from, out);
     buf_free(&octets);
+}
+
+/* Many pages come without a charset in the part's header and name one themselves. */
+void
+mime_decode_html(const struct mime_part *p, size_t max_octets, struct buf *out)
+{
+    struct buf octets = { 0 }, utf8 = { 0 };
+    struct slice from = plain_octets(p, &octets), charset = mime_get_param(p, "charset");
+
+    if (charset.n == 0 && !utf8_is_valid(from))
+        charset = mime_html_charset(from);
+    if (mime_to_utf8(charset, from, &utf8) < 0)
+        add_utf8(from, &utf8);
+    mime_html_to_text(buf_slice(&utf8), max_octets, out);
+    buf_free(&octets);
+    buf_free(&utf8);
 }

@@ -7,4 +7,7 @@
 /* Step *in past blanks, line ends and (nested (comments)): CFWS, RFC 5322 §3.2.2. */
 void mime_skip_cfws(struct slice *in);
 
+/* The first of the addresses of a raw field, in the arena; false: there is none. */
+bool mime_first_address(struct slice raw, struct arena *mem, struct mime_address *out);
+
 #endif

@@ -7,15 +7,20 @@
 #include "mime/mime.h"
 
 enum {
-    MIME_PREVIEW_CHARS = 200,           /* RFC 8970 §3.1: 256 at most */
-    MIME_PREVIEW_INPUT_OCTETS = 65536,  /* of an encoded body, looked at for a preview */
-    MIME_SUBJECT_MAX_OCTETS = 8 * 1024, /* of a raw Subject that counts for the base subject */
-    MIME_SORT_MAX_OCTETS = 64 * 1024    /* of an address field that is looked at for its first */
+    MIME_PREVIEW_CHARS = 200,               /* RFC 8970 §3.1: 256 at most */
+    MIME_PREVIEW_INPUT_OCTETS = 256 * 1024, /* of encoded bodies, looked at for a preview */
+    MIME_SUBJECT_MAX_OCTETS = 8 * 1024,     /* of a raw Subject that counts for the base subject */
+    MIME_SORT_MAX_OCTETS = 64 * 1024 /* of an address field that is looked at for its first */
 };
 
 /* Append HTML as text, until out has grown by max_octets (0: no end): no tags, comments, script, style and head's
  * title; character references decoded; blocks and line breaks as one LF, runs of blanks as one space. */
 void mime_html_to_text(struct slice html, size_t max_octets, struct buf *out);
+
+/* The charset that an HTML page names itself; p NULL: none. */
+struct slice mime_html_charset(struct slice html);
+/* Append a text/html part, decoded, as text: until out has grown by max_octets (0: no end). */
+void mime_decode_html(const struct mime_part *p, size_t max_octets, struct buf *out);
 
 /* Append one line of at most MIME_PREVIEW_CHARS: the first text part that says something, plain before HTML in an
  * alternative; quoted lines ("> ") count only where nothing else is there. Nothing when the message has no text. */
