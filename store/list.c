@@ -489,27 +489,7 @@ store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
     return rc;
 }
 
-/* The rest are sums that the mailbox keeps. */
-static int
-count_recent(struct store_user *u, const struct mbox *mb, struct store_status *out, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    if (mb->recent_from >= mb->uidnext)
-        return 0;
-    if (db_prepare(u->db, "SELECT count(*) FROM messages WHERE mailbox = ? AND uid >= ?", &s, e))
-        return -1;
-    db_bind_int(s, 1, mb->id);
-    db_bind_int(s, 2, mb->recent_from);
-    rc = db_step(s, e);
-    if (rc == 1) {
-        out->recent = (uint32_t)db_int(s, 0);
-        db_reset(s);
-    }
-    return rc < 0 ? -1 : 0;
-}
-
+/* All of it are sums that the mailbox keeps. */
 static int
 status_locked(struct store_user *u, struct slice normal, struct store_status *out, struct err *e)
 {
@@ -523,8 +503,9 @@ status_locked(struct store_user *u, struct slice normal, struct store_status *ou
     if (rc < 1)
         return rc < 0 ? -1
                       : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
-    if (mbox_scan(u, normal, &mb, false, false, e) || count_recent(u, &mb, out, e))
+    if (mbox_scan(u, normal, &mb, false, false, e))
         return -1;
+    out->recent = (uint32_t)mb.recent;
     out->messages = (uint32_t)mb.messages;
     out->unseen = (uint32_t)mb.unseen;
     out->deleted = (uint32_t)mb.deleted;

@@ -123,7 +123,8 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
             "SELECT uidvalidity, uidnext, uid_reserved, recent_from, modseq, "
             "modseq_reserved, floor, new_mtime,"
             " cur_mtime, suspect_ms, scan_ms, scan_cost_ms, special_use, object_id, messages, "
-            "unseen, deleted, octets, crlf_octets FROM mailboxes WHERE id = ?",
+            "unseen, deleted, octets, crlf_octets, recent, ranges, pruned_modseq FROM mailboxes "
+            "WHERE id = ?",
             &s, e))
         return -1;
     db_bind_int(s, 1, id);
@@ -150,6 +151,9 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
     out->deleted = db_int(s, 16);
     out->octets = db_int(s, 17);
     out->crlf_octets = db_int(s, 18);
+    out->recent = db_int(s, 19);
+    out->ranges = db_int(s, 20);
+    out->pruned_modseq = (uint64_t)db_int(s, 21);
     db_reset(s);
     return 1;
 }
@@ -164,8 +168,8 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
             "UPDATE mailboxes SET uidnext = ?, uid_reserved = ?, recent_from = ?, modseq = ?,"
             " modseq_reserved = ?, new_mtime = ?, cur_mtime = ?, suspect_ms = ?, scan_ms = ?, "
             "scan_cost_ms = ?,"
-            " special_use = ?, messages = ?, unseen = ?, deleted = ?, octets = ?, crlf_octets = ? "
-            "WHERE id = ?",
+            " special_use = ?, messages = ?, unseen = ?, deleted = ?, octets = ?, crlf_octets = ?, "
+            "recent = ?, ranges = ?, pruned_modseq = ? WHERE id = ?",
             &s, e))
         return -1;
     db_bind_int(s, 1, mb->uidnext);
@@ -184,7 +188,10 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
     db_bind_int(s, 14, mb->deleted);
     db_bind_int(s, 15, mb->octets);
     db_bind_int(s, 16, mb->crlf_octets);
-    db_bind_int(s, 17, mb->id);
+    db_bind_int(s, 17, mb->recent);
+    db_bind_int(s, 18, mb->ranges);
+    db_bind_int(s, 19, (int64_t)mb->pruned_modseq);
+    db_bind_int(s, 20, mb->id);
     return db_run(s, e);
 }
 
@@ -201,7 +208,8 @@ mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uin
     if (db_prepare(
             u->db,
             "INSERT INTO mailboxes (name, uidvalidity, uidnext, uid_reserved, recent_from, modseq,"
-            " modseq_reserved, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?5)",
+            " modseq_reserved, pruned_modseq, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?4, "
+            "?5)",
             &s, e))
         return -1;
     db_bind_text(s, 1, normal);
@@ -264,6 +272,25 @@ mbox_next_uid(struct store_user *u, struct mbox *mb)
         u->must_sync = true;
     }
     return uid;
+}
+
+int
+mbox_set_recent(struct store_user *u, struct mbox *mb, uint32_t from, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT count(*) FROM messages WHERE mailbox = ? AND uid >= ?", &s, e))
+        return -1;
+    db_bind_int(s, 1, mb->id);
+    db_bind_int(s, 2, from);
+    rc = db_step(s, e);
+    if (rc < 1)
+        return rc < 0 ? -1 : err_set(e, ERR_BUG, "no count");
+    mb->recent = db_int(s, 0);
+    mb->recent_from = from;
+    db_reset(s);
+    return 0;
 }
 
 struct own_change

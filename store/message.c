@@ -90,6 +90,7 @@ msg_insert(struct store_user *u, struct mbox *mb, const struct msg_row *m, struc
     if (db_run(s, e))
         return -1;
     count(mb, 1, m->flags, m->size, m->crlf);
+    mb->recent += m->uid >= mb->recent_from;
     return 0;
 }
 
@@ -136,7 +137,6 @@ msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
         "DELETE FROM foreign_ids WHERE mailbox = ? AND uid = ?",
     };
     struct msg_row m;
-    struct db_stmt *s;
     int rc = msg_load(u, mb->id, uid, &m, e);
 
     if (rc < 1) /* 0: another process was quicker, and logged it */
@@ -145,13 +145,8 @@ msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
         if (delete_row(u, tables[i], mb->id, uid, e))
             return -1;
     count(mb, -1, m.flags, m.size, m.crlf);
-    if (db_prepare(u->db, "INSERT INTO expunges VALUES (?1, ?2, ?3, ?3, ?4)", &s, e))
-        return -1;
-    db_bind_int(s, 1, mb->id);
-    db_bind_int(s, 2, (int64_t)mbox_change(u, mb));
-    db_bind_int(s, 3, uid);
-    db_bind_int(s, 4, clock_unix_s());
-    return db_run(s, e);
+    mb->recent -= uid >= mb->recent_from;
+    return expunges_add(u, mb, uid, e);
 }
 
 int64_t

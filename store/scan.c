@@ -332,9 +332,10 @@ apply(struct scan *c, bool may_expunge, struct err *e)
     for (size_t i = 0; i < c->n_cands; i++)
         if (insert_cand(c, &c->cands[i], &last_cur_uid, e))
             return -1;
-    if (is_first && last_cur_uid >= c->mb->recent_from)
-        c->mb->recent_from =
-            last_cur_uid + 1; /* what lies in cur/ was seen by some program before us */
+    /* What lies in cur/ was seen by some program before us. */
+    if (is_first && last_cur_uid >= c->mb->recent_from &&
+        mbox_set_recent(c->u, c->mb, last_cur_uid + 1, e))
+        return -1;
     if (c->letters != 0)
         return keywords_import(c->u, c->dir, c->mb->id, c->letters, e);
     return 0;

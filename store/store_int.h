@@ -119,6 +119,9 @@ struct
     unsigned use;
     /* Sums over its messages: octets are those of the files, crlf_octets RFC822.SIZEs. */
     int64_t messages, unseen, deleted, octets, crlf_octets;
+    int64_t recent;         /* messages from recent_from on */
+    int64_t ranges;         /* in the expunge log */
+    uint64_t pruned_modseq; /* what was expunged up to here is not all in the log */
     uint64_t change; /* the modseq of this transaction, 0: none yet */
     char object_id[40];
 };
@@ -138,6 +141,21 @@ int mbox_forget(struct store_user *u, int64_t id, struct err *e); /* the rows; i
 /* The modseq of this transaction's changes; the next UID. */
 uint64_t mbox_change(struct store_user *u, struct mbox *mb);
 uint32_t mbox_next_uid(struct store_user *u, struct mbox *mb);
+
+/* Messages from that UID on were seen by nobody; in a transaction. */
+int mbox_set_recent(struct store_user *u, struct mbox *mb, uint32_t from, struct err *e);
+
+/* ---- the expunge log (expunges.c) ---- */
+enum {
+    EXPUNGES_KEEP = 10 * 1000, /* ranges a mailbox; of more, those go that are older than a day */
+    EXPUNGES_KEEP_S = 24 * 3600,
+    EXPUNGES_PRUNE_EVERY = 1024, /* looked at after so many new ranges */
+    EXPUNGES_PRUNE_MAX = 4096    /* removed in one transaction, about */
+};
+/* That UID left at mbox_change(); in a transaction, mb is saved by the caller. Ascending UIDs in a row make one range. */
+int expunges_add(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e);
+/* Let go of old ranges beyond the count; in a transaction. expunges_add() calls it now and then. */
+int expunges_prune(struct store_user *u, struct mbox *mb, int64_t now_unix_s, struct err *e);
 
 /* Bracket renames of our own in cur/, so that they alone do not cause a scan. */
 struct own_change {

@@ -133,6 +133,7 @@ static int
 set_recent(struct store_user *u, struct mbox *mb, struct err *e)
 {
     struct db_stmt *s;
+    uint32_t uid = 1;
     int rc;
 
     if (db_prepare(u->db,
@@ -142,10 +143,10 @@ set_recent(struct store_user *u, struct mbox *mb, struct err *e)
     db_bind_int(s, 1, mb->id);
     rc = db_step(s, e);
     if (rc == 1) {
-        mb->recent_from = (uint32_t)db_int(s, 0);
+        uid = (uint32_t)db_int(s, 0);
         db_reset(s);
     }
-    return rc < 0 ? -1 : 0;
+    return rc < 0 ? -1 : mbox_set_recent(u, mb, uid, e);
 }
 
 /* One folder. MODSEQs start above any the old server can have given: it counted changes, we start at the time. */

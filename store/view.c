@@ -265,9 +265,9 @@ claim_recent(struct store_view *v, struct mbox *mb, struct err *e)
         }
         for (size_t i = view_at_least(v, mb->recent_from); i < v->n; i++)
             v->rows[i].sys |= STORE_RECENT;
-        if (mb->recent_from < uidnext)
-            mb->recent_from = uidnext; /* not those that came since: the view has not seen them */
-        if (mbox_save(v->u, mb, e)) {
+        /* Not those that came since: the view has not seen them. */
+        rc = mb->recent_from < uidnext ? mbox_set_recent(v->u, mb, uidnext, e) : 0;
+        if (rc || mbox_save(v->u, mb, e)) {
             index_rollback(v->u);
             return -1;
         }

@@ -53,14 +53,18 @@ load(struct store_view *v, struct err *e)
     while ((rc = db_step(s, e)) == 1) {
         uint64_t modseq = (uint64_t)db_int(s, 4);
 
-        v->rows = mem_grow(v->rows, &v->cap, n + 1, sizeof(v->rows[0]));
-        v->rows[n] = (struct vrow){ .uid = (uint32_t)db_int(s, 0),
-                                    .sys = (uint32_t)db_int(s, 2),
-                                    .kw = (uint64_t)db_int(s, 3),
-                                    .modseq = modseq <= v->modseq ? modseq : 0 };
-        if (store_uids_has(&v->recent, v->rows[n].uid))
-            v->rows[n].sys |= STORE_RECENT;
-        n++;
+        uint32_t last = (uint32_t)db_int(s, 1);
+
+        for (uint32_t uid = (uint32_t)db_int(s, 0); uid <= last && uid <= v->last_uid; uid++) {
+            v->rows = mem_grow(v->rows, &v->cap, n + 1, sizeof(v->rows[0]));
+            v->rows[n] = (struct vrow){ .uid = uid,
+                                        .sys = (uint32_t)db_int(s, 2),
+                                        .kw = (uint64_t)db_int(s, 3),
+                                        .modseq = modseq <= v->modseq ? modseq : 0 };
+            if (store_uids_has(&v->recent, uid))
+                v->rows[n].sys |= STORE_RECENT;
+            n++;
+        }
     }
     if (rc)
         return -1;
