@@ -65,7 +65,9 @@ struct auth_user {
     struct slice user; /* canonical */
     struct slice home; /* empty: mail_location's default */
     struct slice mail; /* overrides mail_location when set */
-    int64_t uid, gid;  /* -1: not given */
+    struct slice
+        quota; /* the fields whose names begin with "quota", "name=value" and LF each; or empty */
+    int64_t uid, gid; /* -1: not given */
 };
 /* Redeem a cookie (once). */
 void auth_master_request(struct auth_master *m, struct slice cookie,

@@ -97,13 +97,26 @@ read_id(struct slice v, int64_t *out)
         *out = n;
 }
 
+/* "quota_rule2=Trash:storage=+100M": a line of its own. What would be two lines is none of ours. */
+static void
+keep_quota(struct buf *quota, struct slice field)
+{
+    size_t was = quota->n;
+
+    tab_unescape(quota, field);
+    if (sl_find_char(sl_from(buf_slice(quota), was), '\n') != SL_NPOS)
+        buf_truncate(quota, was);
+    else
+        buf_addc(quota, '\n');
+}
+
 /* "USER id name [key=value]..." */
 static void
 got_user(struct auth_master *m, struct master_req *r, struct slice args)
 {
     struct auth_user u = { .found = 1, .uid = -1, .gid = -1 };
     struct tab_span user = { 0 }, home = { 0 }, mail = { 0 };
-    struct buf text = { 0 };
+    struct buf text = { 0 }, quota = { 0 };
     struct slice field, v;
 
     if (tab_take(&args, &field))
@@ -117,13 +130,17 @@ got_user(struct auth_master *m, struct master_req *r, struct slice args)
             read_id(v, &u.uid);
         else if (tab_is_pair(field, "gid", &v))
             read_id(v, &u.gid);
+        else if (sl_has_prefix(field, SL("quota")))
+            keep_quota(&quota, field);
     }
     v = buf_slice(&text);
     u.user = sl_n(v.p + user.at, user.n);
     u.home = sl_n(v.p + home.at, home.n);
     u.mail = sl_n(v.p + mail.at, mail.n);
+    u.quota = buf_slice(&quota);
     finish(m, r, user.n ? &u : &failed);
     buf_free(&text);
+    buf_free(&quota);
 }
 
 static void

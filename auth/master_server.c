@@ -1,6 +1,6 @@
 /* auth/master_server.c - the master protocol: which user does a cookie name, is there such a user. imapd and pop3d
- * believe only this; lmtpd asks for each recipient. Homes and numbers of users are not told: mail_location says where
- * mail is, and the daemons' own user owns it. */
+ * believe only this; lmtpd asks for each recipient. Told are limits (quota_rule, quota_domain_rule); homes and numbers
+ * of users are not: mail_location says where mail is, and the daemons' own user owns it. */
 #include "auth/auth_server.h"
 
 #include "auth/names.h"
@@ -22,13 +22,17 @@ struct peer {
     uint64_t id;
 };
 
+/* fields: lines of "name=value". */
 static void
-reply_user(struct peer *p, uint32_t number, struct slice user)
+reply_user(struct peer *p, uint32_t number, struct slice user, struct slice fields)
 {
     struct buf line = { 0 };
+    struct slice field;
 
     buf_addf(&line, "USER\t%u", number);
     tab_add(&line, user);
+    while (sl_take_until(&fields, '\n', &field))
+        tab_add(&line, field);
     buf_addc(&line, '\n');
     conn_writes(p->conn, buf_slice(&line));
     buf_free(&line);
@@ -40,8 +44,9 @@ struct user_job {
     struct backend_job job;
     uint64_t peer;
     uint32_t number;
-    struct buf wanted, name, password;
+    struct buf wanted, name, password, fields;
     char *format;
+    bool is_known; /* wanted is a user: authd has said so before */
     int rc;
     struct err e;
 };
@@ -73,11 +78,18 @@ user_run(struct backend_job *j, struct table_set *tables)
     uint64_t began = clock_mono_ms();
     struct users *u;
 
-    f->rc = find_system_user(tables, wanted, &f->name, &f->e);
+    f->rc = f->is_known ? 0 : find_system_user(tables, wanted, &f->name, &f->e);
     if (f->rc != 0)
         return;
     u = table_set_users(tables, &f->e);
-    f->rc = u ? users_find(u, wanted, &f->name, &f->password, &f->e) : -1;
+    if (f->is_known) {
+        buf_adds(&f->name, wanted);
+        f->rc = u ? 1 : -1;
+    } else {
+        f->rc = u ? users_find(u, wanted, &f->name, &f->password, &f->e) : -1;
+    }
+    if (f->rc > 0 && users_quota_fields(u, buf_slice(&f->name), &f->fields, &f->e) < 0)
+        f->rc = -1;
     if (f->rc < 0)
         table_set_note_failure(tables, began, &f->e);
 }
@@ -94,18 +106,33 @@ user_done(struct backend_job *j)
                   f->e.msg);
     if (p && f->rc > 0) {
         auth_format_name(f->format, buf_slice(&f->name), &name);
-        reply_user(p, f->number, buf_slice(&name));
+        reply_user(p, f->number, f->is_known ? buf_slice(&f->name) : buf_slice(&name),
+                   buf_slice(&f->fields));
     } else if (p) {
         conn_printf(p->conn, f->rc == 0 ? "NOTFOUND\t%u\n" : "FAIL\t%u\ttemp\n", f->number);
     }
     buf_free(&name);
     buf_free(&f->wanted);
     buf_free(&f->name);
+    buf_free(&f->fields);
     if (f->password.p)
         mem_wipe(f->password.p, f->password.cap);
     buf_free(&f->password);
     free(f->format);
     free(f);
+}
+
+static struct user_job *
+user_job_new(struct peer *p, uint32_t number)
+{
+    struct user_job *f = MEM_NEW(struct user_job);
+
+    f->peer = p->id;
+    f->number = number;
+    f->format = mem_dupz(p->auth->conf->auth_username_format);
+    f->job.run = user_run;
+    f->job.done = user_done;
+    return f;
 }
 
 static int
@@ -121,12 +148,7 @@ run_user(struct peer *p, uint32_t number, struct slice args)
         conn_printf(p->conn, "NOTFOUND\t%u\n", number);
         return 0;
     }
-    f = MEM_NEW(struct user_job);
-    f->peer = p->id;
-    f->number = number;
-    f->format = mem_dupz(p->auth->conf->auth_username_format);
-    f->job.run = user_run;
-    f->job.done = user_done;
+    f = user_job_new(p, number);
     tab_unescape(&name, field);
     auth_format_name(f->format, buf_slice(&name), &f->wanted);
     buf_free(&name);
@@ -140,13 +162,17 @@ static int
 run_request(struct peer *p, uint32_t number, struct slice args)
 {
     struct slice pid, connection, cookie;
+    struct user_job *f;
     char *user;
 
     if (!tab_take(&args, &pid) || !tab_take(&args, &connection) || !tab_take(&args, &cookie))
         return -1;
     user = cookie_redeem(p->auth->cookies, cookie, loop_now_ms());
     if (user) {
-        reply_user(p, number, sl_z(user));
+        f = user_job_new(p, number);
+        f->is_known = true;
+        buf_adds(&f->wanted, sl_z(user));
+        backend_submit(p->auth->backend, &f->job);
     } else {
         log_warn("auth.cookie", LOG_NONE,
                  "a session was offered with a cookie that is unknown, used or too old");

@@ -7,6 +7,7 @@
 #include "auth/link.h"
 #include "auth/lookup_client.h"
 #include "auth/lookup_server.h"
+#include "auth/users.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -211,7 +212,7 @@ log_in(const char *mech, struct slice initial, const char *svc)
 }
 
 static struct auth_user redeemed;
-static char redeemed_user[64];
+static char redeemed_user[64], redeemed_quota[256];
 
 static void
 on_user(uint64_t id, const struct auth_user *u)
@@ -219,6 +220,7 @@ on_user(uint64_t id, const struct auth_user *u)
     (void)id;
     redeemed = *u;
     copy(redeemed_user, sizeof redeemed_user, u->user);
+    copy(redeemed_quota, sizeof redeemed_quota, u->quota);
     loop_stop();
 }
 
@@ -321,6 +323,49 @@ TEST(userdb)
         CHECK_EQ_STR(redeemed_user, rows[i].name);
         CHECK_EQ_INT(redeemed.uid, -1);
     }
+    auth_master_free(&m);
+    stop();
+}
+
+/* What postern_quota says reaches who asks for the user and who redeems his cookie. */
+TEST(userdb_tells_limits)
+{
+    static const struct {
+        const char *name;
+        struct users_quota q;
+        const char *want; /* of email1@example.com from then on */
+    } rows[] = {
+        { "EMAIL1@example.com", { 1048576, -1 }, "quota_rule=*:bytes=1048576\n" },
+        { "other@example.com", { 1, 1 }, "quota_rule=*:bytes=1048576\n" },
+        { "Example.com",
+          { 0, 50 },
+          "quota_rule=*:bytes=1048576\nquota_domain_rule=example.com:bytes=0:messages=50\n" },
+        { "email1@example.com", { -1, -1 }, "quota_domain_rule=example.com:bytes=0:messages=50\n" },
+    };
+    struct auth_master *m;
+    struct users *u = NULL;
+    char path[256];
+    struct err e;
+
+    start("");
+    m = auth_master_new(door(1));
+    login.client = auth_client_new(door(0));
+    snprintf(path, sizeof path, "%s/mailserver.db", dir);
+    NEED(users_open(path, 0, &u, &e) == 0);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        TEST_ROW("%s", rows[i].name);
+        CHECK_EQ_INT(users_quota_set(u, sl_z(rows[i].name), &rows[i].q, &e), 0);
+        auth_master_user(m, SL("email1@example.com"), "lmtp", on_user, 0);
+        loop_run();
+        CHECK_EQ_STR(redeemed_quota, rows[i].want);
+        CHECK_EQ_INT(log_in("PLAIN", SL("\0email1@example.com\0password"), "imap"), AUTH_OK);
+        auth_master_request(m, sl_z(login.cookie), on_user, 0);
+        loop_run();
+        CHECK_EQ_STR(redeemed_user, "email1@example.com");
+        CHECK_EQ_STR(redeemed_quota, rows[i].want);
+    }
+    users_close(&u);
+    auth_client_free(&login.client);
     auth_master_free(&m);
     stop();
 }

@@ -428,6 +428,48 @@ TEST(users)
     buf_free(&password);
 }
 
+TEST(users_limits)
+{
+    static const struct {
+        const char *name;
+        int found;
+        int64_t octets, messages;
+    } rows[] = { { "A@example.com", 1, 5, -1 },
+                 { "a@b\u00fccher.example", 1, 7, 0 },
+                 { "a@xn--bcher-kva.example", 1, 7, 0 },
+                 { "example.com", 1, -1, 9 },
+                 { "b@example.com", 0, -1, -1 } };
+    struct users *u = NULL;
+    struct users_quota q;
+    char path[256];
+    struct err e = { 0 };
+
+    make_users(rows_sql);
+    snprintf(path, sizeof path, "%s/mailserver.db", dir);
+    NEED(users_open(path, 0, &u, &e) == 0);
+    CHECK_EQ_INT(users_quota_find(u, SL("a@example.com"), &q, &e), 0); /* no such table yet */
+    CHECK_EQ_INT(users_quota_forget(u, SL("a@example.com"), &e), 0);
+    CHECK_EQ_INT(users_quota_set(u, SL("a@example.com"), &(struct users_quota){ 5, -1 }, &e), 0);
+    CHECK_EQ_INT(users_quota_set(u, SL("a@b\u00fccher.example"), &(struct users_quota){ 7, 0 }, &e),
+                 0);
+    CHECK_EQ_INT(users_quota_set(u, SL("Example.com"), &(struct users_quota){ -1, 9 }, &e), 0);
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        TEST_ROW("%s", rows[i].name);
+        CHECK_EQ_INT(users_quota_find(u, sl_z(rows[i].name), &q, &e), rows[i].found);
+        CHECK_EQ_INT(q.octets, rows[i].octets);
+        CHECK_EQ_INT(q.messages, rows[i].messages);
+    }
+    /* By hand, with a unit: it would be 2 octets. */
+    CHECK(db_exec(users_db(u), "INSERT INTO postern_quota VALUES ('c@example.com', '2G', 0)", &e) <
+          0);
+    CHECK_EQ_INT(users_quota_forget(u, SL("b@example.com"), &e), 0);
+    CHECK_EQ_INT(users_quota_forget_domain(u, SL("example.com"), &e), 0);
+    CHECK_EQ_INT(users_quota_find(u, SL("a@example.com"), &q, &e), 0);
+    CHECK_EQ_INT(users_quota_find(u, SL("example.com"), &q, &e), 0);
+    CHECK_EQ_INT(users_quota_find(u, SL("a@b\u00fccher.example"), &q, &e), 1);
+    users_close(&u);
+}
+
 /* ---- check ---- */
 
 static void

@@ -29,4 +29,19 @@ int users_find(struct users *u, struct slice email, struct buf *name, struct buf
 /* 1: virtual_domains has a row; 0: it has none; -1: e (no such table: ERR_NOTFOUND). */
 int users_has_domains(struct users *u, struct err *e);
 
+/* ---- limits (postern_quota: name, storage, messages), by "u@d" or, for what all users of a domain have together, "d";
+ * without case. The table is made when the first limit is set. ---- */
+struct users_quota {
+    int64_t octets, messages; /* 0: no limit; -1: nothing is said of it */
+};
+/* 1, 0 no such row, -1. */
+int users_quota_find(struct users *u, struct slice name, struct users_quota *out, struct err *e);
+int users_quota_set(struct users *u, struct slice name, const struct users_quota *q, struct err *e);
+int users_quota_forget(struct users *u, struct slice name, struct err *e); /* 1, 0, -1 */
+/* The domain's limit and those of its users. */
+int users_quota_forget_domain(struct users *u, struct slice domain, struct err *e);
+int users_quota_make_table(struct users *u, struct err *e);
+/* Append the userdb fields of a user, with Dovecot's names, a line each: "quota_rule=*:bytes=1048576". 0 or -1. */
+int users_quota_fields(struct users *u, struct slice user, struct buf *out, struct err *e);
+
 #endif
