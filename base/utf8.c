@@ -1,14 +1,12 @@
 /* base/utf8.c - see utf8.h. */
 #include "base/utf8.h"
 
+#include "base/find.h"
+
 bool
 utf8_is_ascii(struct slice s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        if ((unsigned char)s.p[i] >= 0x80)
-            return false;
-    }
-    return true;
+    return find_ascii(s) == s.n;
 }
 
 bool
