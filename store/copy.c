@@ -256,8 +256,10 @@ prepare(struct copy *c, const struct store_uids *uids, bool must_scan, struct er
         return -1;
     if (must_scan) {
         rc = mbox_load(c->v->u, c->v->mailbox, &mb, e);
-        rc = rc == 1 ? mbox_scan_in_tx(c->v->u, c->v->dir, &mb, !c->v->is_readonly, true, NULL, e)
-                     : -1;
+        if (rc == 0)
+            rc = err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
+        if (rc == 1)
+            rc = mbox_scan_in_tx(c->v->u, c->v->dir, &mb, !c->v->is_readonly, true, NULL, e);
         if (rc == 0)
             rc = mbox_save(c->v->u, &mb, e);
     }

@@ -91,6 +91,15 @@ apply_op(struct store_flags was, const struct store_flag_change *ch)
     return f;
 }
 
+/* The view has what it was before, so that whoever sees it knows what it is after. */
+static bool
+is_known(const struct store_view *v, uint32_t uid, uint64_t modseq)
+{
+    struct store_row r;
+
+    return store_view_row(v, store_view_seq(v, uid), &r) && r.modseq == modseq;
+}
+
 /* A change of many messages, a transaction for some thousands: others get their turn in between. */
 struct flag_job {
     struct store_view *v;
@@ -163,6 +172,7 @@ change_one(struct flag_job *j, uint32_t uid, struct err *e)
     struct store_view *v = j->v;
     struct store_flags was, now;
     struct msg_row m;
+    uint64_t was_modseq;
     int rc = msg_load(v->u, v->mailbox, uid, &m, e);
 
     if (rc < 1)
@@ -188,9 +198,11 @@ change_one(struct flag_job *j, uint32_t uid, struct err *e)
     }
     if (rc < 1)
         return rc;
+    was_modseq = m.modseq;
     m.modseq = mbox_change(v->u, &j->mb);
     mbox_count_flags(&j->mb, was, now);
-    if (j->ch->is_silent)
+    if (j->ch->is_silent &&
+        is_known(v, uid, was_modseq)) /* else another's change would stay untold */
         note_silent(v, uid, m.modseq);
     return msg_update(v->u, &m, e);
 }
