@@ -130,7 +130,7 @@ on_user(uint64_t id, const struct auth_user *u)
     ad = (struct imap_adopted){ .fd = a->fd,
                                 .conf = daemon_conf(),
                                 .user = u->user,
-                                .mail = u->mail,
+                                .db = { .mail = u->mail, .quota = u->quota },
                                 .tag = buf_slice(&a->tag),
                                 .input = buf_slice(&a->input),
                                 .name = buf_slice(&a->name),

@@ -117,7 +117,8 @@ extern struct imapd_shared imapd;
 struct imap_adopted {
     int fd;
     const struct conf *conf;
-    struct slice user, mail; /* from authd */
+    struct slice user; /* from authd, as is db */
+    struct store_userdb db;
     struct slice tag, input, name;
     char *userip;
 };

@@ -104,7 +104,7 @@ static const struct imap_row row_close = { "closing", "", 0, 0, NULL, run_close,
 /* ---- the beginning ---- */
 
 struct open_args {
-    struct slice mail;
+    struct store_userdb db;
 };
 
 static enum cmd_rc
@@ -113,8 +113,7 @@ run_open(struct imap_cmd *c)
     const struct open_args *o = c->args;
     struct err e = { 0 };
 
-    if (store_user_open(imapd.store, sl_z(c->s->user), &(struct store_userdb){ .mail = o->mail },
-                        &c->s->store, &e) < 0) {
+    if (store_user_open(imapd.store, sl_z(c->s->user), &o->db, &c->s->store, &e) < 0) {
         imap_fail(c, &e, SL("INBOX"), "NONEXISTENT");
         c->must_end = true;
         c->why = "Internal error: the mailboxes could not be opened";
@@ -204,7 +203,8 @@ imap_sess_new(const struct imap_adopted *a)
 
     c = imap_cmd_new(s, &row_open);
     o = ARENA_NEW(&c->mem, struct open_args);
-    o->mail = arena_dup(&c->mem, a->mail);
+    o->db.mail = arena_dup(&c->mem, a->db.mail);
+    o->db.quota = arena_dup(&c->mem, a->db.quota);
     c->args = o;
     buf_adds(&c->text, a->tag);
     c->tag = buf_slice(&c->text);

@@ -80,7 +80,8 @@ on_user(uint64_t id, const struct auth_user *u)
         snprintf(text + strlen(text), sizeof text - strlen(text), "\r\n");
         send_away(c->fd, text);
     } else {
-        pop3_new(c->fd, u->user, u->mail, sl_z(c->sid), c->ip, buf_slice(&c->input), conf);
+        pop3_new(c->fd, u->user, &(struct store_userdb){ .mail = u->mail, .quota = u->quota },
+                 sl_z(c->sid), c->ip, buf_slice(&c->input), conf);
         c->fd = -1;
     }
     candidate_free(c);

@@ -88,7 +88,7 @@ run_open(struct work_job *j)
 
     if (!s->view) {
         if (store_user_open(pop3d.store, sl_z(s->user),
-                            &(struct store_userdb){ .mail = sl_z(s->mail) }, &s->store,
+                            &(struct store_userdb){ sl_z(s->mail), sl_z(s->quota) }, &s->store,
                             &s->err) != 0 ||
             store_select(s->store, SL("INBOX"), false, &s->view, &s->err) != 0)
             return WORK_DONE;

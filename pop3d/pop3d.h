@@ -54,7 +54,7 @@ struct pop3_sess {
     struct list link;
     struct conn *conn; /* NULL: the client is gone */
     struct conf *conf;
-    char *user, *mail, *sid, *ip;
+    char *user, *mail, *quota, *sid, *ip;
     enum pop3_state state;
     unsigned bad;
     const char *end_why; /* of the log line; NULL: nobody said */
@@ -103,9 +103,9 @@ extern struct pop3d pop3d;
 /* adopt.c */
 void pop3_adopt(uint64_t key, const struct handoff *h, int fd);
 
-/* session.c. pop3_new: user, mail, sid are copied; fd is taken over. */
-void pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const char *ip,
-              struct slice input, const struct conf *conf);
+/* session.c. pop3_new: user, db, sid are copied; fd is taken over. */
+void pop3_new(int fd, struct slice user, const struct store_userdb *db, struct slice sid,
+              const char *ip, struct slice input, const struct conf *conf);
 void pop3_end(struct pop3_sess *s, const char *why); /* what is written still goes out */
 void pop3_go_on(struct pop3_sess *s);                /* the command is answered: take the next */
 void pop3_free(struct pop3_sess *s);

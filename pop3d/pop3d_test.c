@@ -133,7 +133,8 @@ client_open(struct client *k, unsigned user, const char *input)
     BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0);
     k->fd = pair[1];
     snprintf(name, sizeof name, "u%u@example.com", user);
-    pop3_new(pair[0], sl_z(name), SL(""), SL("sid"), "192.0.2.1", sl_z(input), conf);
+    pop3_new(pair[0], sl_z(name), &(struct store_userdb){ 0 }, SL("sid"), "192.0.2.1", sl_z(input),
+             conf);
 }
 
 static bool

@@ -47,6 +47,7 @@ pop3_free(struct pop3_sess *s)
     free(s->v);
     free(s->user);
     free(s->mail);
+    free(s->quota);
     free(s->sid);
     free(s->ip);
     free(s);
@@ -156,7 +157,7 @@ pop3_go_on(struct pop3_sess *s)
 /* ---- the beginning ---- */
 
 void
-pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const char *ip,
+pop3_new(int fd, struct slice user, const struct store_userdb *db, struct slice sid, const char *ip,
          struct slice input, const struct conf *conf)
 {
     static const struct conn_ops ops = {
@@ -166,7 +167,8 @@ pop3_new(int fd, struct slice user, struct slice mail, struct slice sid, const c
 
     s->id = id_add(s);
     s->user = sl_dupz(user);
-    s->mail = sl_dupz(mail);
+    s->mail = sl_dupz(db->mail);
+    s->quota = sl_dupz(db->quota);
     s->sid = sl_dupz(sid);
     s->ip = mem_dupz(ip);
     s->conf = conf_ref(conf);
