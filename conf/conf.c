@@ -169,6 +169,22 @@ is_service_name(struct slice name)
     return false;
 }
 
+/* "quota_rule2": parameters of which there may be several, numbered. */
+static bool
+is_numbered_name(struct slice name)
+{
+    static const char *const bases[] = { "quota_rule", "quota_warning", "quota_domain_rule" };
+
+    for (size_t i = 0; i < COUNT_OF(bases); i++) {
+        struct slice rest = name;
+        uint32_t n;
+
+        if (sl_take_prefix(&rest, sl_z(bases[i])) && sl_to_u32(rest, &n))
+            return true;
+    }
+    return false;
+}
+
 /* Convert every row; the file's line is named where it has one. */
 static void
 set_fields(struct conf *c, struct conf_problems *ps)
@@ -230,8 +246,8 @@ report_unused(struct conf_private *p, struct conf_problems *ps)
 
     mark_list_items(p);
     while (map_next(p->by_name, &it, &key, &v)) {
-        if (is_service_name(
-                key)) { /* what it names is used; what is wrong with it its view tells */
+        /* What it names is used; what is wrong with it its view tells. */
+        if (is_service_name(key) || is_numbered_name(key)) {
             buf_reset(&text);
             conf_expand(p, sl_z(((struct conf_entry *)v)->value), &text, &e);
         } else if (conf_row_of(key) == NULL) {
