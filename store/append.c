@@ -153,7 +153,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     path = path_join(a->dir, "tmp", it->tmp);
     a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->fd < 0 && errno == ENOENT &&
-        maildir_make(a->dir, !name_is_inbox(sl_z(a->mailbox)), e) == 0)
+        maildir_make(a->dir, folder_has_mark(a->u, a->dir), e) == 0)
         a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->fd < 0) {
         rc = err_sys(e, "cannot create %s", path);

@@ -60,6 +60,7 @@ static const char schema_2[] =
     "ALTER TABLE mailboxes ADD COLUMN recent INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE mailboxes ADD COLUMN ranges INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE mailboxes ADD COLUMN guid TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE mailboxes ADD COLUMN exported TEXT NOT NULL DEFAULT '';"
     "UPDATE mailboxes SET (messages, unseen, deleted, octets, crlf_octets, recent) ="
     " (SELECT count(*), coalesce(sum(flags & 1 = 0), 0), coalesce(sum(flags & 8 = 8), 0),"
     " coalesce(sum(size), 0), coalesce(sum(max(crlf, size)), 0), coalesce(sum(uid >= recent_from), "

@@ -141,17 +141,9 @@ store_mailboxes_free(struct store_mailboxes *m)
 
 /* A separator at the end of CREATE's name says that there will be names below (RFC 3501 §6.3.3). */
 static struct slice
-without_last_separator(struct slice name)
+without_last_separator(const struct store_user *u, struct slice name)
 {
-    return name.n > 1 && sl_ends(name, '.') ? sl_head(name, name.n - 1) : name;
-}
-
-static bool
-is_folder(const char *dir)
-{
-    struct stat st;
-
-    return stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
+    return name.n > 1 && sl_ends(name, u->loc.separator) ? sl_head(name, name.n - 1) : name;
 }
 
 static int
@@ -184,15 +176,19 @@ store_create(struct store_user *u, struct slice name, unsigned use, struct err *
     int64_t id;
     int rc = -1;
 
-    if (name_normalise(&u->loc, without_last_separator(name), &normal, e) ||
+    if (name_normalise(&u->loc, without_last_separator(u, name), &normal, e) ||
         mbox_dir(u, buf_slice(&normal), &dir, e))
         goto out;
     if (user_lock(u, e))
         goto out;
-    if (name_is_inbox(buf_slice(&normal)) || is_folder(buf_z(&dir)))
-        err_set(e, ERR_EXISTS, "Mailbox already exists");
-    else if (maildir_make(buf_z(&dir), true, e) == 0 &&
-             mbox_find(u, buf_slice(&normal), &id, e) == 0)
+    rc = folder_is_there(u, buf_z(&dir), e);
+    if (rc == 1)
+        rc = err_set(e, ERR_EXISTS, "Mailbox already exists");
+    if (rc == 0)
+        rc = maildir_make(buf_z(&dir), folder_has_mark(u, buf_z(&dir)), e);
+    if (rc == 0)
+        rc = mbox_find(u, buf_slice(&normal), &id, e);
+    if (rc == 0)
         rc = set_use(u, id, use, e);
     user_unlock(u);
 out:
@@ -200,8 +196,6 @@ out:
     buf_free(&dir);
     return rc;
 }
-
-#define GONE_PREFIX "..postern-gone."
 
 void
 folders_sweep(struct store_user *u)
@@ -213,7 +207,7 @@ folders_sweep(struct store_user *u)
         struct err why = { 0 };
         char *path;
 
-        if (!sl_has_prefix(sl_z(ent->d_name), SL(GONE_PREFIX)))
+        if (!sl_has_prefix(sl_z(ent->d_name), SL(NAMES_GONE_PREFIX)))
             continue;
         path = path_join(u->root, ent->d_name, NULL);
         if (fs_remove_tree(path, &why))
@@ -224,23 +218,86 @@ folders_sweep(struct store_user *u)
         closedir(d);
 }
 
+/* With LAYOUT=fs what is below stays: the mailbox is its three folders and the files beside them. */
+static int
+take_parts(const char *dir, const char *aside, struct err *e)
+{
+    static const char *const parts[] = { "cur", "new", "tmp" };
+    int rc = mkdir(aside, 0700) ? err_sys(e, "cannot make folder %s", aside) : 0;
+
+    for (size_t i = 0; rc == 0 && i < COUNT_OF(parts); i++) { /* cur first: it says that it is one */
+        char *from = path_join(dir, parts[i], NULL), *to = path_join(aside, parts[i], NULL);
+
+        if (rename(from, to) && (i == 0 || errno != ENOENT))
+            rc = err_sys(e, "cannot rename %s", from);
+        free(from);
+        free(to);
+    }
+    return rc;
+}
+
+static void
+put_back(const char *dir, const char *aside)
+{
+    static const char *const parts[] = { "tmp", "new", "cur" };
+
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        char *from = path_join(aside, parts[i], NULL), *to = path_join(dir, parts[i], NULL);
+
+        rename(from, to);
+        free(from);
+        free(to);
+    }
+    rmdir(aside);
+}
+
+/* Files of a folder that is no mailbox any more, and the folder when nothing is below. */
+static void
+drop_rest(const char *dir)
+{
+    DIR *d = opendir(dir);
+    struct dirent *ent;
+
+    while (d != NULL && (ent = readdir(d)) != NULL)
+        if (ent->d_type != DT_DIR && name_is_reserved(sl_z(ent->d_name)))
+            unlinkat(dirfd(d), ent->d_name, 0);
+    if (d != NULL)
+        closedir(d);
+    rmdir(dir);
+}
+
 /* Out of sight at once by a rename to a name that is no folder's, then removed. */
 static int
 remove_folder(struct store_user *u, const char *dir, struct err *e)
 {
-    char name[40] = GONE_PREFIX, *aside;
+    bool is_fs = u->loc.layout == LAYOUT_FS;
+    char name[40] = NAMES_GONE_PREFIX, *aside, *control = mbox_control_dir(u, dir);
     int rc;
 
-    rand_hex(name + strlen(GONE_PREFIX), 16);
+    rand_hex(name + strlen(NAMES_GONE_PREFIX), 16);
     aside = path_join(u->root, name, NULL);
-    rc = rename(dir, aside) ? err_sys(e, "cannot rename %s", dir) : 0;
-    if (rc == 0 && fs_sync_dir(u->root, e)) {
-        rename(aside, dir); /* the client hears NO: its mail stays */
-        rc = -1;
+    if (is_fs)
+        rc = take_parts(dir, aside, e);
+    else
+        rc = rename(dir, aside) ? err_sys(e, "cannot rename %s", dir) : 0;
+    if (rc == 0 && is_fs)
+        rc = fs_sync_dir(dir, e);
+    if (rc == 0)
+        rc = fs_sync_dir(u->root, e);
+    if (rc) { /* the client hears NO: its mail stays */
+        if (is_fs)
+            put_back(dir, aside);
+        else
+            rename(aside, dir);
     }
     if (rc == 0)
         rc = fs_remove_tree(aside, e);
+    if (rc == 0 && is_fs)
+        drop_rest(dir);
+    if (rc == 0 && strcmp(control, dir) != 0)
+        drop_rest(control);
     free(aside);
+    free(control);
     return rc;
 }
 
@@ -266,8 +323,10 @@ delete_locked(struct store_user *u, struct slice normal, const char *dir, struct
     int64_t id;
     int rc;
 
-    if (!is_folder(dir))
-        return err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
+    rc = folder_is_there(u, dir, e);
+    if (rc < 1)
+        return rc < 0 ? -1
+                      : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
     if (index_begin(u, e))
         return -1;
     rc = remove_folder(u, dir, e);
@@ -347,22 +406,79 @@ rename_row(struct store_user *u, const struct move *m, struct err *e)
     return db_run(s, e);
 }
 
+/* The folder above, on disk. */
 static int
-rename_folder(struct store_user *u, const char *from, const char *to, struct err *e)
+sync_above(const char *dir, struct err *e)
 {
+    struct slice path = sl_z(dir);
+    char *above = sl_dupz(sl_head(path, sl_rfind_char(path, '/')));
+    int rc = fs_sync_dir(above, e);
+
+    free(above);
+    return rc;
+}
+
+static int
+make_above(const char *dir, struct err *e)
+{
+    struct slice path = sl_z(dir);
+    char *above = sl_dupz(sl_head(path, sl_rfind_char(path, '/')));
+    int rc = fs_mkdirs(above, 0700, e);
+
+    free(above);
+    return rc;
+}
+
+/* What lies at CONTROL= goes along; should it not, keywords beyond letters' names are all that is lost. */
+static void
+rename_control(struct store_user *u, const char *a, const char *b)
+{
+    char *from = mbox_control_dir(u, a), *to = mbox_control_dir(u, b);
+    struct err why = { 0 };
+
+    if (strcmp(from, a) != 0 && access(from, F_OK) == 0 &&
+        (make_above(to, &why) || rename(from, to)))
+        log_warn("store.rename", LOG_F(LF_Z("user", u->name)), "user %s: cannot rename %s",
+                 u->name, from);
+    free(from);
+    free(to);
+}
+
+static int
+rename_folder(struct store_user *u, struct slice from, struct slice to, struct err *e)
+{
+    bool is_fs = u->loc.layout == LAYOUT_FS;
     struct buf a = { 0 }, b = { 0 };
     int rc = -1;
 
-    if (mbox_dir(u, sl_z(from), &a, e) == 0 && mbox_dir(u, sl_z(to), &b, e) == 0)
-        rc = rename(buf_z(&a), buf_z(&b)) ? err_sys(e, "cannot rename %s", buf_z(&a)) : 0;
+    if (mbox_dir(u, from, &a, e) || mbox_dir(u, to, &b, e))
+        goto out;
+    if (is_fs && make_above(buf_z(&b), e))
+        goto out;
+    if (rename(buf_z(&a), buf_z(&b)) == 0)
+        rc = 0;
+    else if (errno == ENOTEMPTY || errno == EEXIST)
+        err_set(e, ERR_EXISTS, "Target mailbox already exists");
+    else
+        err_sys(e, "cannot rename %s", buf_z(&a));
+    if (rc == 0)
+        rename_control(u, buf_z(&a), buf_z(&b));
+    if (rc == 0 && is_fs && (sync_above(buf_z(&b), e) || sync_above(buf_z(&a), e))) {
+        rename(buf_z(&b), buf_z(&a));
+        rc = -1;
+    }
+out:
     buf_free(&a);
     buf_free(&b);
     return rc;
 }
 
+/* Rows of all of them; on disk one folder with what is in it (LAYOUT=fs), or each. */
 static int
-rename_all(struct store_user *u, const struct move *m, size_t n, struct err *e)
+rename_all(struct store_user *u, struct slice from, struct slice to, const struct move *m, size_t n,
+           struct err *e)
 {
+    bool is_fs = u->loc.layout == LAYOUT_FS;
     size_t done = 0;
     int rc = 0;
 
@@ -372,24 +488,28 @@ rename_all(struct store_user *u, const struct move *m, size_t n, struct err *e)
         struct buf dir = { 0 };
 
         rc = mbox_dir(u, sl_z(m[i].to), &dir, e); /* a longer name may not fit */
-        if (rc == 0 && is_folder(buf_z(&dir)))
+        if (rc == 0)
+            rc = folder_is_there(u, buf_z(&dir), e);
+        if (rc == 1)
             rc = err_set(e, ERR_EXISTS, "Target mailbox already exists");
         if (rc == 0)
             rc = rename_row(u, &m[i], e);
         buf_free(&dir);
     }
-    for (; rc == 0 && done < n; done += rc == 0)
-        rc = rename_folder(u, m[done].from, m[done].to, e);
+    if (rc == 0 && is_fs)
+        rc = rename_folder(u, from, to, e);
+    for (; rc == 0 && !is_fs && done < n; done += rc == 0)
+        rc = rename_folder(u, sl_z(m[done].from), sl_z(m[done].to), e);
     u->must_sync = true;
     if (rc == 0)
         rc = fs_sync_dir(u->root, e);
     if (rc)
         index_rollback(u);
-    else
-        rc = index_commit(u, e);
+    else if ((rc = index_commit(u, e)) != 0 && is_fs)
+        rename_folder(u, to, from, NULL);
     while (rc && done > 0) { /* all or none */
         done--;
-        rename_folder(u, m[done].to, m[done].from, NULL);
+        rename_folder(u, sl_z(m[done].to), sl_z(m[done].from), NULL);
     }
     return rc;
 }
@@ -432,7 +552,7 @@ rename_locked(struct store_user *u, struct slice from, struct slice to, struct e
     else if (names_has(&real, to))
         rc = err_set(e, ERR_EXISTS, "Target mailbox already exists");
     else
-        rc = rename_all(u, moves, n, e);
+        rc = rename_all(u, from, to, moves, n, e);
     for (size_t i = 0; i < n; i++) {
         if (rc == 0) {
             user_tell(u, sl_z(moves[i].from), NULL);
@@ -453,7 +573,7 @@ store_rename(struct store_user *u, struct slice from, struct slice to, struct er
     int rc = -1;
 
     if (name_normalise(&u->loc, from, &a, e) ||
-        name_normalise(&u->loc, without_last_separator(to), &b, e) ||
+        name_normalise(&u->loc, without_last_separator(u, to), &b, e) ||
         mbox_dir(u, buf_slice(&b), &dir, e))
         goto out;
     if (name_is_inbox(buf_slice(&b))) {

@@ -28,6 +28,8 @@ mbox_control_dir(const struct store_user *u, const char *dir)
     struct slice below = sl_from(sl_z(dir), strlen(u->root));
     struct buf out = { 0 };
 
+    if (below.n == 0 && strcmp(u->control_dir, u->root) != 0) /* Dovecot's place for INBOX */
+        below = u->loc.layout == LAYOUT_FS ? SL("/INBOX") : SL("/.INBOX");
     buf_addf(&out, "%s%.*s", u->control_dir, SL_ARG(below));
     buf_z(&out);
     return out.p;
@@ -54,22 +56,16 @@ row_by_name(struct store_user *u, struct slice normal, int64_t *id, struct err *
 static int
 settle_row(struct store_user *u, struct slice normal, const char *dir, int64_t *id, struct err *e)
 {
-    struct stat st;
-    bool is_there;
-    int rc;
+    int rc, is_there;
 
     if (index_begin(u, e))
         return -1;
-    rc = stat(dir, &st);
-    is_there = rc == 0 && S_ISDIR(st.st_mode);
-    if (rc && errno != ENOENT && errno != ENOTDIR) /* it may be there: no row is forgotten */
-        rc = err_sys(e, "cannot look at %s", dir);
-    else
-        rc = row_by_name(u, normal, id, e);
+    is_there = folder_is_there(u, dir, e);
+    rc = is_there < 0 ? -1 : row_by_name(u, normal, id, e);
     if (rc == 1 && !is_there) {
         rc = mbox_forget(u, *id, e);
     } else if (rc == 0 && is_there) {
-        rc = maildir_make(dir, !name_is_inbox(normal), e);
+        rc = maildir_make(dir, folder_has_mark(u, dir), e);
         if (rc == 0)
             rc = mbox_insert(u, normal, 0, 1, 1, id, e);
         if (rc == 0)
@@ -90,19 +86,17 @@ int
 mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
 {
     struct buf dir = { 0 };
-    struct stat st;
-    int rc = -1;
+    int rc = -1, is_there;
 
     if (mbox_dir(u, normal, &dir, e))
         goto out;
-    if (stat(buf_z(&dir), &st) && errno != ENOENT && errno != ENOTDIR) {
-        err_sys(e, "cannot look at %s", buf_z(&dir));
+    is_there = folder_is_there(u, buf_z(&dir), e);
+    if (is_there < 0)
         goto out;
-    }
     rc = row_by_name(u, normal, id, e);
     if (rc < 0)
         goto out;
-    if (rc == 1 && stat(buf_z(&dir), &st) == 0)
+    if (rc == 1 && is_there)
         rc = 0;
     else
         rc = settle_row(u, normal, buf_z(&dir), id, e);

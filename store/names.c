@@ -13,6 +13,36 @@ name_is_inbox(struct slice normal)
     return sl_eqz(normal, "INBOX");
 }
 
+/* With LAYOUT=fs a level is a folder among others: not the parts of a Maildir, nor what lies beside them. */
+bool
+name_is_reserved(struct slice level)
+{
+    static const char *const words[] = { "cur", "new", "tmp", "maildirfolder", "maildirsize",
+                                         "subscriptions" };
+    static const char *const prefixes[] = { "postern-", "dovecot-", "dovecot.",
+                                            NAMES_GONE_PREFIX };
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (sl_eqz(level, words[i]))
+            return true;
+    for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+        if (sl_has_prefix(level, sl_z(prefixes[i])))
+            return true;
+    return false;
+}
+
+static int
+check_fs_level(struct slice level, bool is_first, struct err *e)
+{
+    if (sl_eqz(level, ".") || sl_eqz(level, ".."))
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: Contains '%.*s' part", SL_ARG(level));
+    if (is_first && sl_starts(level, '~'))
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: Begins with '~'");
+    if (name_is_reserved(level))
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: Contains reserved name");
+    return 0;
+}
+
 /* One level of a name. */
 static int
 check_level(struct slice level, struct err *e)
@@ -59,6 +89,10 @@ name_normalise(const struct location *l, struct slice name, struct buf *out, str
             buf_truncate(out, was);
             return -1;
         }
+        if (l->layout == LAYOUT_FS && check_fs_level(level, depth == 0, e)) {
+            buf_truncate(out, was);
+            return -1;
+        }
         if (depth > 0)
             buf_addc(out, l->separator);
         if (depth == 0 && sl_ieqz(level, "INBOX"))
@@ -68,40 +102,82 @@ name_normalise(const struct location *l, struct slice name, struct buf *out, str
     return 0;
 }
 
+static int
+add_on_disk(const struct location *l, struct slice part, struct buf *out, struct err *e)
+{
+    size_t was = out->n;
+
+    if (l->is_utf8)
+        buf_adds(out, part);
+    else if (utf8_to_mutf7(out, part))
+        return err_set(e, ERR_CLIENT, "Invalid mailbox name: not valid UTF-8");
+    if (out->n - was > FOLDER_MAX_OCTETS)
+        return err_set(e, ERR_CLIENT, "Mailbox name too long");
+    return 0;
+}
+
 int
 name_to_folder(const struct location *l, struct slice normal, struct buf *out, struct err *e)
 {
     size_t was = out->n;
+    struct slice level;
+    int rc = 0;
 
     if (name_is_inbox(normal))
         return 0;
-    buf_addc(out, '.');
-    if (utf8_to_mutf7(out, normal)) {
-        buf_truncate(out, was);
-        return err_set(e, ERR_CLIENT, "Invalid mailbox name: not valid UTF-8");
+    if (l->layout == LAYOUT_MAILDIRPP) {
+        buf_addc(out, '.');
+        rc = add_on_disk(l, normal, out, e);
+    } else {
+        while (rc == 0 && sl_take_until(&normal, l->separator, &level)) {
+            rc = add_on_disk(l, level, out, e);
+            buf_addc(out, '/');
+        }
+        if (rc == 0)
+            rc = add_on_disk(l, normal, out, e);
     }
-    if (out->n - was > FOLDER_MAX_OCTETS) {
+    if (rc)
         buf_truncate(out, was);
-        return err_set(e, ERR_CLIENT, "Mailbox name too long");
+    return rc;
+}
+
+/* A folder's name on disk, without the dot of Maildir++, as UTF-8. */
+static int
+from_disk(const struct location *l, struct slice folder, struct buf *out)
+{
+    struct slice level;
+
+    if (l->is_utf8) {
+        buf_adds(out, folder);
+        return 0;
     }
-    return 0;
+    if (l->layout == LAYOUT_MAILDIRPP)
+        return utf8_from_mutf7(out, folder);
+    while (sl_take_until(&folder, '/', &level)) {
+        if (utf8_from_mutf7(out, level))
+            return -1;
+        buf_addc(out, '/');
+    }
+    return utf8_from_mutf7(out, folder);
 }
 
 bool
 name_from_folder(const struct location *l, struct slice folder, struct buf *out)
 {
     struct buf utf8 = { 0 }, again = { 0 };
+    struct slice rest = folder;
     bool ok = false;
 
-    if (folder.n < 2 || !sl_take_char(&folder, '.'))
+    if (l->layout == LAYOUT_MAILDIRPP && !sl_take_char(&rest, '.'))
+        return false;
+    if (rest.n == 0)
         return false;
     /* It is ours only if the way back leads to the same folder: else two names could mean one folder. */
-    if (utf8_from_mutf7(&utf8, folder) == 0 &&
-        name_normalise(l, buf_slice(&utf8), &again, NULL) == 0 &&
+    if (from_disk(l, rest, &utf8) == 0 && name_normalise(l, buf_slice(&utf8), &again, NULL) == 0 &&
         sl_eq(buf_slice(&utf8), buf_slice(&again)) && !name_is_inbox(buf_slice(&again))) {
         buf_reset(&again);
         ok = name_to_folder(l, buf_slice(&utf8), &again, NULL) == 0 &&
-             sl_eq(sl_from(buf_slice(&again), 1), folder);
+             sl_eq(buf_slice(&again), folder);
     }
     if (ok)
         buf_adds(out, buf_slice(&utf8));

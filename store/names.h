@@ -10,6 +10,9 @@
 
 enum { LOCATION_MAX_OCTETS = 1024 };
 
+/* A folder that is being removed. */
+#define NAMES_GONE_PREFIX "..postern-gone."
+
 enum location_layout { LAYOUT_MAILDIRPP, LAYOUT_FS };
 struct
     location { /* where a user's mail lies; absolute paths without a slash at the end, all set, each malloc'ed */
@@ -36,12 +39,15 @@ bool location_user_is_safe(struct slice user);
  * "INBOX" also as the first level. out: appended. ERR_CLIENT: not allowed, with why. */
 int name_normalise(const struct location *l, struct slice name, struct buf *out, struct err *e);
 bool name_is_inbox(struct slice normal);
-/* Folder under root of a normal name: "" for INBOX, ".Sent", ".Entw&APw-rfe". Appended; ERR_CLIENT when too long. */
+/* Folder under root of a normal name: "" for INBOX, ".Sent", ".Entw&APw-rfe", with LAYOUT=fs "Lists/Entw&APw-rfe", with
+ * UTF-8 ".Entwürfe". Appended; ERR_CLIENT when too long. */
 int name_to_folder(const struct location *l, struct slice normal, struct buf *out, struct err *e);
 /* And back; false for what is no folder of ours (appends nothing). */
 bool name_from_folder(const struct location *l, struct slice folder, struct buf *out);
 /* The normal name of the level above, or an empty slice. */
 struct slice name_parent(const struct location *l, struct slice normal);
+/* The name of a part of a Maildir, or of a file that an IMAP server keeps beside them. */
+bool name_is_reserved(struct slice level);
 /* child lies below parent. */
 bool name_is_below(const struct location *l, struct slice child, struct slice parent);
 

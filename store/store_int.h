@@ -53,6 +53,8 @@ struct store {
     struct timer sweep_timer;
     bool is_sweeping;       /* loop only */
     atomic_bool must_sweep; /* the timer runs, or is about to */
+    struct filler *filler;  /* NULL: nothing is computed in the background */
+    atomic_uint n_busy;     /* threads that hold or want a user's lock */
 };
 
 struct store_user {
@@ -71,9 +73,13 @@ struct store_user {
     bool is_prepared; /* root and folders were made */
     bool keeps_lock;  /* a record is being carried out: the flock outlives its transactions */
     bool must_sync;   /* the transaction took from a new block: on disk before it is told */
+    unsigned n_ids_noted; /* new rows of message_ids since we started (threads.c) */
 };
 
 /* ---- users (user.c) ---- */
+/* A handle with nothing done yet: no old UIDs taken over, no folders made. For maintenance. */
+int user_open_bare(struct store *s, struct slice name, const struct store_userdb *db,
+                   struct store_user **out, struct err *e);
 /* Lock, with the index open. On failure nothing is locked. */
 int user_lock(struct store_user *u, struct err *e);
 void user_unlock(struct store_user *u);
@@ -100,6 +106,7 @@ void index_fake_boot(const char *id);
 struct uidvalidity {
     uint32_t highest;
     bool is_imported; /* the old server's UIDs were taken over; never again */
+    bool is_exported; /* but a Dovecot may have assigned UIDs since (import_again.c) */
 };
 int uidvalidity_read(const char *root, struct uidvalidity *out, struct err *e);
 int uidvalidity_write(const char *root, const struct uidvalidity *v, struct err *e);
@@ -215,16 +222,32 @@ int keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct
 int keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use,
                     struct err *e);
 
-/* ---- from an old server (uidlist.c) ---- */
-struct uidlist {
-    uint32_t uidvalidity, uidnext;
-    struct map *uids; /* base name -> UID, as (void *)(uintptr_t) */
+/* ---- from a Dovecot (import.c, import_again.c) ---- */
+struct uidlist;
+/* At the first opening of a root: UIDs, UIDVALIDITYs and keywords of all folders; after an export, what a Dovecot has
+ * assigned since. */
+int dovecot_import(struct store_user *u, struct err *e);
+/* The state of a mailbox as it was exported, in its row: "UIDVALIDITY UIDNEXT" and what tells the file from another. */
+struct exported {
+    uint32_t uidvalidity, uidnext; /* 0: never exported */
+    int64_t octets, mtime_ns, inode;
 };
-/* ERR_NOTFOUND: none; ERR_PERM: not understood. */
-int uidlist_read(const char *dir, struct uidlist *out, struct err *e);
-void uidlist_free(struct uidlist *l);
-/* At the first opening of a root: UIDs, UIDVALIDITYs and keywords of all folders. */
-int uidlist_import_all(struct store_user *u, struct err *e);
+int exported_load(struct store_user *u, int64_t mailbox, struct exported *out, struct err *e);
+int exported_save(struct store_user *u, int64_t mailbox, const struct exported *x, struct err *e);
+struct stat;
+void exported_of_file(struct exported *x, const struct stat *st);
+bool exported_is_file(const struct exported *x, const struct stat *st);
+/* In a transaction: a mailbox without a row gets one from the list. v: highest is raised. */
+int import_list(struct store_user *u, struct slice normal, const char *dir, struct uidlist *l,
+                struct uidvalidity *v, struct err *e);
+/* GUIDs, UIDLs and sizes of messages that are in the index under the list's UIDs. */
+int import_extras(struct store_user *u, struct mbox *mb, const struct uidlist *l, struct err *e);
+/* What the old server had in new/ nobody has seen; the rest is not recent. */
+int import_recent(struct store_user *u, struct mbox *mb, struct err *e);
+struct store_imported;
+struct store_teller;
+int import_again(struct store_user *u, struct uidvalidity *v, bool must,
+                 const struct store_teller *t, struct store_imported *out, struct err *e);
 
 /* ---- several messages at once (record.c) ---- */
 struct record_item {
@@ -263,6 +286,10 @@ void names_free(struct names *l);
 
 /* ---- folders on disk (folders.c) ---- */
 int folders_read(const struct location *l, struct names *out, struct err *e); /* without INBOX */
+/* Is there a mailbox at that path? 1, 0, -1 e (it may be there). */
+int folder_is_there(const struct store_user *u, const char *dir, struct err *e);
+/* Does it get Maildir++'s "maildirfolder"? The argument is_subfolder of maildir_make(). */
+bool folder_has_mark(const struct store_user *u, const char *dir);
 int folders_make_auto(struct store_user *u, struct err *e);
 /* What a DELETE that was killed had still to remove (list.c). */
 void folders_sweep(struct store_user *u);
@@ -290,6 +317,18 @@ enum {
  * 1 stopped by yield; -1 e. */
 int cache_fill(struct store_view *v, const struct store_uids *uids, uint32_t *at,
                bool (*yield)(void *), void *arg, struct err *e);
+/* Rows of the cache of one message; in a transaction. Whoever removes or copies a message calls them. */
+int cache_copy(struct store_user *u, int64_t from, uint32_t from_uid, int64_t to, uint32_t to_uid,
+               struct err *e);
+int cache_drop(struct store_user *u, int64_t mailbox, uint32_t uid, struct err *e);
+/* Forms of another version go. At the opening of an index; user.lock held. */
+int cache_check_version(struct store_user *u, struct err *e);
+/* Messages of a mailbox from that UID on are new: compute in the background (fill.c). Any thread, with or without locks of
+ * users. Nothing happens unless the process has asked for it (store_fill_ahead()). */
+struct filler;
+struct filler *filler_new(struct store *s);
+void filler_free(struct filler **f); /* on the loop; drops what waits */
+void fill_ask(struct store_user *u, struct slice normal, uint32_t from_uid);
 
 /* ---- a view (view.c) ---- */
 enum { VROW_GONE = 1u << 31 }; /* in vrow.sys: expunged, not yet announced */
@@ -301,12 +340,8 @@ struct silent { /* a change of our own that shall not be reported */
     uint64_t modseq;
     struct store_uids uids;
 };
-struct fresh { /* computed, not yet in the index's cache */
-    uint32_t uid;
-    int64_t crlf;
-    struct buf envelope, bodystructure, body;
-};
-enum { VIEW_FRESH_MAX = 50 };
+struct forms; /* of a message, computed, not yet in the index's cache (cache.h) */
+enum { VIEW_FRESH_MAX = 50, VIEW_FRESH_OCTETS = 1024 * 1024 };
 struct ahead; /* rows read ahead for a FETCH that goes through the mailbox (fetch.c) */
 struct watch;
 struct store_view {
@@ -325,8 +360,9 @@ struct store_view {
     struct silent *silent;
     size_t n_silent, cap_silent;
     char mailbox_id[40];
-    struct fresh *fresh; /* VIEW_FRESH_MAX, or NULL */
+    struct forms *fresh; /* VIEW_FRESH_MAX, or NULL */
     size_t n_fresh;
+    uint32_t filled_to; /* cache_fill() has seen to the UIDs up to here */
     struct ahead *ahead;
     uint32_t last_fetched; /* sequence number */
     struct watch *watch;   /* loop only */
@@ -334,6 +370,7 @@ struct store_view {
 };
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
+void view_drop_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
 void view_drop_silent(struct store_view *v,
                       size_t from);                 /* forget the silent changes from that one on */

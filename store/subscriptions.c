@@ -84,7 +84,8 @@ take_line(const struct location *l, struct slice line, bool is_v2, struct names 
 
     for (size_t i = 0; i < line.n; i++)
         buf_addc(&disk, is_v2 && line.p[i] == '\t' ? l->separator : line.p[i]);
-    if (utf8_from_mutf7(&name, buf_slice(&disk))) /* UTF-8, from another program */
+    if (l->is_utf8 ||
+        utf8_from_mutf7(&name, buf_slice(&disk))) /* UTF-8, from another program */
         buf_adds(&name, buf_slice(&disk));
     if (name.n > 0 && name_normalise(l, buf_slice(&name), &normal, NULL) == 0)
         names_add(out, buf_slice(&normal));
@@ -147,7 +148,10 @@ write_all(const struct location *where, const char *path, const struct names *l,
     for (size_t i = 0; i < l->n; i++) {
         size_t was = text.n;
 
-        utf8_to_mutf7(&text, sl_z(l->v[i]));
+        if (where->is_utf8)
+            buf_addz(&text, l->v[i]);
+        else
+            utf8_to_mutf7(&text, sl_z(l->v[i]));
         for (size_t j = was; is_v2 && j < text.n; j++)
             if (text.p[text.off + j] == where->separator)
                 text.p[text.off + j] = '\t';

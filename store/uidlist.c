@@ -1,28 +1,49 @@
-/* store/uidlist.c - dovecot-uidlist (versions 1 and 3), dovecot-uidvalidity: taken over once, so that no client downloads
- * anything again. Version 3: "3 V1275660208 N22 G<guid>", then "UID [extensions] :BASENAME"; version 1:
- * "1 UIDVALIDITY UIDNEXT", then "UID BASENAME". */
-#include "store/store_int.h"
+/* store/uidlist.c - see uidlist.h. What is damaged is left out: a message without a UID here gets a new one, and no other
+ * message's. */
+#include "store/uidlist.h"
 
-#include "base/clock.h"
-#include "base/fs.h"
-#include "base/log.h"
 #include "base/mem.h"
+#include "store/maildir.h"
+#include "store/uidl.h"
 
-#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum { UIDLIST_MAX_OCTETS = 1024 * 1024 * 1024 };
-#define UIDLIST_FILE "dovecot-uidlist"
+enum { PIECE_OCTETS = 64 * 1024 };
 
 void
 uidlist_free(struct uidlist *l)
 {
     map_free(&l->uids, NULL);
+    free(l->v);
+    arena_free(&l->mem);
+    memset(l, 0, sizeof(*l));
+}
+
+/* ---- the first line ---- */
+
+/* 128 bits as Dovecot writes them. */
+static bool
+take_mailbox_guid(struct slice s, char out[33])
+{
+    if (s.n != 32)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = sl_lower_char(s.p[i]);
+
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+            return false;
+        out[i] = c;
+    }
+    out[32] = '\0';
+    return true;
 }
 
 static bool
-take_header(struct slice line, struct uidlist *out, unsigned *version)
+take_first(struct uidlist *l, struct slice line)
 {
     struct slice word;
     bool has_v = false, has_n = false;
@@ -30,219 +51,230 @@ take_header(struct slice line, struct uidlist *out, unsigned *version)
     if (!sl_take_word(&line, " ", &word))
         return false;
     if (sl_eqz(word, "1")) {
-        *version = 1;
-        return sl_take_word(&line, " ", &word) && sl_to_u32(word, &out->uidvalidity) &&
-               sl_take_word(&line, " ", &word) && sl_to_u32(word, &out->uidnext) &&
-               out->uidvalidity > 0;
+        l->version = 1;
+        return sl_take_word(&line, " ", &word) && sl_to_u32(word, &l->uidvalidity) &&
+               sl_take_word(&line, " ", &word) && sl_to_u32(word, &l->uidnext) &&
+               l->uidvalidity > 0;
     }
     if (!sl_eqz(word, "3"))
         return false;
-    *version = 3;
+    l->version = 3;
     while (sl_take_word(&line, " ", &word)) {
         if (sl_take_char(&word, 'V'))
-            has_v = sl_to_u32(word, &out->uidvalidity);
+            has_v = sl_to_u32(word, &l->uidvalidity);
         else if (sl_take_char(&word, 'N'))
-            has_n = sl_to_u32(word, &out->uidnext);
+            has_n = sl_to_u32(word, &l->uidnext);
+        else if (sl_take_char(&word, 'G') && !take_mailbox_guid(word, l->guid))
+            l->guid[0] = '\0';
     }
-    return has_v && has_n && out->uidvalidity > 0;
+    return has_v && has_n && l->uidvalidity > 0;
 }
 
-/* A line of a message; what is not understood is left out: the file gets a new UID. */
-static void
-take_message(struct slice line, unsigned version, uint32_t *last, struct uidlist *out)
-{
-    struct slice word, base;
-    uint32_t uid;
-    size_t at;
+/* ---- a message ---- */
 
-    if (!sl_take_word(&line, " ", &word) || !sl_to_u32(word, &uid) || uid <= *last ||
-        uid == UINT32_MAX)
+/* What goes to clients or back into a file: no space, no control octets, no 8-bit. */
+static bool
+is_word(struct slice s, size_t max)
+{
+    if (s.n == 0 || s.n > max)
+        return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] <= ' ' || s.p[i] >= 0x7f)
+            return false;
+    return true;
+}
+
+static int64_t
+to_size(struct slice s)
+{
+    uint64_t v;
+
+    return sl_to_u64(s, &v) && v <= INT64_MAX / 4 ? (int64_t)v : -1;
+}
+
+static void
+take_extra(struct uidlist *l, struct slice word, struct uidlist_extra *x, bool *has_any)
+{
+    char key = word.p[0];
+    struct slice v = sl_from(word, 1);
+    uint32_t order;
+
+    if (key == 'G' && is_word(v, UIDLIST_GUID_MAX))
+        x->guid = arena_dupz(&l->mem, v);
+    else if (key == 'P' && is_word(v, STORE_UIDL_MAX_OCTETS))
+        x->uidl = arena_dupz(&l->mem, v);
+    else if (key == 'O' && sl_to_u32(v, &order) && order > 0)
+        x->order = order;
+    else if (key == 'S')
+        x->size = to_size(v);
+    else if (key == 'W')
+        x->crlf = to_size(v);
+    else
         return;
-    if (version == 3) {
-        at = sl_find(line, SL(" :"));
-        if (at == SL_NPOS)
-            return;
-        base = sl_from(line, at + 2);
+    *has_any = true;
+}
+
+/* The words between UID and ":BASE". False: there is no base name. */
+static bool
+take_extras(struct uidlist *l, struct slice line, uint32_t uid, struct slice *base)
+{
+    struct uidlist_extra x = { .uid = uid, .order = UINT32_MAX, .size = -1, .crlf = -1 };
+    struct slice word;
+    bool has_any = false;
+
+    for (;;) {
+        while (sl_take_char(&line, ' '))
+            ;
+        if (sl_take_char(&line, ':'))
+            break;
+        if (!sl_take_word(&line, " ", &word))
+            return false;
+        take_extra(l, word, &x, &has_any);
+    }
+    *base = line;
+    if (has_any && line.n > 0) {
+        l->v = mem_grow(l->v, &l->cap, l->n + 1, sizeof(l->v[0]));
+        l->v[l->n++] = x;
+    }
+    return true;
+}
+
+/* The same file twice: the later UID counts, as for Dovecot, which appends one when an old file comes back. */
+static bool
+take_message(struct uidlist *l, struct slice line)
+{
+    struct slice word, base = line;
+    uint32_t uid;
+
+    if (!sl_take_word(&line, " ", &word) || word.p != base.p || !sl_to_u32(word, &uid) ||
+        uid <= l->last || uid == UINT32_MAX || l->n_lines >= UIDLIST_LINES_MAX)
+        return false;
+    if (l->version == 3) {
+        if (!take_extras(l, line, uid, &base))
+            return false;
     } else {
         base = sl_from(line, 1);
     }
-    base = sl_head(base, sl_find_char(base, ':'));
-    if (base.n == 0)
-        return;
-    *last = uid;
-    map_set(out->uids, base, (void *)(uintptr_t)uid);
-    if (uid >= out->uidnext)
-        out->uidnext = uid + 1;
+    base = sl_head(base, sl_find_char(base, ':')); /* version 1 may have the flags */
+    if (base.n == 0 || base.n >= MAILDIR_NAME_MAX || sl_find_char(base, '/') != SL_NPOS)
+        return false;
+    l->last = uid;
+    l->n_lines++;
+    map_set(l->uids, base, (void *)(uintptr_t)uid);
+    if (uid >= l->uidnext)
+        l->uidnext = uid + 1;
+    return true;
+}
+
+int
+uidlist_take(struct uidlist *l, struct slice line, struct err *e)
+{
+    if (l->version == 0) {
+        if (!take_first(l, line))
+            return err_set(e, ERR_PERM, "the first line is not understood");
+        if (l->uidnext == 0)
+            l->uidnext = 1;
+        l->uids = map_new();
+    } else if (!take_message(l, line)) {
+        l->n_bad++;
+    }
+    return 0;
+}
+
+/* ---- the file ---- */
+
+/* The lines that are whole; a last one without its end was being written: no message yet. */
+static int
+take_lines(struct uidlist *l, struct buf *text, bool *is_skipping, struct err *e)
+{
+    struct slice s = buf_slice(text), line;
+    size_t n = s.n;
+
+    while (sl_take_until(&s, '\n', &line)) {
+        if (*is_skipping)
+            *is_skipping = false;
+        else if (uidlist_take(l, line, e))
+            return -1;
+    }
+    buf_consume(text, n - s.n);
+    if (s.n > UIDLIST_LINE_MAX) { /* none of Dovecot's: passed over to its end */
+        if (l->version == 0)
+            return err_set(e, ERR_PERM, "the first line is not understood");
+        l->n_bad += !*is_skipping;
+        *is_skipping = true;
+        buf_reset(text);
+    }
+    return 0;
+}
+
+static int
+read_fd(int fd, struct uidlist *l, struct err *e)
+{
+    struct buf text = { 0 };
+    bool is_skipping = false;
+    ssize_t n = 1;
+    int rc = 0;
+
+    while (rc == 0 && n > 0) {
+        n = read(fd, buf_reserve(&text, PIECE_OCTETS), PIECE_OCTETS);
+        if (n < 0 && errno == EINTR) {
+            n = 1;
+        } else if (n < 0) {
+            rc = err_sys(e, "cannot read");
+        } else {
+            buf_commit(&text, (size_t)n);
+            rc = take_lines(l, &text, &is_skipping, e);
+        }
+    }
+    if (rc == 0 && l->version == 0)
+        rc = err_set(e, ERR_PERM, "it is empty");
+    buf_free(&text);
+    return rc;
 }
 
 int
 uidlist_read(const char *dir, struct uidlist *out, struct err *e)
 {
-    char *path = path_join(dir, UIDLIST_FILE, NULL);
-    struct buf text = { .max = UIDLIST_MAX_OCTETS };
-    struct slice s, line;
-    unsigned version = 0;
-    uint32_t last = 0;
-    int rc = -1;
+    struct buf path = { 0 };
+    int fd, rc = -1;
 
     memset(out, 0, sizeof(*out));
-    if (fs_read_file(path, &text, e))
-        goto out;
-    s = buf_slice(&text);
-    if (!sl_take_until(&s, '\n', &line) || !take_header(line, out, &version)) {
-        err_set(e, ERR_PERM, "%s: not understood", path);
-        goto out;
+    buf_addf(&path, "%s/" UIDLIST_FILE, dir);
+    fd = open(buf_z(&path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &out->st)) {
+        err_sys(e, "cannot open %s", buf_z(&path));
+        if (errno == ENOENT || errno == ENOTDIR)
+            e->kind = ERR_NOTFOUND;
+    } else if (!S_ISREG(out->st.st_mode)) {
+        err_set(e, ERR_PERM, "%s: no file", buf_z(&path));
+    } else {
+        rc = read_fd(fd, out, e);
+        if (rc)
+            err_prefix(e, "%s", buf_z(&path));
     }
-    out->uids = map_new();
-    while (sl_take_until(&s, '\n',
-                         &line)) /* a last line without its end was being written: no message yet */
-        take_message(line, version, &last, out);
-    rc = 0;
-out:
-    buf_free(&text);
-    free(path);
+    if (fd >= 0)
+        close(fd);
+    buf_free(&path);
     return rc;
 }
 
-/* The highest of the files dovecot-uidvalidity.XXXXXXXX. */
-static uint32_t
-old_uidvalidity(const char *root)
+/* ---- writing ---- */
+
+void
+uidlist_add_line(struct buf *out, struct slice file, const struct uidlist_extra *x)
 {
-    DIR *d = opendir(root);
-    struct dirent *ent;
-    uint32_t highest = 0;
+    struct slice base = sl_head(file, sl_find_char(file, ':'));
 
-    while (d != NULL && (ent = readdir(d)) != NULL) {
-        struct slice name = sl_z(ent->d_name);
-        unsigned long v;
-        char *end;
-
-        if (!sl_take_prefix(&name, SL("dovecot-uidvalidity.")) || name.n != 8)
-            continue;
-        v = strtoul(name.p, &end, 16);
-        if (*end == '\0' && v > highest && v < UINT32_MAX)
-            highest = (uint32_t)v;
-    }
-    if (d != NULL)
-        closedir(d);
-    return highest;
-}
-
-/* What the old server had in new/ nobody has seen; the rest is not recent. */
-static int
-set_recent(struct store_user *u, struct mbox *mb, struct err *e)
-{
-    struct db_stmt *s;
-    uint32_t uid = 1;
-    int rc;
-
-    if (db_prepare(u->db,
-                   "SELECT coalesce(max(uid), 0) + 1 FROM messages WHERE mailbox = ? AND dir = 1",
-                   &s, e))
-        return -1;
-    db_bind_int(s, 1, mb->id);
-    rc = db_step(s, e);
-    if (rc == 1) {
-        uid = (uint32_t)db_int(s, 0);
-        db_reset(s);
-    }
-    return rc < 0 ? -1 : mbox_set_recent(u, mb, uid, e);
-}
-
-/* One folder. MODSEQs start above any the old server can have given: it counted changes, we start at the time. */
-static int
-import_folder(struct store_user *u, struct slice normal, struct uidvalidity *v, struct err *e)
-{
-    struct buf dir = { 0 };
-    char *control = NULL;
-    struct uidlist l = { 0 };
-    struct mbox mb;
-    struct err why = { 0 };
-    struct db_stmt *s;
-    int64_t id;
-    int rc = -1;
-
-    if (mbox_dir(u, normal, &dir, e))
-        goto out;
-    control = mbox_control_dir(u, buf_z(&dir));
-    if (uidlist_read(control, &l, &why)) {
-        rc = why.kind == ERR_TEMP ? (*e = why, -1) : 0;
-        if (why.kind == ERR_PERM)
-            log_warn("store.import", LOG_F(LF_Z("user", u->name)),
-                     "user %s: %s: UIDs are given anew", u->name, why.msg);
-        goto out;
-    }
-    if (l.uidvalidity > v->highest)
-        v->highest = l.uidvalidity;
-    if (db_prepare(u->db, "SELECT 1 FROM mailboxes WHERE name = ?", &s, e))
-        goto out;
-    db_bind_text(s, 1, normal);
-    rc = db_step(s, e);
-    db_reset(s);
-    if (rc != 0) { /* taken over by an import that was interrupted */
-        rc = rc < 0 ? -1 : 0;
-        goto out;
-    }
-    rc = -1;
-    if (maildir_make(buf_z(&dir), !name_is_inbox(normal), e) ||
-        mbox_insert(u, normal, l.uidvalidity, l.uidnext, (uint64_t)clock_unix_s(), &id, e) ||
-        keywords_import(u, buf_z(&dir), id, 0, e) || mbox_load(u, id, &mb, e) != 1 ||
-        mbox_scan_in_tx(u, buf_z(&dir), &mb, false, true, l.uids, e) || set_recent(u, &mb, e) ||
-        mbox_save(u, &mb, e))
-        goto out;
-    log_info("store.import", LOG_F(LF_Z("user", u->name), LF_S("mailbox", normal)),
-             "user %s: mailbox %.*s: UIDs and keywords of Dovecot's are taken over", u->name,
-             SL_ARG(normal));
-    rc = 0;
-out:
-    uidlist_free(&l);
-    free(control);
-    buf_free(&dir);
-    return rc;
-}
-
-static int
-import_in_tx(struct store_user *u, struct uidvalidity *v, struct err *e)
-{
-    struct names folders;
-    uint32_t old = old_uidvalidity(u->control_dir);
-    int rc;
-
-    if (old > v->highest)
-        v->highest = old;
-    if (folders_read(&u->loc, &folders, e))
-        return -1;
-    rc = import_folder(u, SL("INBOX"), v, e);
-    for (size_t i = 0; rc == 0 && i < folders.n; i++)
-        rc = import_folder(u, sl_z(folders.v[i]), v, e);
-    names_free(&folders);
-    return rc;
-}
-
-int
-uidlist_import_all(struct store_user *u, struct err *e)
-{
-    struct uidvalidity v;
-    int rc;
-
-    if (uidvalidity_read(u->control_dir, &v, e))
-        return -1;
-    if (v.is_imported)
-        return 0;
-    if (index_begin(u, e))
-        return -1;
-    rc = uidvalidity_read(u->control_dir, &v, e); /* another process may have done it meanwhile */
-    if (rc == 0 && !v.is_imported)
-        rc = import_in_tx(u, &v, e);
-    if (rc) {
-        index_rollback(u);
-        return -1;
-    }
-    /* The rows are on disk before the mark: a cut between them repeats the import, which finds the rows. */
-    if (index_commit(u, e) || index_sync(u, e))
-        return -1;
-    if (v.is_imported)
-        return 0;
-    v.is_imported = true;
-    return uidvalidity_write(u->control_dir, &v, e);
+    buf_addf(out, "%u ", x->uid);
+    if (x->uidl != NULL)
+        buf_addf(out, "P%s ", x->uidl);
+    if (x->order != UINT32_MAX)
+        buf_addf(out, "O%u ", x->order);
+    if (x->guid != NULL)
+        buf_addf(out, "G%s ", x->guid);
+    if (x->size >= 0)
+        buf_addf(out, "S%lld ", (long long)x->size);
+    if (x->crlf >= 0)
+        buf_addf(out, "W%lld ", (long long)x->crlf);
+    buf_addf(out, ":%.*s\n", SL_ARG(base));
 }

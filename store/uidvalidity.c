@@ -30,8 +30,8 @@ uidvalidity_read(const char *root, struct uidvalidity *out, struct err *e)
     if (!sl_take_word(&s, " \n", &word) || !sl_eqz(word, "1") || !sl_take_word(&s, " \n", &word) ||
         !sl_to_u32(word, &out->highest) || !sl_take_word(&s, " \n", &word))
         rc = err_set(e, ERR_TEMP, "%s is damaged", path);
-    else
-        out->is_imported = sl_eqz(word, "imported");
+    out->is_exported = rc == 0 && sl_eqz(word, "exported");
+    out->is_imported = out->is_exported || (rc == 0 && sl_eqz(word, "imported"));
 out:
     buf_free(&text);
     free(path);
@@ -45,7 +45,10 @@ uidvalidity_write(const char *root, const struct uidvalidity *v, struct err *e)
     struct buf text = { 0 };
     int rc;
 
-    buf_addf(&text, "1 %u %s\n", v->highest, v->is_imported ? "imported" : "new");
+    buf_addf(&text, "1 %u %s\n", v->highest,
+             v->is_exported   ? "exported"
+             : v->is_imported ? "imported"
+                              : "new");
     rc = fs_replace_file(path, buf_slice(&text), 0600, e);
     buf_free(&text);
     free(path);

@@ -250,10 +250,23 @@ prepare(struct store_user *u, struct err *e)
 {
     if (u->is_prepared)
         return 0;
-    if (uidlist_import_all(u, e) || record_recover(u, e) || folders_make_auto(u, e))
+    if (dovecot_import(u, e) || record_recover(u, e) || folders_make_auto(u, e))
         return -1;
     folders_sweep(u);
     u->is_prepared = true;
+    return 0;
+}
+
+int
+user_open_bare(struct store *s, struct slice name, const struct store_userdb *db,
+               struct store_user **out, struct err *e)
+{
+    struct location where;
+
+    *out = NULL;
+    if (location_resolve(s->conf, name, db == NULL ? sl_n(NULL, 0) : db->mail, &where, e))
+        return -1;
+    *out = user_get(s, name, &where);
     return 0;
 }
 
