@@ -1,5 +1,5 @@
 /* store/index.c - a user's index database: schema, transactions, blocks, checkpoints. */
-#include "store/store_int.h"
+#include "store/shared.h"
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -323,6 +323,7 @@ index_open(struct store_user *u, struct err *e)
 void
 index_close(struct store_user *u)
 {
+    shared_drop_unused(u);
     db_close(&u->db);
     if (u->lock_fd >= 0)
         close(u->lock_fd);
@@ -406,6 +407,25 @@ index_commit(struct store_user *u, struct err *e)
     }
     index_checkpoint(u, INDEX_WAL_MAX_OCTETS);
     return 0;
+}
+
+int
+index_read_begin(struct store_user *u, struct err *e)
+{
+    struct db_stmt *s;
+
+    return db_prepare(u->db, "BEGIN", &s, e) ? -1 : db_run(s, e);
+}
+
+int
+index_read_end(struct store_user *u, int rc, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(u->db, "COMMIT", &s, rc ? NULL : e) == 0 && db_run(s, rc ? NULL : e) == 0)
+        return rc;
+    db_rollback(u->db);
+    return -1;
 }
 
 /* Sync the log itself: with synchronous=NORMAL commits only write to it. Its locks are on other files, so opening and

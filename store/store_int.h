@@ -36,6 +36,8 @@ enum {
 #define UIDVALIDITY_FILE "postern-uidvalidity"
 
 struct watcher;
+struct rows;
+struct shared;
 
 struct store {
     struct conf *conf;
@@ -65,6 +67,10 @@ struct store_user {
     const char *root, *control_dir, *index_dir; /* in loc */
     struct list open_link;                      /* in store.open */
     uint64_t used_ms;                           /* under store.lock */
+    /* rows of mailboxes that views have open, or had: shared.c */
+    pthread_mutex_t rows_lock; /* the innermost of all, for moments */
+    struct list shared;
+    bool keeps_unused;
     pthread_mutex_t lock;
     /* under lock */
     struct db *db;
@@ -99,6 +105,10 @@ int index_commit(struct store_user *u, struct err *e);
 void index_rollback(struct store_user *u);
 /* What was committed is on disk (commits alone survive a kill, not a power cut). */
 int index_sync(struct store_user *u, struct err *e);
+/* What is read in between is as of one moment. Nothing is locked. */
+int index_read_begin(struct store_user *u, struct err *e);
+/* rc and e: what came of the reading; given back, or the failure of the end. */
+int index_read_end(struct store_user *u, int rc, struct err *e);
 /* For tests: another boot than the kernel's. NULL: the kernel's. */
 void index_fake_boot(const char *id);
 
@@ -331,11 +341,6 @@ void filler_free(struct filler **f); /* on the loop; drops what waits */
 void fill_ask(struct store_user *u, struct slice normal, uint32_t from_uid);
 
 /* ---- a view (view.c) ---- */
-enum { VROW_GONE = 1u << 31 }; /* in vrow.sys: expunged, not yet announced */
-struct vrow {
-    uint32_t uid, sys;
-    uint64_t kw, modseq;
-};
 struct silent { /* a change of our own that shall not be reported */
     uint64_t modseq;
     struct store_uids uids;
@@ -353,9 +358,11 @@ struct store_view {
         is_asleep; /* rows are made again by view_wake(): n, last_uid and modseq say what was told */
     uint32_t uidvalidity, uidnext, n_recent, last_uid, first_unseen;
     uint64_t modseq; /* changes up to here are in rows */
-    struct vrow *rows;
-    size_t n, cap, n_gone;
-    struct store_uids recent; /* asleep: who is \Recent here */
+    struct rows *rows;     /* NULL asleep; what this holds does not change: rows.h */
+    struct shared *shared; /* NULL asleep */
+    size_t n, n_gone;
+    struct store_uids gone;   /* expunged, not yet announced: still in rows; in between are none that are not */
+    struct store_uids recent; /* \Recent here, as far as they are there */
     struct keywords keywords;
     struct silent *silent;
     size_t n_silent, cap_silent;
@@ -375,6 +382,7 @@ void view_drop_ahead(struct store_view *v);
 void view_drop_silent(struct store_view *v,
                       size_t from);                 /* forget the silent changes from that one on */
 int view_wake(struct store_view *v, struct err *e); /* user.lock held */
+void view_drop_rows(struct store_view *v);
 /* Rows by index, 0 .. v->n - 1, while the view is awake: no other file looks into rows. store_view_row() gives all of one. */
 size_t view_at_least(const struct store_view *v, uint32_t uid);
 uint32_t view_uid_at(const struct store_view *v, size_t i);

@@ -1,5 +1,5 @@
 /* store/user.c - the process's store, its users, and the bounded number of open databases. */
-#include "store/store_int.h"
+#include "store/shared.h"
 
 #include "base/clock.h"
 #include "base/fs.h"
@@ -68,8 +68,10 @@ close_idle(struct store *s, uint64_t now_ms)
     pthread_mutex_unlock(&s->lock);
     if (found == NULL)
         return false;
-    if (found->db != NULL)
+    if (found->db != NULL) {
+        shared_settle_all(found);
         index_checkpoint(found, INDEX_WAL_IDLE_OCTETS);
+    }
     index_close(found);
     pthread_mutex_unlock(&found->lock);
     store_user_close(&found);
@@ -153,6 +155,7 @@ user_free(struct store_user *u)
     index_close(u);
     pthread_mutex_unlock(&u->lock);
     pthread_mutex_destroy(&u->lock);
+    pthread_mutex_destroy(&u->rows_lock);
     free(u->key);
     free(u->name);
     location_free(&u->loc);
@@ -201,6 +204,8 @@ user_get(struct store *s, struct slice name, struct location *where)
         memset(where, 0, sizeof(*where));
         u->lock_fd = -1;
         pthread_mutex_init(&u->lock, NULL);
+        pthread_mutex_init(&u->rows_lock, NULL);
+        list_init(&u->shared);
         map_set(s->users, buf_slice(&key), u);
     }
     u->refs++;

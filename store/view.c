@@ -1,5 +1,5 @@
 /* store/view.c - a selected mailbox: the rows a session has been told of, and bringing them up to date. */
-#include "store/store_int.h"
+#include "store/shared.h"
 
 #include "base/mem.h"
 
@@ -9,52 +9,45 @@
 
 /* ---- rows ---- */
 
-/* The first row with at least that UID. */
+/* The first row with at least that UID; nothing is found in a view that is asleep after a failed waking. */
 size_t
 view_at_least(const struct store_view *v, uint32_t uid)
 {
-    size_t lo = 0,
-           hi = v->is_asleep ? 0 : v->n; /* asleep after a failed waking: nothing is found */
-
-    while (lo < hi) {
-        size_t mid = (lo + hi) / 2;
-
-        *(v->rows[mid].uid < uid ? &lo : &hi) = v->rows[mid].uid < uid ? mid + 1 : mid;
-    }
-    return lo;
+    return v->is_asleep ? 0 : rows_at_least(v->rows, uid);
 }
 
 uint32_t
 view_uid_at(const struct store_view *v, size_t i)
 {
-    return v->rows[i].uid;
+    return rows_uid_at(v->rows, i);
 }
 
 bool
 view_gone_at(const struct store_view *v, size_t i)
 {
-    return (v->rows[i].sys & VROW_GONE) != 0;
+    return v->n_gone > 0 && store_uids_has(&v->gone, rows_uid_at(v->rows, i));
 }
 
-static struct vrow *
-row_of(struct store_view *v, uint32_t uid)
+void
+view_drop_rows(struct store_view *v)
 {
-    size_t at = view_at_least(v, uid);
-
-    return at < v->n && v->rows[at].uid == uid ? &v->rows[at] : NULL;
+    rows_unref(&v->rows);
+    shared_leave(v->u, &v->shared);
 }
 
 bool
 store_view_row(const struct store_view *v, uint32_t seq, struct store_row *out)
 {
-    const struct vrow *r;
+    struct vrow r;
 
     if (seq == 0 || seq > v->n || v->is_asleep)
         return false;
-    r = &v->rows[seq - 1];
-    *out = (struct store_row){ .uid = r->uid,
-                               .flags = { .sys = r->sys & ~(uint32_t)VROW_GONE, .kw = r->kw },
-                               .modseq = r->modseq };
+    r = rows_at(v->rows, seq - 1);
+    if (v->recent.n > 0 && store_uids_has(&v->recent, r.uid))
+        r.sys |= STORE_RECENT;
+    *out = (struct store_row){ .uid = r.uid,
+                               .flags = { .sys = r.sys, .kw = r.kw },
+                               .modseq = r.modseq };
     return true;
 }
 
@@ -63,7 +56,7 @@ store_view_seq(const struct store_view *v, uint32_t uid)
 {
     size_t at = view_at_least(v, uid);
 
-    return !v->is_asleep && at < v->n && v->rows[at].uid == uid ? (uint32_t)at + 1 : 0;
+    return !v->is_asleep && at < v->n && view_uid_at(v, at) == uid ? (uint32_t)at + 1 : 0;
 }
 
 uint32_t
@@ -87,10 +80,9 @@ store_view_keyword(const struct store_view *v, size_t i)
 static uint32_t
 first_unseen(const struct store_view *v)
 {
-    for (size_t i = 0; i < v->n; i++)
-        if (!(v->rows[i].sys & STORE_SEEN))
-            return (uint32_t)i + 1;
-    return 0;
+    size_t at = rows_first_unseen(v->rows);
+
+    return at < v->n ? (uint32_t)at + 1 : 0;
 }
 
 void
@@ -110,36 +102,6 @@ store_view_box(const struct store_view *v, struct store_box *out)
 
 /* ---- what changed ---- */
 
-struct delta {
-    uint32_t *uids; /* of known messages that changed */
-    size_t n, cap;
-    bool is_appended;
-};
-
-static int
-take_expunges(struct store_view *v, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    if (db_prepare(v->u->db, "SELECT first, last FROM expunges WHERE mailbox = ? AND modseq > ?",
-                   &s, e))
-        return -1;
-    db_bind_int(s, 1, v->mailbox);
-    db_bind_int(s, 2, (int64_t)v->modseq);
-    while ((rc = db_step(s, e)) == 1) {
-        uint32_t last = (uint32_t)db_int(s, 1);
-
-        for (size_t i = view_at_least(v, (uint32_t)db_int(s, 0));
-             i < v->n && v->rows[i].uid <= last; i++) {
-            if (!(v->rows[i].sys & VROW_GONE))
-                v->n_gone++;
-            v->rows[i].sys |= VROW_GONE;
-        }
-    }
-    return rc;
-}
-
 static bool
 is_silent(const struct store_view *v, uint32_t uid, uint64_t modseq)
 {
@@ -156,138 +118,166 @@ view_drop_silent(struct store_view *v, size_t from)
         store_uids_free(&v->silent[--v->n_silent].uids);
 }
 
+struct delta {
+    struct store_view *v;
+    uint32_t *uids; /* of known messages that changed */
+    size_t n, cap;
+    uint32_t gone_first, gone_last; /* a run of neighbours in the view; 0: none */
+    size_t gone_at;                 /* the index of the last of them */
+    bool is_appended;
+};
+
+/* One range with what lies between: UIDs only grow, so nothing will ever be there. */
 static void
-take_row(struct store_view *v, const struct vrow *now, struct delta *d)
+end_gone_run(struct delta *d)
 {
-    struct vrow *r = v->n > 0 && now->uid > v->rows[v->n - 1].uid ? NULL : row_of(v, now->uid);
+    if (d->gone_first != 0)
+        store_uids_add(&d->v->gone, d->gone_first, d->gone_last);
+    d->gone_first = 0;
+}
 
-    if (r == NULL) {
-        if (v->n > 0 && now->uid <= v->rows[v->n - 1].uid)
-            return; /* expunged here and told; cannot be */
-        v->rows = mem_grow(v->rows, &v->cap, v->n + 1, sizeof(v->rows[0]));
-        v->rows[v->n++] = *now;
-        d->is_appended = true;
+static void
+on_gone(void *arg, size_t at, uint32_t uid)
+{
+    struct delta *d = arg;
+
+    if (at != d->gone_at + 1)
+        end_gone_run(d);
+    if (d->gone_first == 0)
+        d->gone_first = uid;
+    d->gone_last = uid;
+    d->gone_at = at;
+}
+
+static void
+on_changed(void *arg, const struct vrow *now)
+{
+    struct delta *d = arg;
+
+    if (is_silent(d->v, now->uid, now->modseq))
         return;
-    }
-    if (r->modseq == now->modseq)
-        return;
-    if (!is_silent(v, now->uid, now->modseq) && !(r->sys & VROW_GONE)) {
-        d->uids = mem_grow(d->uids, &d->cap, d->n + 1, sizeof(d->uids[0]));
-        d->uids[d->n++] = now->uid;
-    }
-    r->sys = (r->sys & (STORE_RECENT | VROW_GONE)) | now->sys;
-    r->kw = now->kw;
-    r->modseq = now->modseq;
+    d->uids = mem_grow(d->uids, &d->cap, d->n + 1, sizeof(d->uids[0]));
+    d->uids[d->n++] = now->uid;
 }
 
-/* Rows that changed since v->modseq. After an unclean stop every message counts as changed at the floor. */
-static int
-take_rows(struct store_view *v, const struct mbox *mb, struct delta *d, struct err *e)
+static void
+on_new(void *arg, const struct vrow *row)
 {
-    struct db_stmt *s;
-    bool is_all = v->n == 0 || mb->floor > v->modseq;
-    int rc;
-
-    if (db_prepare(
-            v->u->db,
-            is_all ? "SELECT uid, flags, kw, modseq FROM messages WHERE mailbox = ? ORDER BY uid"
-                   : "SELECT uid, flags, kw, modseq FROM messages INDEXED BY messages_modseq"
-                     " WHERE mailbox = ? AND modseq > ? ORDER BY uid",
-            &s, e))
-        return -1;
-    db_bind_int(s, 1, v->mailbox);
-    if (!is_all)
-        db_bind_int(s, 2, (int64_t)v->modseq);
-    while ((rc = db_step(s, e)) == 1) {
-        struct vrow now = { .uid = (uint32_t)db_int(s, 0),
-                            .sys = (uint32_t)db_int(s, 1),
-                            .kw = (uint64_t)db_int(s, 2),
-                            .modseq = (uint64_t)db_int(s, 3) };
-
-        if (now.modseq < mb->floor)
-            now.modseq = mb->floor;
-        take_row(v, &now, d);
-    }
-    return rc;
+    (void)row;
+    ((struct delta *)arg)->is_appended = true;
 }
 
-static int
-read_changes(struct store_view *v, struct mbox *mb, struct delta *d, struct err *e)
+static size_t
+count_in(const struct rows *r, const struct store_uids *set)
 {
-    int rc = mbox_load(v->u, v->mailbox, mb, e);
+    size_t n = 0;
 
-    if (rc < 1)
-        return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
-    if (mb->modseq != v->modseq) {
-        if (take_expunges(v, e) || take_rows(v, mb, d, e))
-            return -1;
-        v->modseq = mb->modseq;
-    }
-    v->uidnext = mb->uidnext;
-    view_drop_silent(v, 0);
-    return 0;
-}
-
-/* All of it as of one moment: else a view could hold rows newer than its modseq says. mb is loaded anew. */
-static int
-refresh(struct store_view *v, struct mbox *mb, struct delta *d, struct err *e)
-{
-    struct db_stmt *begin, *end;
-    int rc;
-
-    if (db_prepare(v->u->db, "BEGIN", &begin, e) || db_run(begin, e))
-        return -1;
-    rc = read_changes(v, mb, d, e);
-    if (db_prepare(v->u->db, "COMMIT", &end, rc ? NULL : e) || db_run(end, rc ? NULL : e)) {
-        db_rollback(v->u->db);
-        rc = -1;
-    }
-    return rc;
-}
-
-/* Recent is who first sees it: a read-write view takes what nobody has, a read-only one only looks. */
-static int
-claim_recent(struct store_view *v, struct mbox *mb, struct err *e)
-{
-    int rc;
-
-    if (mb->recent_from >= mb->uidnext)
-        return 0;
-    if (!v->is_readonly) {
-        uint32_t uidnext = mb->uidnext;
-
-        if (index_begin(v->u, e))
-            return -1;
-        rc = mbox_load(v->u, v->mailbox, mb, e);
-        if (rc != 1) {
-            index_rollback(v->u);
-            return rc;
-        }
-        for (size_t i = view_at_least(v, mb->recent_from); i < v->n; i++)
-            v->rows[i].sys |= STORE_RECENT;
-        /* Not those that came since: the view has not seen them. */
-        rc = mb->recent_from < uidnext ? mbox_set_recent(v->u, mb, uidnext, e) : 0;
-        if (rc || mbox_save(v->u, mb, e)) {
-            index_rollback(v->u);
-            return -1;
-        }
-        if (index_commit(v->u, e))
-            return -1;
-    } else {
-        for (size_t i = view_at_least(v, mb->recent_from); i < v->n; i++)
-            v->rows[i].sys |= STORE_RECENT;
-    }
-    return 0;
-}
-
-static uint32_t
-count_recent(const struct store_view *v)
-{
-    uint32_t n = 0;
-
-    for (size_t i = 0; i < v->n; i++)
-        n += (v->rows[i].sys & STORE_RECENT) != 0;
+    for (size_t i = 0; i < set->n; i++)
+        n += (set->v[i].last == UINT32_MAX ? rows_count(r) : rows_at_least(r, set->v[i].last + 1)) -
+             rows_at_least(r, set->v[i].first);
     return n;
+}
+
+static void
+compare(struct store_view *v, const struct rows *now, struct delta *d)
+{
+    static const struct rows_diff_ops ops = { on_gone, on_new, on_changed };
+
+    d->v = v;
+    rows_diff(v->rows, now, &ops, d);
+    end_gone_run(d);
+    v->n_gone = count_in(v->rows, &v->gone);
+}
+
+/* The newest rows, and mb, as of one moment: else a view could hold rows newer than its modseq says. */
+static int
+read_rows(struct store_view *v, struct mbox *mb, struct rows **now, struct err *e)
+{
+    int rc;
+
+    *now = NULL;
+    if (index_read_begin(v->u, e))
+        return -1;
+    rc = mbox_load(v->u, v->mailbox, mb, e);
+    if (rc == 1)
+        rc = shared_refresh(v->u, v->shared, mb, now, e);
+    else if (rc == 0)
+        rc = err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
+    rc = index_read_end(v->u, rc, e);
+    if (rc)
+        rows_unref(now);
+    return rc;
+}
+
+/* The view's rows are these now, and those that are gone and not announced in between. Takes the reference. */
+static void
+set_rows(struct store_view *v, struct rows *now)
+{
+    struct rows_change *kept;
+    struct rows *both;
+    size_t n = 0;
+
+    if (v->n_gone > 0) {
+        kept = mem_alloc(v->n_gone * sizeof(kept[0]));
+        for (size_t i = 0; i < v->gone.n; i++)
+            for (size_t at = rows_at_least(v->rows, v->gone.v[i].first);
+                 at < v->n && rows_uid_at(v->rows, at) <= v->gone.v[i].last; at++)
+                kept[n++] = (struct rows_change){ .row = rows_at(v->rows, at) };
+        both = rows_apply(now, kept, n);
+        free(kept);
+        rows_unref(&now);
+        now = both;
+    }
+    rows_unref(&v->rows);
+    v->rows = now;
+    v->n = rows_count(now);
+}
+
+/* Recent is who first sees it: a read-write view takes what nobody has, a read-only one only looks - and one that cannot
+ * write, on a full disk. Not taken are those that came since: the view has not seen them. */
+static void
+claim_recent(struct store_view *v, const struct mbox *seen)
+{
+    uint32_t from = seen->recent_from;
+    struct err why = { 0 };
+    struct mbox mb;
+
+    if (from >= seen->uidnext)
+        return;
+    if (!v->is_readonly && index_begin(v->u, &why) == 0) {
+        int rc = mbox_load(v->u, v->mailbox, &mb, &why);
+
+        if (rc == 1) {
+            from = mb.recent_from; /* another process may have been quicker */
+            rc = from < seen->uidnext ? mbox_set_recent(v->u, &mb, seen->uidnext, &why) : 0;
+            if (rc == 0)
+                rc = mbox_save(v->u, &mb, &why);
+        }
+        if (rc)
+            index_rollback(v->u);
+        else
+            index_commit(v->u, &why);
+    }
+    if (from < seen->uidnext)
+        store_uids_add(&v->recent, from, seen->uidnext - 1);
+}
+
+/* Ranges of which nothing is left are forgotten. */
+static uint32_t
+count_recent(struct store_view *v)
+{
+    size_t n = 0, kept = 0;
+
+    for (size_t i = 0; i < v->recent.n; i++) {
+        struct store_uids one = { .v = &v->recent.v[i], .n = 1 };
+        size_t here = count_in(v->rows, &one);
+
+        if (here > 0)
+            v->recent.v[kept++] = v->recent.v[i];
+        n += here;
+    }
+    v->recent.n = kept;
+    return (uint32_t)n;
 }
 
 /* ---- select ---- */
@@ -296,7 +286,7 @@ static int
 load_view(struct store_view *v, struct err *e)
 {
     struct mbox mb;
-    struct delta d = { 0 };
+    struct rows *now;
     int rc;
 
     if (record_recover(v->u, e) || mbox_find(v->u, sl_z(v->name), &v->mailbox, e))
@@ -306,13 +296,17 @@ load_view(struct store_view *v, struct err *e)
         return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %s", v->name);
     if (mbox_scan(v->u, sl_z(v->name), &mb, !v->is_readonly, false, e))
         return -1;
-    v->uidvalidity = mb.uidvalidity;
-    memcpy(v->mailbox_id, mb.object_id, sizeof(v->mailbox_id));
-    rc = refresh(v, &mb, &d, e);
-    free(d.uids);
-    if (rc || claim_recent(v, &mb, e))
+    v->shared = shared_enter(v->u, v->mailbox);
+    if (read_rows(v, &mb, &now, e))
         return -1;
+    set_rows(v, now);
+    v->uidvalidity = mb.uidvalidity;
+    v->uidnext = mb.uidnext;
+    v->modseq = mb.modseq;
+    memcpy(v->mailbox_id, mb.object_id, sizeof(v->mailbox_id));
+    claim_recent(v, &mb);
     v->n_recent = count_recent(v);
+    shared_settle(v->u, v->shared);
     return keywords_load(v->u, v->mailbox, &v->keywords, e);
 }
 
@@ -370,8 +364,9 @@ store_unselect(struct store_view **vp)
     }
     free(v->fresh);
     keywords_free(&v->keywords);
+    store_uids_free(&v->gone);
     store_uids_free(&v->recent);
-    free(v->rows);
+    view_drop_rows(v);
     view_drop_silent(v, 0);
     free(v->silent);
     free(v->name);
@@ -382,50 +377,65 @@ store_unselect(struct store_view **vp)
 
 /* ---- sync ---- */
 
-/* Take the gone rows out, last first, so that each number is right when it is told. */
+/* The gone ones, last first, so that each number is right when it is told. They are still in the view's rows. */
 static void
 announce_gone(struct store_view *v, struct store_changes *out)
 {
-    size_t n = 0;
-
     if (v->n_gone == 0)
         return;
     out->expunged = mem_alloc(v->n_gone * sizeof(out->expunged[0]));
     out->vanished = mem_alloc(v->n_gone * sizeof(out->vanished[0]));
-    for (size_t i = v->n; i > 0; i--) {
-        if (!(v->rows[i - 1].sys & VROW_GONE))
-            continue;
-        out->expunged[out->n_expunged] = (uint32_t)i;
-        out->vanished[out->n_expunged++] = v->rows[i - 1].uid;
+    for (size_t i = v->gone.n; i > 0; i--) {
+        const struct store_uid_range *r = &v->gone.v[i - 1];
+
+        for (size_t at = rows_at_least(v->rows, r->last);; at--) {
+            if (at < v->n && view_uid_at(v, at) <= r->last) {
+                if (view_uid_at(v, at) < r->first)
+                    break;
+                out->expunged[out->n_expunged] = (uint32_t)at + 1;
+                out->vanished[out->n_expunged++] = view_uid_at(v, at);
+            }
+            if (at == 0)
+                break;
+        }
     }
-    for (size_t i = 0; i < v->n; i++)
-        if (!(v->rows[i].sys & VROW_GONE))
-            v->rows[n++] = v->rows[i];
-    v->n = n;
+    store_uids_free(&v->gone);
     v->n_gone = 0;
-}
-
-static int
-cmp_u32(const void *a, const void *b)
-{
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-    return x < y ? -1 : x > y;
 }
 
 static void
 announce_changed(struct store_view *v, struct delta *d, struct store_changes *out)
 {
-    if (d->n > 1)
-        qsort(d->uids, d->n, sizeof(d->uids[0]), cmp_u32);
-    for (size_t i = 0; i < d->n; i++) {
-        uint32_t seq = store_view_seq(v, d->uids[i]);
-
-        if (seq != 0 && !(v->rows[seq - 1].sys & VROW_GONE))
-            d->uids[out->n_changed++] = seq;
-    }
+    for (size_t i = 0; i < d->n; i++)
+        d->uids[i] = store_view_seq(v, d->uids[i]);
     out->changed = d->uids;
-    d->uids = NULL;
+    out->n_changed = d->n;
+}
+
+/* Take over the newest rows, and tell what is different. */
+static int
+sync_rows(struct store_view *v, bool allow_expunge, struct store_changes *out, struct err *e)
+{
+    uint32_t n_recent = v->n_recent;
+    struct delta d = { 0 };
+    struct rows *now;
+    struct mbox mb;
+
+    if (read_rows(v, &mb, &now, e))
+        return -1;
+    compare(v, now, &d);
+    out->exists_changed = d.is_appended;
+    if (allow_expunge)
+        announce_gone(v, out);
+    set_rows(v, now);
+    v->modseq = mb.modseq;
+    v->uidnext = mb.uidnext;
+    announce_changed(v, &d, out);
+    view_drop_silent(v, 0);
+    claim_recent(v, &mb);
+    v->n_recent = count_recent(v);
+    out->recent_changed = v->n_recent != n_recent || out->exists_changed;
+    return 0;
 }
 
 static int
@@ -475,10 +485,7 @@ is_still_there(struct store_view *v, struct mbox *mb, struct store_changes *out,
 static int
 sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out, struct err *e)
 {
-    uint32_t n_recent = v->n_recent;
-    struct delta d = { 0 };
     struct mbox mb;
-    size_t n_before;
     int rc;
 
     view_save_fresh(v);
@@ -494,25 +501,15 @@ sync_locked(struct store_view *v, bool allow_expunge, struct store_changes *out,
         out->is_invalid = true;
         return 0;
     }
-    n_before = v->n;
     if (mbox_scan(v->u, sl_z(v->name), &mb, !v->is_readonly, false, e))
         return -1;
     if (mb.modseq == v->modseq && (v->n_gone == 0 || !allow_expunge) &&
         mb.recent_from >= mb.uidnext) {
         view_drop_silent(v, 0);
         v->uidnext = mb.uidnext;
-        return sync_keywords(v, out, e);
-    }
-    if (refresh(v, &mb, &d, e) || claim_recent(v, &mb, e)) {
-        free(d.uids);
+    } else if (sync_rows(v, allow_expunge, out, e)) {
         return -1;
     }
-    out->exists_changed = v->n != n_before;
-    if (allow_expunge)
-        announce_gone(v, out);
-    announce_changed(v, &d, out);
-    v->n_recent = count_recent(v);
-    out->recent_changed = v->n_recent != n_recent || out->exists_changed;
     return sync_keywords(v, out, e);
 }
 

@@ -1,7 +1,7 @@
 /* store/view_sleep.c - a view that idles holds three numbers: how many messages, the last UID, the MODSEQ up to which it
  * knows. The rows are made again from those that are there and those expunged since: UIDs only grow, so whatever is not
  * above the last UID was in the view. */
-#include "store/store_int.h"
+#include "store/shared.h"
 
 #include "base/mem.h"
 
@@ -16,80 +16,129 @@ store_view_sleep(struct store_view *v)
         return; /* gone rows are known to this view alone */
     store_view_box(v, &b);
     v->first_unseen = b.first_unseen_seq;
-    v->last_uid = v->n > 0 ? v->rows[v->n - 1].uid : 0;
-    for (size_t i = 0; i < v->n; i++)
-        if (v->rows[i].sys & STORE_RECENT)
-            store_uids_add(&v->recent, v->rows[i].uid, v->rows[i].uid);
+    v->last_uid = v->n > 0 ? view_uid_at(v, v->n - 1) : 0;
     view_drop_silent(v, 0);
-    free(v->rows);
+    view_drop_rows(v);
     free(v->silent);
     free(v->fresh);
-    v->rows = NULL;
     v->silent = NULL;
     v->fresh = NULL;
-    v->cap = v->cap_silent = 0;
+    v->cap_silent = 0;
     view_drop_ahead(v);
     v->is_asleep = true;
 }
 
-/* Rows as they were, as far as they matter: what changed since has modseq 0, so that the next refresh reports it. */
+/* Rows as they were, as far as they matter: what changed since has modseq 0, so that the next sync reports it. */
+
+struct was {
+    struct rows_change *v;
+    size_t n, cap;
+};
+
+static void
+add(struct was *w, const struct vrow *row, bool is_gone)
+{
+    w->v = mem_grow(w->v, &w->cap, w->n + 1, sizeof(w->v[0]));
+    w->v[w->n++] = (struct rows_change){ *row, is_gone };
+}
+
+static void
+add_changed(const struct store_view *v, const struct rows *now, struct was *w)
+{
+    for (size_t i = 0; i < rows_count(now); i++) {
+        struct vrow row = rows_at(now, i);
+
+        if (row.uid > v->last_uid) {
+            add(w, &row, true);
+        } else if (row.modseq > v->modseq) {
+            row.modseq = 0;
+            add(w, &row, false);
+        }
+    }
+}
+
 static int
-load(struct store_view *v, struct err *e)
+add_expunged(const struct store_view *v, struct was *w, struct err *e)
 {
     struct db_stmt *s;
-    size_t n = 0;
     int rc;
 
     if (db_prepare(
             v->u->db,
-            "SELECT uid, uid, flags, kw, modseq FROM messages WHERE mailbox = ?1 AND uid <= ?2"
-            " UNION ALL SELECT first, last, 0, 0, 0 FROM expunges"
-            " WHERE mailbox = ?1 AND modseq > ?3 AND first <= ?2 ORDER BY 1",
-            &s, e))
+            "SELECT first, last FROM expunges WHERE mailbox = ? AND modseq > ? AND first <= ?", &s,
+            e))
         return -1;
     db_bind_int(s, 1, v->mailbox);
-    db_bind_int(s, 2, v->last_uid);
-    db_bind_int(s, 3, (int64_t)v->modseq);
+    db_bind_int(s, 2, (int64_t)v->modseq);
+    db_bind_int(s, 3, v->last_uid);
     while ((rc = db_step(s, e)) == 1) {
-        uint64_t modseq = (uint64_t)db_int(s, 4);
-
         uint32_t last = (uint32_t)db_int(s, 1);
 
-        for (uint32_t uid = (uint32_t)db_int(s, 0); uid <= last && uid <= v->last_uid; uid++) {
-            v->rows = mem_grow(v->rows, &v->cap, n + 1, sizeof(v->rows[0]));
-            v->rows[n] = (struct vrow){ .uid = uid,
-                                        .sys = (uint32_t)db_int(s, 2),
-                                        .kw = (uint64_t)db_int(s, 3),
-                                        .modseq = modseq <= v->modseq ? modseq : 0 };
-            if (store_uids_has(&v->recent, uid))
-                v->rows[n].sys |= STORE_RECENT;
-            n++;
-        }
+        for (uint32_t uid = (uint32_t)db_int(s, 0); uid <= last && uid <= v->last_uid; uid++)
+            add(w, &(struct vrow){ .uid = uid }, false);
     }
-    if (rc)
+    return rc;
+}
+
+static int
+cmp_was(const void *a, const void *b)
+{
+    uint32_t x = ((const struct rows_change *)a)->row.uid,
+             y = ((const struct rows_change *)b)->row.uid;
+
+    return x < y ? -1 : x > y;
+}
+
+/* In index_read_begin(). */
+static int
+load(struct store_view *v, struct err *e)
+{
+    struct mbox mb;
+    struct rows *now;
+    struct was w = { 0 };
+    int rc = mbox_load(v->u, v->mailbox, &mb, e);
+
+    if (rc == 0 || (rc == 1 && mb.uidvalidity != v->uidvalidity))
+        return err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
+    if (rc < 0 || shared_refresh(v->u, v->shared, &mb, &now, e))
         return -1;
-    if (n != v->n) /* not this index's rows: it was made anew */
-        return err_set(e, ERR_NOTFOUND, "Mailbox has changed beyond recognition");
-    return 0;
+    rc = 0;
+    if (mb.modseq != v->modseq) {
+        add_changed(v, now, &w);
+        rc = add_expunged(v, &w, e);
+    }
+    if (rc == 0 && w.n > 0) {
+        struct rows *then;
+
+        qsort(w.v, w.n, sizeof(w.v[0]), cmp_was);
+        then = rows_apply(now, w.v, w.n);
+        rows_unref(&now);
+        now = then;
+    }
+    free(w.v);
+    /* Not this index's rows, it was made anew; or the log of expunges does not reach back so far. */
+    if (rc == 0 && rows_count(now) != v->n)
+        rc = err_set(e, ERR_NOTFOUND, "Mailbox has changed beyond recognition");
+    if (rc)
+        rows_unref(&now);
+    else
+        v->rows = now;
+    return rc;
 }
 
 int
 view_wake(struct store_view *v, struct err *e)
 {
-    struct mbox mb;
     int rc;
 
     if (!v->is_asleep)
         return 0;
-    rc = mbox_load(v->u, v->mailbox, &mb, e);
-    if (rc == 0 || (rc == 1 && mb.uidvalidity != v->uidvalidity))
-        rc = err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
-    else if (rc == 1)
-        rc = load(v, e);
+    if (index_read_begin(v->u, e))
+        return -1;
+    v->shared = shared_enter(v->u, v->mailbox);
+    rc = index_read_end(v->u, load(v, e), e);
     if (rc) {
-        free(v->rows);
-        v->rows = NULL;
-        v->cap = 0;
+        view_drop_rows(v);
         if (e->kind == ERR_NOTFOUND) { /* for good: nothing is left to count */
             v->n = 0;
             v->n_recent = 0;
@@ -98,7 +147,6 @@ view_wake(struct store_view *v, struct err *e)
         return -1;
     }
     v->is_asleep = false;
-    store_uids_free(&v->recent);
     return 0;
 }
 
