@@ -50,24 +50,39 @@ drop_file(const char *dir, const char *part, const char *name)
     free(path);
 }
 
+/* Does a file of this base name lie in cur/ or new/? */
+static bool
+has_base(const char *dir, const char *file, struct buf *found)
+{
+    static const char *const parts[] = { "new", "cur" };
+    struct slice base = sl_head(sl_z(file), sl_find_char(sl_z(file), ':'));
+    bool has = false;
+
+    for (int i = 0; i < 2 && !has; i++) {
+        char *path = path_join(dir, parts[i], NULL);
+        DIR *d = opendir(path);
+        struct dirent *ent;
+
+        while (d != NULL && !has && (ent = readdir(d)) != NULL) {
+            struct slice s = sl_z(ent->d_name);
+
+            has = sl_eq(sl_head(s, sl_find_char(s, ':')), base);
+            if (has && found != NULL)
+                buf_addf(found, "%s/%s", path, ent->d_name);
+        }
+        if (d != NULL)
+            closedir(d);
+        free(path);
+    }
+    return has;
+}
+
 static int
 copy_cache(struct store_user *u, const struct record_item *it, struct err *e)
 {
-    struct db_stmt *s;
-
     if (it->src_mailbox == 0)
         return 0;
-    if (db_prepare(
-            u->db,
-            "INSERT OR REPLACE INTO cache SELECT ?1, ?2, envelope, bodystructure, body FROM cache"
-            " WHERE mailbox = ?3 AND uid = ?4",
-            &s, e))
-        return -1;
-    db_bind_int(s, 1, it->row.mailbox);
-    db_bind_int(s, 2, it->row.uid);
-    db_bind_int(s, 3, it->src_mailbox);
-    db_bind_int(s, 4, it->src_uid);
-    return db_run(s, e);
+    return cache_copy(u, it->src_mailbox, it->src_uid, it->row.mailbox, it->row.uid, e);
 }
 
 static int
@@ -130,6 +145,40 @@ bad:
 
 /* ---- several ---- */
 
+/* In the transaction: a move's sources are still there, and nobody else's move has them. */
+static int
+check_sources(struct record *r, struct err *e)
+{
+    for (size_t i = 0; r->from.n > 0 && i < r->n; i++) {
+        struct record_item *it = &r->items[i];
+        struct db_stmt *s;
+        struct msg_row m;
+        int rc = msg_load(r->u, r->from_id, it->src_uid, &m, e);
+
+        if (rc < 0)
+            return -1;
+        if (rc == 1 &&
+            m.dir == MAILDIR_CUR) { /* its flags may have changed since it was looked at */
+            memcpy(it->src_file, m.file, sizeof(it->src_file));
+            if (db_prepare(
+                    r->u->db,
+                    "SELECT 1 FROM pending WHERE src = ?1 AND substr(src_file, 1, length(?2)) = ?2",
+                    &s, e))
+                return -1;
+            db_bind_text(s, 1, r->from);
+            db_bind_text(s, 2, sl_head(sl_z(m.file), sl_find_char(sl_z(m.file), ':')));
+            rc = db_step(s, e);
+            db_reset(s);
+            if (rc < 0)
+                return -1;
+            if (rc == 0)
+                continue;
+        }
+        return err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
+    }
+    return 0;
+}
+
 static int
 write_record(struct record *r, int64_t op, struct own_change *own, int64_t *mtime_ns, struct err *e)
 {
@@ -138,7 +187,7 @@ write_record(struct record *r, int64_t op, struct own_change *own, int64_t *mtim
 
     if (index_begin(r->u, e))
         return -1;
-    if (load_to(r, &mb, e))
+    if (load_to(r, &mb, e) || check_sources(r, e))
         goto out;
     *own = mbox_own_begin(&mb, r->to_dir);
     *mtime_ns = mb.cur_mtime_ns;
@@ -191,17 +240,37 @@ move_all(struct record *r, size_t *n_moved, struct err *e)
 static int
 drop_sources(struct record *r, struct err *e)
 {
-    for (size_t i = 0; i < r->n; i++)
-        drop_file(r->from_dir, "cur", r->items[i].src_file);
+    for (size_t i = 0; i < r->n; i++) {
+        char *path = path_join(r->from_dir, "cur", r->items[i].src_file);
+
+        r->items[i].is_left = unlink(path) && errno == ENOENT;
+        free(path);
+    }
     return sync_cur(r->from_dir, e);
+}
+
+/* A source that had another name when it was to go: its flags were changed meanwhile. */
+static bool
+drop_renamed(struct record *r, const struct record_item *it)
+{
+    struct buf path = { 0 };
+    bool is_dropped = has_base(r->from_dir, it->src_file, &path) && unlink(buf_z(&path)) == 0;
+
+    buf_free(&path);
+    return is_dropped;
 }
 
 static int
 expunge_sources(struct record *r, struct err *e)
 {
+    bool must_sync = false;
     struct mbox mb;
-    int rc = mbox_load(r->u, r->from_id, &mb, e);
+    int rc;
 
+    for (size_t i = 0; i < r->n; i++)
+        if (r->items[i].is_left && drop_renamed(r, &r->items[i]))
+            must_sync = true;
+    rc = must_sync && sync_cur(r->from_dir, e) ? -1 : mbox_load(r->u, r->from_id, &mb, e);
     if (rc < 1)
         return rc;
     for (size_t i = 0; i < r->n; i++)
@@ -288,33 +357,6 @@ record_commit(struct record *r, uint32_t *uidvalidity, struct err *e)
     return rc;
 }
 /* ---- recovery ---- */
-
-/* Does a file of this base name lie in cur/ or new/? */
-static bool
-has_base(const char *dir, const char *file, struct buf *found)
-{
-    static const char *const parts[] = { "new", "cur" };
-    struct slice base = sl_head(sl_z(file), sl_find_char(sl_z(file), ':'));
-    bool has = false;
-
-    for (int i = 0; i < 2 && !has; i++) {
-        char *path = path_join(dir, parts[i], NULL);
-        DIR *d = opendir(path);
-        struct dirent *ent;
-
-        while (d != NULL && !has && (ent = readdir(d)) != NULL) {
-            struct slice s = sl_z(ent->d_name);
-
-            has = sl_eq(sl_head(s, sl_find_char(s, ':')), base);
-            if (has && found != NULL)
-                buf_addf(found, "%s/%s", path, ent->d_name);
-        }
-        if (d != NULL)
-            closedir(d);
-        free(path);
-    }
-    return has;
-}
 
 static int
 recover_one(struct store_user *u, struct slice to, const char *tmp, const char *file,

@@ -15,6 +15,7 @@
 #include "store/maildir.h"
 #include "store/names.h"
 #include "store/notify.h"
+#include "store/quota_int.h"
 #include "store/reserve.h"
 #include "store/store.h"
 
@@ -43,6 +44,7 @@ struct store {
     struct conf *conf;
     struct notifier *notifier;
     struct reserve *reserve;
+    struct quota *quota; /* NULL: off */
     pthread_mutex_t lock;
     struct map *users; /* by root TAB name */
     struct list open;  /* users with a database, least recently used first */
@@ -79,6 +81,9 @@ struct store_user {
     bool is_prepared; /* root and folders were made */
     bool keeps_lock;  /* a record is being carried out: the flock outlives its transactions */
     bool must_sync;   /* the transaction took from a new block: on disk before it is told */
+    struct quota_rules *rules; /* NULL: the configuration's */
+    bool has_wrong_rules;      /* his own cannot be understood: nothing is let in */
+    struct quota_charge charge;
     unsigned n_ids_noted; /* new rows of message_ids since we started (threads.c) */
 };
 
@@ -136,6 +141,7 @@ struct
     unsigned use;
     /* Sums over its messages: octets are those of the files, crlf_octets RFC822.SIZEs. */
     int64_t messages, unseen, deleted, octets, crlf_octets;
+    int64_t was_messages, was_octets; /* as loaded, for quota */
     int64_t recent;         /* messages from recent_from on */
     int64_t ranges;         /* in the expunge log */
     uint64_t pruned_modseq; /* what was expunged up to here is not all in the log */
@@ -266,6 +272,7 @@ struct record_item {
     int64_t src_mailbox;        /* copy, move: where it comes from, for its cache; else 0 */
     uint32_t src_uid;
     char src_file[MAILDIR_NAME_MAX]; /* move: in cur/ of the source */
+    bool is_left;                    /* move: it had another name there when it was to go */
 };
 struct record {
     struct store_user *u;
@@ -327,10 +334,9 @@ enum {
  * 1 stopped by yield; -1 e. */
 int cache_fill(struct store_view *v, const struct store_uids *uids, uint32_t *at,
                bool (*yield)(void *), void *arg, struct err *e);
-/* Rows of the cache of one message; in a transaction. Whoever removes or copies a message calls them. */
+/* What is cached of a message becomes that of its copy; in a transaction. */
 int cache_copy(struct store_user *u, int64_t from, uint32_t from_uid, int64_t to, uint32_t to_uid,
                struct err *e);
-int cache_drop(struct store_user *u, int64_t mailbox, uint32_t uid, struct err *e);
 /* Forms of another version go. At the opening of an index; user.lock held. */
 int cache_check_version(struct store_user *u, struct err *e);
 /* Messages of a mailbox from that UID on are new: compute in the background (fill.c). Any thread, with or without locks of
