@@ -270,7 +270,7 @@ class Play:
         problems = [(w, t, None) for w, t in wrong] + [(t, None, None) for t in d.trouble]
         if until is None:  # else it was told of what this cut has undone
             problems += facts.trouble
-        problems += self.uids(facts, d) + self.counts(facts, d) + self.sums(d) + self.keywords(d, is_cut)
+        problems += self.uids(facts, d) + self.counts(facts, d) + self.sums(d) + self.keywords(facts, d, is_cut)
         out = []
         for what, *tokens in problems[:8]:
             out.append("\n      ".join([what] + (facts.trail(*tokens) if any(t is not None for t in tokens) else [])))
@@ -354,12 +354,12 @@ class Play:
                 out.append(("%s: STATUS and SELECT differ" % box, None, None))
         return out
 
-    def keywords(self, d, is_cut):
+    def keywords(self, facts, d, is_cut):
         out = []
         for r in d.rows:
             own = {k for k in r.kws if k.startswith("own")}
             want = {"own%d" % (r.token // 2 % OWN)} if r.token % 2 == 0 else set()
-            may_lack = is_cut or self.is_rebuilt or not want <= set(d.keywords.get(r.box, [])[:BOX_LETTERS])
+            may_lack = is_cut or r.token in facts.foreign or self.is_rebuilt or not want <= set(d.keywords.get(r.box, [])[:BOX_LETTERS])
             if own != want and not (may_lack and own < want):
                 out.append(("%s: UID %d has keywords %s, not %s" % (r.box, r.uid, sorted(own), sorted(want)), r.token, None))
             if any(k.startswith("unknown") for k in r.kws):
