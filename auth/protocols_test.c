@@ -335,11 +335,11 @@ TEST(userdb_tells_limits)
         struct users_quota q;
         const char *want; /* of email1@example.com from then on */
     } rows[] = {
-        { "EMAIL1@example.com", { 1048576, -1 }, "quota_rule=*:bytes=1048576\n" },
-        { "other@example.com", { 1, 1 }, "quota_rule=*:bytes=1048576\n" },
+        { "EMAIL1@example.com", { 1048576, -1 }, "quota_rule999999=*:bytes=1048576\n" },
+        { "other@example.com", { 1, 1 }, "quota_rule999999=*:bytes=1048576\n" },
         { "Example.com",
           { 0, 50 },
-          "quota_rule=*:bytes=1048576\nquota_domain_rule=example.com:bytes=0:messages=50\n" },
+          "quota_rule999999=*:bytes=1048576\nquota_domain_rule=example.com:bytes=0:messages=50\n" },
         { "email1@example.com", { -1, -1 }, "quota_domain_rule=example.com:bytes=0:messages=50\n" },
     };
     struct auth_master *m;

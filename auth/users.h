@@ -41,7 +41,9 @@ int users_quota_forget(struct users *u, struct slice name, struct err *e); /* 1,
 /* The domain's limit and those of its users. */
 int users_quota_forget_domain(struct users *u, struct slice domain, struct err *e);
 int users_quota_make_table(struct users *u, struct err *e);
-/* Append the userdb fields of a user, with Dovecot's names, a line each: "quota_rule=*:bytes=1048576". 0 or -1. */
+/* Append the userdb fields of a user, with Dovecot's names, a line each: "quota_rule999999=*:bytes=1048576" - the last of all
+ * rules, so that it holds whatever number main.cf's own for "*" has. What is not said stays main.cf's. 0 or -1. */
+#define USERS_QUOTA_RULE "999999"
 int users_quota_fields(struct users *u, struct slice user, struct buf *out, struct err *e);
 
 #endif

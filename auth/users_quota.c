@@ -143,7 +143,7 @@ users_quota_fields(struct users *u, struct slice user, struct buf *out, struct e
         return rc;
     rc = find(u, user, &q, e);
     if (rc > 0 && (q.octets >= 0 || q.messages >= 0)) {
-        buf_addz(out, "quota_rule=*");
+        buf_addz(out, "quota_rule" USERS_QUOTA_RULE "=*");
         add_limits(out, &q);
     }
     if (rc >= 0 && domain.n < user.n)

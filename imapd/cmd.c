@@ -28,7 +28,7 @@ static const struct imap_row rows[] = {
     { "LIST",        "LIST reference pattern",       ANY, 0,                               imap_parse_list,    imap_run_list,        NULL },
     { "LSUB",        "LSUB reference pattern",       ANY, 0,                               imap_parse_list,    imap_run_lsub,        NULL },
     { "STATUS",      "STATUS mailbox (item ...)",    ANY, 0,                               imap_parse_status,  imap_run_status,      NULL },
-    { "APPEND",      "APPEND mailbox [(flag ...)] [date] literal", ANY, IF_SYNC | IF_STREAM, imap_parse_append, imap_run_append,     imap_done_append },
+    { "APPEND",      "APPEND mailbox [(flag ...)] [date] literal", ANY, IF_SYNC | IF_STREAM | IF_SAVES, imap_parse_append, imap_run_append, imap_done_append },
     { "CHECK",       "CHECK",                        SEL, IF_SYNC,                         imap_parse_none,    imap_run_check,       NULL },
     { "CLOSE",       "CLOSE",                        SEL, 0,                               imap_parse_none,    imap_run_close,       NULL },
     { "UNSELECT",    "UNSELECT",                     SEL, 0,                               imap_parse_none,    imap_run_unselect,    NULL },
@@ -37,8 +37,8 @@ static const struct imap_row rows[] = {
     { "FETCH",       "FETCH set items",              SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_fetch,   imap_run_fetch,       imap_done_fetch },
     { "STORE",       "STORE set [+-]FLAGS[.SILENT] flags", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_store, imap_run_store,   NULL },
     { "SEARCH",      "SEARCH [CHARSET name] key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_search, imap_run_search,      imap_done_search },
-    { "COPY",        "COPY set mailbox",             SEL, IF_SYNC | IF_UID,                imap_parse_copy,    imap_run_copy,        NULL },
-    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID,                imap_parse_copy,    imap_run_move,        NULL },
+    { "COPY",        "COPY set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES,     imap_parse_copy,    imap_run_copy,        NULL },
+    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES,     imap_parse_copy,    imap_run_move,        NULL },
 };
 /* clang-format on */
 
@@ -125,7 +125,7 @@ imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const c
         imap_reply(c, "NO [ALREADYEXISTS] Mailbox already exists");
         return;
     case ERR_LIMIT:
-        imap_reply(c, "NO [%s] %s", c->row->flags & IF_STREAM ? "OVERQUOTA" : "LIMIT", e->msg);
+        imap_reply(c, "NO [%s] %s", c->row->flags & IF_SAVES ? "OVERQUOTA" : "LIMIT", e->msg);
         return;
     default:
         break;

@@ -17,7 +17,8 @@ enum {                   /* of rows */
        IF_KEEPS_SEQ = 4, /* that must not be EXPUNGE (RFC 3501 §7.4.1), except in the UID form */
        IF_UID = 8,       /* "UID name" exists too */
        IF_ONLY_UID = 16, /* and nothing else does (UID EXPUNGE has a row of its own) */
-       IF_STREAM = 32    /* the last literal is streamed into the command */
+       IF_STREAM = 32,   /* the last literal is streamed into the command */
+       IF_SAVES = 64     /* what is too much for it is so for the quota */
 };
 struct imap_row {
     const char *name, *usage;

@@ -88,4 +88,49 @@ TEST(requests)
     buf_free(&b);
 }
 
+TEST(requests_taken)
+{
+    static const struct {
+        const char *text;
+        enum parse_rc want;
+        const char *recipient, *size, *rest;
+    } rows[] = {
+        { "request=x\nrecipient=a@b\nsize=12\n\n", PARSE_OK, "a@b", "12", "" },
+        { "recipient=a=b@c\r\n\r\nmore", PARSE_OK, "a=b@c", "", "more" },
+        { "recipient=first\nrecipient=second\nsize=\n\n", PARSE_OK, "first", "", "" },
+        { "size=1\n", PARSE_MORE, "", "", "" },
+        { "\n", PARSE_BAD, "", "", "" },
+        { "GET / HTTP/1.1\n\n", PARSE_BAD, "", "", "" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct slice in = sl_z(rows[i].text), request;
+        struct err e = { 0 };
+
+        TEST_ROW("%zu: %s", i, rows[i].text);
+        CHECK_EQ_INT(policy_take_request(&in, &request, &e), rows[i].want);
+        if (rows[i].want == PARSE_OK) {
+            CHECK(sl_eqz(in, rows[i].rest));
+            CHECK(sl_eqz(policy_attr(request, "recipient"), rows[i].recipient));
+            CHECK(sl_eqz(policy_attr(request, "size"), rows[i].size));
+            CHECK(sl_eqz(policy_attr(request, "ecipient"), ""));
+        } else {
+            CHECK(sl_eqz(in, rows[i].text));
+            CHECK_EQ_INT(e.msg[0] != '\0', rows[i].want == PARSE_BAD);
+        }
+    }
+}
+
+TEST(a_request_has_a_limit)
+{
+    struct buf b = { 0 };
+    struct slice in, request;
+
+    while (b.n < POLICY_REQUEST_OCTETS)
+        buf_addz(&b, "a=b\n");
+    in = buf_slice(&b);
+    CHECK_EQ_INT(policy_take_request(&in, &request, NULL), PARSE_BAD);
+    buf_free(&b);
+}
+
 TEST_MAIN()

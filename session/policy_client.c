@@ -54,6 +54,7 @@ struct ask {
     uint64_t id;
     uint64_t timeout_ms, max_idle_ms, max_ttl_ms, retry_delay_ms;
     unsigned request_limit, try_limit, tries;
+    bool is_quiet;
     struct timer timer; /* of the attempt, or until the next one */
     char *ident;        /* or NULL */
     struct buf wire;
@@ -89,6 +90,8 @@ answer(struct ask *a, bool ok, struct slice action)
 static void
 warn(const struct ask *a, const char *what, const char *why)
 {
+    if (a->is_quiet)
+        return;
     log_event(LOG_LV_WARN, a->ident, "policy.trouble",
               LOG_F(LF_Z("server", a->pool->name), LF_Z("why", why)), "%s %s: %s", what,
               a->pool->name, why);
@@ -485,6 +488,7 @@ policy_ask(struct policy_client *c, const struct policy_server *s, const char *i
     a->retry_delay_ms = s->retry_delay_ms;
     a->request_limit = s->request_limit;
     a->try_limit = s->try_limit;
+    a->is_quiet = s->is_quiet;
     a->ident = ident ? mem_dupz(ident) : NULL;
     list_init(&a->link);
     list_push_back(&c->asks, &a->all);

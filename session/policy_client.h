@@ -24,6 +24,7 @@ struct policy_server {
     uint64_t max_idle_ms, max_ttl_ms, retry_delay_ms;
     unsigned request_limit; /* of one connection; 0: none */
     unsigned try_limit;
+    bool is_quiet; /* who asks tells the log that it failed */
 };
 
 struct dns;

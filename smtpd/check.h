@@ -43,9 +43,9 @@ struct check {
         warn_depth; /* warn_depth: where warn_if_reject was said; 0: it was not */
     enum check_state { CHECK_READY, CHECK_WAITING, CHECK_ANSWERED, CHECK_LIST_OVER } state;
     bool is_running, is_refused, in_tail;
-    bool in_policy_default;          /* policy.c: default_action is being carried out */
-    bool sender_tail, rcpt_tail;     /* what comes after lists has been done */
-    bool rcpt_listed, sender_listed; /* the tables of users were asked */
+    bool in_policy_default;                  /* policy.c: default_action is being carried out */
+    bool sender_tail, rcpt_tail, quota_tail; /* what comes after lists has been done */
+    bool rcpt_listed, sender_listed;         /* the tables of users were asked */
     enum verdict verdict;
     struct addr_info sender, rcpt; /* routes and classes, on need */
     char reply[CHECK_REPLY_OCTETS];
@@ -150,6 +150,9 @@ bool check_is_auth_destination(const struct check *c);
 /* verbs*.c, access*.c */
 void check_unlisted_recipient(struct check *c);
 void check_unlisted_sender(struct check *c);
+/* Has the recipient's mailbox room (verbs_quota.c)? Only where wanted. */
+bool check_wants_quota(const struct check *c);
+void check_quota(struct check *c);
 #define RESTRICT(name, needs, fn) void fn(struct check *c);
 #include "smtpd/restrict.def"
 

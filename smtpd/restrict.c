@@ -380,7 +380,7 @@ start_phase(struct check *c)
     check_enter(c, &c->s->cfg->restrictions.lists[p->list], restrict_list_name(p->list));
 }
 
-/* Users that no list has looked for. True: it is being done. */
+/* Users that no list has looked for; room in a mailbox. True: it is being done. */
 static bool
 starts_tail(struct check *c)
 {
@@ -396,11 +396,17 @@ starts_tail(struct check *c)
         check_unlisted_sender(c);
         return true;
     }
-    if (c->stage != STAGE_RCPT || c->rcpt_tail || !conf->smtpd_reject_unlisted_recipient ||
-        c->rcpt_listed)
+    if (c->stage != STAGE_RCPT)
         return false;
-    c->rcpt_tail = c->in_tail = true;
-    check_unlisted_recipient(c);
+    if (!c->rcpt_tail && conf->smtpd_reject_unlisted_recipient && !c->rcpt_listed) {
+        c->rcpt_tail = c->in_tail = true;
+        check_unlisted_recipient(c);
+        return true;
+    }
+    if (c->quota_tail || !check_wants_quota(c))
+        return false;
+    c->quota_tail = c->in_tail = true;
+    check_quota(c);
     return true;
 }
 
@@ -415,8 +421,8 @@ go_on_with_stage(struct check *c)
         return true;
     }
     /* What an earlier temporary failure put off, where the client is told whether its mail is taken. */
-    if (c->if_permit[0] && !c->rcpt_tail && c->stage != STAGE_CLIENT && c->stage != STAGE_HELO &&
-        c->stage != STAGE_MAIL) {
+    if (c->if_permit[0] && !c->rcpt_tail && !c->quota_tail && c->stage != STAGE_CLIENT &&
+        c->stage != STAGE_HELO && c->stage != STAGE_MAIL) {
         check_refuse_with(c, c->if_permit);
         c->is_refused = true;
         return false;

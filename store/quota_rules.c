@@ -253,9 +253,22 @@ take_domain_rule(struct quota_rules *r, const struct field *f, struct err *e)
 static int
 take_warning(struct quota_rules *r, const struct field *f, struct err *e)
 {
+    static const char *const usual[] = { "storage=95% mail",  "messages=95% mail",
+                                         "storage=80% mail",  "messages=80% mail",
+                                         "-storage=80% mail", "-messages=80% mail" };
     struct slice rest = sl_z(f->value), limits;
     struct warning w = { .pub.is_below = false };
 
+    if (sl_eqz(rest, "default")) {
+        for (size_t i = 0; i < COUNT_OF(usual); i++) {
+            char text[32];
+
+            snprintf(text, sizeof(text), "%s", usual[i]);
+            if (take_warning(r, &(struct field){ .kind = F_WARNING, .value = text }, e))
+                return -1;
+        }
+        return 0;
+    }
     if (sl_take_char(&rest, '-'))
         w.pub.is_below = true;
     else
