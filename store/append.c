@@ -122,7 +122,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     it->row.savedate_s = clock_unix_s();
     it->row.date_s = internaldate_unix_s != 0 ? internaldate_unix_s : it->row.savedate_s;
     it->row.tz_minutes = internaldate_unix_s != 0 ? tz_minutes : TZ_LOCAL;
-    it->row.email = it->row.thread = msg_new_object_id();
+    it->row.email = msg_new_object_id();
     if (n_keywords > 0) {
         if (user_lock(a->u, e))
             return -1;
@@ -260,6 +260,7 @@ store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **
         for (*n = 0; *n < a->n; ++*n)
             (*uids)[*n] = a->items[*n].row.uid;
         user_tell(a->u, sl_z(a->mailbox), NULL);
+        fill_ask(a->u, sl_z(a->mailbox), (*uids)[0]);
     }
     append_free(a);
     return rc;

@@ -273,6 +273,8 @@ open_once(struct store_user *u, struct err *e)
     if (rc == 0)
         rc = check_boot(u, is_new, e);
     if (rc == 0)
+        rc = cache_check_version(u, e);
+    if (rc == 0)
         rc = is_new ? fs_sync_dir(u->index_dir, e) : sync_young_log(u, e);
 out:
     if (rc)

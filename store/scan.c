@@ -535,6 +535,7 @@ mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_
 {
     struct buf dir = { 0 };
     uint64_t modseq = mb->modseq;
+    uint32_t uidnext = mb->uidnext;
     int rc = -1, has_new = 0;
 
     if (mbox_dir(u, normal, &dir, e))
@@ -560,6 +561,8 @@ mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_
         rc = index_commit(u, e);
     if (rc == 0 && mb->modseq != modseq)
         user_tell(u, normal, NULL);
+    if (rc == 0 && mb->uidnext != uidnext)
+        fill_ask(u, normal, uidnext);
 out:
     buf_free(&dir);
     return rc;

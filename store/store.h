@@ -23,6 +23,8 @@ enum {
 struct store; /* one a process */
 int store_new(const struct conf *c, struct store **out, struct err *e);
 void store_free(struct store **s);
+/* What is told of new messages is computed before it is asked for, in the background. On the loop, once. */
+void store_fill_ahead(struct store *s);
 
 /* ---- a user ---- */
 struct

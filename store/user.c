@@ -169,6 +169,7 @@ store_free(struct store **sp)
 
     if (s == NULL)
         return;
+    filler_free(&s->filler);
     work_pool_free(&s->pool);
     timer_stop(&s->sweep_timer);
     BUG_ON(map_count(s->users) != 0);
@@ -343,6 +344,7 @@ user_lock(struct store_user *u, struct err *e)
     bool must_ask;
     int rc = 0;
 
+    atomic_fetch_add(&u->s->n_busy, 1);
     pthread_mutex_lock(&u->lock);
     /* Somebody may have removed the index under us ("delete it and it is rebuilt"). */
     if (u->db != NULL) {
@@ -361,7 +363,7 @@ user_lock(struct store_user *u, struct err *e)
             rc = -1;
     }
     if (rc) {
-        pthread_mutex_unlock(&u->lock);
+        user_unlock(u);
         return -1;
     }
     pthread_mutex_lock(&u->s->lock);
@@ -382,6 +384,7 @@ void
 user_unlock(struct store_user *u)
 {
     pthread_mutex_unlock(&u->lock);
+    atomic_fetch_sub(&u->s->n_busy, 1);
 }
 
 void

@@ -357,11 +357,7 @@ store_unselect(struct store_view **vp)
         user_unlock(v->u);
     }
     view_drop_ahead(v);
-    for (size_t i = 0; i < v->n_fresh; i++) {
-        buf_free(&v->fresh[i].envelope);
-        buf_free(&v->fresh[i].bodystructure);
-        buf_free(&v->fresh[i].body);
-    }
+    view_drop_fresh(v);
     free(v->fresh);
     keywords_free(&v->keywords);
     store_uids_free(&v->gone);
