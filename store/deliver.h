@@ -34,6 +34,7 @@ struct deliver_rcpt {
     struct slice
         ident; /* "queueid.row" from XFORWARD IDENT, or empty: the base name is made from it */
     bool may_be_repeat; /* look for that name first: found means delivered already */
+    bool ignores_quota; /* charged, but never too much: the warning that the mailbox gets full */
 };
 /* One copy. cb exactly once, from the loop: rc 0: data and name are on disk (or were already); -1: e says why, ERR_TEMP
  * for all that may pass. The slices are copied. */
