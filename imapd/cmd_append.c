@@ -87,7 +87,8 @@ begin(struct imap_cmd *c)
     }
     for (size_t i = 0; keywords && i < a->flags.n_keywords; i++)
         keywords[i] = arena_dupz(&c->mem, a->flags.keywords[i]);
-    if (!keywords || store_append_msg(ap->store, a->flags.sys, keywords, a->flags.n_keywords,
+    if (!keywords || store_append_expect(ap->store, c->stream_octets, &e) < 0 ||
+        store_append_msg(ap->store, a->flags.sys, keywords, a->flags.n_keywords,
                                       a->has_date ? a->date_unix_s : 0, a->tz_minutes, &e) < 0)
         give_up(c, &e, name);
 }

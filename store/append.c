@@ -25,6 +25,7 @@ struct store_append {
     bool cr;
     struct buf block;
     uint64_t size, crlf;
+    int64_t expected; /* octets, of all messages announced */
 };
 
 /* Everything at once, so that nothing is on disk when the mailbox is not there. */
@@ -40,7 +41,7 @@ store_append_begin(struct store_user *u, struct slice mailbox, struct store_appe
     *out = NULL;
     if (name_normalise(&u->loc, mailbox, &normal, e) || mbox_dir(u, buf_slice(&normal), &dir, e))
         goto out;
-    if (user_lock(u, e))
+    if (quota_be_counted(u, e) || user_lock(u, e))
         goto out;
     rc = mbox_find(u, buf_slice(&normal), &id, e);
     user_unlock(u);
@@ -101,6 +102,24 @@ end_message(struct store_append *a, struct err *e)
     return rc;
 }
 
+/* Stored with LF line ends a message may be half as long: what then would not fit either is not asked for. The rest is
+ * judged when it is there. */
+int
+store_append_expect(struct store_append *a, uint64_t octets, struct err *e)
+{
+    int64_t least = (int64_t)(octets < INT64_MAX ? octets / 2 : INT64_MAX / 2);
+    int rc;
+
+    if (a->u->s->quota == NULL)
+        return 0;
+    if (user_lock(a->u, e))
+        return -1;
+    a->expected = a->expected > INT64_MAX / 2 - least ? INT64_MAX / 2 : a->expected + least;
+    rc = quota_room(a->u, sl_z(a->mailbox), a->expected, (int64_t)a->n + 1, least, e);
+    user_unlock(a->u);
+    return rc;
+}
+
 int
 store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
                  size_t n_keywords, int64_t internaldate_unix_s, int16_t tz_minutes, struct err *e)
@@ -152,8 +171,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     maildir_base(it->tmp, "", 0, 0);
     path = path_join(a->dir, "tmp", it->tmp);
     a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (a->fd < 0 && errno == ENOENT &&
-        maildir_make(a->dir, folder_has_mark(a->u, a->dir), e) == 0)
+    if (a->fd < 0 && errno == ENOENT && maildir_make(a->dir, folder_has_mark(a->u, a->dir), e) == 0)
         a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->fd < 0) {
         rc = err_sys(e, "cannot create %s", path);

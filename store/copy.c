@@ -292,6 +292,16 @@ copy_locked(struct copy *c, const struct store_uids *uids, bool is_move, struct 
         return -1;
     if (is_move && has_new(c) && prepare(c, uids, true, e))
         return -1;
+    c->r.u = c->v->u;
+    c->r.to = buf_slice(&c->to);
+    c->r.to_dir = buf_z(&c->to_dir);
+    if (is_move) {
+        c->r.from = sl_z(c->v->name);
+        c->r.from_dir = c->v->dir;
+        c->r.from_id = c->v->mailbox;
+    }
+    if (quota_record_room(&c->r, e)) /* before anything is linked; in the end it is asked again */
+        return -1;
     rc = link_all(c, e);
     if (rc == 0) {
         if (prepare(c, uids, true, e))
@@ -301,14 +311,6 @@ copy_locked(struct copy *c, const struct store_uids *uids, bool is_move, struct 
     if (rc < 1)
         return rc < 0 ? -1
                       : err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
-    c->r.u = c->v->u;
-    c->r.to = buf_slice(&c->to);
-    c->r.to_dir = buf_z(&c->to_dir);
-    if (is_move) {
-        c->r.from = sl_z(c->v->name);
-        c->r.from_dir = c->v->dir;
-        c->r.from_id = c->v->mailbox;
-    }
     if (record_commit(&c->r, &out->uidvalidity, e))
         return -1;
     out->from = mem_alloc(c->r.n * sizeof(out->from[0]) + 1);
@@ -334,7 +336,7 @@ store_copy(struct store_view *v, const struct store_uids *uids, struct slice to,
         return err_set(e, ERR_PERM, "Mailbox is read-only");
     if (name_normalise(&v->u->loc, to, &c.to, e) || mbox_dir(v->u, buf_slice(&c.to), &c.to_dir, e))
         goto out;
-    if (user_lock(v->u, e))
+    if (quota_be_counted(v->u, e) || user_lock(v->u, e))
         goto out;
     rc = copy_locked(&c, uids, is_move, out, e);
     if (rc && err_is_full(e))

@@ -322,6 +322,13 @@ index_open(struct store_user *u, struct err *e)
     return open_once(u, e);
 }
 
+int
+index_replace(struct store_user *u, const struct err *why, struct err *e)
+{
+    index_close(u);
+    return set_aside(u, why, e) ? -1 : open_once(u, e);
+}
+
 void
 index_close(struct store_user *u)
 {
@@ -389,24 +396,31 @@ index_rollback(struct store_user *u)
 {
     db_rollback(u->db);
     unlock_shared(u);
+    quota_after_rollback(u);
 }
 
 int
 index_commit(struct store_user *u, struct err *e)
 {
     struct err why = { 0 };
-    int rc = db_commit(u->db, &why);
+    int rc = quota_before_commit(u, &why);
 
+    if (rc)
+        db_rollback(u->db);
+    else
+        rc = db_commit(u->db, &why);
     if (rc == 0 && u->must_sync)
         rc = index_sync(u, &why);
     unlock_shared(u);
-    if (rc) {
+    if (rc) { /* should it have been committed and not synced, quota.db is behind until the index is opened again */
+        quota_after_rollback(u);
         if (err_is_full(&why))
             reserve_release(u->s->reserve);
         if (e != NULL)
             *e = why;
         return -1;
     }
+    quota_after_commit(u);
     index_checkpoint(u, INDEX_WAL_MAX_OCTETS);
     return 0;
 }

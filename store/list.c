@@ -336,7 +336,10 @@ delete_locked(struct store_user *u, struct slice normal, const char *dir, struct
         index_rollback(u);
         return -1;
     }
-    return index_commit(u, e);
+    if (index_commit(u, e))
+        return -1;
+    quota_moved(u, dir, NULL);
+    return 0;
 }
 
 int
@@ -401,6 +404,7 @@ rename_row(struct store_user *u, const struct move *m, struct err *e)
         rc = mbox_forget(u, id, e);
     if (rc || db_prepare(u->db, "UPDATE mailboxes SET name = ? WHERE name = ?", &s, e))
         return -1;
+    u->charge.is_changed = true; /* one of the names may be ignored by quota */
     db_bind_text(s, 1, sl_z(m->to));
     db_bind_text(s, 2, sl_z(m->from));
     return db_run(s, e);
@@ -473,6 +477,19 @@ out:
     return rc;
 }
 
+/* Deliveries that no scan has met yet went along. */
+static void
+tell_quota(struct store_user *u, const struct move *m)
+{
+    struct buf a = { 0 }, b = { 0 };
+
+    if (u->s->quota != NULL && mbox_dir(u, sl_z(m->from), &a, NULL) == 0 &&
+        mbox_dir(u, sl_z(m->to), &b, NULL) == 0)
+        quota_moved(u, buf_z(&a), buf_z(&b));
+    buf_free(&a);
+    buf_free(&b);
+}
+
 /* Rows of all of them; on disk one folder with what is in it (LAYOUT=fs), or each. */
 static int
 rename_all(struct store_user *u, struct slice from, struct slice to, const struct move *m, size_t n,
@@ -511,6 +528,8 @@ rename_all(struct store_user *u, struct slice from, struct slice to, const struc
         done--;
         rename_folder(u, sl_z(m[done].to), sl_z(m[done].from), NULL);
     }
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        tell_quota(u, &m[i]);
     return rc;
 }
 

@@ -148,6 +148,8 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
     out->recent = db_int(s, 19);
     out->ranges = db_int(s, 20);
     out->pruned_modseq = (uint64_t)db_int(s, 21);
+    out->was_messages = out->messages;
+    out->was_octets = out->octets;
     db_reset(s);
     return 1;
 }
@@ -157,6 +159,8 @@ mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
 {
     struct db_stmt *s;
 
+    if (mb->messages != mb->was_messages || mb->octets != mb->was_octets)
+        u->charge.is_changed = true;
     if (db_prepare(
             u->db,
             "UPDATE mailboxes SET uidnext = ?, uid_reserved = ?, recent_from = ?, modseq = ?,"
@@ -238,6 +242,7 @@ mbox_forget(struct store_user *u, int64_t id, struct err *e)
         if (db_run(s, e))
             return -1;
     }
+    u->charge.is_changed = true;
     u->must_sync = true;
     return 0;
 }

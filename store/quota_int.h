@@ -38,6 +38,8 @@ bool quota_rules_enforce(const struct quota_rules *r); /* not "noenforcing" */
 /* Which mailboxes count, as one number: the same in every process. */
 int64_t quota_rules_ignored(const struct quota_rules *r);
 bool quota_rules_ignore_any(const struct quota_rules *r);
+/* Is there any limit of numbers for him, his own or his domain's? Without one nobody is counted for a check. */
+bool quota_rules_limited(const struct quota_rules *r, struct slice user);
 int64_t quota_rules_grace(const struct quota_rules *r); /* octets */
 
 /* 0, or -1 with ERR_LIMIT: does it fit? u: usage without what is asked for, limits of user and domain; at: the mailbox's. */
@@ -50,7 +52,6 @@ struct store_user;
 struct quota { /* one a store; NULL: quota is off */
     struct quota_rules *rules;
     char *path, *lock_path, *owners_path;
-    struct reserve *reserve; /* the store's */
     void (*on_change)(void *arg, const struct quota_change *c);
     void *on_change_arg;
     pthread_mutex_t lock;
@@ -63,7 +64,7 @@ struct quota { /* one a store; NULL: quota is off */
         epoch; /* another with each quota.db that is opened: what was known of the last is not known of this */
 };
 /* *out NULL when quota is off. ERR_CONFIG. */
-int quota_new(const struct conf *c, struct reserve *reserve, struct quota **out, struct err *e);
+int quota_new(const struct conf *c, struct quota **out, struct err *e);
 void quota_free(struct quota **q);
 /* Lock, with quota.db open and, when is_write, a transaction begun. On failure (ERR_TEMP) nothing is locked. */
 int quota_begin(struct quota *q, bool is_write, struct err *e);
@@ -93,7 +94,9 @@ struct slice quota_domain_of(struct slice user);
 struct quota_delivery {
     int64_t id; /* out */
     int64_t user;
-    struct slice base, dir;
+    struct slice base; /* of its name */
+    struct slice dir;  /* the folder's path */
+    struct slice file; /* below it: new/BASE, cur/BASE:2,S */
     int64_t octets;
 };
 int quota_delivery_add(struct quota *q, struct quota_delivery *d, struct err *e);
@@ -103,22 +106,23 @@ int quota_delivery_drop(struct quota *q, int64_t id, struct err *e); /* it never
 void quota_settle_dead(struct quota *q);
 
 /* ---- charging (quota_charge.c); user.lock held ---- */
-struct quota_seen { /* a delivery's row that a scan found done before it looked */
-    int64_t id;
-};
 struct quota_scan { /* a folder that was scanned in this transaction */
     int64_t mailbox;
     uint32_t first_uid; /* files met for the first time have UIDs from here on */
     char *dir;
-    bool is_stable; /* what was not met is not there */
+    size_t n_seen; /* of quota_charge.seen, before it */
 };
 struct quota_charge { /* of a store_user: what this transaction of the index means for quota.db */
     bool is_changed;  /* sums: the sequence number grows with them */
-    bool is_behind;   /* quota.db could not be written: the next transaction, or opening, does it */
-    int64_t retry_ms;
+    bool is_recount;  /* all mailboxes were scanned: the user is counted */
+    bool is_full;     /* rows are looked for in the whole index */
+    bool
+        is_behind; /* quota.db could not be written: tried again with the next transaction, or lock, or opening */
+    int64_t floor; /* the sequence number shall be beyond */
+    uint64_t retry_ms;
     struct quota_scan *scans;
     size_t n_scans, cap_scans;
-    struct quota_seen *seen;
+    int64_t *seen; /* rows of deliveries that were done before a scan looked */
     size_t n_seen, cap_seen;
 };
 /* A scan of a folder begins, in a transaction of the index, before anything is read; and has ended. */
@@ -129,8 +133,10 @@ void quota_scan_end(struct store_user *u, bool is_stable);
 int quota_before_commit(struct store_user *u, struct err *e);
 void quota_after_commit(struct store_user *u);
 void quota_after_rollback(struct store_user *u);
-/* The index was opened: is quota.db as of it? */
+/* The index was opened: is quota.db as of it? And each time it is locked: is something still to be written? */
 void quota_opened(struct store_user *u);
+void quota_locked(struct store_user *u);
+void quota_charge_free(struct quota_charge *c);
 /* A mailbox's folder has another path; or is no more (to NULL). After the index's commit. */
 void quota_moved(struct store_user *u, const char *dir, const char *to);
 /* May so much go into the mailbox (normal name)? Best inside the transaction that brings it: sums are the index's own. */

@@ -784,6 +784,15 @@ quota_rules_ignore_any(const struct quota_rules *r)
     return false;
 }
 
+bool
+quota_rules_limited(const struct quota_rules *r, struct slice user)
+{
+    struct quota_limit domain = quota_rules_domain(r, quota_domain_of(user));
+
+    return r->user.octets != 0 || r->user.messages != 0 || domain.octets != 0 ||
+           domain.messages != 0;
+}
+
 int64_t
 quota_rules_grace(const struct quota_rules *r)
 {

@@ -123,7 +123,7 @@ commit_one(struct record *r, uint32_t *uidvalidity, struct err *e)
 
     if (index_begin(r->u, e))
         goto bad;
-    if (load_to(r, &mb, e))
+    if (load_to(r, &mb, e) || quota_record_room(r, e))
         goto rollback;
     own = mbox_own_begin(&mb, r->to_dir);
     if (move_file(r->to_dir, "tmp", it->tmp, it->row.file, e))
@@ -187,7 +187,7 @@ write_record(struct record *r, int64_t op, struct own_change *own, int64_t *mtim
 
     if (index_begin(r->u, e))
         return -1;
-    if (load_to(r, &mb, e) || check_sources(r, e))
+    if (load_to(r, &mb, e) || check_sources(r, e) || quota_record_room(r, e))
         goto out;
     *own = mbox_own_begin(&mb, r->to_dir);
     *mtime_ns = mb.cur_mtime_ns;

@@ -53,6 +53,7 @@ struct scan {
     struct map *pending, *hints;
     uint64_t letters; /* keyword letters met */
     size_t n_unseen;
+    bool is_still; /* no folder changed while it was read: what was not met is not there */
 };
 
 static struct slice
@@ -312,7 +313,6 @@ insert_cand(struct scan *c, const struct cand *k, uint32_t *last_cur_uid, struct
     m.date_s = st.st_mtim.tv_sec;
     m.savedate_s = st.st_ctim.tv_sec;
     m.email = msg_new_object_id();
-    m.thread = m.email;
     return msg_insert(c->u, c->mb, &m, e);
 }
 
@@ -396,6 +396,13 @@ suspect_is_due(const struct mbox *mb)
                                     now_ms - mb->scan_ms > mb->scan_cost_ms * SCAN_COST_FACTOR));
 }
 
+static bool
+cur_is_changed(const struct mbox *mb, const char *dir)
+{
+    return mb->cur_mtime_ns == 0 || dir_mtime_ns(dir, "cur") != mb->cur_mtime_ns ||
+           suspect_is_due(mb);
+}
+
 /* What was left in tmp/ by a delivery that never ended; 36 hours is the rule of Maildir. */
 static void
 sweep_tmp(const char *dir)
@@ -438,6 +445,8 @@ scan_full(struct scan *c, struct err *e)
         is_stable = c->n_unseen == 0 || (dir_mtime_ns(c->dir, "new") == new_ns &&
                                          dir_mtime_ns(c->dir, "cur") == cur_ns);
     }
+    c->is_still =
+        dir_mtime_ns(c->dir, "new") == new_ns && dir_mtime_ns(c->dir, "cur") == cur_ns;
     if (apply(c, is_stable, e))
         return -1;
     c->mb->new_mtime_ns = is_stable ? conclusive(new_ns, start_ns) : 0;
@@ -463,6 +472,7 @@ scan_new(struct scan *c, struct err *e)
         return -1;
     if (c->n_unseen > 0)
         return 1;
+    c->is_still = dir_mtime_ns(c->dir, "new") == new_ns && !cur_is_changed(c->mb, c->dir);
     if (apply(c, false, e))
         return -1;
     c->mb->new_mtime_ns = conclusive(new_ns, start_ns);
@@ -480,13 +490,6 @@ scan_free(struct scan *c)
 }
 
 static bool
-cur_is_changed(const struct mbox *mb, const char *dir)
-{
-    return mb->cur_mtime_ns == 0 || dir_mtime_ns(dir, "cur") != mb->cur_mtime_ns ||
-           suspect_is_due(mb);
-}
-
-static bool
 new_is_changed(const struct mbox *mb, const char *dir)
 {
     return mb->new_mtime_ns == 0 || dir_mtime_ns(dir, "new") != mb->new_mtime_ns;
@@ -500,6 +503,8 @@ mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool tak
     bool is_full = must || cur_is_changed(mb, dir), is_new = is_full || new_is_changed(mb, dir);
     int rc = load_pending(&c, e);
 
+    if (is_full || is_new) /* before anything is read */
+        quota_scan_begin(u, mb->id, dir, mb->uidnext);
     if (rc == 0 && !is_full && is_new) {
         rc = scan_new(&c, e);
         is_full = rc == 1;
@@ -508,6 +513,8 @@ mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool tak
         rc = scan_full(&c, e);
     if (rc == 0 && take_new)
         rc = take_new_rows(&c, e);
+    if (is_full || is_new)
+        quota_scan_end(u, c.is_still);
     scan_free(&c);
     return rc;
 }

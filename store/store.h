@@ -247,6 +247,9 @@ int store_append_begin(struct store_user *u, struct slice mailbox, struct store_
 int store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
                      size_t n_keywords, int64_t internaldate_unix_s /* 0: now */,
                      int16_t tz_minutes, struct err *e);
+/* Before a message whose length as it comes is known: ERR_LIMIT when quota has no room for it and those before it. What
+ * it lets through may still be refused by the commit, which judges all of them by their true size. */
+int store_append_expect(struct store_append *a, uint64_t octets, struct err *e);
 int store_append_octets(struct store_append *a, struct slice s,
                         struct err *e); /* CRLF as from the wire */
 /* uids: n of them, malloc'ed. Durable when it returns 0. */

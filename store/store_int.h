@@ -104,6 +104,8 @@ int index_open(struct store_user *u, struct err *e);
 /* Checkpoint when the log is longer than that and nobody else is writing. */
 void index_checkpoint(struct store_user *u, int64_t longer_than_octets);
 void index_close(struct store_user *u);
+/* Put a damaged one aside and begin another. On failure none is open. */
+int index_replace(struct store_user *u, const struct err *why, struct err *e);
 int index_begin(struct store_user *u, struct err *e);
 /* On failure it is rolled back. After success new blocks are on disk. */
 int index_commit(struct store_user *u, struct err *e);
@@ -237,6 +239,11 @@ int keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct
 /* In a transaction: take over dovecot-keywords; letters in use without a name get one ("unknown-3"). */
 int keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t in_use,
                     struct err *e);
+/* The folder's dovecot-keywords: the first 26. */
+int keywords_read_file(const struct store_user *u, const char *dir, struct keywords *out,
+                       struct err *e);
+int keywords_write_file(const struct store_user *u, const char *dir, const struct keywords *k,
+                        struct err *e);
 
 /* ---- from a Dovecot (import.c, import_again.c) ---- */
 struct uidlist;
@@ -284,6 +291,9 @@ struct record {
 };
 /* Bring the items into cur/ and the index, all or none, durably. On failure nothing is left, neither in tmp/. */
 int record_commit(struct record *r, uint32_t *uidvalidity, struct err *e);
+/* Is there room for what it brings (quota_charge.c)? Moves within the user bring nothing, unless out of an ignored
+ * mailbox. Asked in the transaction that brings it; before may spare work. */
+int quota_record_room(const struct record *r, struct err *e);
 /* Interrupted ones are carried out. No transaction; when another process is at it, nothing is done. */
 int record_recover(struct store_user *u, struct err *e);
 

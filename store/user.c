@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -127,16 +128,19 @@ int
 store_new(const struct conf *c, struct store **out, struct err *e)
 {
     struct store *s;
+    struct quota *quota;
     struct location where;
 
     *out = NULL;
-    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e))
+    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e) ||
+        quota_new(c, &quota, e))
         return -1;
     location_free(&where);
     s = MEM_NEW(struct store);
     s->conf = conf_ref(c);
     s->notifier = notifier_new(c);
     s->reserve = reserve_new(c);
+    s->quota = quota;
     pthread_mutex_init(&s->lock, NULL);
     s->users = map_new();
     list_init(&s->open);
@@ -156,6 +160,8 @@ user_free(struct store_user *u)
     pthread_mutex_unlock(&u->lock);
     pthread_mutex_destroy(&u->lock);
     pthread_mutex_destroy(&u->rows_lock);
+    quota_charge_free(&u->charge);
+    quota_rules_free(&u->rules);
     free(u->key);
     free(u->name);
     location_free(&u->loc);
@@ -176,6 +182,7 @@ store_free(struct store **sp)
     watcher_free(&s->watcher);
     map_free(&s->users, NULL);
     notifier_free(&s->notifier);
+    quota_free(&s->quota);
     reserve_free(&s->reserve);
     conf_unref(&s->conf);
     pthread_mutex_destroy(&s->lock);
@@ -276,6 +283,24 @@ user_open_bare(struct store *s, struct slice name, const struct store_userdb *db
     return 0;
 }
 
+/* His own quota rules. Wrong ones keep nobody out: mail is not let in. */
+static void
+take_rules(struct store_user *u, const struct store_userdb *db)
+{
+    struct quota_rules *rules = NULL;
+    struct err e = { 0 };
+
+    if (u->s->quota == NULL || db == NULL)
+        return;
+    if (quota_rules_over(u->s->quota->rules, db->quota, &rules, &e))
+        log_error("quota.rules", LOG_F(LF_Z("user", u->name)), "user %s: %s", u->name, e.msg);
+    pthread_mutex_lock(&u->lock);
+    u->has_wrong_rules = rules == NULL;
+    quota_rules_free(&u->rules);
+    u->rules = rules;
+    pthread_mutex_unlock(&u->lock);
+}
+
 int
 store_user_open(struct store *s, struct slice name, const struct store_userdb *db,
                 struct store_user **out, struct err *e)
@@ -288,6 +313,7 @@ store_user_open(struct store *s, struct slice name, const struct store_userdb *d
     if (location_resolve(s->conf, name, db == NULL ? sl_n(NULL, 0) : db->mail, &where, e))
         return -1;
     u = user_get(s, name, &where);
+    take_rules(u, db);
     rc = user_lock(u, e);
     if (rc == 0) {
         rc = prepare(u, e);
@@ -361,6 +387,10 @@ user_lock(struct store_user *u, struct err *e)
         pthread_mutex_unlock(&u->s->lock);
         if (make_places(u, e) || index_open(u, e))
             rc = -1;
+        else
+            quota_opened(u);
+    } else {
+        quota_locked(u);
     }
     if (rc) {
         user_unlock(u);
