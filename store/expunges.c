@@ -108,3 +108,107 @@ expunges_prune(struct store_user *u, struct mbox *mb, int64_t now_unix_s, struct
     mb->ranges -= db_changes(u->db);
     return 0;
 }
+
+/* ---- who was away (RFC 7162 §3.2.10) ---- */
+
+/* Of these UIDs those that the view does not have. */
+static int
+add_absent(const struct store_view *v, uint32_t first, uint32_t last, struct store_uids *out)
+{
+    uint64_t from = first;
+
+    for (size_t at = view_at_least(v, first); at < v->n && view_uid_at(v, at) <= last; at++) {
+        uint32_t uid = view_uid_at(v, at);
+
+        if (from < uid && store_uids_add(out, (uint32_t)from, uid - 1))
+            return -1;
+        from = (uint64_t)uid + 1;
+    }
+    return from <= last ? store_uids_add(out, (uint32_t)from, last) : 0;
+}
+
+/* The same of a range, as far as it is among others (NULL: all of it). */
+static int
+add_absent_among(const struct store_view *v, uint32_t first, uint32_t last,
+                 const struct store_uids *among, struct store_uids *out)
+{
+    size_t lo = 0, hi = among == NULL ? 0 : among->n;
+    int rc = 0;
+
+    if (among == NULL)
+        return add_absent(v, first, last, out);
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+
+        *(among->v[mid].last < first ? &lo : &hi) = among->v[mid].last < first ? mid + 1 : mid;
+    }
+    for (; rc == 0 && lo < among->n && among->v[lo].first <= last; lo++)
+        rc = add_absent(v, among->v[lo].first > first ? among->v[lo].first : first,
+                        among->v[lo].last < last ? among->v[lo].last : last, out);
+    return rc;
+}
+
+static int
+too_many(struct err *e)
+{
+    return err_set(e, ERR_LIMIT, "Too many messages have gone in between");
+}
+
+static int
+vanished_by_log(const struct store_view *v, uint64_t since, const struct store_uids *among,
+                struct store_uids *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(v->u->db,
+                   "SELECT first, last FROM expunges WHERE mailbox = ? AND modseq > ? AND modseq "
+                   "<= ? ORDER BY first",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, v->mailbox);
+    db_bind_int(s, 2, since > INT64_MAX ? INT64_MAX : (int64_t)since);
+    db_bind_int(s, 3, (int64_t)v->modseq);
+    while ((rc = db_step(s, e)) == 1)
+        if (add_absent_among(v, (uint32_t)db_int(s, 0), (uint32_t)db_int(s, 1), among, out)) {
+            db_reset(s);
+            return too_many(e);
+        }
+    return rc;
+}
+
+static int
+vanished(struct store_view *v, uint64_t since, const struct store_uids *among,
+         struct store_uids *out, struct err *e)
+{
+    struct mbox mb;
+    int rc = mbox_load(v->u, v->mailbox, &mb, e);
+
+    if (rc < 1 || mb.uidvalidity != v->uidvalidity)
+        return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
+    if (since >= mb.pruned_modseq)
+        return vanished_by_log(v, since, among, out, e);
+    if (v->uidnext > 1 && add_absent_among(v, 1, v->uidnext - 1, among, out))
+        return too_many(e);
+    return 0;
+}
+
+int
+store_vanished(struct store_view *v, uint64_t since_modseq, const struct store_uids *among,
+               struct store_uids *out, struct err *e)
+{
+    int rc;
+
+    memset(out, 0, sizeof(*out));
+    if (user_lock(v->u, e))
+        return -1;
+    rc = view_wake(v, e);
+    if (rc == 0 && index_read_begin(v->u, e) == 0)
+        rc = index_read_end(v->u, vanished(v, since_modseq, among, out, e), e);
+    else
+        rc = -1;
+    user_unlock(v->u);
+    if (rc)
+        store_uids_free(out);
+    return rc;
+}

@@ -211,6 +211,12 @@ bool store_uids_has(const struct store_uids *s, uint32_t uid);
 size_t store_uids_count(const struct store_uids *s);
 void store_uids_free(struct store_uids *s);
 
+/* Which messages have gone since that MODSEQ, of those UIDs (NULL: all): for a client that was away (RFC 7162, VANISHED
+ * EARLIER). When the log of expunges does not reach back so far, all UIDs of them that the view does not have. Messages
+ * that the view still counts are not among them; the next sync tells. ERR_NOTFOUND: the mailbox is gone. */
+int store_vanished(struct store_view *v, uint64_t since_modseq, const struct store_uids *among,
+                   struct store_uids *out, struct err *e);
+
 /* Index of a keyword in this mailbox, made when absent and `create`; -1: too many or not valid (e). */
 int store_keyword(struct store_view *v, struct slice name, bool create, struct err *e);
 
