@@ -13,12 +13,15 @@ answered with a failure, or not at all, is there whole or not at all.
 """
 import collections
 import os
+import random
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
 
 from harness import *
+from powercut import MODES, Disk, Journal
 
 BOX_LETTERS = 26
 SYS_LETTERS = {"S": 1, "R": 2, "F": 4, "T": 8, "D": 16}
@@ -41,22 +44,22 @@ class Fact:
 
 
 class Facts:
-    """Those told up to a place in the journal, in a form to ask."""
+    """In a form to ask."""
 
-    def __init__(self, path, until=None):
+    def __init__(self, path):
         self.all = []
         if os.path.exists(path):
             with open(path) as f:
                 for at, line in enumerate(f):
                     w = line.split()
-                    if until is None or int(w[0]) <= until:
-                        self.all.append(Fact(at, int(w[0]), w[1], w[2], w[3:]))
+                    self.all.append(Fact(at, int(w[0]), w[1], w[2], w[3:]))
         self.trouble = []
         self.meaning, self.must, self.moved = {}, [], {}
         self.leave, self.foreign, self.going, self.boxleave = set(), set(), set(), set()
         self.tries = {}                       # op -> (kind, [token...])
         self.state = {}                       # op -> "done" or "not"
         self.again = collections.Counter()    # token -> deliveries tried again
+        self.high = set()                     # keywords that the index alone knew of somewhere
         self.top = {}                         # uidvalidity -> [uidnext, modseq]
         for f in self.all:
             getattr(self, "on_" + f.kind)(*f.args)
@@ -110,6 +113,13 @@ class Facts:
     def on_rebuilt(self):
         """The index went: nothing holds of UIDs but that they never mean another message."""
         self.must, self.top = [], {}
+
+    def on_cut(self):
+        """A message may have another UID; a UID no other message."""
+        self.must = []
+
+    def on_high(self, keyword):
+        self.high.add(keyword)
 
     def trail(self, *tokens):
         """What is known of some messages."""
@@ -259,17 +269,11 @@ class Play:
             for token, sys_flags, kws in (told - found):
                 yield "%s: message %d with flags %d %s is no file" % (box, token, sys_flags, sorted(kws)), token
 
-    def judge(self, until=None, dump=None, is_cut=False):
+    def judge(self, is_cut=False):
         """[problem], each with the trail of the messages it is about."""
-        facts = Facts(self.facts_path, until)
-        if dump is None:
-            d, wrong = self.settled()
-        else:
-            d, wrong = dump, list(self.against_files(dump))
-        self.last_dump = d
-        problems = [(w, t, None) for w, t in wrong] + [(t, None, None) for t in d.trouble]
-        if until is None:  # else it was told of what this cut has undone
-            problems += facts.trouble
+        facts = Facts(self.facts_path)
+        d, wrong = self.settled()
+        problems = [(w, t, None) for w, t in wrong] + [(t, None, None) for t in d.trouble] + facts.trouble
         problems += self.uids(facts, d) + self.counts(facts, d) + self.sums(d) + self.keywords(facts, d, is_cut)
         out = []
         for what, *tokens in problems[:8]:
@@ -359,7 +363,8 @@ class Play:
         for r in d.rows:
             own = {k for k in r.kws if k.startswith("own")}
             want = {"own%d" % (r.token // 2 % OWN)} if r.token % 2 == 0 else set()
-            may_lack = is_cut or r.token in facts.foreign or self.is_rebuilt or not want <= set(d.keywords.get(r.box, [])[:BOX_LETTERS])
+            may_lack = is_cut or r.token in facts.foreign or self.is_rebuilt or want & facts.high \
+                or not want <= set(d.keywords.get(r.box, [])[:BOX_LETTERS])
             if own != want and not (may_lack and own < want):
                 out.append(("%s: UID %d has keywords %s, not %s" % (r.box, r.uid, sorted(own), sorted(want)), r.token, None))
             if any(k.startswith("unknown") for k in r.kws):
@@ -389,3 +394,90 @@ class Play:
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)
         self.forget()
+
+
+class Cuts:
+    """A play that the fault layer journals, and plays that go on with what power cuts at any point of it left."""
+
+    def __init__(self, name, seed, seconds, kill=True):
+        self.name, self.random, self.n = name, random.Random(seed), 0
+        self.play = Play(name, seed)
+        self.journal = Journal(tmp("journal-" + name), self.play.folder)
+        env = self.journal.env(sync_us=500, **({"FAULT_KILL": "200"} if kill else {}))
+        log("%s; %d died in a sync" % (self.play.work(seconds, kill_ms=0, env=env), self.journal.library.journal_kills()))
+        check(not self.journal.strange(), "the fault layer met what it does not know: %s" % self.journal.strange())
+        with open(self.play.facts_path) as f:
+            self.facts = f.read().splitlines()
+        self.last = max(int(line.split(" ", 1)[0]) for line in self.facts)
+        # Between the first and the last rename of a COPY, MOVE or APPEND of several.
+        self.halves, was = [], None
+        for r in self.journal.records():
+            if r.op == "RENAME" and was is not None and was.op == "RENAME" and was.pid == r.pid and was.dir2 == r.dir2 and was.dir == r.dir \
+                    and r.dir != r.dir2:
+                self.halves.append(was.seq)
+            if r.op != "MARK":
+                was = r
+
+    def points(self, n, halves=0):
+        """Some when something was just told, some in the middle of operations, some anywhere."""
+        told = [int(line.split(" ", 1)[0]) for line in self.facts if line.split()[2] in ("done", "must")]
+        out = [self.random.choice(told) for _ in range(n // 2)] + [self.random.randrange(self.last) for _ in range(n - n // 2)]
+        return sorted(out + [self.random.choice(self.halves) for _ in range(halves if self.halves else 0)])
+
+    def cut(self, points, forgets=None, damage=None, modes=MODES, seconds=0.3, enough=3):
+        """[(where, problem)]. damage(play) is done to what a cut left before anybody looks."""
+        disk, out = Disk(self.journal, forgets), []
+        for i, seq in enumerate(points):
+            mode, seed = modes[i % len(modes)], self.random.randrange(1 << 30)
+            self.n += 1
+            disk.advance(seq)
+            play = self.build(disk, mode, seed)
+            try:
+                if damage:
+                    damage(play)
+                problems = play.judge(is_cut=True)
+                if not problems and seconds:
+                    play.work(seconds, seed=seed, workers=2)
+                    problems = play.judge(is_cut=True)
+            except Failed as e:
+                problems = [str(e)]
+            out += [("cut at %d (%s, seed %d)" % (seq, mode, seed), p) for p in problems]
+            if problems and os.environ.get("POSTERN_KEEP"):
+                log("kept: %s" % play.folder)
+            else:
+                play.remove()
+            if enough and len(out) >= enough:
+                break
+        return out
+
+    def build(self, disk, mode, seed):
+        top = os.path.dirname(self.play.facts_path) if os.access("/dev/shm", os.W_OK) else tmp()
+        folder = os.path.join(top, "%s-%s-%d" % (os.path.basename(tmp()), self.name, self.n))
+        at_end(shutil.rmtree, folder, True)
+        disk.build(folder, random.Random(seed), mode)
+        boot = os.path.join(folder, "boot_id")
+        with open(boot, "w") as f:
+            f.write("%d\n" % seed)
+        play = Play("%s-%d" % (self.name, self.n), seed, folder=folder, facts=folder + ".facts",
+                    env={"LD_PRELOAD": helper("fault/journal.so"), "FAULT_BOOT_ID": boot})
+        with open(play.facts_path, "w") as f:
+            f.write("".join(line + "\n" for line in self.facts if int(line.split(" ", 1)[0]) <= disk.seq) + "0 0 cut\n")
+        return play
+
+    def forget(self):
+        """Its journal, which is long."""
+        self.play.remove()
+        os.unlink(self.journal.path)
+
+
+def forget_pending(play):
+    """As if nobody carried out what is half done."""
+    path = os.path.join(play.root, "postern-index.db")
+    if os.path.exists(path):
+        db = sqlite3.connect(path)
+        try:
+            db.execute("DELETE FROM pending")
+            db.commit()
+        except sqlite3.Error:
+            pass
+        db.close()

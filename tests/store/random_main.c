@@ -59,6 +59,8 @@ struct shared { /* by all processes; outlives them */
         atomic_uint validity, uidnext;
         atomic_ullong modseq;
     } top[VALIDITIES];
+    atomic_bool
+        high[N_OWN]; /* somewhere that own keyword has no letter: the index alone knows it */
     struct flight flights[KIDS_MAX][FLIGHT_MAX];
 };
 static struct shared *sh;
@@ -283,6 +285,23 @@ check_top(struct worker *w, struct top was, const struct store_box *b, const cha
 }
 
 static void
+look_at_keywords(struct worker *w)
+{
+    const char *name;
+
+    for (size_t i = 26; (name = store_view_keyword(w->v, i)) != NULL; i++) {
+        struct buf f = { 0 };
+        unsigned k;
+
+        if (strncmp(name, "own", 3) != 0 || (k = (unsigned)atoi(name + 3)) >= N_OWN ||
+            atomic_exchange(&sh->high[k], true))
+            continue;
+        fact(&f, "high %s", name);
+        facts_tell(&f);
+    }
+}
+
+static void
 close_box(struct worker *w)
 {
     store_unselect(&w->v);
@@ -316,6 +335,7 @@ sync_view(struct worker *w, bool allow_expunge)
     told_rows(w);
     store_changes_free(&c);
     compare_rows(w, w->v, "the view");
+    look_at_keywords(w);
     check_top(w, was, &w->b, "sync");
     return true;
 }
@@ -347,6 +367,7 @@ open_box(struct worker *w, const struct box *box)
     was = top_read(w->b.uidvalidity);
     w->n = 0;
     told_rows(w);
+    look_at_keywords(w);
     if (was.modseq > w->b.highestmodseq || was.uidnext > w->b.uidnext)
         return sync_view(w, true);
     top_raise(w->b.uidvalidity, w->b.uidnext, w->b.highestmodseq);
@@ -940,7 +961,8 @@ deliveries(int no, uint64_t seed)
             if (fl->ident != 0)
                 deliver_one(d, i, &m[i]);
         }
-        timer_start(&limit, HANG_S * 1000, too_late, NULL); /* so that the loop has something to wait for */
+        timer_start(&limit, HANG_S * 1000, too_late,
+                    NULL); /* so that the loop has something to wait for */
         if (n_open > 0)
             loop_run();
         timer_stop(&limit);
@@ -1043,8 +1065,8 @@ foreign_meddle(struct worker *w, const char *dir, const char *name)
         fact(&f, "foreign %llu", (unsigned long long)token);
         facts_tell(&f);
         note(w, "foreign move %s", to);
-        (void)!link(from, to);
-        unlink(from);
+        if (link(from, to) == 0)
+            unlink(from);
     }
 }
 
