@@ -114,7 +114,8 @@ guid_of(struct store_user *u, const struct mbox *mb, char out[33], struct err *e
     struct db_stmt *s;
     int rc;
 
-    snprintf(out, 33, "%.32s", mb->object_id); /* 128 bits as hexadecimal digits, as Dovecot's are */
+    snprintf(out, 33, "%.32s",
+             mb->object_id); /* 128 bits as hexadecimal digits, as Dovecot's are */
     if (db_prepare(u->db, "SELECT guid FROM mailboxes WHERE id = ? AND guid <> ''", &s, e))
         return -1;
     db_bind_int(s, 1, mb->id);
@@ -267,7 +268,7 @@ remove_indexes(struct job *j, const char *dir)
 
 /* Where a folder's files of one sort lie when the root of that sort is `root`. */
 static char *
-place_of(const struct store_user *u, const char *root, const char *dir)
+control_place(const struct store_user *u, const char *root, const char *dir)
 {
     struct store_user as = *u;
 
@@ -278,7 +279,7 @@ place_of(const struct store_user *u, const char *root, const char *dir)
 static int
 write_all(struct job *j, struct slice name, const char *dir, struct mbox *mb, struct err *e)
 {
-    char *to = place_of(j->u, j->to, dir), *index = place_of(j->u, j->u->index_dir, dir);
+    char *to = control_place(j->u, j->to, dir), *index = control_place(j->u, j->u->index_dir, dir);
     struct exported now = { .uidvalidity = mb->uidvalidity, .uidnext = mb->uidnext };
     struct stat st;
     int rc = fs_mkdirs(to, 0700, e);

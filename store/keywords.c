@@ -81,8 +81,8 @@ check_keyword(struct slice name, struct err *e)
     return 0;
 }
 
-static int
-write_file(const struct store_user *u, const char *dir, const struct keywords *k, struct err *e)
+int
+keywords_write_file(const struct store_user *u, const char *dir, const struct keywords *k, struct err *e)
 {
     char *control = mbox_control_dir(u, dir), *path = path_join(control, KEYWORDS_FILE, NULL);
     struct buf text = { 0 };
@@ -99,8 +99,8 @@ write_file(const struct store_user *u, const char *dir, const struct keywords *k
     return rc;
 }
 
-static int
-read_file(const struct store_user *u, const char *dir, struct keywords *out, struct err *e)
+int
+keywords_read_file(const struct store_user *u, const char *dir, struct keywords *out, struct err *e)
 {
     char *control = mbox_control_dir(u, dir), *path = path_join(control, KEYWORDS_FILE, NULL);
     struct buf text = { .max = KEYWORDS_FILE_MAX };
@@ -145,7 +145,7 @@ keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct sli
         size_t next = k.n;
 
         keywords_put(&k, next, name);
-        if ((next >= MAILDIR_KEYWORD_LETTERS || write_file(u, dir, &k, e) == 0) &&
+        if ((next >= MAILDIR_KEYWORD_LETTERS || keywords_write_file(u, dir, &k, e) == 0) &&
             insert_row(u, mailbox, next, name, e) == 0)
             at = (int)next;
     }
@@ -161,7 +161,7 @@ keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t
     size_t want = 0;
     int rc = 0;
 
-    if (read_file(u, dir, &file, e))
+    if (keywords_read_file(u, dir, &file, e))
         return -1;
     if (keywords_load(u, mailbox, &known, e)) {
         keywords_free(&file);
