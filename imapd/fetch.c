@@ -53,6 +53,13 @@ want_of(const struct imap_fetch_item *it)
         return STORE_GET_BODY;
     case IMAP_FETCH_BODYSTRUCTURE:
         return STORE_GET_BODYSTRUCTURE;
+    case IMAP_FETCH_PREVIEW:
+        return STORE_GET_PREVIEW;
+    case IMAP_FETCH_EMAILID:
+    case IMAP_FETCH_THREADID:
+        return STORE_GET_IDS;
+    case IMAP_FETCH_SECTION:
+        return fetch_is_cached(it) ? STORE_GET_HEADERS : 0;
     default:
         return 0;
     }
@@ -72,6 +79,7 @@ fetch_begin(struct imap_cmd *c)
 
         f->want |= want_of(it);
         f->has_sections = f->has_sections || is_section(it);
+        f->needs_file = f->needs_file || (is_section(it) && !fetch_is_cached(it));
         f->needs_body = f->needs_body || (is_section(it) && !is_header_section(it));
         f->is_flags_asked = f->is_flags_asked || it->kind == IMAP_FETCH_FLAGS;
         f->sets_seen = f->sets_seen || (is_section(it) && !it->is_peek && !c->s->is_examine);
@@ -83,7 +91,9 @@ fetch_begin(struct imap_cmd *c)
 static void
 end_message(struct fetch *f)
 {
+    f->is_begun = false;
     store_file_close(&f->file);
+    store_msg_free(&f->msg);
     arena_free(&f->tree_mem);
     buf_free(&f->fields);
     f->tree = NULL;
@@ -136,6 +146,18 @@ add_item(struct imap_cmd *c, const struct imap_fetch_item *it, const struct stor
     case IMAP_FETCH_BODYSTRUCTURE:
         buf_adds(out, m->bodystructure);
         break;
+    case IMAP_FETCH_PREVIEW:
+        mime_imap_nstring(m->preview, out);
+        break;
+    case IMAP_FETCH_EMAILID:
+        buf_addf(out, "(%s)", m->email_id);
+        break;
+    case IMAP_FETCH_THREADID:
+        if (m->thread_id[0])
+            buf_addf(out, "(%s)", m->thread_id);
+        else
+            buf_addz(out, "NIL"); /* none could be kept: it is not told what may change */
+        break;
     default:
         break;
     }
@@ -154,21 +176,21 @@ static int
 begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
 {
     const struct fetch_args *a = c->args;
-    struct store_msg m = { 0 };
     struct store_row row;
     bool becomes_seen;
 
     if (!store_view_row(c->s->view, seq, &row))
         return err_set(e, ERR_NOTFOUND, "no such message");
-    if (f->want && store_fetch(c->s->view, seq, f->want, &m, e) < 0)
+    if (f->want && store_fetch(c->s->view, seq, f->want, &f->msg, e) < 0)
         return -1;
-    if (f->has_sections &&
+    if ((f->needs_file || (f->has_sections && !f->msg.headers.p)) &&
         (f->needs_body ? store_file_open : store_header_open)(c->s->view, seq, &f->file, e) < 0) {
-        store_msg_free(&m);
+        store_msg_free(&f->msg);
         return -1;
     }
     if (f->file)
         f->message = store_file_octets(f->file);
+    f->is_begun = true;
     becomes_seen = f->sets_seen && !(row.flags.sys & STORE_SEEN);
     if (becomes_seen) {
         row.flags.sys |= STORE_SEEN;
@@ -179,14 +201,13 @@ begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
     for (size_t i = 0; i < a->items.n; i++)
         if (!is_section(&a->items.v[i])) {
             add_space(c, f);
-            add_item(c, &a->items.v[i], &row, &m);
+            add_item(c, &a->items.v[i], &row, &f->msg);
         }
     if (becomes_seen && !f->is_flags_asked) {
         add_space(c, f);
         buf_addz(&c->out, "FLAGS ");
         imap_add_flags(&c->out, c->s->view, &row.flags);
     }
-    store_msg_free(&m);
     f->item = 0;
     return 0;
 }
@@ -275,9 +296,9 @@ imap_run_fetch(struct imap_cmd *c)
             return CMD_FLUSH;
         if (f->left.n > 0) {
             send_piece(c, f);
-        } else if (f->file && next_section(c, f)) {
+        } else if (f->is_begun && next_section(c, f)) {
             continue;
-        } else if (f->file) {
+        } else if (f->is_begun) {
             buf_addz(&c->out, ")\r\n");
             end_message(f);
         } else if (!next_seq(f, &seq)) {
@@ -286,8 +307,6 @@ imap_run_fetch(struct imap_cmd *c)
             if (e.kind != ERR_NOTFOUND)
                 return finish(c, f, &e);
             f->was_expunged = true;
-        } else if (!f->has_sections) {
-            buf_addz(&c->out, ")\r\n");
         }
     }
     return finish(c, f, NULL);

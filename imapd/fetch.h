@@ -17,11 +17,14 @@ struct fetch {
     uint32_t seq;
     unsigned want; /* STORE_GET_* */
     bool has_sections, sets_seen, is_flags_asked;
+    bool needs_file;        /* some section is not of the fields that the index has */
     bool needs_body;        /* some section is more than the message's header */
     struct store_uids seen; /* UIDs to get \Seen when all is told */
     bool was_expunged;      /* some were gone */
-    /* the message in work, when file is there */
-    struct store_file *file;
+    /* the message in work */
+    bool is_begun;
+    struct store_msg msg;
+    struct store_file *file; /* NULL: nothing but the index is needed */
     struct slice message;
     struct mime_part *tree; /* made when a section has part numbers */
     struct arena tree_mem;
@@ -31,6 +34,8 @@ struct fetch {
     struct slice left; /* of a literal on its way */
 };
 
+/* Is it fields of the message's header that the index has? */
+bool fetch_is_cached(const struct imap_fetch_item *it);
 /* The octets that a section item names; into message or fields. */
 struct slice fetch_section(struct fetch *f, const struct imap_fetch_item *it,
                            struct imap_stats *stats);

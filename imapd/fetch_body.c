@@ -28,6 +28,17 @@ pick_fields(struct fetch *f, const struct imap_fetch_item *it, struct slice head
     return buf_slice(&f->fields);
 }
 
+bool
+fetch_is_cached(const struct imap_fetch_item *it)
+{
+    if (it->kind != IMAP_FETCH_SECTION || it->n_part > 0 || it->text != IMAP_SECTION_FIELDS)
+        return false;
+    for (size_t i = 0; i < it->n_fields; i++)
+        if (!store_caches_field(it->fields[i]))
+            return false;
+    return true;
+}
+
 static struct slice
 text_of(struct slice message, struct slice header)
 {
@@ -69,6 +80,8 @@ message_section(struct fetch *f, enum imap_section_text text, const struct imap_
 
     if (text == IMAP_SECTION_ALL)
         return f->message;
+    if (it->kind == IMAP_FETCH_SECTION && f->msg.headers.p && fetch_is_cached(it))
+        return pick_fields(f, it, f->msg.headers);
     header = mime_header_of(f->message);
     if (text == IMAP_SECTION_TEXT)
         return text_of(f->message, header);

@@ -64,6 +64,7 @@ init(struct err *e)
     list_init(&imapd.sessions);
     if (store_new(daemon_conf(), &imapd.store, e) < 0)
         return -1;
+    store_fill_ahead(imapd.store);
     imapd.pool = work_pool_new("imap", IMAPD_THREADS, 0);
     imap_auth = auth_master_new(
         daemon_socket_path(daemon_conf(), "private/auth-master", path, sizeof(path)));

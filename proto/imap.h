@@ -90,7 +90,10 @@ enum imap_fetch_kind {
     IMAP_FETCH_SECTION, /* BODY[...] */
     IMAP_FETCH_RFC822,
     IMAP_FETCH_RFC822_HEADER,
-    IMAP_FETCH_RFC822_TEXT
+    IMAP_FETCH_RFC822_TEXT,
+    IMAP_FETCH_PREVIEW,  /* RFC 8970; LAZY or not */
+    IMAP_FETCH_EMAILID,  /* RFC 8474 §5 */
+    IMAP_FETCH_THREADID
 };
 enum imap_section_text {
     IMAP_SECTION_ALL, /* BODY[] and BODY[1] */

@@ -19,6 +19,9 @@ static const struct {
     { "ENVELOPE", IMAP_FETCH_ENVELOPE },
     { "BODYSTRUCTURE", IMAP_FETCH_BODYSTRUCTURE },
     { "BODY", IMAP_FETCH_BODY },
+    { "PREVIEW", IMAP_FETCH_PREVIEW },
+    { "EMAILID", IMAP_FETCH_EMAILID },
+    { "THREADID", IMAP_FETCH_THREADID },
 };
 
 /* ALL, FAST, FULL: RFC 3501 §6.4.5. */
@@ -191,6 +194,8 @@ take_item(struct slice *in, struct arena *mem, struct imap_fetch_item *it, struc
             it->kind = words[i].kind;
             it->label = sl_z(words[i].word);
             it->is_peek = it->kind == IMAP_FETCH_RFC822_HEADER;
+            if (it->kind == IMAP_FETCH_PREVIEW) /* what is not kept is soon made: lazy or not */
+                sl_take_iprefix(in, SL(" (LAZY)"));
             return PARSE_OK;
         }
     return err_parse(e, "expected a FETCH item");
