@@ -29,7 +29,7 @@
 
 #define IMAPD_CAPABILITY                                                                           \
     "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE "          \
-    "SPECIAL-USE PREVIEW"
+    "SPECIAL-USE PREVIEW SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
 
 enum {
     IMAPD_IDLE_MS = 30 * 60 * 1000,        /* autologout: RFC 3501 §5.4 */

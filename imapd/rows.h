@@ -43,9 +43,12 @@ IMAP_CMD(store)
 IMAP_CMD(copy)
 IMAP_RUN(move)
 IMAP_CMD(search)
+IMAP_CMD(sort)
+IMAP_CMD(thread)
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);
 void imap_done_search(struct imap_cmd *c);
+void imap_done_sort(struct imap_cmd *c);
 
 #endif

@@ -308,17 +308,16 @@ take_key(struct parser *x, struct slice *in)
     return n;
 }
 
-/* ["CHARSET" SP astring SP] */
+/* ["CHARSET" SP astring SP], or astring SP where it must be there. */
 static bool
-take_charset(struct parser *x, struct slice *in)
+take_charset(struct parser *x, bool must_be, struct slice *in)
 {
     struct buf b = { 0 };
     bool is_known;
 
-    if (!imap_take_keyword(in, "CHARSET"))
-        return true;
-    if (imap_take_sp(in, &x->e) != PARSE_OK ||
-        imap_take_astring(in, &x->c->mem, &x->p->charset, &x->e) != PARSE_OK ||
+    if (!must_be && (!imap_take_keyword(in, "CHARSET") || imap_take_sp(in, &x->e) != PARSE_OK))
+        return x->e.kind == ERR_NONE;
+    if (imap_take_astring(in, &x->c->mem, &x->p->charset, &x->e) != PARSE_OK ||
         imap_take_sp(in, &x->e) != PARSE_OK)
         return false;
     is_known = mime_to_utf8(x->p->charset, SL("a"), &b) == 0;
@@ -331,18 +330,19 @@ take_charset(struct parser *x, struct slice *in)
 }
 
 bool
-search_program_parse(struct imap_cmd *c, struct slice in, struct search_program *p)
+search_program_parse(struct imap_cmd *c, struct slice in, bool must_have_charset,
+                     struct search_program *p)
 {
     struct parser x = { .c = c, .p = p };
     struct slice from = buf_slice(&c->text);
 
-    if (take_charset(&x, &in)) {
+    if (take_charset(&x, must_have_charset, &in)) {
         p->root = node_new(&x, SEARCH_AND, 0);
         if (take_keys(&x, &in, p->root) && imap_take_end(&in, &x.e) == PARSE_OK)
             return true;
     }
     if (!x.is_replied)
-        imap_bad(c, "BAD Error in IMAP command SEARCH: %s at position %zu (syntax: %s).", x.e.msg,
-                 (size_t)(in.p - from.p) + 1, c->row->usage);
+        imap_bad(c, "BAD Error in IMAP command %s: %s at position %zu (syntax: %s).", c->row->name,
+                 x.e.msg, (size_t)(in.p - from.p) + 1, c->row->usage);
     return false;
 }

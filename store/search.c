@@ -1,71 +1,125 @@
-/* store/search.c - SEARCH. The program becomes a plan in which kids are ordered by what they cost to ask: the view's rows,
- * then the index, then a message's header, then its body. So a file is opened only when nothing cheaper decides. */
+/* store/search.c - SEARCH. A program is evaluated in three values, yes, no and not known yet, at three levels: with the
+ * view's rows alone, with what the index has, with the file. A block of messages passes a level before the next, and only
+ * what is not decided goes on; so a file is opened only when nothing cheaper decides. */
 #include "store/search.h"
 
-#include "base/arena.h"
 #include "base/clock.h"
-#include "base/fold.h"
 #include "base/mem.h"
-#include "mime/mime.h"
+#include "store/bulk.h"
+#include "store/search_text.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-enum cost { COST_ROW, COST_INDEX, COST_HEADER, COST_BODY };
-enum { CHEAP_A_TURN = 256 }; /* messages between two questions to yield when no file was opened */
+enum level { LEVEL_ROW, LEVEL_INDEX, LEVEL_FILE };
+enum tri { NO, YES, MAYBE };
+enum {
+    ROWS_A_BLOCK = 4096,        /* looked at for one block */
+    FILE_KEEP_OCTETS = 1 << 20, /* a longer buffer is given back after each message */
+    FILE_HEADER_OCTETS = 8192   /* read at a time where the header is enough */
+};
 
 struct plan {
     const struct search_node *node;
-    enum cost cost;
+    enum level level;
     struct plan **kids; /* cheapest first */
     size_t n_kids;
-    struct slice text;    /* folded */
+    struct needle needle;
     uint64_t keyword_bit; /* 0: the mailbox has no such keyword */
+    int64_t id;           /* EMAILID, THREADID; 0: none that is ours */
 };
 
-/* What is known of the message at hand. */
-struct state {
+struct candidate {
+    uint32_t seq;
+    enum tri is;
+    struct bulk_row *
+        index; /* in block_mem, without texts but for the file's name: what is MAYBE after LEVEL_INDEX */
+};
+
+enum phase { PHASE_ROWS, PHASE_INDEX, PHASE_FILES };
+
+struct store_search {
     struct store_view *view;
-    struct arena plan_mem;
+    struct arena plan_mem, block_mem, mime_mem;
+    const struct plan *plan;
+    unsigned need;       /* BULK_* */
+    bool must_read_body; /* where a file is opened at all */
+    int64_t now_unix_s;
+    uint32_t *seqs; /* what was found */
+    size_t n, cap;
+    uint32_t at; /* last sequence number looked at */
+    enum phase phase;
+    struct candidate block[BULK_BLOCK];
+    size_t n_block, at_file;
+    uint32_t maybe[BULK_BLOCK];
+    struct bulk bulk;
+    struct search_scratch scratch;
+    int dir_fd[2]; /* new/ and cur/, once one is needed; -1 */
+    struct buf octets;
+};
+
+/* The message at hand; at LEVEL_FILE header and root are of its file. */
+struct message {
     uint32_t seq;
     struct store_row row;
-    struct store_msg msg;
-    bool has_msg;
-    struct store_file *file;
-    bool is_file_whole; /* else the header is there */
-    struct slice header;
-    struct arena mime_mem;
-    struct mime_part *root;
-    struct buf text, folded; /* scratch */
-    int64_t now_unix_s;
-    bool is_gone; /* expunged meanwhile: matches nothing */
-    bool was_file_opened;
-    struct err *e;
+    const struct bulk_row *index; /* NULL: not read yet */
+    bool has_file;
+    struct slice header; /* of the file */
+    const struct mime_part *root;
 };
 
 /* ---- the plan ---- */
 
-static enum cost
-cost_of(enum search_kind k)
+static enum level
+level_of(const struct search_node *n)
 {
-    switch (k) {
+    switch (n->kind) {
     case SEARCH_BEFORE:
     case SEARCH_ON:
     case SEARCH_SINCE:
+    case SEARCH_SENTBEFORE:
+    case SEARCH_SENTON:
+    case SEARCH_SENTSINCE:
+    case SEARCH_SAVEDBEFORE:
+    case SEARCH_SAVEDON:
+    case SEARCH_SAVEDSINCE:
     case SEARCH_LARGER:
     case SEARCH_SMALLER:
     case SEARCH_OLDER:
     case SEARCH_YOUNGER:
-        return COST_INDEX;
+    case SEARCH_EMAILID:
+    case SEARCH_THREADID:
+        return LEVEL_INDEX;
+    case SEARCH_HEADER:
+        return store_caches_field(n->field) ? LEVEL_INDEX : LEVEL_FILE;
+    case SEARCH_BODY:
+    case SEARCH_TEXT:
+        return LEVEL_FILE;
+    default:
+        return LEVEL_ROW;
+    }
+}
+
+static unsigned
+need_of(const struct search_node *n)
+{
+    switch (n->kind) {
+    case SEARCH_LARGER:
+    case SEARCH_SMALLER:
+        return BULK_SIZE;
     case SEARCH_SENTBEFORE:
     case SEARCH_SENTON:
     case SEARCH_SENTSINCE:
+        return BULK_SORT;
+    case SEARCH_THREADID:
+        return BULK_THREAD;
     case SEARCH_HEADER:
-        return COST_HEADER;
-    case SEARCH_BODY:
-    case SEARCH_TEXT:
-        return COST_BODY;
+        return store_caches_field(n->field) ? BULK_HEADERS : 0;
     default:
-        return COST_ROW;
+        return 0;
     }
 }
 
@@ -80,180 +134,82 @@ keyword_bit(const struct store_view *v, struct slice name)
     return 0;
 }
 
-static struct plan *make_plan(struct state *s, const struct search_node *n);
+/* "M0123456789abcdef", as store_fetch() writes it. */
+static int64_t
+object_id(struct slice text, char letter)
+{
+    char z[18], again[18];
+    unsigned long long v;
+
+    if (text.n != 17)
+        return 0;
+    memcpy(z, text.p, 17);
+    z[17] = '\0';
+    v = strtoull(z + 1, NULL, 16);
+    snprintf(again, sizeof(again), "%c%016llx", letter, v);
+    return strcmp(z, again) == 0 ? (int64_t)v : 0;
+}
+
+static struct plan *make_plan(struct store_search *s, const struct search_node *n);
 
 static void
-add_kids(struct state *s, struct plan *p, const struct search_node *n)
+add_kids(struct store_search *s, struct plan *p, const struct search_node *n)
 {
     p->kids = arena_alloc(&s->plan_mem, sizeof(struct plan *) * n->n_kids);
     for (size_t i = 0; i < n->n_kids; i++) {
         struct plan *kid = make_plan(s, n->kids[i]);
         size_t at = p->n_kids++;
 
-        for (; at > 0 && p->kids[at - 1]->cost > kid->cost;
+        for (; at > 0 && p->kids[at - 1]->level > kid->level;
              at--) /* stable: ties in the client's order */
             p->kids[at] = p->kids[at - 1];
         p->kids[at] = kid;
-        if (kid->cost > p->cost)
-            p->cost = kid->cost;
+        if (kid->level > p->level)
+            p->level = kid->level;
     }
 }
 
+/* Depth is bounded by the parser (SEARCH_DEPTH_MAX). */
 static struct plan *
-make_plan(struct state *s, const struct search_node *n)
+make_plan(struct store_search *s, const struct search_node *n)
 {
     struct plan *p = ARENA_NEW(&s->plan_mem, struct plan);
 
     p->node = n;
-    p->cost = cost_of(n->kind);
-    if (n->kind == SEARCH_KEYWORD || n->kind == SEARCH_UNKEYWORD)
+    p->level = level_of(n);
+    s->need |= need_of(n);
+    switch (n->kind) {
+    case SEARCH_KEYWORD:
+    case SEARCH_UNKEYWORD:
         p->keyword_bit = keyword_bit(s->view, n->text);
-    if (n->kind == SEARCH_HEADER || n->kind == SEARCH_BODY || n->kind == SEARCH_TEXT) {
-        buf_reset(&s->folded);
-        fold_text(&s->folded, n->text);
-        p->text = arena_dup(&s->plan_mem, buf_slice(&s->folded));
+        break;
+    case SEARCH_EMAILID:
+    case SEARCH_THREADID:
+        p->id = object_id(n->text, n->kind == SEARCH_EMAILID ? 'M' : 'T');
+        break;
+    case SEARCH_BODY:
+    case SEARCH_TEXT:
+        s->must_read_body = true;
+        needle_init(&p->needle, n->text, &s->plan_mem);
+        break;
+    case SEARCH_HEADER:
+        needle_init(&p->needle, n->text, &s->plan_mem);
+        break;
+    default:
+        break;
     }
     if (n->n_kids > 0)
         add_kids(s, p, n);
     return p;
 }
 
-/* ---- the message at hand ---- */
+/* ---- matching ---- */
 
-static void
-forget_message(struct state *s)
+static enum tri
+tri_of(bool is)
 {
-    if (s->has_msg)
-        store_msg_free(&s->msg);
-    s->has_msg = false;
-    store_file_close(&s->file);
-    s->root = NULL;
-    s->header = (struct slice){ 0 };
-    arena_reset(&s->mime_mem);
+    return is ? YES : NO;
 }
-
-/* 1 there, 0 the message is gone, -1 e. */
-static int
-judge(struct state *s, int rc)
-{
-    if (rc == 0)
-        return 1;
-    if (s->e->kind != ERR_NOTFOUND)
-        return -1;
-    s->is_gone = true;
-    s->e->kind = ERR_NONE;
-    return 0;
-}
-
-static int
-need_msg(struct state *s)
-{
-    int rc;
-
-    if (s->has_msg)
-        return 1;
-    rc = judge(s, store_fetch(s->view, s->seq, STORE_GET_SIZE | STORE_GET_DATE, &s->msg, s->e));
-    s->has_msg = rc == 1;
-    return rc;
-}
-
-static int
-need_file(struct state *s, bool is_whole)
-{
-    int rc;
-
-    if (s->file && (s->is_file_whole || !is_whole))
-        return 1;
-    s->was_file_opened = true;
-    store_file_close(&s->file);
-    s->is_file_whole = is_whole;
-    rc = judge(s, is_whole ? store_file_open(s->view, s->seq, &s->file, s->e)
-                           : store_header_open(s->view, s->seq, &s->file, s->e));
-    if (rc == 1)
-        s->header = mime_header_of(store_file_octets(s->file));
-    return rc;
-}
-
-/* ---- text ---- */
-
-static bool
-has_text(struct state *s, struct slice utf8, struct slice needle)
-{
-    if (needle.n == 0)
-        return true;
-    buf_reset(&s->folded);
-    fold_text(&s->folded, utf8);
-    return s->folded.n >= needle.n &&
-           memmem(s->folded.p + s->folded.off, s->folded.n, needle.p, needle.n) != NULL;
-}
-
-static bool
-field_has(struct state *s, const struct mime_field *f, bool with_name, struct slice needle)
-{
-    buf_reset(&s->text);
-    if (with_name) {
-        buf_adds(&s->text, f->name);
-        buf_addz(&s->text, ": ");
-    }
-    mime_decode_words(f->value, &s->text);
-    return has_text(s, buf_slice(&s->text), needle);
-}
-
-static bool
-header_has(struct state *s, struct slice header, struct slice needle)
-{
-    struct mime_field f;
-
-    while (mime_next_field(&header, &f))
-        if (field_has(s, &f, true, needle))
-            return true;
-    return false;
-}
-
-/* Any of the fields of that name; "" asks whether there is one (RFC 3501 §6.4.4). */
-static bool
-named_field_has(struct state *s, struct slice name, struct slice needle)
-{
-    struct slice header = s->header;
-    struct mime_field f;
-
-    while (mime_next_field(&header, &f))
-        if (sl_ieq(f.name, name) && field_has(s, &f, false, needle))
-            return true;
-    return false;
-}
-
-/* Text parts, decoded, and whole messages that are attached. The header of a part counts for TEXT alone: BODY means what a
- * reader would take for the content. */
-static bool
-part_has(struct state *s, const struct mime_part *p, bool with_headers, struct slice needle)
-{
-    for (size_t i = 0; i < p->n_kids; i++) {
-        const struct mime_part *kid = &p->kids[i];
-
-        if ((with_headers || p->is_message) && header_has(s, kid->header, needle))
-            return true;
-        if (part_has(s, kid, with_headers, needle))
-            return true;
-    }
-    if (p->n_kids > 0 || !sl_ieqz(p->type, "text"))
-        return false;
-    buf_reset(&s->text);
-    mime_decode_text(p, &s->text);
-    return has_text(s, buf_slice(&s->text), needle);
-}
-
-static bool
-body_has(struct state *s, bool with_headers, struct slice needle)
-{
-    if (needle.n == 0 || (with_headers && header_has(s, s->header, needle)))
-        return true;
-    if (!s->root)
-        s->root = mime_parse(store_file_octets(s->file), &s->mime_mem);
-    return part_has(s, s->root, with_headers, needle);
-}
-
-/* ---- days ---- */
 
 static bool
 is_day(enum search_kind k, int64_t day, int64_t asked)
@@ -261,38 +217,26 @@ is_day(enum search_kind k, int64_t day, int64_t asked)
     switch (k) {
     case SEARCH_BEFORE:
     case SEARCH_SENTBEFORE:
+    case SEARCH_SAVEDBEFORE:
         return day < asked;
     case SEARCH_ON:
     case SEARCH_SENTON:
+    case SEARCH_SAVEDON:
         return day == asked;
     default:
         return day >= asked;
     }
 }
 
-/* The Date field as written, without its time and zone. A message without a date is on no day. */
 static bool
-is_sent(struct state *s, const struct search_node *n)
-{
-    struct slice raw = mime_get_field(s->header, "Date");
-    int64_t unix_s;
-    int16_t tz;
-
-    return raw.p && mime_parse_date(raw, &unix_s, &tz) &&
-           is_day(n->kind, mime_day_of_time(unix_s, tz), n->day);
-}
-
-/* ---- matching: 1 yes, 0 no, -1 e ---- */
-
-static int
-match_row(const struct state *s, const struct plan *p)
+match_row(const struct message *m, const struct plan *p)
 {
     const struct search_node *n = p->node;
-    const struct store_row *r = &s->row;
+    const struct store_row *r = &m->row;
 
     switch (n->kind) {
     case SEARCH_SEQS:
-        return store_uids_has(&n->set, s->seq);
+        return store_uids_has(&n->set, m->seq);
     case SEARCH_UIDS:
         return store_uids_has(&n->set, r->uid);
     case SEARCH_FLAG:
@@ -306,133 +250,428 @@ match_row(const struct state *s, const struct plan *p)
     case SEARCH_MODSEQ:
         return r->modseq >= n->number;
     default:
-        return 1; /* SEARCH_ALL */
+        return true; /* SEARCH_ALL */
     }
 }
 
-static int
-match_index(struct state *s, const struct search_node *n)
+/* The Date field as written, without its time and zone. A message without a date is on no day. */
+static enum tri
+match_sent(const struct message *m, const struct search_node *n)
 {
-    int rc = need_msg(s);
+    int64_t unix_s;
+    int16_t tz;
 
-    if (rc != 1)
-        return rc;
+    if (m->index && m->index->has_sort)
+        return tri_of(
+            m->index->has_sent &&
+            is_day(n->kind, mime_day_of_time(m->index->sent_s, m->index->sent_tz_minutes), n->day));
+    if (!m->has_file)
+        return MAYBE;
+    return tri_of(mime_parse_date(mime_get_field(m->header, "Date"), &unix_s, &tz) &&
+                  is_day(n->kind, mime_day_of_time(unix_s, tz), n->day));
+}
+
+static enum tri
+match_header(struct store_search *s, const struct message *m, const struct plan *p)
+{
+    struct slice header = m->header;
+
+    if (!m->has_file) {
+        if (p->level > LEVEL_INDEX || !m->index->has_headers || !m->index->headers.p)
+            return MAYBE;
+        header = m->index->headers;
+    }
+    return tri_of(search_field_has(&s->scratch, header, p->node->field, &p->needle));
+}
+
+static enum tri
+match_text(struct store_search *s, const struct message *m, const struct plan *p)
+{
+    bool is_text = p->node->kind == SEARCH_TEXT;
+
+    if (p->needle.folded.n == 0)
+        return YES;
+    if (!m->has_file)
+        return is_text && m->index->has_headers && m->index->headers.p &&
+                       search_header_has(&s->scratch, m->index->headers, &p->needle)
+                   ? YES
+                   : MAYBE;
+    return tri_of((is_text && search_header_has(&s->scratch, m->header, &p->needle)) ||
+                  search_body_has(&s->scratch, m->root, is_text, &p->needle));
+}
+
+static enum tri
+match_leaf(struct store_search *s, const struct message *m, const struct plan *p)
+{
+    const struct search_node *n = p->node;
+    const struct bulk_row *i = m->index;
+
+    if (p->level == LEVEL_ROW)
+        return tri_of(match_row(m, p));
+    if (!i && !m->has_file)
+        return MAYBE;
     switch (n->kind) {
-    case SEARCH_LARGER:
-        return s->msg.size_octets > n->number;
-    case SEARCH_SMALLER:
-        return s->msg.size_octets < n->number;
-    case SEARCH_OLDER: /* RFC 5032 §2 */
-        return s->now_unix_s - s->msg.internaldate_unix_s >= (int64_t)n->number;
-    case SEARCH_YOUNGER:
-        return s->now_unix_s - s->msg.internaldate_unix_s <= (int64_t)n->number;
-    default:
-        return is_day(n->kind, mime_day_of_time(s->msg.internaldate_unix_s, s->msg.tz_minutes),
-                      n->day);
-    }
-}
-
-static int
-match_file(struct state *s, const struct plan *p)
-{
-    int rc = need_file(s, p->cost == COST_BODY);
-
-    if (rc != 1)
-        return rc;
-    switch (p->node->kind) {
     case SEARCH_HEADER:
-        return named_field_has(s, p->node->field, p->text);
+        return match_header(s, m, p);
     case SEARCH_BODY:
-        return body_has(s, false, p->text);
     case SEARCH_TEXT:
-        return body_has(s, true, p->text);
-    default:
-        return is_sent(s, p->node);
-    }
-}
-
-static int match(struct state *s, const struct plan *p);
-
-static int
-match_kids(struct state *s, const struct plan *p, int decides)
-{
-    for (size_t i = 0; i < p->n_kids; i++) {
-        int rc = match(s, p->kids[i]);
-
-        if (rc < 0 || rc == decides)
-            return rc;
-    }
-    return !decides;
-}
-
-/* Depth is bounded by the parser (SEARCH_DEPTH_MAX). */
-static int
-match(struct state *s, const struct plan *p)
-{
-    int rc;
-
-    switch (p->node->kind) {
-    case SEARCH_AND:
-        return match_kids(s, p, 0);
-    case SEARCH_OR:
-        return match_kids(s, p, 1);
-    case SEARCH_NOT:
-        rc = match_kids(s, p, 0);
-        return rc < 0 ? rc : !rc;
+        return match_text(s, m, p);
+    case SEARCH_SENTBEFORE:
+    case SEARCH_SENTON:
+    case SEARCH_SENTSINCE:
+        return match_sent(m, n);
     default:
         break;
     }
-    if (p->cost == COST_ROW)
-        return match_row(s, p);
-    return p->cost == COST_INDEX ? match_index(s, p->node) : match_file(s, p);
+    switch (n->kind) {
+    case SEARCH_LARGER:
+        return tri_of(i->crlf >= 0 && (uint64_t)i->crlf > n->number);
+    case SEARCH_SMALLER:
+        return tri_of(i->crlf >= 0 && (uint64_t)i->crlf < n->number);
+    case SEARCH_OLDER: /* RFC 5032 §2 */
+        return tri_of(s->now_unix_s - i->date_s >= (int64_t)n->number);
+    case SEARCH_YOUNGER:
+        return tri_of(s->now_unix_s - i->date_s <= (int64_t)n->number);
+    case SEARCH_EMAILID:
+        return tri_of(p->id != 0 && i->email == p->id);
+    case SEARCH_THREADID:
+        return tri_of(p->id != 0 && i->thread == p->id);
+    case SEARCH_SAVEDBEFORE:
+    case SEARCH_SAVEDON:
+    case SEARCH_SAVEDSINCE:
+        return tri_of(is_day(n->kind,
+                             mime_day_of_time(i->savedate_s, mime_local_tz_minutes(i->savedate_s)),
+                             n->day));
+    default: /* BEFORE, ON, SINCE */
+        return tri_of(is_day(n->kind,
+                             mime_day_of_time(i->date_s, i->tz_minutes == TZ_LOCAL
+                                                             ? mime_local_tz_minutes(i->date_s)
+                                                             : (int16_t)i->tz_minutes),
+                             n->day));
+    }
 }
 
-/* ---- the search ---- */
+static enum tri match(struct store_search *s, const struct message *m, const struct plan *p);
+
+/* AND ends with the first NO, OR with the first YES; else one MAYBE makes it MAYBE. */
+static enum tri
+match_kids(struct store_search *s, const struct message *m, const struct plan *p, enum tri decides)
+{
+    enum tri is = decides == NO ? YES : NO;
+
+    for (size_t i = 0; i < p->n_kids; i++) {
+        enum tri kid = match(s, m, p->kids[i]);
+
+        if (kid == decides)
+            return decides;
+        if (kid == MAYBE)
+            is = MAYBE;
+    }
+    return is;
+}
+
+static enum tri
+match(struct store_search *s, const struct message *m, const struct plan *p)
+{
+    enum tri is;
+
+    switch (p->node->kind) {
+    case SEARCH_AND:
+        return match_kids(s, m, p, NO);
+    case SEARCH_OR:
+        return match_kids(s, m, p, YES);
+    case SEARCH_NOT:
+        is = match_kids(s, m, p, NO);
+        return is == MAYBE ? MAYBE : tri_of(is == NO);
+    default:
+        return match_leaf(s, m, p);
+    }
+}
+
+/* ---- rows ---- */
+
+/* The next block of messages that may match. False: there are no more rows, and it is empty. */
+static bool
+next_block(struct store_search *s)
+{
+    struct message m = { 0 };
+
+    s->n_block = 0;
+    for (unsigned looked_at = 0; looked_at < ROWS_A_BLOCK && s->n_block < BULK_BLOCK &&
+                                 store_view_row(s->view, s->at + 1, &m.row);
+         looked_at++) {
+        enum tri is;
+
+        m.seq = ++s->at;
+        is = match(s, &m, s->plan);
+        if (is != NO)
+            s->block[s->n_block++] = (struct candidate){ .seq = m.seq, .is = is };
+    }
+    return s->n_block > 0 || store_view_row(s->view, s->at + 1, &m.row);
+}
 
 static void
-add_seq(uint32_t **seqs, size_t *n, uint32_t seq)
+begin_index(struct store_search *s)
 {
-    if ((*n & (*n - 1)) == 0) /* full at each power of two: the caller knows no capacity */
-        *seqs = mem_realloc(*seqs, sizeof **seqs * (*n ? *n * 2 : 1));
-    (*seqs)[(*n)++] = seq;
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n_block; i++)
+        if (s->block[i].is == MAYBE)
+            s->maybe[n++] = s->block[i].seq;
+    s->bulk = (struct bulk){ .v = s->view, .need = s->need, .seqs = s->maybe, .n = n };
+    s->phase = PHASE_INDEX;
+}
+
+/* ---- the index ---- */
+
+static struct candidate *
+candidate_of(struct store_search *s, uint32_t seq)
+{
+    size_t lo = 0, hi = s->n_block - 1;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+
+        if (s->block[mid].seq < seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return &s->block[lo];
+}
+
+static void
+take_index(void *to, const struct bulk_row *r)
+{
+    struct store_search *s = to;
+    struct candidate *c = candidate_of(s, r->seq);
+    struct message m = { .seq = r->seq, .index = r };
+
+    if (!r->is_there || !store_view_row(s->view, r->seq, &m.row)) {
+        c->is = NO;
+        return;
+    }
+    c->is = match(s, &m, s->plan);
+    if (c->is != MAYBE)
+        return;
+    c->index = ARENA_NEW(&s->block_mem, struct bulk_row);
+    *c->index = *r;
+    c->index->has_headers = false;
+    c->index->file = arena_dup(&s->block_mem, r->file);
+}
+
+/* ---- files ---- */
+
+/* Its descriptor, or -1. */
+static int
+open_file(struct store_search *s, const struct bulk_row *r)
+{
+    int part = r->dir == MAILDIR_NEW ? 0 : 1, fd;
+
+    if (s->dir_fd[part] < 0) {
+        char *path = path_join(s->view->dir, part == 0 ? "new" : "cur", NULL);
+
+        s->dir_fd[part] = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        free(path);
+        if (s->dir_fd[part] < 0)
+            return -1;
+    }
+    fd = openat(s->dir_fd[part], r->file.p, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
+    if (fd < 0 && errno == EPERM)
+        fd = openat(s->dir_fd[part], r->file.p, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd;
+}
+
+/* Is the header whole? */
+static bool
+has_header(struct slice octets)
+{
+    return mime_header_of(octets).n < octets.n;
+}
+
+/* As it is on disk. false: errno. */
+static bool
+read_file(struct store_search *s, int fd)
+{
+    off_t size = s->must_read_body ? lseek(fd, 0, SEEK_END) : FILE_HEADER_OCTETS;
+    size_t room = size > 0 ? (size_t)size + 1 : FILE_HEADER_OCTETS;
+    ssize_t got;
+
+    if (s->octets.cap > FILE_KEEP_OCTETS)
+        buf_free(&s->octets);
+    buf_reset(&s->octets);
+    do {
+        char *to = buf_reserve(&s->octets, room);
+
+        got = pread(fd, to, room, (off_t)s->octets.n);
+        if (got > 0)
+            buf_commit(&s->octets, (size_t)got);
+        if (got > 0 && (size_t)got < room && s->must_read_body)
+            room -= (size_t)got; /* mostly what is left is nothing: one more call says so */
+        if (got > 0 && !s->must_read_body) {
+            if (has_header(buf_slice(&s->octets)))
+                break;
+            room = s->octets.n; /* twice as much each time: it is looked at from its beginning */
+        }
+    } while (got > 0 || (got < 0 && errno == EINTR));
+    return got >= 0;
+}
+
+/* With the octets of its file. */
+static void
+match_file(struct store_search *s, struct candidate *c, struct slice octets)
+{
+    struct message m = { .seq = c->seq, .index = c->index, .has_file = true };
+
+    if (!store_view_row(s->view, c->seq, &m.row)) {
+        c->is = NO;
+        return;
+    }
+    m.header = mime_header_of(octets);
+    if (s->must_read_body)
+        m.root = mime_parse(octets, &s->mime_mem);
+    c->is = match(s, &m, s->plan);
+    arena_reset(&s->mime_mem);
+}
+
+/* Not where the index said: renamed meanwhile, or gone, or not readable. The usual way finds out. */
+static int
+match_elsewhere(struct store_search *s, struct candidate *c, struct err *e)
+{
+    struct store_file *f;
+    int rc = s->must_read_body ? store_file_open(s->view, c->seq, &f, e)
+                               : store_header_open(s->view, c->seq, &f, e);
+
+    if (rc == 0) {
+        match_file(s, c, store_file_octets(f));
+        store_file_close(&f);
+        return 0;
+    }
+    if (e->kind != ERR_NOTFOUND)
+        return -1;
+    *e = (struct err){ 0 };
+    c->is = NO;
+    return 0;
 }
 
 static int
-search(struct state *s, const struct plan *plan, uint32_t **seqs, size_t *n, uint32_t *at,
-       bool (*yield)(void *), void *arg)
+look_into(struct store_search *s, struct candidate *c, struct err *e)
 {
-    unsigned since = 0;
-    int rc;
+    int fd = open_file(s, c->index);
+    bool is_read;
 
-    while (store_view_row(s->view, *at + 1, &s->row)) {
-        s->seq = ++*at;
-        s->is_gone = s->was_file_opened = false;
-        rc = match(s, plan);
-        forget_message(s);
-        if (rc < 0)
-            return -1;
-        if (rc && !s->is_gone)
-            add_seq(seqs, n, s->seq);
-        if (!s->was_file_opened && ++since < CHEAP_A_TURN)
+    if (fd < 0)
+        return match_elsewhere(s, c, e);
+    is_read = read_file(s, fd);
+    close(fd);
+    if (!is_read)
+        return match_elsewhere(s, c, e);
+    match_file(s, c, buf_slice(&s->octets));
+    return 0;
+}
+
+static int
+run_files(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e)
+{
+    while (s->at_file < s->n_block) {
+        struct candidate *c = &s->block[s->at_file++];
+
+        if (c->is != MAYBE)
             continue;
-        since = 0;
+        if (look_into(s, c, e))
+            return -1;
         if (yield && yield(arg))
             return 1;
     }
     return 0;
 }
 
+/* ---- the search ---- */
+
+static void
+take_found(struct store_search *s)
+{
+    for (size_t i = 0; i < s->n_block; i++)
+        if (s->block[i].is == YES) {
+            s->seqs = mem_grow(s->seqs, &s->cap, s->n + 1, sizeof(s->seqs[0]));
+            s->seqs[s->n++] = s->block[i].seq;
+        }
+    s->n_block = 0;
+    arena_reset(&s->block_mem);
+    s->phase = PHASE_ROWS;
+}
+
+struct store_search *
+store_search_new(struct store_view *v, const struct search_node *program)
+{
+    struct store_search *s = MEM_NEW(struct store_search);
+
+    s->view = v;
+    s->now_unix_s = clock_unix_s();
+    s->dir_fd[0] = s->dir_fd[1] = -1;
+    s->plan = make_plan(s, program);
+    return s;
+}
+
 int
-store_search(struct store_view *v, const struct search_node *program, uint32_t **seqs, size_t *n,
-             uint32_t *at, bool (*yield)(void *), void *arg, struct err *e)
+store_search_run(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e)
 {
     struct err own = { 0 };
-    struct state s = { .view = v, .now_unix_s = clock_unix_s(), .e = e ? e : &own };
-    int rc = search(&s, make_plan(&s, program), seqs, n, at, yield, arg);
+    int rc = 0;
 
-    buf_free(&s.text);
-    buf_free(&s.folded);
-    arena_free(&s.mime_mem);
-    arena_free(&s.plan_mem);
-    return rc;
+    if (!e)
+        e = &own;
+    for (;;) {
+        switch (s->phase) {
+        case PHASE_ROWS:
+            if (!next_block(s))
+                return 0;
+            begin_index(s);
+            break;
+        case PHASE_INDEX:
+            rc = bulk_run(&s->bulk, take_index, s, yield, arg, e);
+            if (rc == 0) {
+                s->phase = PHASE_FILES;
+                s->at_file = 0;
+            }
+            break;
+        case PHASE_FILES:
+            rc = run_files(s, yield, arg, e);
+            if (rc == 0) {
+                take_found(s);
+                rc = yield && yield(arg);
+            }
+            break;
+        }
+        if (rc != 0)
+            return rc;
+    }
+}
+
+const uint32_t *
+store_search_result(const struct store_search *s, size_t *n)
+{
+    *n = s->n;
+    return s->seqs;
+}
+
+void
+store_search_free(struct store_search **sp)
+{
+    struct store_search *s = *sp;
+
+    if (!s)
+        return;
+    *sp = NULL;
+    for (int i = 0; i < 2; i++)
+        if (s->dir_fd[i] >= 0)
+            close(s->dir_fd[i]);
+    bulk_end(&s->bulk);
+    search_scratch_free(&s->scratch);
+    buf_free(&s->octets);
+    arena_free(&s->plan_mem);
+    arena_free(&s->block_mem);
+    arena_free(&s->mime_mem);
+    free(s->seqs);
+    free(s);
 }

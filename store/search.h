@@ -1,5 +1,6 @@
-/* store/search.h - SEARCH over a view: the program as a tree, evaluated from the index first and files last.
- * Layer: store. Blocking: work pool. RFC 3501 §6.4.4, later 5032, 7162, 8514. */
+/* store/search.h - SEARCH over a view: the program as a tree, evaluated from the view's rows first, then from the index,
+ * which is read in bulk, and from files last. Texts are compared by i;unicode-casemap (base/fold.h); HTML is searched as
+ * people read it. Layer: store. Blocking: work pool. RFC 3501 §6.4.4, 5032, 7162, 8474 §4.3, 8514 §4. */
 #ifndef POSTERN_STORE_SEARCH_H
 #define POSTERN_STORE_SEARCH_H
 
@@ -29,7 +30,12 @@ enum search_kind {
     SEARCH_TEXT,   /* text */
     SEARCH_MODSEQ, /* number */
     SEARCH_OLDER,
-    SEARCH_YOUNGER /* number, seconds */
+    SEARCH_YOUNGER, /* number, seconds */
+    SEARCH_SAVEDBEFORE,
+    SEARCH_SAVEDON,
+    SEARCH_SAVEDSINCE, /* when it came into this mailbox, here: day */
+    SEARCH_EMAILID,
+    SEARCH_THREADID /* text: an object id as FETCH tells it */
 };
 enum { SEARCH_DEPTH_MAX = 50, SEARCH_NODES_MAX = 5000 };
 
@@ -45,9 +51,14 @@ struct search_node {
     struct slice text; /* UTF-8; the parser converts from CHARSET */
 };
 
-/* Sequence numbers that match, ascending, malloc'ed. yield (may be NULL) is asked every few messages: true means stop,
- * with *at left where to go on: call again with it (start: 0) and the same arrays. 0 done, 1 stopped by yield, -1 e. */
-int store_search(struct store_view *v, const struct search_node *program, uint32_t **seqs,
-                 size_t *n, uint32_t *at, bool (*yield)(void *), void *arg, struct err *e);
+struct store_search;
+/* The program is borrowed, and the view may not be synced, until it is freed. */
+struct store_search *store_search_new(struct store_view *v, const struct search_node *program);
+/* yield (may be NULL) is asked after each file, and every few hundred messages: true stops; call again to go on. 0 done, 1
+ * stopped by yield, -1 e. */
+int store_search_run(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e);
+/* Sequence numbers that match so far, ascending, n of them; the search's. */
+const uint32_t *store_search_result(const struct store_search *s, size_t *n);
+void store_search_free(struct store_search **s); /* NULL-safe */
 
 #endif

@@ -3,7 +3,7 @@
  * The keys of a message become one run of octets that compares as memcmp() does: texts as i;unicode-casemap has folded
  * them (base/fold.h), numbers with the highest octet first, what is REVERSE complemented. They come from the index in
  * bulk (bulk.h); what it lacks is computed first and kept. Ties go by sequence number, REVERSE or not (RFC 5256 §3).
- * Memory: the keys, and 32 octets a message. Layer: store. Blocking: work pool. */
+ * Memory: the keys, and 52 octets a message. Layer: store. Blocking: work pool. */
 #ifndef POSTERN_STORE_SORT_H
 #define POSTERN_STORE_SORT_H
 

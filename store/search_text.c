@@ -1,0 +1,239 @@
+/* store/search_text.c - see search_text.h. */
+#include "store/search_text.h"
+
+#include "base/fold.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "mime/text.h"
+
+enum { SCRATCH_KEEP_OCTETS = 1024 * 1024 }; /* what one large part left is given back */
+
+void
+needle_init(struct needle *n, struct slice utf8, struct arena *mem)
+{
+    struct buf b = { 0 };
+    char *p;
+    size_t k = 0;
+
+    fold_text(&b, utf8);
+    n->folded = arena_dup(mem, buf_slice(&b));
+    buf_free(&b);
+    p = (char *)(uintptr_t)n->folded.p; /* ours */
+    for (size_t i = 0; i < n->folded.n; i++)
+        if (p[i] != '\r')
+            p[k++] = p[i];
+    n->folded.n = k;
+    n->has_line_end = k > 0 && memchr(p, '\n', k) != NULL;
+    n->is_ascii = utf8_is_ascii(n->folded);
+    find_init(&n->in_ascii, n->folded, true);
+    find_init(&n->in_folded, n->folded, false);
+}
+
+static void
+trim_scratch(struct buf *b)
+{
+    if (b->cap > SCRATCH_KEEP_OCTETS)
+        buf_free(b);
+    else
+        buf_reset(b);
+}
+
+void
+search_scratch_free(struct search_scratch *s)
+{
+    buf_free(&s->octets);
+    buf_free(&s->utf8);
+    buf_free(&s->text);
+    buf_free(&s->folded);
+}
+
+/* ---- text ---- */
+
+/* A needle with a line end is looked for in texts without CRs. */
+static bool
+has_without_cr(struct search_scratch *s, struct slice text, const struct needle *n)
+{
+    buf_reset(&s->folded);
+    fold_text(&s->folded, text);
+    if (s->folded.n > 0) {
+        char *p = s->folded.p + s->folded.off;
+        size_t k = 0;
+
+        for (size_t i = 0; i < s->folded.n; i++)
+            if (p[i] != '\r')
+                p[k++] = p[i];
+        s->folded.n = k;
+    }
+    return find_in(&n->in_folded, buf_slice(&s->folded)) != SL_NPOS;
+}
+
+bool
+search_text_has(struct search_scratch *s, struct slice utf8, const struct needle *n)
+{
+    if (n->folded.n == 0)
+        return true;
+    if (n->has_line_end)
+        return has_without_cr(s, utf8, n);
+    if (n->is_ascii && find_in(&n->in_ascii, utf8) != SL_NPOS)
+        return true; /* what is found before folding is there after it */
+    if (utf8_is_ascii(utf8))
+        return false;
+    trim_scratch(&s->folded);
+    fold_text(&s->folded, utf8);
+    return find_in(&n->in_folded, buf_slice(&s->folded)) != SL_NPOS;
+}
+
+/* ---- headers ---- */
+
+/* A value that is what it looks like: one line, ASCII, without encoded words. */
+static bool
+is_plain(struct slice value)
+{
+    const char *at = value.p;
+    size_t left = value.n;
+
+    if (value.n > 0 && memchr(value.p, '\n', value.n) != NULL)
+        return false;
+    while (left > 1 && (at = memchr(at, '=', left - 1)) != NULL) {
+        if (at[1] == '?')
+            return false;
+        at++;
+        left = value.n - (size_t)(at - value.p);
+    }
+    return utf8_is_ascii(value);
+}
+
+static bool
+value_has(struct search_scratch *s, struct slice value, const struct needle *n)
+{
+    value = sl_trim(value);
+    if (is_plain(value))
+        return n->is_ascii && find_in(&n->in_ascii, value) != SL_NPOS;
+    buf_reset(&s->utf8);
+    mime_decode_words(value, &s->utf8);
+    return search_text_has(s, buf_slice(&s->utf8), n);
+}
+
+/* The field from name to the end of its value, when that is "Name: value" already; p NULL: it is not. */
+static struct slice
+as_written(const struct mime_field *f)
+{
+    struct slice value = sl_trim(f->value);
+
+    if (value.p != f->whole.p + f->name.n + 2 || f->whole.p[f->name.n + 1] != ' ' ||
+        !is_plain(value))
+        return sl_n(NULL, 0);
+    return sl_n(f->whole.p, f->name.n + 2 + value.n);
+}
+
+bool
+search_header_has(struct search_scratch *s, struct slice header, const struct needle *n)
+{
+    struct mime_field f;
+
+    while (mime_next_field(&header, &f)) {
+        struct slice plain = as_written(&f);
+
+        if (plain.p == NULL) {
+            buf_reset(&s->utf8);
+            buf_adds(&s->utf8, f.name);
+            buf_addz(&s->utf8, ": ");
+            mime_decode_words(f.value, &s->utf8);
+            plain = buf_slice(&s->utf8);
+        }
+        if (search_text_has(s, plain, n))
+            return true;
+    }
+    return false;
+}
+
+bool
+search_field_has(struct search_scratch *s, struct slice header, struct slice name,
+                 const struct needle *n)
+{
+    struct mime_field f;
+
+    while (mime_next_field(&header, &f))
+        if (sl_ieq(f.name, name) && (n->folded.n == 0 || value_has(s, f.value, n)))
+            return true;
+    return false;
+}
+
+/* ---- bodies ---- */
+
+/* Are ASCII octets ASCII in it? In what is not here they may be anything. */
+static bool
+extends_ascii(struct slice charset)
+{
+    static const char *const starts[] = { "us-ascii", "utf-8", "iso-8859-", "windows-125",
+                                          "koi8-",    "gb",    "big5",      "euc-" };
+
+    charset = sl_trim(charset);
+    for (size_t i = 0; i < COUNT_OF(starts); i++)
+        if (sl_has_iprefix(charset, sl_z(starts[i])))
+            return true;
+    return charset.n == 0;
+}
+
+static bool
+is_utf8(struct slice charset)
+{
+    charset = sl_trim(charset);
+    return charset.n == 0 || sl_ieqz(charset, "utf-8") || sl_ieqz(charset, "us-ascii");
+}
+
+/* The part's text as UTF-8, in the message where it needs nothing, else in scratch. */
+static struct slice
+part_text(struct search_scratch *s, const struct mime_part *p)
+{
+    struct slice charset = mime_get_param(p, "charset"), text = p->body;
+
+    if (sl_ieqz(p->encoding, "quoted-printable") || sl_ieqz(p->encoding, "base64")) {
+        trim_scratch(&s->octets);
+        mime_decode_body(p, &s->octets);
+        text = buf_slice(&s->octets);
+    }
+    if (is_utf8(charset) || (extends_ascii(charset) && utf8_is_ascii(text)))
+        return text;
+    trim_scratch(&s->utf8);
+    return mime_to_utf8(charset, text, &s->utf8) < 0 ? text : buf_slice(&s->utf8);
+}
+
+static bool
+leaf_has(struct search_scratch *s, const struct mime_part *p, const struct needle *n)
+{
+    struct slice text;
+
+    if (!sl_ieqz(p->type, "text"))
+        return false;
+    text = part_text(s, p);
+    if (sl_ieqz(p->subtype, "html")) {
+        trim_scratch(&s->text);
+        mime_html_to_text(text, 0, &s->text);
+        text = buf_slice(&s->text);
+    }
+    return search_text_has(s, text, n);
+}
+
+/* As deep as MIME_DEPTH_MAX. */
+static bool
+part_has(struct search_scratch *s, const struct mime_part *p, bool with_headers,
+         const struct needle *n)
+{
+    for (size_t i = 0; i < p->n_kids; i++) {
+        const struct mime_part *kid = &p->kids[i];
+
+        if ((with_headers || p->is_message) && search_header_has(s, kid->header, n))
+            return true;
+        if (part_has(s, kid, with_headers, n))
+            return true;
+    }
+    return p->n_kids == 0 && leaf_has(s, p, n);
+}
+
+bool
+search_body_has(struct search_scratch *s, const struct mime_part *root, bool with_headers,
+                const struct needle *n)
+{
+    return n->folded.n == 0 || part_has(s, root, with_headers, n);
+}
