@@ -38,6 +38,12 @@ serve_wants_locald(const struct conf *c)
                                    conf_list_has(c->allow_mail_to_files, "include"));
 }
 
+static bool
+wants_quota(const struct conf *c)
+{
+    return c->quota[0] != '\0';
+}
+
 /* The stack's own, under $queue_directory/private/. worker_program: one socket for each worker, "-N" appended. */
 static const struct {
     const char *service, *program;
@@ -53,6 +59,7 @@ static const struct {
     { "content", "authd", SOCK_STREAM, false, NULL },
     { "queue", "qmgr", SOCK_SEQPACKET, false, NULL },
     { "relay", "relayd", SOCK_STREAM, false, NULL },
+    { "quota", "lmtpd", SOCK_STREAM, false, wants_quota },
     { "imapd", "imapd", SOCK_SEQPACKET, true, NULL },
     { "pop3d", "pop3d", SOCK_SEQPACKET, false, NULL },
 };

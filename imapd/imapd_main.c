@@ -5,6 +5,8 @@
 #include "auth/auth_client.h"
 #include "base/log.h"
 #include "core/daemon.h"
+#include "session/quota_tell.h"
+#include "store/quota.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,6 +58,15 @@ listen_notify(void)
     loop_watch_fd(notify_fd, on_datagram, NULL);
 }
 
+/* From any thread. lmtpd writes to the user. */
+static void
+on_quota(void *arg, const struct quota_change *c)
+{
+    (void)arg;
+    if (quota_warning_due(c->rules, &c->was, &c->now))
+        quota_tell(c->user);
+}
+
 static int
 init(struct err *e)
 {
@@ -64,6 +75,10 @@ init(struct err *e)
     list_init(&imapd.sessions);
     if (store_new(daemon_conf(), &imapd.store, e) < 0)
         return -1;
+    if (quota_is_on(daemon_conf())) {
+        quota_tell_init(daemon_conf());
+        quota_on_change(imapd.store, on_quota, NULL);
+    }
     store_fill_ahead(imapd.store);
     imapd.pool = work_pool_new("imap", IMAPD_THREADS, 0);
     imap_auth = auth_master_new(

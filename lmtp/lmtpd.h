@@ -4,6 +4,7 @@
 
 #include "auth/auth_client.h"
 #include "base/list.h"
+#include "core/work.h"
 #include "session/smtp_server.h"
 #include "store/deliver.h"
 
@@ -11,14 +12,16 @@ enum {
     LMTPD_TX_ARENA_OCTETS = 4 * 1024 * 1024,
     LMTPD_RCPTS_MAX = 10000, /* of one message */
     LMTPD_IDENT_OCTETS = 96,
-    LMTPD_ID_OCTETS = 24
+    LMTPD_ID_OCTETS = 24,
+    LMTPD_QUOTA_THREADS = 4
 };
 
 /* What the process works with. */
 struct lmtpd_env {
     struct auth_master *auth;
     struct deliverer *deliverer;
-    struct conf *conf; /* new sessions' */
+    struct work_pool *pool; /* for quota */
+    struct conf *conf;      /* new sessions' */
 };
 extern struct lmtpd_env lmtpd_env;
 
@@ -30,7 +33,7 @@ struct lmtpd_rcpt {
     struct slice user;  /* canonical; while it is asked for: the address in lower case */
     struct slice
         bare; /* ... without its extension, to be asked for if nobody has the whole; empty: it has none */
-    struct slice mail; /* userdb's mail location or empty */
+    struct store_userdb db; /* what userdb says of him */
     char reply[SMTP_REPLY_OCTETS + 1];
     bool is_saved;
 };
@@ -79,6 +82,9 @@ void lmtpd_closed(struct smtp_sess *s, enum conn_end end, const struct err *why)
 /* lmtpd_cmd.c */
 extern const struct smtp_server_def lmtpd_def;
 void lmtpd_refuse(struct lmtpd_sess *s, const char *reply);
+/* Whose mailbox an address (as it came) is, in lower case: a user of just this address goes before the one that it is an
+ * extension of (bare; empty: it has none), as in smtpd's tables. False: no memory left. */
+bool lmtpd_names(struct slice given, struct arena *a, struct slice *user, struct slice *bare);
 
 /* lmtpd_body.c */
 void lmtpd_cmd_data(struct smtp_sess *s, const struct smtp_words *w);
@@ -87,5 +93,10 @@ void lmtpd_body(struct smtp_sess *s, struct slice octets);
 void lmtpd_body_end(struct smtp_sess *s);
 void lmtpd_chunk_end(struct smtp_sess *s);
 size_t lmtpd_backlog(struct smtp_sess *s);
+
+/* quota_status.c: "private/quota", Postfix's policy protocol: is there room in the recipient's mailbox? */
+void quota_status_accept(int fd);
+size_t quota_status_count(void);
+void quota_status_drain(void);
 
 #endif

@@ -105,15 +105,18 @@ on_delivered(uint64_t id, int rc, const struct err *e)
             LOG_F(LF_S("user", r->user), LF_Z("ident", s->ident), LF_N("size", s->tx->size_octets)),
             "lmtp(%.*s)<%d><%s>: saved mail to INBOX", SL_ARG(r->user), (int)getpid(), s->id);
     } else {
-        const char *code = err_is_full(e)         ? "452 4.3.1"
-                           : e->kind == ERR_LIMIT ? "452 4.2.2"
-                                                  : "451 4.3.0";
-        const char *text = err_is_full(e)         ? "Out of disk space"
-                           : e->kind == ERR_LIMIT ? "Quota exceeded"
-                                                  : "Temporary internal error";
+        bool is_over = !err_is_full(e) && e->kind == ERR_LIMIT;
+        const char *code = err_is_full(e)                        ? "452 4.3.1"
+                           : !is_over                            ? "451 4.3.0"
+                           : lmtpd_env.conf->quota_full_tempfail ? "452 4.2.2"
+                                                                 : "552 5.2.2";
+        const char *text = err_is_full(e) ? "Out of disk space"
+                           : is_over      ? e->msg /* quota_exceeded_message */
+                                          : "Temporary internal error";
 
         snprintf(r->reply, sizeof(r->reply), "%s <%.*s> %s", code, SL_ARG(r->given), text);
-        log_error("lmtp.failed", LOG_F(LF_S("user", r->user), LF_Z("why", e->msg)),
+        log_event(is_over ? LOG_LV_INFO : LOG_LV_ERROR, NULL, "lmtp.failed",
+                  LOG_F(LF_S("user", r->user), LF_Z("why", e->msg)),
                   "lmtp(%.*s)<%d><%s>: save failed to INBOX: %s", SL_ARG(r->user), (int)getpid(),
                   s->id, e->msg);
     }
@@ -143,7 +146,7 @@ deliver_all(struct lmtpd_sess *s)
     for (struct lmtpd_rcpt *r = s->tx->first, *next; r; r = next) {
         struct buf trace = { 0 };
         struct deliver_rcpt to = { .user = r->user,
-                                   .db = { .mail = r->mail },
+                                   .db = r->db,
                                    .mailbox = SL("INBOX"),
                                    .ident = ident_of(s, i++),
                                    .may_be_repeat = s->may_be_repeat };

@@ -154,8 +154,9 @@ on_user(uint64_t id, const struct auth_user *u)
         return;
     }
     r->user = arena_dup(&s->tx->mem, u->user.n ? u->user : r->user);
-    r->mail = arena_dup(&s->tx->mem, u->mail);
-    if (r->user.p == NULL || r->mail.p == NULL) {
+    r->db.mail = arena_dup(&s->tx->mem, u->mail);
+    r->db.quota = arena_dup(&s->tx->mem, u->quota);
+    if (r->user.p == NULL || r->db.mail.p == NULL || r->db.quota.p == NULL) {
         smtp_reply(smtp, "452 4.5.3 Too many recipients");
         smtp_sess_done(smtp, true);
         return;
@@ -166,27 +167,27 @@ on_user(uint64_t id, const struct auth_user *u)
     answer(s, "250 2.1.5 OK");
 }
 
-/* Whom to ask for: a user of just this address goes before the one that it is an extension of, as in smtpd's tables. False:
- * no memory left in the transaction. By the newest configuration, not the session's: qmgr keeps its sessions open, and
- * what smtpd has accepted since a reload must not bounce. */
-static bool
-set_user(struct lmtpd_rcpt *r, struct arena *a)
+/* By the newest configuration, not the session's: qmgr keeps its sessions open, and what smtpd has accepted since a
+ * reload must not bounce. */
+bool
+lmtpd_names(struct slice given, struct arena *a, struct slice *user, struct slice *bare)
 {
     const struct conf *c = lmtpd_env.conf;
     struct slice local, domain, ext;
-    char *p = arena_alloc(a, 2 * r->given.n + 1), *bare = p ? p + r->given.n : NULL;
+    char *p = arena_alloc(a, 2 * given.n + 1), *short_one = p ? p + given.n : NULL;
 
-    if (p == NULL || r->given.p == NULL)
+    if (p == NULL || given.p == NULL)
         return false;
-    for (size_t i = 0; i < r->given.n; i++)
-        p[i] = sl_lower_char(r->given.p[i]);
-    r->user = sl_n(p, r->given.n);
-    smtp_addr_split(r->user, &local, &domain);
+    for (size_t i = 0; i < given.n; i++)
+        p[i] = sl_lower_char(given.p[i]);
+    *user = sl_n(p, given.n);
+    *bare = SL("");
+    smtp_addr_split(*user, &local, &domain);
     ext = lookup_extension(local, c->recipient_delimiter, c->double_bounce_sender);
     if (ext.n > 0) {
-        memcpy(bare, p, local.n - ext.n);
-        memcpy(bare + local.n - ext.n, p + local.n, r->user.n - local.n);
-        r->bare = sl_n(bare, r->user.n - ext.n);
+        memcpy(short_one, p, local.n - ext.n);
+        memcpy(short_one + local.n - ext.n, p + local.n, user->n - local.n);
+        *bare = sl_n(short_one, user->n - ext.n);
     }
     return true;
 }
@@ -225,9 +226,8 @@ cmd_rcpt(struct smtp_sess *smtp, const struct smtp_words *w)
     }
     r->s = s;
     r->given = arena_dup(&s->tx->mem, addr);
-    if (!set_user(
-            r,
-            &s->tx->mem)) { /* asked for like this nobody would be found, and good mail bounced */
+    if (!lmtpd_names(r->given, &s->tx->mem, &r->user, &r->bare)) {
+        /* asked for like this nobody would be found, and good mail bounced */
         smtp_reply(smtp, "452 4.5.3 Too many recipients");
         smtp_sess_done(smtp, true);
         return;

@@ -2,6 +2,8 @@
 #include "lmtp/lmtpd.h"
 
 #include "core/daemon.h"
+#include "lmtp/warner.h"
+#include "store/quota.h"
 
 static int
 init(struct err *e)
@@ -12,14 +14,21 @@ init(struct err *e)
     lmtpd_env.conf = conf_ref(c);
     lmtpd_env.auth =
         auth_master_new(daemon_socket_path(c, "private/auth-master", path, sizeof(path)));
-    return deliverer_new(c, &lmtpd_env.deliverer, e);
+    lmtpd_env.pool = work_pool_new("quota", LMTPD_QUOTA_THREADS, 0);
+    if (deliverer_new(c, &lmtpd_env.deliverer, e) < 0)
+        return -1;
+    if (quota_is_on(c))
+        warner_start();
+    return 0;
 }
 
 static void
 on_accept(struct slice service, int fd, const struct addr *peer)
 {
-    (void)service;
-    lmtpd_accept(fd, peer);
+    if (sl_eqz(service, "quota"))
+        quota_status_accept(fd);
+    else
+        lmtpd_accept(fd, peer);
 }
 
 static void
@@ -32,7 +41,14 @@ reload(void)
 static bool
 is_idle(void)
 {
-    return lmtpd_sessions() == 0;
+    return lmtpd_sessions() == 0 && quota_status_count() == 0;
+}
+
+static void
+drain(void)
+{
+    lmtpd_drain_all();
+    quota_status_drain();
 }
 
 int
@@ -45,7 +61,7 @@ main(int argc, char **argv)
         .accept = on_accept,
         .reload = reload,
         .is_idle = is_idle,
-        .drain = lmtpd_drain_all,
+        .drain = drain,
     };
 
     return daemon_main(argc, argv, &def);

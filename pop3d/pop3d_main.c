@@ -4,6 +4,17 @@
 #include "auth/auth_client.h"
 #include "core/daemon.h"
 #include "session/handoff.h"
+#include "session/quota_tell.h"
+#include "store/quota.h"
+
+/* From any thread. lmtpd writes to the user. */
+static void
+on_quota(void *arg, const struct quota_change *c)
+{
+    (void)arg;
+    if (quota_warning_due(c->rules, &c->was, &c->now))
+        quota_tell(c->user);
+}
 
 static int
 init(struct err *e)
@@ -14,6 +25,10 @@ init(struct err *e)
     list_init(&pop3d.sessions);
     if (store_new(c, &pop3d.store, e) != 0)
         return -1;
+    if (quota_is_on(c)) {
+        quota_tell_init(c);
+        quota_on_change(pop3d.store, on_quota, NULL);
+    }
     pop3d.auth = auth_master_new(daemon_socket_path(c, "private/auth-master", path, sizeof path));
     pop3d.pool = work_pool_new("pop3", POP3D_THREADS, 0);
     return 0;
