@@ -1,13 +1,13 @@
 /* store/deliver.c - see deliver.h: the loop's side of a delivery. */
 #include "store/deliver_int.h"
+#include "store/store_int.h"
 
 #include "base/mem.h"
 #include "core/loop.h"
-#include "store/names.h"
 
 #include <stdlib.h>
 
-enum { DELIVER_SPOOL_THREADS = 2 };
+enum { DELIVER_SPOOL_THREADS = 2, DELIVER_PREPARE_THREADS = 2 };
 
 int
 deliverer_new(const struct conf *c, struct deliverer **out, struct err *e)
@@ -25,11 +25,14 @@ deliverer_new(const struct conf *c, struct deliverer **out, struct err *e)
     d->conf = conf_ref(c);
     d->spool_dir = location_common(c);
     d->pool = work_pool_new("spool", DELIVER_SPOOL_THREADS, 0);
+    d->prepare_pool = work_pool_new("prepare", DELIVER_PREPARE_THREADS, 0);
     d->notifier = notifier_new(c);
     d->reserve = reserve_new(c);
     d->in_flight = map_new();
     lane_init(&d->small, d, false);
     lane_init(&d->large, d, true);
+    if (s->quota != NULL)
+        quota_settle_dead(s->quota);
     *out = d;
     return 0;
 }
@@ -59,6 +62,7 @@ deliverer_free(struct deliverer **d)
     if (*d == NULL)
         return;
     work_pool_free(&(*d)->pool);
+    work_pool_free(&(*d)->prepare_pool);
     lane_stop(&(*d)->small);
     lane_stop(&(*d)->large);
     store_free(&(*d)->store);
@@ -74,9 +78,16 @@ job_free(struct deliver_job *j)
     if (j->flight_key != NULL)
         map_del(d->in_flight, sl_z(j->flight_key));
     free(j->flight_key);
+    free(j->root);
     free(j->dir);
     free(j->user);
     free(j->mailbox);
+    free(j->mail);
+    free(j->quota);
+    for (size_t i = 0; i < j->n_keywords; i++)
+        free(j->keywords[i]);
+    free(j->keywords);
+    quota_rules_free(&j->rules);
     free(j->found);
     buf_free(&j->prepend);
     deliver_msg_unref(j->m);
@@ -92,8 +103,10 @@ answer(void *arg)
 
     LIST_EACH(at, nxt, batch)
     {
-        struct deliver_job *j = CONTAINER_OF(at, struct deliver_job, link);
+        struct deliver_job *j = deliver_job_of(at);
 
+        if (j->on_place != NULL)
+            j->on_place(j->id, j->mailbox);
         j->cb(j->id, j->rc, &j->err);
         job_free(j);
     }
@@ -119,8 +132,8 @@ deliver_answer_from_thread(struct list *jobs)
 }
 
 /* Loop, but not inside deliver(): the caller may not expect its callback yet. */
-static void
-fail_later(struct deliver_job *j)
+void
+deliver_fail_later(struct deliver_job *j)
 {
     struct list jobs;
 
@@ -134,47 +147,89 @@ void
 deliver_start(struct deliver_msg *m)
 {
     struct lane *l = m->fd >= 0 ? &m->d->large : &m->d->small;
-    struct list *at;
+    struct list ready, *at;
 
-    if (m->err.kind == ERR_NONE) {
-        lane_add(l, &m->waiting);
-        return;
-    }
+    list_init(&ready);
     while ((at = list_pop_front(&m->waiting)) != NULL) {
-        struct deliver_job *j = CONTAINER_OF(at, struct deliver_job, link);
+        struct deliver_job *j = deliver_job_of(at);
 
-        j->err = m->err;
-        fail_later(j);
+        if (m->err.kind != ERR_NONE) {
+            j->err = m->err;
+            deliver_fail_later(j);
+        } else if (j->must_prepare) {
+            deliver_prepare(j);
+        } else {
+            list_push_back(&ready, &j->link);
+        }
     }
+    lane_add(l, &ready);
 }
 
-/* Where the copy goes: j->dir and names. */
+/* What is charged, and by which limit. */
+static int
+job_rules(struct deliver_job *j, struct err *e)
+{
+    struct quota *q = j->m->d->store->quota;
+
+    quota_rules_free(&j->rules);
+    if (q == NULL)
+        return 0;
+    if (quota_rules_over(q->rules, sl_z(j->quota), &j->rules, e)) {
+        e->kind = ERR_TEMP; /* the operator's error: mail waits for him */
+        return -1;
+    }
+    if (!quota_rules_limit(j->rules, sl_z(j->mailbox), j->separator, &j->limit))
+        quota_rules_free(&j->rules);
+    return 0;
+}
+
+int
+deliver_place(struct deliver_job *j, const struct location *where, struct slice normal,
+              struct err *e)
+{
+    struct buf dir = { 0 };
+    int rc = 0;
+
+    buf_addz(&dir, where->root);
+    j->is_fs = where->layout == LAYOUT_FS;
+    j->is_subfolder = !name_is_inbox(normal) && !j->is_fs;
+    if (!name_is_inbox(normal)) {
+        buf_addc(&dir, '/');
+        rc = name_to_folder(where, normal, &dir, e);
+    }
+    if (rc == 0) {
+        free(j->dir);
+        free(j->mailbox);
+        j->dir = mem_dupz(buf_z(&dir));
+        j->mailbox = sl_dupz(normal);
+        j->separator = where->separator;
+        j->must_prepare = !name_is_inbox(normal) || j->n_keywords > 0;
+        rc = job_rules(j, e);
+    }
+    buf_free(&dir);
+    return rc;
+}
+
+/* Where the copy goes. */
 static int
 job_place(struct deliver_job *j, const struct deliver_rcpt *r, struct err *e)
 {
-    struct buf name = { 0 }, dir = { 0 };
+    struct buf name = { 0 };
     struct location where;
     int rc = -1;
 
+    j->user = sl_dupz(r->user);
+    j->mail = sl_dupz(r->db.mail);
+    j->quota = sl_dupz(r->db.quota);
     if (location_resolve(j->m->d->conf, r->user, r->db.mail, &where, e))
         goto out;
     if (name_normalise(&where, r->mailbox.n > 0 ? r->mailbox : SL("INBOX"), &name, e))
         goto out;
-    buf_addz(&dir, where.root);
-    j->is_subfolder = !name_is_inbox(buf_slice(&name)) && where.layout == LAYOUT_MAILDIRPP;
-    if (!name_is_inbox(buf_slice(&name))) {
-        buf_addc(&dir, '/');
-        if (name_to_folder(&where, buf_slice(&name), &dir, e))
-            goto out;
-    }
-    j->dir = mem_dupz(buf_z(&dir));
-    j->mailbox = mem_dupz(buf_z(&name));
-    j->user = sl_dupz(r->user);
-    rc = 0;
+    j->root = mem_dupz(where.root);
+    rc = deliver_place(j, &where, buf_slice(&name), e);
 out:
     location_free(&where);
     buf_free(&name);
-    buf_free(&dir);
     return rc;
 }
 
@@ -213,11 +268,20 @@ deliver(struct deliver_msg *m, const struct deliver_rcpt *r,
     j->fd = -1;
     j->device = -1;
     j->may_be_repeat = r->may_be_repeat;
+    j->no_create = r->no_create;
+    j->must_subscribe = r->must_subscribe;
+    j->ignores_quota = r->ignores_quota;
+    j->on_place = r->on_place;
+    j->flags =
+        r->flags & (STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT);
+    j->keywords = mem_alloc((r->n_keywords + 1) * sizeof(j->keywords[0]));
+    for (; j->n_keywords < r->n_keywords; j->n_keywords++)
+        j->keywords[j->n_keywords] = mem_dupz(r->keywords[j->n_keywords]);
     maildir_ident(r->ident, j->ident);
     maildir_lf(&j->prepend, r->prepend, &cr, &j->prepend_crlf);
     maildir_lf_end(&j->prepend, &cr, &j->prepend_crlf);
     if (job_place(j, r, &j->err) || job_claim_ident(j, &j->err)) {
-        fail_later(j);
+        deliver_fail_later(j);
         return;
     }
     list_push_back(&m->waiting, &j->link);

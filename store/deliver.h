@@ -29,14 +29,25 @@ struct deliver_rcpt {
     struct slice user;      /* canonical "u@d" */
     struct store_userdb db; /* what userdb says of him */
     struct slice mailbox;   /* "INBOX" or another one, made when absent */
+    bool no_create;         /* ... or not: an absent one's mail goes to INBOX */
+    bool must_subscribe;    /* one that is made is subscribed */
+    uint32_t flags;         /* STORE_SEEN, ...: what the copy begins with */
+    /* The same. What a mailbox has no letter left for (its first 26 have one), or is no keyword, is let go. */
+    const char *const *keywords;
+    size_t n_keywords;
     struct slice
         prepend; /* header lines for this copy: Return-Path, Delivered-To, Received; CRLF-ended */
     struct slice
         ident; /* "queueid.row" from XFORWARD IDENT, or empty: the base name is made from it */
     bool may_be_repeat; /* look for that name first: found means delivered already */
+    /* Called before cb with the mailbox that the copy is in; may be NULL. */
+    void (*on_place)(uint64_t id, const char *mailbox);
     bool ignores_quota; /* charged, but never too much: the warning that the mailbox gets full */
 };
-/* One copy. cb exactly once, from the loop: rc 0: data and name are on disk (or were already); -1: e says why, ERR_TEMP
+/* Copies of one message whose prepend is equal are hard links of one file where they fall into one round and the file
+ * system can. With quota (store/quota.h) each is charged to its user, a repeat that was found is not; ERR_LIMIT: over
+ * quota, and nothing is left.
+ * One copy. cb exactly once, from the loop: rc 0: data and name are on disk (or were already); -1: e says why, ERR_TEMP
  * for all that may pass. The slices are copied. */
 void deliver(struct deliver_msg *m, const struct deliver_rcpt *r,
              void (*cb)(uint64_t id, int rc, const struct err *e), uint64_t id);

@@ -1,6 +1,6 @@
 /* store/deliver_int.h - the parts of a delivery. Private to deliver*.c.
  *
- * loop: deliver() makes a job -> lane's thread: rounds of { write batch k+1 into tmp/, rename batch k into new/, one
+ * loop: deliver() makes a job (-> a pool's thread, for what is seldom: deliver_prepare.c) -> lane's thread: rounds of { write batch k+1 into tmp/, rename batch k into new/, one
  * sync for both } -> loop: callbacks of batch k. Small messages and large ones have a lane each, so that a large one
  * holds up its like alone. */
 #ifndef POSTERN_STORE_DELIVER_INT_H
@@ -8,10 +8,13 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/mem.h"
 #include "core/work.h"
 #include "store/deliver.h"
 #include "store/maildir.h"
+#include "store/names.h"
 #include "store/notify.h"
+#include "store/quota_int.h"
 #include "store/reserve.h"
 
 #include <pthread.h>
@@ -47,23 +50,75 @@ bool deliver_msg_end(struct deliver_msg *m);
 struct deliver_job {
     struct list link;
     struct deliver_msg *m;
-    char *dir; /* the Maildir or its folder */
-    char *user, *mailbox;
+    char *root;
+    char *dir;                           /* the Maildir or its folder */
+    char *user, *mailbox, *mail, *quota; /* as deliver_rcpt has them */
+    char separator;
+    bool is_fs;         /* LAYOUT=fs */
     struct buf prepend; /* LF lines */
     uint64_t prepend_crlf;
     char ident[MAILDIR_IDENT_MAX];
     char *flight_key; /* in deliverer.in_flight, or NULL */
     bool may_be_repeat, is_subfolder;
+    bool no_create, must_subscribe;
+    uint32_t flags; /* any, or letters: the copy goes to cur/ */
+    uint32_t letters;
+    char **keywords;
+    size_t n_keywords;
+    void (*on_place)(uint64_t id, const char *mailbox);
     void (*cb)(uint64_t id, int rc, const struct err *e);
     uint64_t id;
     int rc;
     struct err err;
+    /* before the lane (deliver_prepare.c) */
+    struct work_job prepare;
+    bool must_prepare, must_count;
+    unsigned n_counts;
+    /* quota (deliver_quota.c); rules NULL: nothing is charged */
+    struct quota_rules *rules;
+    struct quota_limit limit;
+    bool ignores_quota;
+    int64_t quota_id; /* its row, 0: none */
+    struct quota_usage was, now;
     /* the lane's */
-    int fd;
+    int fd;     /* -1 also for a link: it is another's file */
     int device; /* row of lane.devices, or -1 */
     char base[MAILDIR_NAME_MAX];
+    char file[MAILDIR_NAME_MAX]; /* its name in new/ or cur/ */
+    bool is_linked;
     char *found; /* a repeat: its file */
 };
+static inline struct deliver_job *
+deliver_job_of(struct list *l)
+{
+    return CONTAINER_OF(l, struct deliver_job, link);
+}
+static inline const char *
+deliver_part(const struct deliver_job *j)
+{
+    return j->flags != 0 || j->letters != 0 ? "cur" : "new";
+}
+/* Name, folder and rules of a job by its mailbox's normal name. */
+int deliver_place(struct deliver_job *j, const struct location *where, struct slice normal,
+                  struct err *e);
+
+/* ---- what needs more than the lane's own (deliver_prepare.c): folders to be made, keywords, users to be counted ---- */
+void deliver_prepare(struct deliver_job *j); /* loop; then the lane, or the callback */
+/* From a lane: users of these were never counted; the list is emptied. */
+void deliver_count_from_thread(struct list *jobs);
+/* Loop, later: the job has failed with j->err. */
+void deliver_fail_later(struct deliver_job *j);
+
+/* ---- quota of a round (deliver_quota.c); the lane's thread ---- */
+struct lane;
+/* Before anything is written: who is over his quota goes to failed with rc and err set, who was never counted to
+ * uncounted; the others of jobs have their rows. What was settled before is written along. */
+void deliver_quota_admit(struct lane *l, struct list *jobs, struct list *failed,
+                         struct list *uncounted);
+/* A job is answered for: its row is to be marked, or dropped. */
+void deliver_quota_settle(struct lane *l, const struct deliver_job *j);
+/* Write what is settled, when nothing else is to be done. */
+void deliver_quota_idle(struct lane *l);
 
 /* ---- which sync (deliver_sync.c) ---- */
 enum sync_how { SYNC_EACH, SYNC_FS };
@@ -104,6 +159,13 @@ struct lane {
     } devices[DELIVER_DEVICES_MAX];
     unsigned n_devices;
     struct syncer *syncer;
+    struct {
+        int64_t id;
+        bool is_done;
+    } * settled; /* rows of quota.db, to be written with the next round */
+    size_t n_settled, cap_settled;
+    int log_fd; /* this round wrote rows: quota.db's log is synced with it; -1: no */
+    dev_t log_dev;
 };
 void lane_init(struct lane *l, struct deliverer *d, bool is_large);
 void lane_add(struct lane *l, struct list *jobs); /* loop; takes the whole list */
@@ -115,6 +177,7 @@ struct deliverer {
     struct store *store;
     char *spool_dir;
     struct work_pool *pool;
+    struct work_pool *prepare_pool; /* NULL: closing */
     struct notifier *notifier;
     struct reserve *reserve;
     struct map *in_flight; /* flight keys; loop only */

@@ -21,14 +21,14 @@ enum { LANE_COPY_OCTETS = 256 * 1024, LANE_STACK_OCTETS = 256 * 1024 };
 static struct deliver_job *
 job_of(struct list *l)
 {
-    return CONTAINER_OF(l, struct deliver_job, link);
+    return deliver_job_of(l);
 }
 
 static void
 job_path(const struct deliver_job *j, const char *part, struct buf *out)
 {
     buf_reset(out);
-    buf_addf(out, "%s/%s/%s", j->dir, part, j->base);
+    buf_addf(out, "%s/%s/%s", j->dir, part, strcmp(part, "tmp") == 0 ? j->base : j->file);
     buf_z(out);
 }
 
@@ -111,28 +111,84 @@ open_tmp(struct deliver_job *j, struct buf *path, struct err *e)
     return j->fd < 0 ? err_sys(e, "cannot create %s", path->p) : 0;
 }
 
-/* 0: written, 1: found as delivered before, -1: failed. */
+/* 1: found as delivered before, 0: not, -1: failed. A folder that is not to be made may have had its mail go to INBOX. */
 static int
-job_write(struct lane *l, struct deliver_job *j)
+job_find(struct lane *l, struct deliver_job *j)
+{
+    int rc;
+
+    if (!j->may_be_repeat || j->ident[0] == '\0')
+        return 0;
+    rc = maildir_find_ident(j->dir, j->ident, &j->found, &j->err);
+    if (rc == 0 && strcmp(j->dir, j->root) != 0)
+        rc = maildir_find_ident(j->root, j->ident, &j->found, &j->err);
+    if (rc < 1)
+        return rc;
+    j->fd = open(j->found, O_RDONLY | O_CLOEXEC | O_NOFOLLOW); /* it may never have been synced */
+    if (j->fd >= 0)
+        j->device = device_of(l, j);
+    else if (errno != ENOENT) /* gone: moved or deleted by its owner, so it had been delivered */
+        rc = err_sys(&j->err, "cannot open %s", j->found);
+    return rc;
+}
+
+/* Names of the copy. 1: found as delivered before, 0: to be written, -1: failed. */
+static int
+job_name(struct lane *l, struct deliver_job *j)
+{
+    const struct deliver_msg *m = j->m;
+    int rc = job_find(l, j);
+
+    if (rc != 0)
+        return rc;
+    maildir_base(j->base, j->ident, j->prepend.n + m->lf_octets, j->prepend_crlf + m->crlf_octets);
+    if (j->flags == 0 && j->letters == 0)
+        memcpy(j->file, j->base, sizeof(j->base));
+    else
+        BUG_ON(!maildir_compose(j->file, sl_z(j->base), j->flags, j->letters, sl_n(NULL, 0)));
+    return 0;
+}
+
+/* Another copy of the round with the same octets: one file for both. */
+static bool
+job_link(struct deliver_job *j, struct list *round, const char *to)
+{
+    LIST_EACH(at, nxt, round)
+    {
+        struct deliver_job *other = job_of(at);
+        struct buf from = { 0 };
+        bool did = false;
+
+        if (other == j)
+            return false;
+        if (other->m != j->m || other->fd < 0 || other->found != NULL ||
+            !sl_eq(buf_slice(&other->prepend), buf_slice(&j->prepend)))
+            continue;
+        job_path(other, "tmp", &from);
+        did = link(from.p, to) == 0;
+        buf_free(&from);
+        if (did) {
+            j->device = other->device;
+            j->is_linked = true;
+            return true;
+        }
+        if (errno == ENOENT && maildir_make(j->dir, j->is_subfolder, NULL) == 0)
+            continue; /* written, then */
+        return false;
+    }
+    return false;
+}
+
+static int
+job_write(struct lane *l, struct deliver_job *j, struct list *round)
 {
     const struct deliver_msg *m = j->m;
     struct buf path = { 0 };
-    int rc;
+    int rc = 0;
 
-    if (j->may_be_repeat && j->ident[0] != '\0') {
-        rc = maildir_find_ident(j->dir, j->ident, &j->found, &j->err);
-        if (rc > 0) { /* it may never have been synced */
-            j->fd = open(j->found, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-            if (j->fd >= 0)
-                j->device = device_of(l, j);
-            else if (errno !=
-                     ENOENT) /* gone: moved or deleted by its owner, so it had been delivered */
-                rc = err_sys(&j->err, "cannot open %s", j->found);
-        }
-        if (rc != 0)
-            return rc;
-    }
-    maildir_base(j->base, j->ident, j->prepend.n + m->lf_octets, j->prepend_crlf + m->crlf_octets);
+    job_path(j, "tmp", &path);
+    if (job_link(j, round, path.p))
+        goto out;
     rc = open_tmp(j, &path, &j->err);
     if (rc == 0) {
         j->device = device_of(l, j);
@@ -145,6 +201,7 @@ job_write(struct lane *l, struct deliver_job *j)
     }
     if (rc)
         err_prefix(&j->err, "delivering to %s", j->dir);
+out:
     buf_free(&path);
     return rc;
 }
@@ -160,10 +217,10 @@ job_rename(struct deliver_job *j)
     if (j->found != NULL)
         return 0;
     job_path(j, "tmp", &from);
-    job_path(j, "new", &to);
+    job_path(j, deliver_part(j), &to);
     rc = rename(from.p, to.p);
     if (rc && errno == ENOENT && maildir_make(j->dir, j->is_subfolder, NULL) == 0)
-        rc = rename(from.p, to.p); /* there was no new/ */
+        rc = rename(from.p, to.p); /* there was no such folder */
     if (rc) {
         rc = err_sys(&j->err, "cannot rename to %s", to.p);
         unlink(from.p);
@@ -175,12 +232,12 @@ job_rename(struct deliver_job *j)
 
 /* A name that was not answered for must not be found later as if it had been. */
 static void
-job_undo(struct deliver_job *j, const char *part)
+job_undo(struct deliver_job *j, bool is_renamed)
 {
     struct buf path = { 0 };
 
     if (j->found == NULL) {
-        job_path(j, part, &path);
+        job_path(j, is_renamed ? deliver_part(j) : "tmp", &path);
         unlink(path.p);
     }
     buf_free(&path);
@@ -189,8 +246,8 @@ job_undo(struct deliver_job *j, const char *part)
 /* ---- sync ---- */
 
 struct fd_set_of_round {
-    int v[4 * DELIVER_ROUND_MAX + 4];
-    size_t n, n_borrowed; /* the first are the jobs' own */
+    int v[4 * DELIVER_ROUND_MAX + 4]; /* files and folders of two rounds, and a log */
+    size_t n, n_borrowed;             /* the first are the jobs' own */
 };
 
 static int
@@ -217,7 +274,8 @@ dir_is_known(struct list *jobs, const struct deliver_job *j)
     {
         if (job_of(at) == j)
             return false;
-        if (job_of(at)->found == NULL && strcmp(job_of(at)->dir, j->dir) == 0)
+        if (job_of(at)->found == NULL && strcmp(job_of(at)->dir, j->dir) == 0 &&
+            deliver_part(job_of(at)) == deliver_part(j))
             return true;
     }
     return false;
@@ -225,14 +283,16 @@ dir_is_known(struct list *jobs, const struct deliver_job *j)
 
 static int
 sync_each(struct lane *l, struct list *written, struct list *renamed, bool only_without_device,
-          struct err *e)
+          bool with_log, struct err *e)
 {
     struct fd_set_of_round set = { .n = 0 };
     int rc = 0;
 
+    if (with_log)
+        set.v[set.n++] = l->log_fd;
     LIST_EACH(at, nxt, written)
     {
-        if (!only_without_device || job_of(at)->device < 0)
+        if (job_of(at)->fd >= 0 && (!only_without_device || job_of(at)->device < 0))
             set.v[set.n++] = job_of(at)->fd;
     }
     LIST_EACH(at2, nxt2, renamed)
@@ -251,7 +311,7 @@ sync_each(struct lane *l, struct list *written, struct list *renamed, bool only_
         if (j->found != NULL)
             rc = add_dir(&set, j, "new", e) || add_dir(&set, j, "cur", e) ? -1 : 0;
         else if (!dir_is_known(renamed, j))
-            rc = add_dir(&set, j, "new", e);
+            rc = add_dir(&set, j, deliver_part(j), e);
     }
     if (rc == 0)
         rc = syncer_run(l->syncer, set.v, set.n, e);
@@ -267,18 +327,23 @@ sync_round(struct lane *l, enum sync_how how, struct list *written, struct list 
     bool used[DELIVER_DEVICES_MAX] = { false };
     struct list *both[2] = { written, renamed };
 
+    bool with_log = l->log_fd >= 0;
+
     if (how == SYNC_EACH)
-        return sync_each(l, written, renamed, false, e);
+        return sync_each(l, written, renamed, false, with_log, e);
     for (int i = 0; i < 2; i++)
         LIST_EACH(at, nxt, both[i])
         {
             if (job_of(at)->device >= 0)
                 used[job_of(at)->device] = true;
         }
-    for (unsigned i = 0; i < l->n_devices; i++)
+    for (unsigned i = 0; i < l->n_devices; i++) {
         if (used[i] && syncfs(l->devices[i].fd))
             return err_sys(e, "cannot sync the mail file system");
-    return sync_each(l, written, renamed, true, e);
+        if (used[i] && l->devices[i].dev == l->log_dev)
+            with_log = false;
+    }
+    return sync_each(l, written, renamed, true, with_log, e);
 }
 
 /* ---- a round ---- */
@@ -296,19 +361,19 @@ job_finish(struct lane *l, struct deliver_job *j, struct list *done)
 {
     if (j->rc != 0 && err_is_full(&j->err))
         reserve_release(l->d->reserve);
+    deliver_quota_settle(l, j);
     job_close(j);
     list_remove(&j->link);
     list_push_back(done, &j->link);
 }
 
 static void
-fail_all(struct lane *l, struct list *jobs, const char *part, const struct err *e,
-         struct list *done)
+fail_all(struct lane *l, struct list *jobs, bool is_renamed, const struct err *e, struct list *done)
 {
     while (!list_is_empty(jobs)) {
         struct deliver_job *j = job_of(jobs->next);
 
-        job_undo(j, part);
+        job_undo(j, is_renamed);
         j->rc = -1;
         j->err = *e;
         job_finish(l, j, done);
@@ -334,15 +399,51 @@ count(const struct list *jobs)
     return n;
 }
 
+/* Name and write `now`; what was found goes to prev, to be synced and answered with it. */
+static void
+write_all(struct lane *l, struct list *now, struct list *prev, struct list *done,
+          struct list *uncounted)
+{
+    struct list failed;
+
+    LIST_EACH(at, nxt, now)
+    {
+        struct deliver_job *j = job_of(at);
+
+        j->rc = reserve_check(l->d->reserve, &j->err) ? -1 : job_name(l, j);
+        if (j->rc < 0) {
+            job_finish(l, j, done);
+        } else if (j->rc > 0) {
+            j->rc = 0;
+            list_remove(&j->link);
+            list_push_back(prev, &j->link);
+        }
+    }
+    list_init(&failed);
+    deliver_quota_admit(l, now, &failed, uncounted);
+    while (!list_is_empty(&failed))
+        job_finish(l, job_of(failed.next), done);
+    LIST_EACH(at2, nxt2, now)
+    {
+        struct deliver_job *j = job_of(at2);
+
+        j->rc = job_write(l, j, now);
+        if (j->rc < 0)
+            job_finish(l, j, done);
+    }
+}
+
 /* Write `now`, rename `prev`, sync both. Afterwards prev is in done and now has become prev. */
 static void
-lane_round(struct lane *l, struct list *now, struct list *prev, struct list *done)
+lane_round(struct lane *l, struct list *now, struct list *prev, struct list *done,
+           struct list *uncounted)
 {
     size_t n = count(now) + count(prev);
     struct pace *p = &l->pace[n < 4 ? 0 : n < 12 ? 1 : 2];
     enum sync_how how = l->is_large ? SYNC_EACH : pace_choose(p, clock_mono_ms());
     double start_us = now_us();
     struct err e = { 0 };
+    int rc;
 
     LIST_EACH(at, nxt, prev)
     {
@@ -352,26 +453,19 @@ lane_round(struct lane *l, struct list *now, struct list *prev, struct list *don
         if (j->rc)
             job_finish(l, j, done);
     }
-    LIST_EACH(at2, nxt2, now)
-    {
-        struct deliver_job *j = job_of(at2);
-
-        j->rc = reserve_check(l->d->reserve, &j->err) ? -1 : job_write(l, j);
-        if (j->rc < 0) {
-            job_finish(l, j, done);
-        } else if (j->rc > 0) {
-            j->rc = 0;
-            list_remove(&j->link);
-            list_push_back(prev, &j->link);
-        }
-    }
-    if (sync_round(l, how, now, prev, &e)) {
+    write_all(l, now, prev, done, uncounted);
+    rc = sync_round(l, how, now, prev, &e);
+    if (l->log_fd >= 0)
+        close(l->log_fd);
+    l->log_fd = -1;
+    if (rc) {
         log_error("store.sync", LOG_NONE, "delivery: %s; %zu messages are deferred", e.msg, n);
-        fail_all(l, now, "tmp", &e, done);
-        fail_all(l, prev, "new", &e, done);
+        fail_all(l, now, false, &e, done);
+        fail_all(l, prev, true, &e, done);
         return;
     }
-    pace_note(p, how, (now_us() - start_us) * 2 / (double)n);
+    if (!list_is_empty(now) || !list_is_empty(prev))
+        pace_note(p, how, (now_us() - start_us) * 2 / (double)n);
     while (!list_is_empty(prev))
         job_finish(l, job_of(prev->next), done);
     while (!list_is_empty(now)) {
@@ -414,16 +508,20 @@ static void *
 lane_thread(void *arg)
 {
     struct lane *l = arg;
-    struct list now, prev, done;
+    struct list now, prev, done, uncounted;
 
     list_init(&now);
     list_init(&prev);
     list_init(&done);
+    list_init(&uncounted);
     while (lane_take(l, &now, !list_is_empty(&prev))) {
         reserve_keep(l->d->reserve);
-        lane_round(l, &now, &prev, &done);
+        lane_round(l, &now, &prev, &done, &uncounted);
         tell_imapd(l, &done);
         deliver_answer_from_thread(&done);
+        deliver_count_from_thread(&uncounted);
+        if (list_is_empty(&prev))
+            deliver_quota_idle(l);
     }
     return NULL;
 }
@@ -437,6 +535,7 @@ lane_init(struct lane *l, struct deliverer *d, bool is_large)
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->cond, NULL);
     list_init(&l->queue);
+    l->log_fd = -1;
     pace_init(&l->pace[0], SYNC_EACH);
     pace_init(&l->pace[1], SYNC_EACH);
     pace_init(&l->pace[2], SYNC_FS);
@@ -490,6 +589,7 @@ lane_stop(struct lane *l)
     for (unsigned i = 0; i < l->n_devices; i++)
         close(l->devices[i].fd);
     syncer_free(&l->syncer);
+    free(l->settled);
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->cond);
 }
