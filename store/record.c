@@ -1,10 +1,12 @@
 /* store/record.c - several messages into a mailbox, all or none.
  *
- * Data is durable in tmp/ when we are called. One message needs no record: its rename is atomic. Several: a transaction
- * records the intended names and is synced; all are renamed, and cur/ synced; a move then unlinks its sources; a second
- * transaction gives UIDs and clears the record. A record found later is carried out: the files are brought in, the scan
- * gives UIDs - nobody was told any. UIDs are given by the last transaction alone, so that they grow in the order in
- * which views see the messages. */
+ * The data is durable when we are called. One message needs no record: one rename or link is atomic. Several: a transaction
+ * records the intended names; then all are renamed or linked into cur/, and the folders synced; then a second
+ * transaction gives the rows and clears the record. Both are on disk when they end. So a record that is found later is of a
+ * command whose client was not told that it had happened: it is undone, as is one that fails. UIDs are given by the
+ * last transaction alone, so that they grow in the order in which views see the messages; scans leave recorded names alone.
+ *
+ * A row of `pending` holds many names: lists with '/' between them, which no file name has. */
 #include "store/store_int.h"
 
 #include "base/fs.h"
@@ -18,72 +20,193 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static int
-sync_cur(const char *dir, struct err *e)
-{
-    char *cur = path_join(dir, "cur", NULL);
-    int rc = fs_sync_dir(cur, e);
+enum {
+    RECORD_ROW_NAMES = 500, /* in a row of pending */
+    COPY_BLOCK_OCTETS = 256 * 1024
+};
 
-    free(cur);
+struct work { /* a record being carried out */
+    struct record *r;
+    struct parts to, from;
+    int tmp_fd;       /* of the destination */
+    size_t n_placed;  /* items whose files are in the destination */
+    bool has_sources; /* a move that could not rename: sources are still to be removed */
+    struct own_change to_own, from_own;
+    int64_t to_mtime_ns, from_mtime_ns; /* what the index knew when we began */
+};
+
+/* ---- files ---- */
+
+static int
+open_tmp(const char *dir, int *fd, struct err *e)
+{
+    char *path = path_join(dir, "tmp", NULL);
+    int rc = 0;
+
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0)
+        rc = err_sys(e, "cannot open folder %s", path);
+    free(path);
     return rc;
 }
 
 static int
-move_file(const char *dir, const char *from_part, const char *from, const char *to, struct err *e)
+open_all(struct work *w, struct record *r, struct err *e)
 {
-    char *a = path_join(dir, from_part, from), *b = path_join(dir, "cur", to);
-    int rc = rename(a, b) ? err_sys(e, "cannot rename %s", a) : 0;
-
-    free(a);
-    free(b);
-    return rc;
+    *w = (struct work){ .r = r, .to.fd = { -1, -1 }, .from.fd = { -1, -1 }, .tmp_fd = -1 };
+    if (parts_open(&w->to, r->to_dir, e) || open_tmp(r->to_dir, &w->tmp_fd, e))
+        return -1;
+    return r->how == RECORD_APPEND ? 0 : parts_open(&w->from, r->from_dir, e);
 }
 
 static void
-drop_file(const char *dir, const char *part, const char *name)
+close_all(struct work *w)
 {
-    char *path = path_join(dir, part, name);
-
-    unlink(path);
-    free(path);
-}
-
-/* Does a file of this base name lie in cur/ or new/? */
-static bool
-has_base(const char *dir, const char *file, struct buf *found)
-{
-    static const char *const parts[] = { "new", "cur" };
-    struct slice base = sl_head(sl_z(file), sl_find_char(sl_z(file), ':'));
-    bool has = false;
-
-    for (int i = 0; i < 2 && !has; i++) {
-        char *path = path_join(dir, parts[i], NULL);
-        DIR *d = opendir(path);
-        struct dirent *ent;
-
-        while (d != NULL && !has && (ent = readdir(d)) != NULL) {
-            struct slice s = sl_z(ent->d_name);
-
-            has = sl_eq(sl_head(s, sl_find_char(s, ':')), base);
-            if (has && found != NULL)
-                buf_addf(found, "%s/%s", path, ent->d_name);
-        }
-        if (d != NULL)
-            closedir(d);
-        free(path);
-    }
-    return has;
+    parts_close(&w->to);
+    parts_close(&w->from);
+    if (w->tmp_fd >= 0)
+        close(w->tmp_fd);
 }
 
 static int
-copy_cache(struct store_user *u, const struct record_item *it, struct err *e)
+write_copy(int in, int out, const char *name, struct err *e)
 {
-    if (it->src_mailbox == 0)
-        return 0;
-    return cache_copy(u, it->src_mailbox, it->src_uid, it->row.mailbox, it->row.uid, e);
+    char *block = mem_alloc(COPY_BLOCK_OCTETS);
+    struct timespec times[2];
+    struct stat st;
+    ssize_t got;
+    int rc = 0;
+
+    while (rc == 0 && (got = read(in, block, COPY_BLOCK_OCTETS)) != 0) {
+        if (got < 0 && errno == EINTR)
+            continue;
+        rc = got < 0 ? err_sys(e, "cannot read %s", name)
+                     : fs_write_all(out, sl_n(block, (size_t)got), e);
+    }
+    free(block);
+    if (rc == 0 && fstat(in, &st))
+        rc = err_sys(e, "cannot look at %s", name);
+    times[0] = times[1] = st.st_mtim;
+    if (rc == 0 && futimens(out, times))
+        rc = err_sys(e, "cannot set the date of %s", name);
+    return rc ? -1 : fs_sync_fd(out, e);
 }
+
+/* Where neither link nor rename is possible: octets and date into tmp/, synced, and renamed. */
+static int
+copy_octets(const struct work *w, const struct record_item *it, struct err *e)
+{
+    int in = openat(w->from.fd[it->src_dir], it->src_file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), out,
+        rc;
+
+    if (in < 0)
+        return err_sys(e, "cannot open %s", it->src_file);
+    out = openat(w->tmp_fd, it->m.file, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (out < 0) {
+        rc = err_sys(e, "cannot create %s", it->m.file);
+    } else {
+        rc = write_copy(in, out, it->m.file, e);
+        close(out);
+        if (rc == 0 && renameat(w->tmp_fd, it->m.file, w->to.fd[MAILDIR_CUR], it->m.file))
+            rc = err_sys(e, "cannot rename %s", it->m.file);
+        if (rc)
+            unlinkat(w->tmp_fd, it->m.file, 0);
+    }
+    close(in);
+    return rc;
+}
+
+/* The file of an item into cur/. 1 done, 0 the source is not there, -1 e. */
+static int
+place(struct work *w, const struct record_item *it, struct err *e)
+{
+    int cur = w->to.fd[MAILDIR_CUR], rc;
+
+    if (w->r->how == RECORD_APPEND)
+        return renameat(w->tmp_fd, it->src_file, cur, it->m.file)
+                   ? err_sys(e, "cannot rename %s", it->src_file)
+                   : 1;
+    if (w->r->how == RECORD_MOVE)
+        rc = renameat(w->from.fd[it->src_dir], it->src_file, cur, it->m.file);
+    else
+        rc = linkat(w->from.fd[it->src_dir], it->src_file, cur, it->m.file, 0);
+    if (rc == 0)
+        return 1;
+    if (errno == ENOENT)
+        return faccessat(w->from.fd[it->src_dir], it->src_file, F_OK, AT_SYMLINK_NOFOLLOW)
+                   ? 0
+                   : err_sys(e, "cannot place %s", it->m.file);
+    if (errno != EXDEV && errno != EMLINK && errno != EPERM)
+        return err_sys(e, "cannot place %s", it->m.file);
+    if (copy_octets(w, it, e))
+        return -1;
+    w->has_sources = w->r->how == RECORD_MOVE;
+    return 1;
+}
+
+static int
+sync_fds(const struct work *w, struct err *e)
+{
+    if (fs_sync_fd(w->to.fd[MAILDIR_CUR], e))
+        return -1;
+    if (w->r->how != RECORD_MOVE)
+        return 0;
+    return fs_sync_fd(w->from.fd[MAILDIR_CUR], e) || fs_sync_fd(w->from.fd[MAILDIR_NEW], e) ? -1
+                                                                                            : 0;
+}
+
+/* Every file to its place, durably. */
+static int
+place_all(struct work *w, struct err *e)
+{
+    for (; w->n_placed < w->r->n; w->n_placed++) {
+        int rc = place(w, &w->r->items[w->n_placed], e);
+
+        if (rc < 0)
+            return -1;
+        if (rc == 0) {
+            w->r->n_lost++;
+            return err_set(e, ERR_NOTFOUND, "Some of the requested messages no longer exist.");
+        }
+    }
+    return sync_fds(w, e);
+}
+
+/* What was placed goes back, or away: to the source where it was moved from there. */
+static int
+take_back(struct work *w)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < w->n_placed; i++) {
+        const struct record_item *it = &w->r->items[i];
+        int cur = w->to.fd[MAILDIR_CUR];
+
+        if (w->r->how == RECORD_MOVE && renameat2(cur, it->m.file, w->from.fd[it->src_dir],
+                                                  it->src_file, RENAME_NOREPLACE) == 0)
+            continue;
+        if (w->r->how == RECORD_MOVE && errno != EEXIST && errno != EXDEV)
+            rc = -1;
+        else if (unlinkat(cur, it->m.file, 0) && errno != ENOENT)
+            rc = -1;
+    }
+    w->n_placed = 0;
+    return sync_fds(w, NULL)
+               ? -1
+               : rc; /* else names could come back by a power cut, with no record left */
+}
+
+static void
+drop_tmp(const struct work *w)
+{
+    for (size_t i = 0; w->r->how == RECORD_APPEND && i < w->r->n; i++)
+        unlinkat(w->tmp_fd, w->r->items[i].src_file, 0);
+}
+
+/* ---- rows ---- */
 
 static int
 load_to(struct record *r, struct mbox *mb, struct err *e)
@@ -96,119 +219,139 @@ load_to(struct record *r, struct mbox *mb, struct err *e)
 }
 
 static int
+copy_cache(struct record *r, struct err *e)
+{
+    for (size_t i = 0, next; r->how != RECORD_APPEND && i < r->n; i = next) {
+        const struct record_item *it = &r->items[i];
+        struct msg_run run = { it->src_uid, it->m.uid, 0 };
+
+        for (next = i; next < r->n && r->items[next].src_uid - it->src_uid == next - i &&
+                       r->items[next].m.uid - it->m.uid == next - i;
+             next++)
+            run.n++;
+        if (cache_copy(r->u, r->from_id, r->to_id, &run, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int
 insert_items(struct record *r, struct mbox *mb, struct err *e)
 {
-    for (size_t i = 0; i < r->n; i++) {
-        struct msg_row *m = &r->items[i].row;
+    uint64_t modseq = mbox_change(r->u, mb);
 
-        m->mailbox = mb->id;
+    for (size_t i = 0; i < r->n; i++) {
+        struct msg_brief *m = &r->items[i].m;
+
         m->dir = MAILDIR_CUR;
         m->uid = mbox_next_uid(r->u, mb);
-        m->modseq = mbox_change(r->u, mb);
-        if (msg_insert(r->u, mb, m, e) || copy_cache(r->u, &r->items[i], e))
+        m->modseq = modseq;
+        if (msg_insert(r->u, mb, m, e))
             return -1;
     }
-    return 0;
+    return copy_cache(r, e);
 }
 
-/* ---- one message ---- */
-
+/* Our own renames shall not make anybody look through the folders. */
 static int
-commit_one(struct record *r, uint32_t *uidvalidity, struct err *e)
+note_folders(struct work *w, struct mbox *to, struct err *e)
 {
-    struct record_item *it = &r->items[0];
-    struct own_change own;
-    struct mbox mb;
-    bool is_moved = false;
+    struct mbox from;
 
-    if (index_begin(r->u, e))
-        goto bad;
-    if (load_to(r, &mb, e) || quota_record_room(r, e))
-        goto rollback;
-    own = mbox_own_begin(&mb, r->to_dir);
-    if (move_file(r->to_dir, "tmp", it->tmp, it->row.file, e))
-        goto rollback;
-    is_moved = true;
-    mbox_own_end(&mb, r->to_dir, own);
-    if (insert_items(r, &mb, e) || mbox_save(r->u, &mb, e))
-        goto rollback;
-    if (index_commit(r->u, e))
-        goto bad;
-    *uidvalidity = mb.uidvalidity;
-    return sync_cur(r->to_dir, e);
-rollback:
-    index_rollback(r->u);
-bad:
-    drop_file(r->to_dir, is_moved ? "cur" : "tmp", is_moved ? it->row.file : it->tmp);
-    return -1;
-}
-
-/* ---- several ---- */
-
-/* In the transaction: a move's sources are still there, and nobody else's move has them. */
-static int
-check_sources(struct record *r, struct err *e)
-{
-    for (size_t i = 0; r->from.n > 0 && i < r->n; i++) {
-        struct record_item *it = &r->items[i];
-        struct db_stmt *s;
-        struct msg_row m;
-        int rc = msg_load(r->u, r->from_id, it->src_uid, &m, e);
-
-        if (rc < 0)
-            return -1;
-        if (rc == 1 &&
-            m.dir == MAILDIR_CUR) { /* its flags may have changed since it was looked at */
-            memcpy(it->src_file, m.file, sizeof(it->src_file));
-            if (db_prepare(
-                    r->u->db,
-                    "SELECT 1 FROM pending WHERE src = ?1 AND substr(src_file, 1, length(?2)) = ?2",
-                    &s, e))
-                return -1;
-            db_bind_text(s, 1, r->from);
-            db_bind_text(s, 2, sl_head(sl_z(m.file), sl_find_char(sl_z(m.file), ':')));
-            rc = db_step(s, e);
-            db_reset(s);
-            if (rc < 0)
-                return -1;
-            if (rc == 0)
-                continue;
-        }
-        return err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
-    }
-    return 0;
-}
-
-static int
-write_record(struct record *r, int64_t op, struct own_change *own, int64_t *mtime_ns, struct err *e)
-{
-    struct mbox mb;
-    int rc = -1;
-
-    if (index_begin(r->u, e))
+    if (load_to(w->r, to, e))
         return -1;
-    if (load_to(r, &mb, e) || check_sources(r, e) || quota_record_room(r, e))
-        goto out;
-    *own = mbox_own_begin(&mb, r->to_dir);
-    *mtime_ns = mb.cur_mtime_ns;
-    for (size_t i = 0; i < r->n; i++) {
-        struct db_stmt *s;
+    w->to_own = mbox_own_begin(to, w->r->to_dir);
+    w->to_mtime_ns = to->cur_mtime_ns;
+    if (w->r->how != RECORD_MOVE)
+        return 0;
+    if (mbox_load(w->r->u, w->r->from_id, &from, e) != 1)
+        return e->kind == ERR_NONE ? err_set(e, ERR_NOTFOUND, "Mailbox was deleted") : -1;
+    w->from_own = mbox_own_begin(&from, w->r->from_dir);
+    w->from_mtime_ns = from.cur_mtime_ns;
+    return 0;
+}
 
-        if (db_prepare(r->u->db, "INSERT INTO pending VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", &s, e))
-            goto out;
+static void
+changed_folder(struct mbox *mb, const char *dir, struct own_change own, int64_t mtime_ns)
+{
+    own.was_known = own.was_known && mb->cur_mtime_ns == mtime_ns; /* else somebody scanned */
+    mbox_own_end(mb, dir, own);
+}
+
+static int
+expunge_sources(struct work *w, struct err *e)
+{
+    struct record *r = w->r;
+    uint32_t *uids = mem_alloc(r->n * sizeof(uids[0]));
+    struct msg_batch b = { 0 };
+    struct mbox mb;
+    int rc = mbox_load(r->u, r->from_id, &mb, e);
+
+    for (size_t i = 0; i < r->n; i++)
+        uids[i] = r->items[i].src_uid;
+    if (rc == 1) {
+        rc = msg_batch_load(r->u, r->from_id, uids, r->n, &b, e);
+        if (rc == 0)
+            rc = msg_expunge_batch(r->u, &mb, b.v, b.n, e);
+        changed_folder(&mb, r->from_dir, w->from_own, w->from_mtime_ns);
+        if (rc == 0)
+            rc = mbox_save(r->u, &mb, e);
+    }
+    msg_batch_free(&b);
+    free(uids);
+    return rc;
+}
+
+/* ---- the record ---- */
+
+static void
+add_name(struct buf *list, const char *name)
+{
+    buf_addf(list, "%s%s", list->n > 0 ? "/" : "", name);
+}
+
+static int
+write_row(const struct record *r, int64_t op, size_t from, size_t n, struct err *e)
+{
+    struct buf tmp = { 0 }, file = { 0 }, src = { 0 };
+    struct db_stmt *s;
+    int rc;
+
+    for (size_t i = from; i < from + n; i++) {
+        const struct record_item *it = &r->items[i];
+
+        add_name(r->how == RECORD_APPEND ? &tmp : &src, it->src_file);
+        add_name(&file, it->m.file);
+    }
+    rc = db_prepare(r->u->db, "INSERT INTO pending VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", &s, e);
+    if (rc == 0) {
         db_bind_int(s, 1, op);
         db_bind_int(s, 2, r->to_id);
         db_bind_text(s, 3, r->to);
-        db_bind_text(s, 4, sl_z(r->items[i].tmp));
-        db_bind_text(s, 5, sl_z(r->items[i].row.file));
-        db_bind_text(s, 6, r->from);
-        db_bind_text(s, 7, sl_z(r->items[i].src_file));
-        if (db_run(s, e))
-            goto out;
+        db_bind_text(s, 4, buf_slice(&tmp));
+        db_bind_text(s, 5, buf_slice(&file));
+        db_bind_text(s, 6, r->how == RECORD_MOVE ? r->from : sl_n(NULL, 0));
+        db_bind_text(s, 7, buf_slice(&src));
+        rc = db_run(s, e);
     }
-    r->u->must_sync = true;
-    rc = 0;
-out:
+    buf_free(&tmp);
+    buf_free(&file);
+    buf_free(&src);
+    return rc;
+}
+
+static int
+write_record(struct work *w, int64_t op, struct err *e)
+{
+    struct record *r = w->r;
+    struct mbox mb;
+    int rc;
+
+    if (index_begin_durable(r->u, e))
+        return -1;
+    rc = note_folders(w, &mb, e) || quota_record_room(r, e) ? -1 : 0;
+    for (size_t i = 0; rc == 0 && i < r->n; i += RECORD_ROW_NAMES)
+        rc = write_row(r, op, i, r->n - i < RECORD_ROW_NAMES ? r->n - i : RECORD_ROW_NAMES, e);
     if (rc)
         index_rollback(r->u);
     else
@@ -227,80 +370,57 @@ clear_record(struct store_user *u, int64_t op, struct err *e)
     return db_run(s, e);
 }
 
-/* Every file to its place, durably; a move's sources gone, durably. */
+/* The record says then what is left to do: sources to remove, no files to take back. */
 static int
-move_all(struct record *r, size_t *n_moved, struct err *e)
+turn_record(struct store_user *u, int64_t op, struct err *e)
 {
-    for (*n_moved = 0; *n_moved < r->n; ++*n_moved)
-        if (move_file(r->to_dir, "tmp", r->items[*n_moved].tmp, r->items[*n_moved].row.file, e))
-            return -1;
-    return sync_cur(r->to_dir, e);
+    struct db_stmt *s;
+
+    if (db_prepare(u->db, "UPDATE pending SET file = '' WHERE op = ?", &s, e))
+        return -1;
+    db_bind_int(s, 1, op);
+    return db_run(s, e);
 }
 
 static int
-drop_sources(struct record *r, struct err *e)
+clear_in_tx(struct store_user *u, int64_t op, struct err *e)
 {
-    for (size_t i = 0; i < r->n; i++) {
-        char *path = path_join(r->from_dir, "cur", r->items[i].src_file);
-
-        r->items[i].is_left = unlink(path) && errno == ENOENT;
-        free(path);
+    if (index_begin(u, e))
+        return -1;
+    if (clear_record(u, op, e)) {
+        index_rollback(u);
+        return -1;
     }
-    return sync_cur(r->from_dir, e);
+    return index_commit(u, e);
 }
 
-/* A source that had another name when it was to go: its flags were changed meanwhile. */
-static bool
-drop_renamed(struct record *r, const struct record_item *it)
+/* The rows, when the files are in their places. */
+static int
+enter(struct work *w, struct mbox *mb, uint32_t *uidvalidity, struct err *e)
 {
-    struct buf path = { 0 };
-    bool is_dropped = has_base(r->from_dir, it->src_file, &path) && unlink(buf_z(&path)) == 0;
+    struct record *r = w->r;
 
-    buf_free(&path);
-    return is_dropped;
+    changed_folder(mb, r->to_dir, w->to_own, w->to_mtime_ns);
+    *uidvalidity = mb->uidvalidity;
+    if (insert_items(r, mb, e) || mbox_save(r->u, mb, e))
+        return -1;
+    return r->how == RECORD_MOVE ? expunge_sources(w, e) : 0;
 }
 
 static int
-expunge_sources(struct record *r, struct err *e)
+finish(struct work *w, int64_t op, uint32_t *uidvalidity, struct err *e)
 {
-    bool must_sync = false;
+    struct record *r = w->r;
     struct mbox mb;
     int rc;
 
-    for (size_t i = 0; i < r->n; i++)
-        if (r->items[i].is_left && drop_renamed(r, &r->items[i]))
-            must_sync = true;
-    rc = must_sync && sync_cur(r->from_dir, e) ? -1 : mbox_load(r->u, r->from_id, &mb, e);
-    if (rc < 1)
-        return rc;
-    for (size_t i = 0; i < r->n; i++)
-        if (msg_expunge(r->u, &mb, r->items[i].src_uid, e))
-            return -1;
-    mb.cur_mtime_ns = 0;
-    return mbox_save(r->u, &mb, e);
-}
-
-static int
-finish(struct record *r, int64_t op, struct own_change own, int64_t mtime_ns, uint32_t *uidvalidity,
-       struct err *e)
-{
-    struct mbox mb;
-    int rc = -1;
-
-    if (index_begin(r->u, e))
+    if (index_begin_durable(r->u, e))
         return -1;
-    if (load_to(r, &mb, e))
-        goto out;
-    own.was_known =
-        own.was_known && mb.cur_mtime_ns == mtime_ns; /* else somebody scanned meanwhile */
-    mbox_own_end(&mb, r->to_dir, own);
-    *uidvalidity = mb.uidvalidity;
-    if (insert_items(r, &mb, e) || mbox_save(r->u, &mb, e))
-        goto out;
-    rc = r->from.n > 0 ? expunge_sources(r, e) : 0;
+    rc = load_to(r, &mb, e);
     if (rc == 0)
-        rc = clear_record(r->u, op, e);
-out:
+        rc = enter(w, &mb, uidvalidity, e);
+    if (rc == 0)
+        rc = w->has_sources ? turn_record(r->u, op, e) : clear_record(r->u, op, e);
     if (rc)
         index_rollback(r->u);
     else
@@ -308,145 +428,96 @@ out:
     return rc;
 }
 
-static int
-commit_several(struct record *r, uint32_t *uidvalidity, struct err *e)
+/* It has happened; what fails here is made good by recovery. */
+static void
+drop_sources(struct work *w, int64_t op)
 {
-    int64_t op = (int64_t)(rand_u64() >> 1), mtime_ns = 0;
-    struct own_change own = { false };
     struct err why = { 0 };
-    size_t n_moved = 0;
+    int rc = 0;
 
-    if (write_record(r, op, &own, &mtime_ns, e)) {
-        for (size_t i = 0; i < r->n; i++)
-            drop_file(r->to_dir, "tmp", r->items[i].tmp);
+    for (size_t i = 0; i < w->r->n; i++)
+        if (unlinkat(w->from.fd[w->r->items[i].src_dir], w->r->items[i].src_file, 0) &&
+            errno != ENOENT)
+            rc = err_sys(&why, "cannot remove %s", w->r->items[i].src_file);
+    if (rc == 0)
+        rc = sync_fds(w, &why);
+    if (rc == 0)
+        rc = clear_in_tx(w->r->u, op, &why);
+    if (rc)
+        log_warn("store.move", LOG_F(LF_Z("user", w->r->u->name)),
+                 "user %s: sources of a move are still there: %s", w->r->u->name, why.msg);
+}
+
+static int
+commit_several(struct work *w, uint32_t *uidvalidity, struct err *e)
+{
+    struct record *r = w->r;
+    int64_t op = (int64_t)(rand_u64() >> 1);
+    struct err why = { 0 };
+
+    if (write_record(w, op, e))
+        return -1;
+    if (place_all(w, e) || finish(w, op, uidvalidity, e)) {
+        if (take_back(w) || clear_in_tx(r->u, op, &why))
+            log_warn("store.record", LOG_F(LF_Z("user", r->u->name)),
+                     "user %s: %zu messages that were to be brought in are taken back later: %s",
+                     r->u->name, r->n, why.kind == ERR_NONE ? e->msg : why.msg);
         return -1;
     }
-    if (move_all(r, &n_moved, e)) {
-        /* Undo; should even that fail, the record is carried out later. */
-        for (size_t i = 0; i < r->n; i++)
-            drop_file(r->to_dir, i < n_moved ? "cur" : "tmp",
-                      i < n_moved ? r->items[i].row.file : r->items[i].tmp);
-        if (index_begin(r->u, &why) == 0) {
-            if (clear_record(r->u, op, &why))
-                index_rollback(r->u);
-            else
-                index_commit(r->u, &why);
-        }
+    if (w->has_sources)
+        drop_sources(w, op);
+    return 0;
+}
+
+/* ---- one message ---- */
+
+/* In one transaction, which keeps other processes' scans out: the file in its place and synced, then the row. */
+static int
+commit_one(struct work *w, uint32_t *uidvalidity, struct err *e)
+{
+    struct record *r = w->r;
+    struct mbox mb;
+    int rc;
+
+    if (index_begin(r->u, e))
         return -1;
-    }
-    /* From here on it has happened; what fails is made good by recovery and the next scan. */
-    if (r->from.n > 0 && drop_sources(r, e))
-        return -1;
-    return finish(r, op, own, mtime_ns, uidvalidity, e);
+    rc = note_folders(w, &mb, e) || quota_record_room(r, e) ? -1 : 0;
+    if (rc == 0)
+        rc = place_all(w, e);
+    if (rc == 0)
+        rc = enter(w, &mb, uidvalidity, e);
+    if (rc)
+        index_rollback(r->u);
+    else
+        rc = index_commit(r->u, e);
+    if (rc)
+        take_back(w);
+    else if (w->has_sources)
+        unlinkat(w->from.fd[r->items[0].src_dir], r->items[0].src_file, 0);
+    return rc;
 }
 
 int
 record_commit(struct record *r, uint32_t *uidvalidity, struct err *e)
 {
+    struct work w;
     int rc;
 
-    if (r->n == 1 && r->from.n == 0)
-        return commit_one(r, uidvalidity, e);
+    r->n_lost = 0;
     if (r->n == 0)
         return 0;
-    /* Held from the record to its end: a process that can take the lock alone knows that nobody is at work. */
-    r->u->keeps_lock = true;
-    rc = commit_several(r, uidvalidity, e);
-    r->u->keeps_lock = false;
-    flock(r->u->lock_fd, LOCK_UN);
-    return rc;
-}
-/* ---- recovery ---- */
-
-static int
-recover_one(struct store_user *u, struct slice to, const char *tmp, const char *file,
-            struct slice from, const char *src_file, struct err *e)
-{
-    struct buf to_dir = { 0 }, from_dir = { 0 }, src = { 0 };
-    char *path = NULL;
-    int rc = -1;
-
-    if (mbox_dir(u, to, &to_dir, e))
-        goto out;
-    path = path_join(buf_z(&to_dir), "tmp", tmp);
-    if (access(path, F_OK) == 0) {
-        if (move_file(buf_z(&to_dir), "tmp", tmp, file, e) || sync_cur(buf_z(&to_dir), e))
-            goto out;
-    } else if (from.n > 0 && !has_base(buf_z(&to_dir), file, NULL)) {
-        rc = 0; /* it was here and has left again; the source is none of ours to touch */
-        goto out;
-    }
-    if (from.n > 0) {
-        if (mbox_dir(u, from, &from_dir, e))
-            goto out;
-        if (has_base(buf_z(&from_dir), src_file, &src))
-            unlink(buf_z(&src));
-    }
-    rc = 0;
-out:
-    free(path);
-    buf_free(&to_dir);
-    buf_free(&from_dir);
-    buf_free(&src);
-    return rc;
-}
-
-static int
-recover_all(struct store_user *u, struct err *e)
-{
-    struct db_stmt *s;
-    size_t n = 0;
-    int rc;
-
-    if (db_prepare(u->db, "SELECT name, tmp, file, src, src_file FROM pending", &s, e))
-        return -1;
-    while ((rc = db_step(s, e)) == 1) {
-        char *to = sl_dupz(db_text(s, 0)), *tmp = sl_dupz(db_text(s, 1)),
-             *file = sl_dupz(db_text(s, 2)), *from = sl_dupz(db_text(s, 3)),
-             *src_file = sl_dupz(db_text(s, 4));
-
-        rc = recover_one(u, sl_z(to), tmp, file, sl_z(from), src_file, e);
-        free(to);
-        free(tmp);
-        free(file);
-        free(from);
-        free(src_file);
-        if (rc) {
-            db_reset(s);
-            return -1;
-        }
-        n++;
+    rc = open_all(&w, r, e);
+    if (rc == 0 && r->n == 1) {
+        rc = commit_one(&w, uidvalidity, e);
+    } else if (rc == 0) {
+        /* Held from the record to its end: a process that can take the lock alone knows that nobody is at work. */
+        r->u->keeps_lock = true;
+        rc = commit_several(&w, uidvalidity, e);
+        r->u->keeps_lock = false;
+        flock(r->u->lock_fd, LOCK_UN);
     }
     if (rc)
-        return -1;
-    log_info("store.recover", LOG_F(LF_Z("user", u->name)),
-             "user %s: %zu messages of an interrupted command brought in", u->name, n);
-    return db_exec(u->db, "DELETE FROM pending; UPDATE mailboxes SET cur_mtime = 0", e);
-}
-
-int
-record_recover(struct store_user *u, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    if (db_prepare(u->db, "SELECT 1 FROM pending LIMIT 1", &s, e))
-        return -1;
-    rc = db_step(s, e);
-    db_reset(s);
-    if (rc <= 0)
-        return rc;
-    if (flock(u->lock_fd, LOCK_EX | LOCK_NB))
-        return errno == EWOULDBLOCK ? 0 : err_sys(e, "cannot lock the index of %s", u->name);
-    /* The lock stays exclusive through this transaction. */
-    rc = db_begin(u->db, e);
-    if (rc == 0) {
-        rc = recover_all(u, e);
-        if (rc)
-            db_rollback(u->db);
-        else
-            rc = db_commit(u->db, e);
-    }
-    flock(u->lock_fd, LOCK_UN);
+        drop_tmp(&w);
+    close_all(&w);
     return rc;
 }
