@@ -20,6 +20,7 @@ struct store_append {
     int64_t id;
     struct record_item *items;
     size_t n, cap;
+    struct arena names; /* of the items */
     /* the message being written */
     int fd;
     bool cr;
@@ -76,7 +77,7 @@ static int
 end_message(struct store_append *a, struct err *e)
 {
     struct record_item *it;
-    char base[MAILDIR_NAME_MAX];
+    char base[MAILDIR_NAME_MAX], file[MAILDIR_NAME_MAX];
     struct timespec times[2];
     size_t was = a->block.n;
     int rc;
@@ -86,11 +87,14 @@ end_message(struct store_append *a, struct err *e)
     it = &a->items[a->n - 1];
     maildir_lf_end(&a->block, &a->cr, &a->crlf);
     a->size += a->block.n - was;
-    it->row.size = (int64_t)a->size;
-    it->row.crlf = (int64_t)a->crlf;
+    it->m.size = (int64_t)a->size;
+    it->m.crlf = (int64_t)a->crlf;
     maildir_base(base, "", a->size, a->crlf);
-    snprintf(it->row.file, sizeof(it->row.file), "%s", base); /* letters come with the commit */
-    times[0] = times[1] = (struct timespec){ .tv_sec = it->row.date_s };
+    BUG_ON(!maildir_compose(file, sl_z(base), it->m.flags.sys,
+                            (uint32_t)(it->m.flags.kw & ((1u << MAILDIR_KEYWORD_LETTERS) - 1)),
+                            sl_n(NULL, 0)));
+    it->m.file = arena_dupz(&a->names, sl_z(file));
+    times[0] = times[1] = (struct timespec){ .tv_sec = it->m.date_s };
     rc = flush(a, e);
     if (rc == 0 &&
         futimens(a->fd, times)) /* the date of a message is its file's: it outlives the index */
@@ -126,7 +130,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
 {
     struct record_item *it;
     struct mbox mb;
-    char *path;
+    char tmp[MAILDIR_NAME_MAX], *path;
     int rc = 0;
 
     if (end_message(a, e) || reserve_check(a->u->s->reserve, e))
@@ -136,12 +140,12 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     a->items = mem_grow(a->items, &a->cap, a->n + 1, sizeof(a->items[0]));
     it = &a->items[a->n];
     memset(it, 0, sizeof(*it));
-    it->row.flags.sys =
+    it->m.flags.sys =
         sys_flags & (STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT);
-    it->row.savedate_s = clock_unix_s();
-    it->row.date_s = internaldate_unix_s != 0 ? internaldate_unix_s : it->row.savedate_s;
-    it->row.tz_minutes = internaldate_unix_s != 0 ? tz_minutes : TZ_LOCAL;
-    it->row.email = msg_new_object_id();
+    it->m.savedate_s = clock_unix_s();
+    it->m.date_s = internaldate_unix_s != 0 ? internaldate_unix_s : it->m.savedate_s;
+    it->m.tz_minutes = internaldate_unix_s != 0 ? tz_minutes : TZ_LOCAL;
+    it->m.email = msg_new_object_id();
     if (n_keywords > 0) {
         if (user_lock(a->u, e))
             return -1;
@@ -153,7 +157,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
                 if (at < 0)
                     rc = -1;
                 else
-                    it->row.flags.kw |= UINT64_C(1) << at;
+                    it->m.flags.kw |= UINT64_C(1) << at;
             }
             rc = rc == 0 ? mbox_load(a->u, a->id, &mb, e) : -1;
             if (rc == 1)
@@ -168,8 +172,9 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
         if (rc)
             return -1;
     }
-    maildir_base(it->tmp, "", 0, 0);
-    path = path_join(a->dir, "tmp", it->tmp);
+    maildir_base(tmp, "", 0, 0);
+    it->src_file = arena_dupz(&a->names, sl_z(tmp));
+    path = path_join(a->dir, "tmp", tmp);
     a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (a->fd < 0 && errno == ENOENT && maildir_make(a->dir, folder_has_mark(a->u, a->dir), e) == 0)
         a->fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -209,6 +214,7 @@ append_free(struct store_append *a)
     if (a->fd >= 0)
         close(a->fd);
     buf_free(&a->block);
+    arena_free(&a->names);
     free(a->items);
     free(a->mailbox);
     free(a->dir);
@@ -225,28 +231,12 @@ store_append_abort(struct store_append **ap)
         return;
     *ap = NULL;
     for (size_t i = 0; i < a->n; i++) {
-        char *path = path_join(a->dir, "tmp", a->items[i].tmp);
+        char *path = path_join(a->dir, "tmp", a->items[i].src_file);
 
         unlink(path);
         free(path);
     }
     append_free(a);
-}
-
-/* Names with letters, now that all are known. */
-static void
-give_names(struct store_append *a)
-{
-    const uint32_t mask = (1u << MAILDIR_KEYWORD_LETTERS) - 1;
-
-    for (size_t i = 0; i < a->n; i++) {
-        struct msg_row *m = &a->items[i].row;
-        char file[MAILDIR_NAME_MAX];
-
-        BUG_ON(!maildir_compose(file, sl_z(m->file), m->flags.sys, (uint32_t)m->flags.kw & mask,
-                                sl_n(NULL, 0)));
-        memcpy(m->file, file, sizeof(file));
-    }
 }
 
 int
@@ -264,8 +254,8 @@ store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **
         return -1;
     }
     *ap = NULL;
-    give_names(a);
     r = (struct record){ .u = a->u,
+                         .how = RECORD_APPEND,
                          .to = sl_z(a->mailbox),
                          .to_dir = a->dir,
                          .to_id = a->id,
@@ -276,7 +266,7 @@ store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **
     if (rc == 0) {
         *uids = mem_alloc(a->n * sizeof((*uids)[0]) + 1);
         for (*n = 0; *n < a->n; ++*n)
-            (*uids)[*n] = a->items[*n].row.uid;
+            (*uids)[*n] = a->items[*n].m.uid;
         user_tell(a->u, sl_z(a->mailbox), NULL);
         fill_ask(a->u, sl_z(a->mailbox), (*uids)[0]);
     }

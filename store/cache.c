@@ -203,17 +203,16 @@ cache_save(struct store_user *u, int64_t mailbox, struct forms *v, size_t n, str
 }
 
 int
-cache_copy(struct store_user *u, int64_t from, uint32_t from_uid, int64_t to, uint32_t to_uid,
-           struct err *e)
+cache_copy(struct store_user *u, int64_t from, int64_t to, const struct msg_run *run, struct err *e)
 {
     static const char *const sql[] = {
-        "INSERT OR REPLACE INTO cache SELECT ?1, ?2, envelope, bodystructure, body FROM cache"
-        " WHERE mailbox = ?3 AND uid = ?4",
-        "INSERT OR REPLACE INTO cache_headers SELECT ?1, ?2, headers, preview FROM cache_headers"
-        " WHERE mailbox = ?3 AND uid = ?4",
-        "INSERT OR REPLACE INTO cache_sort SELECT ?1, ?2, base_subject, is_reply, from_key, to_key,"
-        " cc_key, from_name, to_name, sent, sent_tz, message_id, refs FROM cache_sort"
-        " WHERE mailbox = ?3 AND uid = ?4"
+        "INSERT OR REPLACE INTO cache SELECT ?1, uid + ?2, envelope, bodystructure, body FROM cache"
+        " WHERE mailbox = ?3 AND uid BETWEEN ?4 AND ?5",
+        "INSERT OR REPLACE INTO cache_headers SELECT ?1, uid + ?2, headers, preview"
+        " FROM cache_headers WHERE mailbox = ?3 AND uid BETWEEN ?4 AND ?5",
+        "INSERT OR REPLACE INTO cache_sort SELECT ?1, uid + ?2, base_subject, is_reply, from_key,"
+        " to_key, cc_key, from_name, to_name, sent, sent_tz, message_id, refs FROM cache_sort"
+        " WHERE mailbox = ?3 AND uid BETWEEN ?4 AND ?5"
     };
 
     for (size_t i = 0; i < COUNT_OF(sql); i++) {
@@ -222,9 +221,10 @@ cache_copy(struct store_user *u, int64_t from, uint32_t from_uid, int64_t to, ui
         if (db_prepare(u->db, sql[i], &s, e))
             return -1;
         db_bind_int(s, 1, to);
-        db_bind_int(s, 2, to_uid);
+        db_bind_int(s, 2, (int64_t)run->to - run->uid);
         db_bind_int(s, 3, from);
-        db_bind_int(s, 4, from_uid);
+        db_bind_int(s, 4, run->uid);
+        db_bind_int(s, 5, (int64_t)run->uid + run->n - 1);
         if (db_run(s, e))
             return -1;
     }

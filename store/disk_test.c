@@ -86,55 +86,58 @@ TEST(two_files_of_one_base_name_are_two_messages)
     teardown();
 }
 
-/* What a kill between the steps of a COPY of two leaves: the record is carried out by whoever comes next. */
-TEST(an_interrupted_copy_is_carried_out)
+/* What a kill between the steps of a COPY, APPEND or MOVE leaves, is undone by whoever comes next: nobody was told that it had
+ * happened. */
+static void
+leave_record(const char *to, const char *tmp, const char *file, const char *from,
+             const char *src_file)
+{
+    int64_t id;
+    char sql[2000];
+
+    NEED(user_lock(us, &e) == 0);
+    CHECK_EQ_INT(mbox_find(us, sl_z(to), &id, &e), 0);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO pending VALUES (NULL, 1, %lld, '%s', '%s', '%s', '%s', '%s')",
+             (long long)id, to, tmp, file, from, src_file);
+    CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
+    user_unlock(us);
+    close_store();
+    open_store();
+}
+
+TEST(an_interrupted_append_never_happened)
 {
     struct store_view *v;
-    char name[300], from[600], to[600];
+    char from[600], to[600];
 
     setup();
     open_store();
-    append("INBOX", "one\r\n", 0, NULL);
-    append("INBOX", "two\r\n", 0, NULL);
     v = sel("Sent"); /* the rows are there */
     store_unselect(&v);
     for (int moved = 0; moved <= 2; moved++) {
-        int64_t id;
-        char sql[900];
-
         TEST_ROW("%d of 2 renamed", moved);
-        NEED(user_lock(us, &e) == 0);
-        CHECK_EQ_INT(mbox_find(us, SL("Sent"), &id, &e), 0);
         for (int i = 0; i < 2; i++) {
-            snprintf(name, sizeof name, "17%d%d.M1P1.x,S=4,W=5", moved, i);
-            snprintf(from, sizeof from, "%s/.Sent/tmp/%s", root, name);
+            snprintf(from, sizeof from, "%s/.Sent/tmp/t%d", root, i);
             CHECK_EQ_INT(fs_replace_file(from, SL("one\n"), 0600, &e), 0);
-            snprintf(to, sizeof to, "%s/.Sent/cur/%s:2,S", root, name);
-            snprintf(sql, sizeof sql,
-                     "INSERT INTO pending VALUES (NULL, 1, %lld, 'Sent', '%s', '%s:2,S', '', '')",
-                     (long long)id, name, name);
-            CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
+            snprintf(to, sizeof to, "%s/.Sent/cur/170%d.M1P1.x,S=4,W=5:2,S", root, i);
             if (i < moved)
                 CHECK_EQ_INT(rename(from, to), 0);
         }
-        user_unlock(us);
-        close_store();
-        open_store();
+        leave_record("Sent", "t0/t1", "1700.M1P1.x,S=4,W=5:2,S/1701.M1P1.x,S=4,W=5:2,S", "", "");
         v = sel("Sent");
-        CHECK_EQ_INT(exists(v), 2 * (moved + 1));
+        CHECK_EQ_INT(exists(v), 0);
         CHECK_EQ_INT(count_files(".Sent/tmp"), 0);
-        CHECK_EQ_INT(flags_of(v, 1) & STORE_SEEN, STORE_SEEN);
+        CHECK_EQ_INT(count_files(".Sent/cur"), 0);
         store_unselect(&v);
     }
     teardown();
 }
 
-TEST(an_interrupted_move_is_carried_out)
+TEST(an_interrupted_copy_never_happened)
 {
     struct store_view *v;
-    char sql[900], from[600], to[600];
-    char src[300];
-    int64_t id;
+    char src[300], from[600], to[600];
 
     setup();
     open_store();
@@ -143,23 +146,50 @@ TEST(an_interrupted_move_is_carried_out)
     store_unselect(&v);
     snprintf(src, sizeof src, "%s", name_with("cur", ",S="));
     snprintf(from, sizeof from, "%s/cur/%s", root, src);
-    snprintf(to, sizeof to, "%s/.Trash/tmp/1750.M1P1.x,S=4,W=5", root);
+    /* a foreign program has given it a flag already */
+    snprintf(to, sizeof to, "%s/.Sent/cur/1700.M1P1.x,S=4,W=5:2,F", root);
     CHECK_EQ_INT(link(from, to), 0);
-    NEED(user_lock(us, &e) == 0);
-    CHECK_EQ_INT(mbox_find(us, SL("Trash"), &id, &e), 0);
-    snprintf(sql, sizeof sql,
-             "INSERT INTO pending VALUES (NULL, 1, %lld, 'Trash', '1750.M1P1.x,S=4,W=5', "
-             "'1750.M1P1.x,S=4,W=5:2,', 'INBOX', '%s')",
-             (long long)id, src);
-    CHECK_EQ_INT(db_exec(us->db, sql, &e), 0);
-    user_unlock(us);
-    close_store();
-    open_store();
-    v = sel("INBOX");
+    leave_record("Sent", "", "1700.M1P1.x,S=4,W=5:2,/1701.M1P1.x,S=4,W=5:2,", "", src);
+    v = sel("Sent");
     CHECK_EQ_INT(exists(v), 0);
     store_unselect(&v);
-    v = sel("Trash");
+    CHECK_EQ_INT(count_files(".Sent/cur"), 0);
+    CHECK_EQ_INT(count_files("cur"), 1);
+    teardown();
+}
+
+TEST(an_interrupted_move_never_happened)
+{
+    struct store_view *v;
+    char src[2][300], from[600], to[600], files[700];
+    struct store_row r = { 0 };
+
+    setup();
+    open_store();
+    append("INBOX", "one\r\n", 0, NULL);
+    v = sel("INBOX");
+    store_unselect(&v);
+    snprintf(src[0], sizeof src[0], "%s", name_with("cur", ",S="));
+    snprintf(src[1], sizeof src[1], "1600.M1P1.y,S=4:2,");
+    snprintf(from, sizeof from, "%s/cur/%s", root, src[0]);
+    snprintf(to, sizeof to, "%s/.Trash/cur/1750.M1P1.x,S=4,W=5:2,", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    snprintf(files, sizeof files, "%s/%s", src[0], src[1]);
+    leave_record("Trash", "", "1750.M1P1.x,S=4,W=5:2,/1751.M1P1.x,S=4,W=5:2,", "INBOX", files);
+    v = sel("INBOX");
     CHECK_EQ_INT(exists(v), 1);
+    CHECK(store_view_row(v, 1, &r));
+    CHECK_EQ_INT(r.uid, 1); /* nobody has looked meanwhile */
+    CHECK_EQ_STR(name_with("cur", ",S="), src[0]);
+    store_unselect(&v);
+    v = sel("Trash");
+    CHECK_EQ_INT(exists(v), 0);
+    store_unselect(&v);
+
+    /* It had happened, but for a source on another file system. */
+    leave_record("Trash", "", "", "INBOX", src[0]);
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 0);
     store_unselect(&v);
     teardown();
 }

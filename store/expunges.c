@@ -5,15 +5,15 @@
 
 #include "base/clock.h"
 
-/* The range before this UID made longer: expunges come in ascending order. 1 done, 0 there is none, -1 e. */
+/* The range before these UIDs made longer: expunges come in ascending order. 1 done, 0 there is none, -1 e. */
 static int
-add_to_last(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
+add_to_last(struct store_user *u, struct mbox *mb, uint32_t uid, uint32_t last, struct err *e)
 {
     struct db_stmt *s;
 
     if (db_prepare(
             u->db,
-            "UPDATE expunges SET last = ?3 WHERE mailbox = ?1 AND modseq = ?2 AND last = ?3 - 1"
+            "UPDATE expunges SET last = ?4 WHERE mailbox = ?1 AND modseq = ?2 AND last = ?3 - 1"
             " AND first = (SELECT max(first) FROM expunges WHERE mailbox = ?1 AND modseq = "
             "?2 AND first < ?3)",
             &s, e))
@@ -21,24 +21,26 @@ add_to_last(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
     db_bind_int(s, 1, mb->id);
     db_bind_int(s, 2, (int64_t)mb->change);
     db_bind_int(s, 3, uid);
+    db_bind_int(s, 4, last);
     return db_run(s, e) ? -1 : db_changes(u->db) > 0;
 }
 
 int
-expunges_add(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
+expunges_add(struct store_user *u, struct mbox *mb, uint32_t first, uint32_t last, struct err *e)
 {
     uint64_t modseq = mbox_change(u, mb);
     struct db_stmt *s;
-    int rc = add_to_last(u, mb, uid, e);
+    int rc = add_to_last(u, mb, first, last, e);
 
     if (rc != 0)
         return rc < 0 ? -1 : 0;
-    if (db_prepare(u->db, "INSERT INTO expunges VALUES (?1, ?2, ?3, ?3, ?4)", &s, e))
+    if (db_prepare(u->db, "INSERT INTO expunges VALUES (?1, ?2, ?3, ?4, ?5)", &s, e))
         return -1;
     db_bind_int(s, 1, mb->id);
     db_bind_int(s, 2, (int64_t)modseq);
-    db_bind_int(s, 3, uid);
-    db_bind_int(s, 4, clock_unix_s());
+    db_bind_int(s, 3, first);
+    db_bind_int(s, 4, last);
+    db_bind_int(s, 5, clock_unix_s());
     if (db_run(s, e))
         return -1;
     mb->ranges++;

@@ -1,4 +1,5 @@
-/* store/flags.c - changing flags and keywords, expunging. The rename in cur/ is the durable form of flags. */
+/* store/flags.c - changing flags and keywords, expunging. The rename in cur/ is the durable form of flags: one system call
+ * a message. Many messages go in batches; between two of them others of this user get their turn. */
 #include "store/store_int.h"
 
 #include "base/mem.h"
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { FLAGS_BATCH = 4096 }; /* messages in a transaction */
+enum { FLAGS_BATCH = 1024 }; /* messages in a transaction: some milliseconds */
 
 static int
 check_writable(const struct store_view *v, struct err *e)
@@ -68,7 +69,39 @@ store_keyword(struct store_view *v, struct slice name, bool create, struct err *
     return at;
 }
 
-/* ---- flags ---- */
+/* The view has what it was before, so that whoever sees it knows what it is after. */
+static bool
+is_known(const struct store_view *v, uint32_t uid, uint64_t modseq)
+{
+    struct store_row r;
+
+    return store_view_row(v, store_view_seq(v, uid), &r) && r.modseq == modseq;
+}
+
+/* ---- many messages, in batches ---- */
+
+struct bulk {
+    struct store_view *v;
+    const struct store_flag_change *ch; /* NULL: expunge */
+    struct store_uids *modified;
+    struct store_uids lost; /* not where the index has them */
+    struct mbox mb;
+    struct own_change own;
+    struct parts parts;
+    struct msg_batch batch;
+    uint32_t uids[FLAGS_BATCH]; /* of a batch */
+    size_t n;
+};
+
+static void
+note_silent(struct store_view *v, uint32_t uid, uint64_t modseq)
+{
+    if (v->n_silent == 0 || v->silent[v->n_silent - 1].modseq != modseq) {
+        v->silent = mem_grow(v->silent, &v->cap_silent, v->n_silent + 1, sizeof(v->silent[0]));
+        v->silent[v->n_silent++] = (struct silent){ .modseq = modseq };
+    }
+    store_uids_add(&v->silent[v->n_silent - 1].uids, uid, uid);
+}
 
 static struct store_flags
 apply_op(struct store_flags was, const struct store_flag_change *ch)
@@ -91,194 +124,223 @@ apply_op(struct store_flags was, const struct store_flag_change *ch)
     return f;
 }
 
-/* The view has what it was before, so that whoever sees it knows what it is after. */
-static bool
-is_known(const struct store_view *v, uint32_t uid, uint64_t modseq)
+static int
+change_one(struct bulk *b, struct msg_brief *m, struct err *e)
 {
-    struct store_row r;
+    struct store_flags was = m->flags, now = apply_op(was, b->ch);
+    uint64_t was_modseq;
+    int rc;
 
-    return store_view_row(v, store_view_seq(v, uid), &r) && r.modseq == modseq;
-}
-
-/* A change of many messages, a transaction for some thousands: others get their turn in between. */
-struct flag_job {
-    struct store_view *v;
-    const struct store_flag_change *ch;
-    struct store_uids *modified;
-    struct mbox mb;
-    struct own_change own;
-    bool did_scan;
-};
-
-static void
-note_silent(struct store_view *v, uint32_t uid, uint64_t modseq)
-{
-    if (v->n_silent == 0 || v->silent[v->n_silent - 1].modseq != modseq) {
-        v->silent = mem_grow(v->silent, &v->cap_silent, v->n_silent + 1, sizeof(v->silent[0]));
-        v->silent[v->n_silent++] = (struct silent){ .modseq = modseq };
+    if (m->modseq < b->mb.floor)
+        m->modseq = b->mb.floor;
+    if (b->ch->has_unchangedsince && m->modseq > b->ch->unchangedsince) {
+        if (b->modified != NULL)
+            store_uids_add(b->modified, m->uid, m->uid);
+        return 0;
     }
-    store_uids_add(&v->silent[v->n_silent - 1].uids, uid, uid);
+    if (now.sys == was.sys && now.kw == was.kw)
+        return 0;
+    rc = msg_rename(m, &b->parts, &b->batch.mem, now, e);
+    if (rc < 1) {
+        if (rc == 0)
+            store_uids_add(&b->lost, m->uid, m->uid);
+        return rc;
+    }
+    was_modseq = m->modseq;
+    m->modseq = mbox_change(b->v->u, &b->mb);
+    mbox_count_flags(&b->mb, was, now);
+    if (b->ch->is_silent &&
+        is_known(b->v, m->uid, was_modseq)) /* else another's would stay untold */
+        note_silent(b->v, m->uid, m->modseq);
+    return msg_write(b->v->u, b->mb.id, m, e);
 }
 
 static int
-batch_begin(struct flag_job *j, struct err *e)
+change_batch(struct bulk *b, struct err *e)
 {
-    if (change_begin(j->v, &j->mb, e))
+    for (size_t i = 0; i < b->batch.n; i++)
+        if (change_one(b, &b->batch.v[i], e))
+            return -1;
+    return 0;
+}
+
+/* Those that are still marked: their files first, so that a full disk gets room. */
+static int
+expunge_batch(struct bulk *b, struct err *e)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < b->batch.n; i++) {
+        struct msg_brief *m = &b->batch.v[i];
+
+        if (!(m->flags.sys & STORE_DELETED))
+            continue;
+        if (unlinkat(b->parts.fd[m->dir], m->file, 0) == 0)
+            b->batch.v[n++] = *m;
+        else if (errno == ENOENT)
+            store_uids_add(&b->lost, m->uid, m->uid);
+        else
+            return err_sys(e, "cannot remove %s", m->file);
+    }
+    return msg_expunge_batch(b->v->u, &b->mb, b->batch.v, n, e);
+}
+
+/* What was gathered, in a transaction; then others get their turn. */
+static int
+run_batch(struct bulk *b, struct err *e)
+{
+    struct store_view *v = b->v;
+    size_t n_silent;
+    int rc;
+
+    if (b->n == 0)
+        return 0;
+    msg_batch_reset(&b->batch);
+    if (record_recover(v->u, e) || change_begin(v, &b->mb, e))
         return -1;
-    j->own = mbox_own_begin(&j->mb, j->v->dir);
+    b->own = mbox_own_begin(&b->mb, v->dir);
+    rc = msg_batch_load(v->u, v->mailbox, b->uids, b->n, &b->batch, e);
+    if (rc == 0)
+        rc = b->ch == NULL ? expunge_batch(b, e) : change_batch(b, e);
+    if (b->mb.change != 0)
+        mbox_own_end(&b->mb, v->dir, b->own);
+    rc = change_end(v, &b->mb, rc, e);
+    n_silent = v->n_silent;
+    if (rc && n_silent > 0 && v->silent[n_silent - 1].modseq == b->mb.change)
+        view_drop_silent(v, n_silent - 1); /* that MODSEQ will be another change's */
+    b->n = 0;
+    return rc ? -1 : user_turn(v->u, e);
+}
+
+static int
+add(struct bulk *b, uint32_t uid, struct err *e)
+{
+    b->uids[b->n++] = uid;
+    return b->n == FLAGS_BATCH ? run_batch(b, e) : 0;
+}
+
+/* The messages of the view that are in the set and not gone. */
+static int
+run_set(struct bulk *b, const struct store_uids *set, struct err *e)
+{
+    struct store_view *v = b->v;
+
+    for (size_t i = 0; i < set->n; i++)
+        for (size_t at = view_at_least(v, set->v[i].first);
+             !v->is_asleep && at < v->n && view_uid_at(v, at) <= set->v[i].last; at++)
+            if (!view_gone_at(v, at) && add(b, view_uid_at(v, at), e))
+                return -1;
+    return run_batch(b, e);
+}
+
+/* The next messages marked \Deleted, from a UID on, up to as many as a batch has. */
+static int
+marked_from(const struct store_view *v, uint32_t from, uint32_t uids[FLAGS_BATCH], size_t *n,
+            struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    *n = 0;
+    if (db_prepare(v->u->db,
+                   "SELECT uid FROM messages INDEXED BY messages_deleted WHERE mailbox = ? AND "
+                   "flags & 8 = 8 AND uid >= ? ORDER BY uid LIMIT ?",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, v->mailbox);
+    db_bind_int(s, 2, from);
+    db_bind_int(s, 3, FLAGS_BATCH);
+    while ((rc = db_step(s, e)) == 1)
+        uids[(*n)++] = (uint32_t)db_int(s, 0);
+    return rc;
+}
+
+/* What is marked, of uids only when not NULL, and in the view. */
+static int
+run_marked(struct bulk *b, const struct store_uids *set, struct err *e)
+{
+    struct store_view *v = b->v;
+    uint32_t uids[FLAGS_BATCH], from = 1;
+    size_t n;
+
+    do {
+        if (marked_from(v, from, uids, &n, e))
+            return -1;
+        for (size_t i = 0; i < n; i++) {
+            size_t at = view_at_least(v, uids[i]);
+
+            if (!v->is_asleep && at < v->n && view_uid_at(v, at) == uids[i] &&
+                !view_gone_at(v, at) && (set == NULL || store_uids_has(set, uids[i])))
+                b->uids[b->n++] = uids[i];
+        }
+        if (n > 0)
+            from = uids[n - 1] + 1;
+        if (run_batch(b, e))
+            return -1;
+    } while (n == FLAGS_BATCH);
     return 0;
 }
 
 static int
-batch_end(struct flag_job *j, int rc, struct err *e)
+run(struct bulk *b, const struct store_uids *set, struct err *e)
 {
-    size_t n = j->v->n_silent;
-
-    if (j->mb.change != 0)
-        mbox_own_end(&j->mb, j->v->dir, j->own);
-    rc = change_end(j->v, &j->mb, rc, e);
-    if (rc && n > 0 && j->v->silent[n - 1].modseq == j->mb.change)
-        view_drop_silent(j->v, n - 1); /* that MODSEQ will be another change's */
-    return rc;
+    return b->ch == NULL ? run_marked(b, set, e) : run_set(b, set, e);
 }
 
-/* one() for each message of the view that is in the ranges and not gone. */
+/* Files that a foreign program renamed are looked for, once; what is gone then is gone. */
 static int
-for_each(struct flag_job *j, const struct store_uid_range *ranges, size_t n,
-         int (*one)(struct flag_job *, uint32_t uid, struct err *), struct err *e)
+run_all(struct bulk *b, const struct store_uids *set, struct err *e)
 {
-    struct store_view *v = j->v;
-    size_t done = 0;
-    int rc = 0;
+    struct store_uids lost;
+    struct mbox mb;
+    int rc;
 
-    if (batch_begin(j, e))
+    if (parts_open(&b->parts, b->v->dir, e))
         return -1;
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        for (size_t at = view_at_least(v, ranges[i].first);
-             rc == 0 && at < v->n && !v->is_asleep && view_uid_at(v, at) <= ranges[i].last; at++) {
-            if (view_gone_at(v, at))
-                continue;
-            if (++done % FLAGS_BATCH == 0 && (batch_end(j, 0, e) || batch_begin(j, e)))
-                return -1;
-            rc = one(j, view_uid_at(v, at), e);
-        }
-    return batch_end(j, rc, e);
-}
-
-/* One message: 0 done, also when it is gone; -1 e. */
-static int
-change_one(struct flag_job *j, uint32_t uid, struct err *e)
-{
-    struct store_view *v = j->v;
-    struct store_flags was, now;
-    struct msg_row m;
-    uint64_t was_modseq;
-    int rc = msg_load(v->u, v->mailbox, uid, &m, e);
-
-    if (rc < 1)
-        return rc;
-    was = m.flags;
-    if (m.modseq < j->mb.floor)
-        m.modseq = j->mb.floor;
-    if (j->ch->has_unchangedsince && m.modseq > j->ch->unchangedsince) {
-        if (j->modified != NULL)
-            store_uids_add(j->modified, uid, uid);
-        return 0;
+    rc = run(b, set, e);
+    if (rc == 0 && b->lost.n > 0) {
+        lost = b->lost;
+        memset(&b->lost, 0, sizeof(b->lost));
+        rc = mbox_load(b->v->u, b->v->mailbox, &mb, e);
+        if (rc == 1)
+            rc = mbox_scan(b->v->u, sl_z(b->v->name), &mb, false, true, e);
+        if (rc == 0)
+            rc = run(b, &lost, e);
+        store_uids_free(&lost);
     }
-    now = apply_op(m.flags, j->ch);
-    if (now.sys == m.flags.sys && now.kw == m.flags.kw)
-        return 0;
-    rc = msg_rename(&m, v->dir, now, e);
-    if (rc == 0 && !j->did_scan) { /* a foreign program renamed it: look where it is, once */
-        j->did_scan = true;
-        if (mbox_scan_in_tx(v->u, v->dir, &j->mb, false, true, NULL, e))
-            return -1;
-        j->own = mbox_own_begin(&j->mb, v->dir);
-        return change_one(j, uid, e);
-    }
-    if (rc < 1)
-        return rc;
-    was_modseq = m.modseq;
-    m.modseq = mbox_change(v->u, &j->mb);
-    mbox_count_flags(&j->mb, was, now);
-    if (j->ch->is_silent &&
-        is_known(v, uid, was_modseq)) /* else another's change would stay untold */
-        note_silent(v, uid, m.modseq);
-    return msg_update(v->u, &m, e);
+    store_uids_free(&b->lost);
+    msg_batch_free(&b->batch);
+    parts_close(&b->parts);
+    return rc;
 }
 
 int
 store_change_flags(struct store_view *v, const struct store_uids *uids,
                    const struct store_flag_change *ch, struct store_uids *modified, struct err *e)
 {
-    struct flag_job j = { .v = v, .ch = ch, .modified = modified };
+    struct bulk b = { .v = v, .ch = ch, .modified = modified };
     int rc;
 
     if (check_writable(v, e) || user_lock(v->u, e))
         return -1;
-    rc = for_each(&j, uids->v, uids->n, change_one, e);
+    rc = run_all(&b, uids, e);
     user_unlock(v->u);
     return rc;
-}
-
-/* ---- expunge ---- */
-
-static int
-unlink_message(const struct store_view *v, const struct msg_row *m, struct err *e)
-{
-    char *path = path_join(v->dir, m->dir == MAILDIR_NEW ? "new" : "cur", m->file);
-    int rc = 0;
-
-    if (unlink(path))
-        rc = errno == ENOENT ? 1 : err_sys(e, "cannot remove %s", path);
-    free(path);
-    return rc;
-}
-
-/* One message, if it is still marked: its file first, so that a full disk gets room. */
-static int
-expunge_one(struct flag_job *j, uint32_t uid, struct err *e)
-{
-    struct msg_row m;
-    int rc = msg_load(j->v->u, j->v->mailbox, uid, &m, e);
-
-    if (rc < 1 || !(m.flags.sys & STORE_DELETED))
-        return rc < 0 ? -1 : 0;
-    rc = unlink_message(j->v, &m, e);
-    if (rc < 0)
-        return -1;
-    if (rc == 1 && !j->did_scan) { /* renamed by a foreign program, or removed: the scan tells */
-        j->did_scan = true;
-        if (mbox_scan_in_tx(j->v->u, j->v->dir, &j->mb, false, true, NULL, e))
-            return -1;
-        j->own = mbox_own_begin(&j->mb, j->v->dir);
-        return expunge_one(j, uid, e);
-    }
-    return rc == 1 ? 0 : msg_expunge(j->v->u, &j->mb, uid, e);
-}
-
-static int
-expunge_all(struct store_view *v, const struct store_uids *uids, struct err *e)
-{
-    static const struct store_uid_range everything = { 1, UINT32_MAX };
-    const struct store_uid_range *ranges = uids == NULL ? &everything : uids->v;
-    size_t n = uids == NULL ? 1 : uids->n;
-    struct flag_job j = { .v = v };
-
-    return for_each(&j, ranges, n, expunge_one, e);
 }
 
 int
 store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e)
 {
+    struct bulk b = { .v = v };
     int rc;
 
     if (check_writable(v, e) || user_lock(v->u, e))
         return -1;
-    rc = expunge_all(v, uids, e);
+    rc = run_all(&b, uids, e);
     /* The files are gone, but there was no room to say so; the reserve was let go, so there is some now. */
     if (rc && err_is_full(e)) {
-        rc = expunge_all(v, uids, e);
+        b.n = 0;
+        rc = run_all(&b, uids, e);
         if (rc == 0)
             user_tell(v->u, sl_z(v->name), NULL);
     }

@@ -361,6 +361,14 @@ unlock_shared(struct store_user *u)
         flock(u->lock_fd, LOCK_UN);
 }
 
+static void
+end_durable(struct store_user *u)
+{
+    if (u->is_durable)
+        db_exec(u->db, "PRAGMA synchronous=NORMAL", NULL);
+    u->is_durable = false;
+}
+
 void
 index_checkpoint(struct store_user *u, int64_t longer_than_octets)
 {
@@ -375,6 +383,18 @@ index_checkpoint(struct store_user *u, int64_t longer_than_octets)
         flock(u->lock_fd, LOCK_UN);
     }
     free(wal);
+}
+
+int
+index_begin_durable(struct store_user *u, struct err *e)
+{
+    if (db_exec(u->db, "PRAGMA synchronous=FULL", e))
+        return -1;
+    u->is_durable = true;
+    if (index_begin(u, e) == 0)
+        return 0;
+    end_durable(u);
+    return -1;
 }
 
 int
@@ -395,6 +415,7 @@ void
 index_rollback(struct store_user *u)
 {
     db_rollback(u->db);
+    end_durable(u);
     unlock_shared(u);
     quota_after_rollback(u);
 }
@@ -409,8 +430,9 @@ index_commit(struct store_user *u, struct err *e)
         db_rollback(u->db);
     else
         rc = db_commit(u->db, &why);
-    if (rc == 0 && u->must_sync)
+    if (rc == 0 && u->must_sync && !u->is_durable)
         rc = index_sync(u, &why);
+    end_durable(u);
     unlock_shared(u);
     if (rc) { /* should it have been committed and not synced, quota.db is behind until the index is opened again */
         quota_after_rollback(u);

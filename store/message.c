@@ -1,15 +1,9 @@
-/* store/message.c - rows of messages, and the rename that gives a file other flags. */
+/* store/message.c - rows of messages, and what they add to the sums of their mailbox. */
 #include "store/store_int.h"
 
-#include "base/clock.h"
-#include "base/mem.h"
 #include "base/rand.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 int
 msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *out, struct err *e)
@@ -47,33 +41,39 @@ msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *ou
     return 1;
 }
 
-/* What a message adds to the sums of its mailbox; times -1: takes away. */
 static void
-count(struct mbox *mb, int times, struct store_flags flags, int64_t size, int64_t crlf)
+count_flags(struct mbox *mb, int times, struct store_flags flags)
 {
-    mb->messages += times;
     mb->unseen += flags.sys & STORE_SEEN ? 0 : times;
     mb->deleted += flags.sys & STORE_DELETED ? times : 0;
-    mb->octets += times * size;
-    mb->crlf_octets += times * (crlf > size ? crlf : size);
+}
+
+void
+mbox_count(struct mbox *mb, int times, const struct msg_brief *m)
+{
+    mb->messages += times;
+    mb->octets += times * m->size;
+    mb->crlf_octets += times * (m->crlf > m->size ? m->crlf : m->size);
+    mb->recent += m->uid >= mb->recent_from ? times : 0;
+    count_flags(mb, times, m->flags);
 }
 
 void
 mbox_count_flags(struct mbox *mb, struct store_flags was, struct store_flags now)
 {
-    count(mb, -1, was, 0, 0);
-    count(mb, 1, now, 0, 0);
+    count_flags(mb, -1, was);
+    count_flags(mb, 1, now);
 }
 
 int
-msg_insert(struct store_user *u, struct mbox *mb, const struct msg_row *m, struct err *e)
+msg_insert(struct store_user *u, struct mbox *mb, const struct msg_brief *m, struct err *e)
 {
     struct db_stmt *s;
 
     if (db_prepare(u->db, "INSERT INTO messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                    &s, e))
         return -1;
-    db_bind_int(s, 1, m->mailbox);
+    db_bind_int(s, 1, mb->id);
     db_bind_int(s, 2, m->uid);
     db_bind_int(s, 3, m->dir);
     db_bind_text(s, 4, sl_z(m->file));
@@ -89,107 +89,22 @@ msg_insert(struct store_user *u, struct mbox *mb, const struct msg_row *m, struc
     db_bind_int(s, 14, m->thread);
     if (db_run(s, e))
         return -1;
-    count(mb, 1, m->flags, m->size, m->crlf);
-    mb->recent += m->uid >= mb->recent_from;
+    mbox_count(mb, 1, m);
     return 0;
 }
 
 int
 msg_update(struct store_user *u, const struct msg_row *m, struct err *e)
 {
-    struct db_stmt *s;
-
-    if (db_prepare(u->db,
-                   "UPDATE messages SET dir = ?, file = ?, flags = ?, kw = ?, modseq = ? WHERE "
-                   "mailbox = ? AND uid = ?",
-                   &s, e))
-        return -1;
-    db_bind_int(s, 1, m->dir);
-    db_bind_text(s, 2, sl_z(m->file));
-    db_bind_int(s, 3, m->flags.sys);
-    db_bind_int(s, 4, (int64_t)m->flags.kw);
-    db_bind_int(s, 5, (int64_t)m->modseq);
-    db_bind_int(s, 6, m->mailbox);
-    db_bind_int(s, 7, m->uid);
-    return db_run(s, e);
-}
-
-static int
-delete_row(struct store_user *u, const char *sql, int64_t mailbox, uint32_t uid, struct err *e)
-{
-    struct db_stmt *s;
-
-    if (db_prepare(u->db, sql, &s, e))
-        return -1;
-    db_bind_int(s, 1, mailbox);
-    db_bind_int(s, 2, uid);
-    return db_run(s, e);
-}
-
-int
-msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e)
-{
-    static const char *const tables[] = {
-        "DELETE FROM messages WHERE mailbox = ? AND uid = ?",
-        "DELETE FROM cache WHERE mailbox = ? AND uid = ?",
-        "DELETE FROM cache_headers WHERE mailbox = ? AND uid = ?",
-        "DELETE FROM cache_sort WHERE mailbox = ? AND uid = ?",
-        "DELETE FROM foreign_ids WHERE mailbox = ? AND uid = ?",
+    struct msg_brief b = {
+        .uid = m->uid, .dir = m->dir, .file = m->file, .flags = m->flags, .modseq = m->modseq
     };
-    struct msg_row m;
-    int rc = msg_load(u, mb->id, uid, &m, e);
 
-    if (rc < 1) /* 0: another process was quicker, and logged it */
-        return rc;
-    for (size_t i = 0; i < COUNT_OF(tables); i++)
-        if (delete_row(u, tables[i], mb->id, uid, e))
-            return -1;
-    count(mb, -1, m.flags, m.size, m.crlf);
-    mb->recent -= uid >= mb->recent_from;
-    return expunges_add(u, mb, uid, e);
+    return msg_write(u, m->mailbox, &b, e);
 }
 
 int64_t
 msg_new_object_id(void)
 {
     return (int64_t)(rand_u64() >> 1);
-}
-
-int
-msg_rename(struct msg_row *m, const char *dir, struct store_flags flags, struct err *e)
-{
-    char other[8], file[MAILDIR_NAME_MAX], *from, *to;
-    struct maildir_name name;
-    int rc = 1;
-
-    maildir_parse(m->file, &name);
-    if (!maildir_compose(file, name.base, flags.sys,
-                         (uint32_t)(flags.kw & ((1u << MAILDIR_KEYWORD_LETTERS) - 1)),
-                         maildir_other_letters(name.info, other))) {
-        m->flags = flags; /* a foreign name with no room for letters: the index alone knows */
-        return 1;
-    }
-    if (m->dir == MAILDIR_CUR && strcmp(file, m->file) == 0) {
-        m->flags = flags; /* keywords beyond the letters */
-        return 1;
-    }
-    from = path_join(dir, m->dir == MAILDIR_NEW ? "new" : "cur", m->file);
-    to = path_join(dir, "cur", file);
-    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE)) {
-        /* EEXIST: a second file of the same base name; the scan gives one of them another. */
-        if (errno == ENOENT || errno == EEXIST)
-            rc = 0;
-        else if (errno == EINVAL && rename(from, to) == 0) /* a file system without NOREPLACE */
-            rc = 1;
-        else
-            rc = errno == ENOENT ? 0 : err_sys(e, "cannot rename %s", from);
-    }
-    if (rc == 1) {
-        memcpy(m->file, file, sizeof(file));
-        m->dir = MAILDIR_CUR;
-        m->flags = flags;
-    }
-    free(from);
-    free(to);
-    return rc;
 }

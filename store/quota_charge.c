@@ -73,7 +73,8 @@ sums_read(struct store_user *u, struct sums *out, struct err *e)
     return rc;
 }
 
-/* Messages of a COPY or APPEND that is being brought in, by this process or another: their sizes are in the names. */
+/* Messages of a COPY or APPEND that is being brought in, by this process or another: their sizes are in the names. A move
+ * within the user brings nothing. */
 static int
 sums_add_pending(struct store_user *u, struct sums *out, struct err *e)
 {
@@ -81,19 +82,24 @@ sums_add_pending(struct store_user *u, struct sums *out, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db, "SELECT name, file FROM pending", &s, e))
+    if (db_prepare(u->db, "SELECT name, file FROM pending WHERE src = ''", &s, e))
         return -1;
     while ((rc = db_step(s, e)) == 1) {
-        char file[MAILDIR_NAME_MAX];
-        struct maildir_name name;
+        struct slice files = db_text(s, 1), one;
         struct quota_limit limit;
 
-        snprintf(file, sizeof(file), "%.*s", SL_ARG(db_text(s, 1)));
-        if (!quota_rules_limit(r, db_text(s, 0), u->loc.separator, &limit) ||
-            !maildir_parse(file, &name))
+        if (!quota_rules_limit(r, db_text(s, 0), u->loc.separator, &limit))
             continue;
-        out->messages++;
-        out->octets += name.size == UINT64_MAX ? 0 : (int64_t)name.size;
+        while (record_next_name(&files, &one)) {
+            char file[MAILDIR_NAME_MAX];
+            struct maildir_name name;
+
+            snprintf(file, sizeof(file), "%.*s", SL_ARG(one));
+            if (!maildir_parse(file, &name))
+                continue;
+            out->messages++;
+            out->octets += name.size == UINT64_MAX ? 0 : (int64_t)name.size;
+        }
     }
     return rc;
 }
@@ -350,31 +356,37 @@ load_done(struct quota *q, struct slice user, const char *dir, struct quota_char
 }
 
 void
-quota_scan_begin(struct store_user *u, int64_t mailbox, const char *dir, uint32_t uidnext)
+quota_scan_look(struct store_user *u, const char *dir, struct quota_charge *done)
 {
-    struct quota_charge *c = &u->charge;
     struct quota *q = u->s->quota;
-    size_t was = c->n_seen;
     struct err e = { 0 };
 
-    if (q == NULL)
-        return;
-    if (quota_begin(q, false, &e) == 0 &&
-        quota_end(q, false, load_done(q, sl_z(u->name), dir, c, &e), &e))
-        c->n_seen = was; /* they stay for the next scan */
-    c->scans = mem_grow(c->scans, &c->cap_scans, c->n_scans + 1, sizeof(c->scans[0]));
-    c->scans[c->n_scans++] = (struct quota_scan){
-        .mailbox = mailbox, .first_uid = uidnext, .dir = mem_dupz(dir), .n_seen = was
-    };
+    if (q != NULL && quota_begin(q, false, &e) == 0 &&
+        quota_end(q, false, load_done(q, sl_z(u->name), dir, done, &e), &e))
+        done->n_seen = 0; /* they stay for the next scan */
 }
 
 void
-quota_scan_end(struct store_user *u, bool is_stable)
+quota_scan_tx(struct store_user *u, int64_t mailbox, const char *dir, uint32_t uidnext)
 {
     struct quota_charge *c = &u->charge;
 
-    if (c->n_scans > 0 && !is_stable)
-        c->n_seen = c->scans[c->n_scans - 1].n_seen;
+    if (u->s->quota == NULL)
+        return;
+    c->scans = mem_grow(c->scans, &c->cap_scans, c->n_scans + 1, sizeof(c->scans[0]));
+    c->scans[c->n_scans++] =
+        (struct quota_scan){ .mailbox = mailbox, .first_uid = uidnext, .dir = mem_dupz(dir) };
+}
+
+void
+quota_scan_seen(struct store_user *u, const struct quota_charge *done)
+{
+    struct quota_charge *c = &u->charge;
+
+    for (size_t i = 0; i < done->n_seen; i++) {
+        c->seen = mem_grow(c->seen, &c->cap_seen, c->n_seen + 1, sizeof(c->seen[0]));
+        c->seen[c->n_seen++] = done->seen[i];
+    }
 }
 
 /* ---- opening ---- */
@@ -532,10 +544,10 @@ quota_record_room(const struct record *r, struct err *e)
     struct quota_limit limit;
 
     if (r->u->s->quota == NULL ||
-        (r->from.n > 0 && quota_rules_limit(rules_of(r->u), r->from, r->u->loc.separator, &limit)))
+        (r->how == RECORD_MOVE && quota_rules_limit(rules_of(r->u), r->from, r->u->loc.separator, &limit)))
         return 0;
     for (size_t i = 0; i < r->n; i++) {
-        int64_t size = r->items[i].row.size;
+        int64_t size = r->items[i].m.size;
 
         octets += size;
         max_octets = size > max_octets ? size : max_octets;
@@ -611,12 +623,7 @@ quota_recount_user(struct store_user *u, void (*progress)(void *arg, struct slic
     rc = quota_row_of(q, sl_z(u->name), &row, e);
     if (rc >= 0) {
         /* Whatever was done when we began has been met, or is gone. */
-        for (size_t i = 0; i < done.n_seen; i++) {
-            struct quota_charge *c = &u->charge;
-
-            c->seen = mem_grow(c->seen, &c->cap_seen, c->n_seen + 1, sizeof(c->seen[0]));
-            c->seen[c->n_seen++] = done.seen[i];
-        }
+        quota_scan_seen(u, &done);
         rc = write_anew(u, true, rc == 1 ? row.seq : 0, e);
     }
     user_unlock(u);

@@ -110,7 +110,6 @@ struct quota_scan { /* a folder that was scanned in this transaction */
     int64_t mailbox;
     uint32_t first_uid; /* files met for the first time have UIDs from here on */
     char *dir;
-    size_t n_seen; /* of quota_charge.seen, before it */
 };
 struct quota_charge { /* of a store_user: what this transaction of the index means for quota.db */
     bool is_changed;  /* sums: the sequence number grows with them */
@@ -125,9 +124,12 @@ struct quota_charge { /* of a store_user: what this transaction of the index mea
     int64_t *seen; /* rows of deliveries that were done before a scan looked */
     size_t n_seen, cap_seen;
 };
-/* A scan of a folder begins, in a transaction of the index, before anything is read; and has ended. */
-void quota_scan_begin(struct store_user *u, int64_t mailbox, const char *dir, uint32_t uidnext);
-void quota_scan_end(struct store_user *u, bool is_stable);
+/* A scan of a folder begins, before anything is read: deliveries that are done, into `seen` of a charge of its own. */
+void quota_scan_look(struct store_user *u, const char *dir, struct quota_charge *done);
+/* A transaction of it: messages from uidnext on are new. */
+void quota_scan_tx(struct store_user *u, int64_t mailbox, const char *dir, uint32_t uidnext);
+/* In its last one, when the folder was still: those deliveries have been met, or are gone. */
+void quota_scan_seen(struct store_user *u, const struct quota_charge *done);
 /* Part of index_commit(): the sequence number, inside; and quota.db, after it. Nothing that fails afterwards undoes the
  * change: it is made good later. */
 int quota_before_commit(struct store_user *u, struct err *e);

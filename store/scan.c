@@ -1,10 +1,14 @@
 /* store/scan.c - the index brought in line with new/ and cur/, whoever changed them.
  *
  * A folder whose mtime is the recorded one was not changed. An mtime within the last tick of the file system's clock
- * proves nothing, as the next change may get the same: then nothing is recorded and the next sync scans again. */
-#include "store/store_int.h"
+ * proves nothing, as the next change may get the same: then nothing is recorded and the next sync scans again.
+ *
+ * A scan of a large folder lets others go on: rows are read in pieces, the folders with no lock held at all, and differences
+ * go in by transactions of SCAN_BATCH; user.lock is given up in between. So what was read may be old by then. In each
+ * transaction a row is believed changed on disk only if the index has it as it was read, a file is new only if no
+ * row got its base name since, and what a change of ours has made doubtful is left to the next scan. */
+#include "store/scan_int.h"
 
-#include "base/arena.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -12,83 +16,77 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    SCAN_TRIES = 5,              /* passes over a folder that changes while it is read */
+    SCAN_ROWS = 4096,            /* read at a time, some milliseconds */
+    SCAN_TRIES = 5,              /* readings of a folder that changes meanwhile */
     SCAN_TICK_NS = 20 * 1000000, /* a kernel's clock tick, and then some */
     SCAN_TMP_AGE_S = 36 * 3600,
     SCAN_SUSPECT_MS = 5000,
     SCAN_COST_FACTOR = 100 /* scans on suspicion take at most a hundredth of the time */
 };
 
-struct srow { /* a message the index knows */
-    uint32_t uid;
-    int dir;
-    const char *file;
-    struct store_flags flags;
-    const char *seen; /* the name on disk, or NULL */
-    int seen_dir;
-};
-
-struct cand { /* a file the index does not know */
-    const char *file;
-    int dir;
-};
-
-struct scan {
-    struct store_user *u;
-    const char *dir;
-    struct mbox *mb;
-    struct arena mem;
-    struct srow *rows;
-    size_t n_rows, cap_rows;
-    uint32_t *slots; /* base name -> row + 1, open addressing */
-    size_t mask;
-    struct cand *cands;
-    size_t n_cands, cap_cands;
-    struct map *pending, *hints;
-    uint64_t letters; /* keyword letters met */
-    size_t n_unseen;
-    bool is_still; /* no folder changed while it was read: what was not met is not there */
-};
-
-static struct slice
-base_of(const char *file)
+struct slice
+scan_base(const char *file)
 {
     struct slice s = sl_z(file);
 
     return sl_head(s, sl_find_char(s, ':'));
 }
 
+const char *
+scan_part(int dir)
+{
+    return dir == MAILDIR_NEW ? "new" : "cur";
+}
+
 /* ---- what the index knows ---- */
+
+/* Up to SCAN_ROWS rows behind a UID; *last moves on. 1 there may be more, 0 that was all. */
+static int
+load_piece(struct scan *c, bool only_new, uint32_t *last, struct err *e)
+{
+    size_t n = 0;
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(c->u->db,
+                   only_new ? "SELECT uid, dir, file FROM messages INDEXED BY messages_new WHERE "
+                              "mailbox = ? AND dir = 0 AND uid > ? ORDER BY uid LIMIT ?"
+                            : "SELECT uid, dir, file FROM messages WHERE mailbox = ? AND uid > ? "
+                              "ORDER BY uid LIMIT ?",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, c->mb->id);
+    db_bind_int(s, 2, *last);
+    db_bind_int(s, 3, SCAN_ROWS);
+    for (; (rc = db_step(s, e)) == 1; n++) {
+        const char *file = arena_dupz(&c->mem, db_text(s, 2));
+
+        *last = (uint32_t)db_int(s, 0);
+        c->rows = mem_grow(c->rows, &c->cap_rows, c->n_rows + 1, sizeof(c->rows[0]));
+        c->rows[c->n_rows++] = (struct scan_row){ .uid = *last,
+                                                  .base_n = (uint16_t)scan_base(file).n,
+                                                  .dir = (uint8_t)db_int(s, 1),
+                                                  .file = file };
+    }
+    return rc < 0 ? -1 : n == SCAN_ROWS;
+}
 
 static int
 load_rows(struct scan *c, bool only_new, struct err *e)
 {
-    struct db_stmt *s;
+    uint32_t last = 0;
     int rc;
 
     c->n_rows = 0;
-    if (db_prepare(c->u->db,
-                   only_new ? "SELECT uid, dir, file, flags, kw FROM messages INDEXED BY "
-                              "messages_new WHERE mailbox = ? AND dir = 0"
-                            : "SELECT uid, dir, file, flags, kw FROM messages WHERE mailbox = ?",
-                   &s, e))
-        return -1;
-    db_bind_int(s, 1, c->mb->id);
-    while ((rc = db_step(s, e)) == 1) {
-        c->rows = mem_grow(c->rows, &c->cap_rows, c->n_rows + 1, sizeof(c->rows[0]));
-        c->rows[c->n_rows++] = (struct srow){
-            .uid = (uint32_t)db_int(s, 0),
-            .dir = (int)db_int(s, 1),
-            .file = arena_dupz(&c->mem, db_text(s, 2)),
-            .flags = { .sys = (uint32_t)db_int(s, 3), .kw = (uint64_t)db_int(s, 4) },
-        };
-    }
+    c->known = c->mb->modseq; /* before the first is read: later changes are seen as such */
+    while ((rc = load_piece(c, only_new, &last, e)) == 1)
+        if (!c->in_tx && user_turn(c->u, e))
+            return -1;
     return rc;
 }
 
@@ -103,7 +101,7 @@ hash_rows(struct scan *c)
     c->slots = mem_zalloc(size * sizeof(c->slots[0]));
     c->mask = size - 1;
     for (size_t i = 0; i < c->n_rows; i++) {
-        size_t at = sl_hash(base_of(c->rows[i].file)) & c->mask;
+        size_t at = sl_hash(sl_n(c->rows[i].file, c->rows[i].base_n)) & c->mask;
 
         while (c->slots[at] != 0)
             at = (at + 1) & c->mask;
@@ -111,117 +109,89 @@ hash_rows(struct scan *c)
     }
 }
 
-static struct srow *
-find_row(struct scan *c, struct slice base)
-{
-    size_t at = sl_hash(base) & c->mask;
-
-    for (; c->slots[at] != 0; at = (at + 1) & c->mask)
-        if (sl_eq(base_of(c->rows[c->slots[at] - 1].file), base))
-            return &c->rows[c->slots[at] - 1];
-    return NULL;
-}
-
-/* Names of an APPEND or COPY under way: their UIDs are given already. */
-static int
-load_pending(struct scan *c, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    if (db_prepare(c->u->db, "SELECT file FROM pending WHERE mailbox = ?", &s, e))
-        return -1;
-    db_bind_int(s, 1, c->mb->id);
-    while ((rc = db_step(s, e)) == 1) {
-        struct slice file = db_text(s, 0);
-
-        if (c->pending == NULL)
-            c->pending = map_new();
-        map_set(c->pending, sl_head(file, sl_find_char(file, ':')), c);
-    }
-    return rc;
-}
-
 /* ---- what the disk has ---- */
 
-static const char *
-part_of(int dir)
+static bool
+is_exact(const struct scan_row *r, const char *file, int dir)
 {
-    return dir == MAILDIR_NEW ? "new" : "cur";
-}
-
-/* Two names of one base. Often one is the other's past: a rename while the folder was read. A real second message gets
- * a base name of its own. */
-static void
-settle_twin(struct scan *c, struct srow *r, const char *file, int dir)
-{
-    char *a = path_join(c->dir, part_of(r->seen_dir), r->seen),
-         *b = path_join(c->dir, part_of(dir), file);
-    struct stat sa, sb;
-
-    if (lstat(b, &sb)) {
-        ; /* the second is gone */
-    } else if (lstat(a, &sa)) {
-        r->seen = arena_dupz(&c->mem, sl_z(file));
-        r->seen_dir = dir;
-    } else if (sa.st_ino != sb.st_ino) {
-        char fresh[MAILDIR_NAME_MAX], *to;
-        struct maildir_name name;
-        struct buf full = { 0 };
-
-        maildir_parse(file, &name);
-        maildir_base(fresh, "", (uint64_t)sb.st_size, name.crlf);
-        if (name.crlf == UINT64_MAX)
-            *strstr(fresh, ",W=") = '\0';
-        buf_addf(&full, "%s%s%.*s", fresh, name.has_info ? ":2," : "", SL_ARG(name.info));
-        to = path_join(c->dir, part_of(dir), buf_z(&full));
-        if (rename(b, to) == 0) {
-            c->cands = mem_grow(c->cands, &c->cap_cands, c->n_cands + 1, sizeof(c->cands[0]));
-            c->cands[c->n_cands++] = (struct cand){ arena_dupz(&c->mem, buf_slice(&full)), dir };
-        }
-        free(to);
-        buf_free(&full);
-    }
-    free(a);
-    free(b);
+    return r->dir == dir && strcmp(r->file, file) == 0;
 }
 
 static void
-meet(struct scan *c, const char *file, int dir)
+add_twin(struct scan *c, struct scan_row *r, const char *file, int dir)
+{
+    c->twins = mem_grow(c->twins, &c->cap_twins, c->n_twins + 1, sizeof(c->twins[0]));
+    c->twins[c->n_twins++] = (struct scan_twin){ (size_t)(r - c->rows), file, dir };
+}
+
+static void
+see(struct scan *c, struct scan_row *r, const char *file, int dir)
+{
+    if (r->seen == NULL)
+        c->n_unseen--;
+    r->seen = is_exact(r, file, dir) ? r->file : arena_dupz(&c->mem, sl_z(file));
+    r->seen_dir = (uint8_t)dir;
+}
+
+static void
+add_cand(struct scan *c, const char *file, int dir)
 {
     struct maildir_name name;
-    struct srow *r;
 
     if (!maildir_parse(file, &name))
         return;
-    r = find_row(c, name.base);
-    if (r == NULL) {
-        if (c->pending != NULL && map_get(c->pending, name.base) != NULL)
-            return;
-        c->cands = mem_grow(c->cands, &c->cap_cands, c->n_cands + 1, sizeof(c->cands[0]));
-        c->cands[c->n_cands++] = (struct cand){ arena_dupz(&c->mem, sl_z(file)), dir };
-    } else if (r->seen != NULL) {
-        settle_twin(c, r, file, dir);
+    c->cands = mem_grow(c->cands, &c->cap_cands, c->n_cands + 1, sizeof(c->cands[0]));
+    c->cands[c->n_cands++] = (struct scan_cand){ .file = arena_dupz(&c->mem, sl_z(file)),
+                                                 .s = name.s,
+                                                 .us = name.us,
+                                                 .base_n = (uint16_t)name.base.n,
+                                                 .dir = (uint8_t)dir };
+}
+
+/* A row's own file is the one under the name that the index has; else any of its base name, which may be a new name of it
+ * or another file: that is settled when all are known. */
+static void
+meet(struct scan *c, const char *file, int dir)
+{
+    struct slice base = scan_base(file);
+    struct scan_row *free_row = NULL, *any = NULL, *own = NULL;
+
+    for (size_t at = sl_hash(base) & c->mask; c->slots[at] != 0; at = (at + 1) & c->mask) {
+        struct scan_row *r = &c->rows[c->slots[at] - 1];
+
+        if (r->base_n != base.n || memcmp(r->file, base.p, base.n) != 0)
+            continue;
+        any = r;
+        if (r->seen == NULL && free_row == NULL)
+            free_row = r;
+        if (is_exact(r, file, dir))
+            own = r;
+    }
+    if (any == NULL) {
+        add_cand(c, file, dir);
+    } else if (own != NULL) {
+        if (own->seen != NULL)
+            add_twin(c, own, own->seen, own->seen_dir); /* it was taken for this one */
+        see(c, own, file, dir);
+    } else if (free_row != NULL) {
+        see(c, free_row, file, dir);
     } else {
-        r->seen_dir = dir;
-        r->seen =
-            dir == r->dir && strcmp(file, r->file) == 0 ? r->file : arena_dupz(&c->mem, sl_z(file));
-        c->n_unseen--;
+        add_twin(c, any, arena_dupz(&c->mem, sl_z(file)), dir);
     }
 }
 
 static int
 read_part(struct scan *c, int dir, struct err *e)
 {
-    char *path = path_join(c->dir, part_of(dir), NULL);
+    char *path = path_join(c->dir, scan_part(dir), NULL);
     DIR *d = opendir(path);
     struct dirent *ent;
     struct stat st;
     int rc = 0;
 
     /* A folder that is not there at all was renamed or deleted by another process: nothing is known of its messages. */
-    if (d == NULL && errno == ENOENT && stat(c->dir, &st) == 0 &&
-        maildir_make(c->dir, true, NULL) == 0)
+    if (d == NULL && errno == ENOENT && stat(c->dir, &st) == 0 && !(dir == MAILDIR_CUR && c->u->loc.layout == LAYOUT_FS && strcmp(c->dir, c->u->root) != 0) &&
+        maildir_make(c->dir, folder_has_mark(c->u, c->dir), NULL) == 0)
         d = opendir(path);
     if (d == NULL) {
         rc = err_sys(e, "cannot open folder %s", path);
@@ -229,7 +199,7 @@ read_part(struct scan *c, int dir, struct err *e)
         return rc;
     }
     while ((errno = 0, ent = readdir(d)) != NULL)
-        if (ent->d_name[0] != '.' && ent->d_type != DT_DIR)
+        if (ent->d_name[0] != '.' && (ent->d_type == DT_REG || ent->d_type == DT_UNKNOWN))
             meet(c, ent->d_name, dir);
     if (errno != 0)
         rc = err_sys(e, "cannot read folder %s", path);
@@ -238,146 +208,6 @@ read_part(struct scan *c, int dir, struct err *e)
     return rc;
 }
 
-/* ---- differences into the index ---- */
-
-static int
-update_row(struct scan *c, const struct srow *r, struct err *e)
-{
-    const uint64_t mask = (UINT64_C(1) << MAILDIR_KEYWORD_LETTERS) - 1;
-    struct maildir_name name;
-    struct store_flags flags;
-    struct db_stmt *s;
-    bool is_changed;
-
-    if (r->seen == r->file && r->seen_dir == r->dir)
-        return 0;
-    maildir_parse(r->seen, &name);
-    flags.sys = name.sys;
-    flags.kw = (r->flags.kw & ~mask) | name.kw;
-    if (!name.has_info && r->seen_dir == MAILDIR_NEW)
-        flags = r->flags;
-    c->letters |= name.kw;
-    is_changed = flags.sys != r->flags.sys || flags.kw != r->flags.kw;
-    mbox_count_flags(c->mb, r->flags, flags);
-    if (db_prepare(
-            c->u->db,
-            "UPDATE messages SET dir = ?1, file = ?2, flags = ?3, kw = ?4,"
-            " modseq = CASE WHEN ?5 > 0 THEN ?5 ELSE modseq END WHERE mailbox = ?6 AND uid = ?7",
-            &s, e))
-        return -1;
-    db_bind_int(s, 1, r->seen_dir);
-    db_bind_text(s, 2, sl_z(r->seen));
-    db_bind_int(s, 3, flags.sys);
-    db_bind_int(s, 4, (int64_t)flags.kw);
-    db_bind_int(s, 5, is_changed ? (int64_t)mbox_change(c->u, c->mb) : 0);
-    db_bind_int(s, 6, c->mb->id);
-    db_bind_int(s, 7, r->uid);
-    return db_run(s, e);
-}
-
-static int
-cmp_cands(const void *a, const void *b)
-{
-    return maildir_name_cmp(((const struct cand *)a)->file, ((const struct cand *)b)->file);
-}
-
-/* A file the index has not seen: a message, when it is a whole one. */
-static int
-insert_cand(struct scan *c, const struct cand *k, uint32_t *last_cur_uid, struct err *e)
-{
-    char *path = path_join(c->dir, part_of(k->dir), k->file);
-    struct msg_row m = { .mailbox = c->mb->id, .dir = k->dir, .tz_minutes = TZ_LOCAL };
-    struct maildir_name name;
-    struct stat st;
-    int rc;
-
-    rc = lstat(path, &st); /* no link: reading would not follow it either */
-    free(path);
-    maildir_parse(k->file, &name);
-    if (rc || !S_ISREG(st.st_mode))
-        return 0;
-    if (name.size != UINT64_MAX && (uint64_t)st.st_size < name.size) /* of a power cut */
-        return 0;
-    if (c->hints != NULL)
-        m.uid = (uint32_t)(uintptr_t)map_get(c->hints, name.base);
-    if (m.uid == 0)
-        m.uid = mbox_next_uid(c->u, c->mb);
-    if (k->dir == MAILDIR_CUR && m.uid > *last_cur_uid)
-        *last_cur_uid = m.uid;
-    snprintf(m.file, sizeof(m.file), "%s", k->file);
-    m.flags = (struct store_flags){ .sys = name.sys, .kw = name.kw };
-    c->letters |= name.kw;
-    m.modseq = mbox_change(c->u, c->mb);
-    m.size = st.st_size;
-    m.crlf = name.size == (uint64_t)st.st_size && name.crlf <= INT64_MAX ? (int64_t)name.crlf : -1;
-    m.date_s = st.st_mtim.tv_sec;
-    m.savedate_s = st.st_ctim.tv_sec;
-    m.email = msg_new_object_id();
-    return msg_insert(c->u, c->mb, &m, e);
-}
-
-static int
-apply(struct scan *c, bool may_expunge, struct err *e)
-{
-    bool is_first = c->mb->uidnext == 1;
-    uint32_t last_cur_uid = 0;
-
-    for (size_t i = 0; i < c->n_rows; i++) {
-        if (c->rows[i].seen != NULL ? update_row(c, &c->rows[i], e)
-                                    : may_expunge && msg_expunge(c->u, c->mb, c->rows[i].uid, e))
-            return -1;
-    }
-    if (c->n_cands > 1)
-        qsort(c->cands, c->n_cands, sizeof(c->cands[0]), cmp_cands);
-    for (size_t i = 0; i < c->n_cands; i++)
-        if (insert_cand(c, &c->cands[i], &last_cur_uid, e))
-            return -1;
-    /* What lies in cur/ was seen by some program before us. */
-    if (is_first && last_cur_uid >= c->mb->recent_from &&
-        mbox_set_recent(c->u, c->mb, last_cur_uid + 1, e))
-        return -1;
-    if (c->letters != 0)
-        return keywords_import(c->u, c->dir, c->mb->id, c->letters, e);
-    return 0;
-}
-
-/* ---- new/ to cur/ ---- */
-
-static int
-take_new_rows(struct scan *c, struct err *e)
-{
-    struct own_change own = mbox_own_begin(c->mb, c->dir);
-    bool moved = false;
-
-    if (load_rows(c, true, e))
-        return -1;
-    for (size_t i = 0; i < c->n_rows; i++) {
-        struct msg_row m;
-        int rc = msg_load(c->u, c->mb->id, c->rows[i].uid, &m, e);
-
-        if (rc < 0)
-            return -1;
-        if (rc == 0)
-            continue;
-        rc = msg_rename(&m, c->dir, m.flags, e);
-        if (rc < 0)
-            return -1;
-        if (rc == 1) {
-            moved = true;
-            if (msg_update(c->u, &m, e))
-                return -1;
-        } else {
-            c->mb->cur_mtime_ns = 0; /* not where it was: look at everything next time */
-            own.was_known = false;
-        }
-    }
-    if (moved)
-        mbox_own_end(c->mb, c->dir, own);
-    return 0;
-}
-
-/* ---- when ---- */
-
 static int64_t
 conclusive(int64_t mtime_ns, int64_t at_ns)
 {
@@ -385,6 +215,56 @@ conclusive(int64_t mtime_ns, int64_t at_ns)
 
     return mtime_ns > at_ns - tick ? 0 : mtime_ns;
 }
+
+/* One reading. A file that is renamed meanwhile may not be met at all: gone is what a still folder does not have. */
+static int
+read_once(struct scan *c, bool only_new, struct err *e)
+{
+    int64_t start_ns = now_realtime_ns(), was[2];
+    bool is_same;
+
+    for (size_t i = 0; i < c->n_rows; i++)
+        c->rows[i].seen = NULL;
+    c->n_unseen = c->n_rows;
+    c->n_cands = c->n_twins = 0;
+    for (int i = 0; i < 2; i++)
+        was[i] = dir_mtime_ns(c->dir, scan_part(i));
+    if (read_part(c, MAILDIR_NEW, e) || (!only_new && read_part(c, MAILDIR_CUR, e)))
+        return -1;
+    is_same = dir_mtime_ns(c->dir, "new") == was[0] && dir_mtime_ns(c->dir, "cur") == was[1];
+    /* In the tick of the last change a still mtime tells nothing; but two readings of the same do. */
+    c->is_still = is_same && ((was[0] == c->mtime_ns[0] && was[1] == c->mtime_ns[1]) ||
+                              (conclusive(was[0], start_ns) && conclusive(was[1], start_ns)));
+    c->is_same = is_same;
+    for (int i = 0; i < 2; i++) {
+        c->mtime_ns[i] = was[i];
+        c->is_proof[i] = conclusive(was[i], start_ns) != 0;
+    }
+    return 0;
+}
+
+/* No lock is held, unless a caller's transaction goes around all of it. */
+static int
+read_disk(struct scan *c, bool only_new, struct err *e)
+{
+    int rc = 0;
+
+    hash_rows(c);
+    if (!c->in_tx)
+        user_unlock(c->u);
+    for (int i = 0; i < SCAN_TRIES; i++) {
+        if (i > 0)
+            usleep(SCAN_TICK_NS / 1000);
+        rc = read_once(c, only_new, e);
+        if (rc || c->n_unseen == 0 || c->is_still || only_new)
+            break;
+    }
+    if (!c->in_tx && user_relock(c->u, rc ? NULL : e))
+        rc = -1;
+    return rc;
+}
+
+/* ---- when ---- */
 
 static bool
 suspect_is_due(const struct mbox *mb)
@@ -401,6 +281,12 @@ cur_is_changed(const struct mbox *mb, const char *dir)
 {
     return mb->cur_mtime_ns == 0 || dir_mtime_ns(dir, "cur") != mb->cur_mtime_ns ||
            suspect_is_due(mb);
+}
+
+static bool
+new_is_changed(const struct mbox *mb, const char *dir)
+{
+    return mb->new_mtime_ns == 0 || dir_mtime_ns(dir, "new") != mb->new_mtime_ns;
 }
 
 /* What was left in tmp/ by a delivery that never ended; 36 hours is the rule of Maildir. */
@@ -423,38 +309,29 @@ sweep_tmp(const char *dir)
     free(path);
 }
 
+/* What the scan has seen, for the next to compare. Our own renames meanwhile are accounted for in mtime_ns, but may hide
+ * a foreign one of the same moment. */
+static void
+note_seen(struct scan *c)
+{
+    c->mb->new_mtime_ns = c->is_whole && c->is_proof[MAILDIR_NEW] ? c->mtime_ns[MAILDIR_NEW] : 0;
+    if (!c->is_full)
+        return;
+    c->mb->cur_mtime_ns = c->is_whole && c->is_proof[MAILDIR_CUR] ? c->mtime_ns[MAILDIR_CUR] : 0;
+    c->mb->suspect_ms = c->did_move ? now_realtime_ns() / 1000000 : 0;
+    c->mb->scan_ms = c->start_ns / 1000000;
+    c->mb->scan_cost_ms = (now_realtime_ns() - c->start_ns) / 1000000;
+}
+
 static int
 scan_full(struct scan *c, struct err *e)
 {
-    int64_t start_ns = now_realtime_ns(), new_ns = 0, cur_ns = 0;
-    bool is_stable = false;
-
-    if (load_rows(c, false, e))
+    if (load_rows(c, false, e) || read_disk(c, false, e))
         return -1;
-    hash_rows(c);
-    /* A file that is renamed while its folder is read may not be met at all: gone is what a still folder does not have. */
-    for (int i = 0; i < SCAN_TRIES && !is_stable; i++) {
-        for (size_t j = 0; j < c->n_rows; j++)
-            c->rows[j].seen = NULL;
-        c->n_unseen = c->n_rows;
-        c->n_cands = 0;
-        new_ns = dir_mtime_ns(c->dir, "new");
-        cur_ns = dir_mtime_ns(c->dir, "cur");
-        if (read_part(c, MAILDIR_NEW, e) || read_part(c, MAILDIR_CUR, e))
-            return -1;
-        is_stable = c->n_unseen == 0 || (dir_mtime_ns(c->dir, "new") == new_ns &&
-                                         dir_mtime_ns(c->dir, "cur") == cur_ns);
-    }
-    c->is_still =
-        dir_mtime_ns(c->dir, "new") == new_ns && dir_mtime_ns(c->dir, "cur") == cur_ns;
-    if (apply(c, is_stable, e))
+    c->is_whole = c->n_unseen == 0 || c->is_still;
+    if (scan_apply(c, c->is_whole, e))
         return -1;
-    c->mb->new_mtime_ns = is_stable ? conclusive(new_ns, start_ns) : 0;
-    c->mb->cur_mtime_ns = is_stable ? conclusive(cur_ns, start_ns) : 0;
     sweep_tmp(c->dir);
-    c->mb->suspect_ms = 0;
-    c->mb->scan_ms = start_ns / 1000000;
-    c->mb->scan_cost_ms = (now_realtime_ns() - start_ns) / 1000000;
     return 0;
 }
 
@@ -462,21 +339,16 @@ scan_full(struct scan *c, struct err *e)
 static int
 scan_new(struct scan *c, struct err *e)
 {
-    int64_t start_ns = now_realtime_ns(), new_ns = dir_mtime_ns(c->dir, "new");
+    int rc;
 
-    if (load_rows(c, true, e))
+    if (load_rows(c, true, e) || read_disk(c, true, e))
         return -1;
-    hash_rows(c);
-    c->n_unseen = c->n_rows;
-    if (read_part(c, MAILDIR_NEW, e))
-        return -1;
-    if (c->n_unseen > 0)
-        return 1;
-    c->is_still = dir_mtime_ns(c->dir, "new") == new_ns && !cur_is_changed(c->mb, c->dir);
-    if (apply(c, false, e))
-        return -1;
-    c->mb->new_mtime_ns = conclusive(new_ns, start_ns);
-    return 0;
+    c->is_same = c->is_same && !cur_is_changed(c->mb, c->dir);
+    rc = scan_is_missing(c, e);
+    if (rc != 0)
+        return rc;
+    c->is_whole = true;
+    return scan_apply(c, false, e);
 }
 
 static void
@@ -486,35 +358,54 @@ scan_free(struct scan *c)
     free(c->rows);
     free(c->slots);
     free(c->cands);
+    free(c->twins);
     map_free(&c->pending, NULL);
+    map_free(&c->since, NULL);
+    quota_charge_free(&c->done);
+    parts_close(&c->parts);
 }
 
-static bool
-new_is_changed(const struct mbox *mb, const char *dir)
+static int
+run(struct scan *c, bool is_full, struct err *e)
 {
-    return mb->new_mtime_ns == 0 || dir_mtime_ns(dir, "new") != mb->new_mtime_ns;
+    int rc = 0;
+
+    c->start_ns = now_realtime_ns();
+    c->is_full = is_full;
+    quota_scan_look(c->u, c->dir, &c->done); /* before anything is read */
+    if (!is_full) {
+        rc = scan_new(c, e);
+        c->is_full = rc == 1;
+    }
+    if (rc >= 0 && c->is_full)
+        rc = scan_full(c, e);
+    if (rc == 0 && c->take_new)
+        rc = scan_take_new(c, e);
+    if (rc == 0 && (rc = scan_tx_begin(c, e)) == 0) {
+        note_seen(c);
+        if (c->is_same) /* what was not met is not there */
+            quota_scan_seen(c->u, &c->done);
+        rc = scan_tx_end(c, 0, e);
+    }
+    return rc;
 }
 
 int
 mbox_scan_in_tx(struct store_user *u, const char *dir, struct mbox *mb, bool take_new, bool must,
                 struct map *hints, struct err *e)
 {
-    struct scan c = { .u = u, .dir = dir, .mb = mb, .hints = hints };
-    bool is_full = must || cur_is_changed(mb, dir), is_new = is_full || new_is_changed(mb, dir);
-    int rc = load_pending(&c, e);
+    struct scan c = { .u = u,
+                      .dir = dir,
+                      .mb = mb,
+                      .take_new = take_new,
+                      .in_tx = true,
+                      .hints = hints,
+                      .parts.fd = { -1, -1 } };
+    bool is_full = must || cur_is_changed(mb, dir);
+    int rc = 0;
 
-    if (is_full || is_new) /* before anything is read */
-        quota_scan_begin(u, mb->id, dir, mb->uidnext);
-    if (rc == 0 && !is_full && is_new) {
-        rc = scan_new(&c, e);
-        is_full = rc == 1;
-    }
-    if (rc >= 0 && is_full)
-        rc = scan_full(&c, e);
-    if (rc == 0 && take_new)
-        rc = take_new_rows(&c, e);
-    if (is_full || is_new)
-        quota_scan_end(u, c.is_still);
+    if (is_full || take_new || new_is_changed(mb, dir))
+        rc = run(&c, is_full, e);
     scan_free(&c);
     return rc;
 }
@@ -536,41 +427,81 @@ has_new_rows(struct store_user *u, int64_t mailbox, struct err *e)
     return rc;
 }
 
+/* ---- one at a time ---- */
+
+/* A folder under a full scan here: others of this process do not begin another, and are told when it has ended. */
+static struct scanning *
+under_scan(const struct store_user *u, int64_t mailbox)
+{
+    struct scanning *s = u->scans;
+
+    while (s != NULL && s->mailbox != mailbox)
+        s = s->next;
+    return s;
+}
+
+static void
+leave(struct store_user *u, struct scanning *me)
+{
+    struct scanning **at = &u->scans;
+
+    while (*at != me)
+        at = &(*at)->next;
+    *at = me->next;
+}
+
+static int
+scan_alone(struct scan *c, bool is_full, struct err *e)
+{
+    struct scanning me = { .mailbox = c->mb->id, .next = c->u->scans };
+    int rc;
+
+    if (!is_full)
+        return run(c, false, e);
+    c->u->scans = &me;
+    rc = run(c, true, e);
+    leave(c->u, &me);
+    if (me.is_missed)
+        user_tell(c->u, c->normal, NULL);
+    return rc;
+}
+
 int
 mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must,
           struct err *e)
 {
     struct buf dir = { 0 };
+    struct scan c = {
+        .u = u, .normal = normal, .mb = mb, .take_new = take_new, .parts.fd = { -1, -1 }
+    };
+    struct scanning *other = under_scan(u, mb->id);
     uint64_t modseq = mb->modseq;
     uint32_t uidnext = mb->uidnext;
     int rc = -1, has_new = 0;
+    bool is_full;
 
     if (mbox_dir(u, normal, &dir, e))
         goto out;
+    c.dir = buf_z(&dir);
     if (take_new && (has_new = has_new_rows(u, mb->id, e)) < 0)
         goto out;
-    if (!must && !has_new && !cur_is_changed(mb, buf_z(&dir)) && !new_is_changed(mb, buf_z(&dir))) {
-        rc = 0;
-        goto out;
+    is_full = must || cur_is_changed(mb, c.dir);
+    rc = 0;
+    if (is_full && !must && other != NULL) {
+        /* Its end tells. Before the first scan has ended an arrival would get a UID below older mail's. */
+        other->is_missed = true;
+        is_full = false;
+        if (mb->scan_ms == 0)
+            goto out;
     }
-    if (index_begin(u, e))
-        goto out;
-    rc = mbox_load(u, mb->id, mb, e);
-    if (rc == 0)
-        rc = err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
-    else if (rc == 1)
-        rc = mbox_scan_in_tx(u, buf_z(&dir), mb, take_new, must, NULL, e);
-    if (rc == 0)
-        rc = mbox_save(u, mb, e);
-    if (rc)
-        index_rollback(u);
-    else
-        rc = index_commit(u, e);
+    if (is_full || has_new || new_is_changed(mb, c.dir))
+        rc = scan_alone(&c, is_full, e);
     if (rc == 0 && mb->modseq != modseq)
         user_tell(u, normal, NULL);
     if (rc == 0 && mb->uidnext != uidnext)
         fill_ask(u, normal, uidnext);
 out:
+    scan_free(&c);
     buf_free(&dir);
     return rc;
 }

@@ -7,6 +7,7 @@
 #ifndef POSTERN_STORE_STORE_INT_H
 #define POSTERN_STORE_STORE_INT_H
 
+#include "base/arena.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "core/loop.h"
@@ -73,18 +74,28 @@ struct store_user {
     pthread_mutex_t rows_lock; /* the innermost of all, for moments */
     struct list shared;
     bool keeps_unused;
+    pthread_mutex_t gate;  /* held while waiting for lock: whoever gave that up waits behind */
+    atomic_uint n_waiting; /* for lock */
     pthread_mutex_t lock;
     /* under lock */
+    struct scanning *scans; /* folders being scanned by this process */
     struct db *db;
     int lock_fd; /* with db */
     uint64_t db_inode;
     bool is_prepared; /* root and folders were made */
     bool keeps_lock;  /* a record is being carried out: the flock outlives its transactions */
+    bool is_durable;  /* the transaction began as such */
     bool must_sync;   /* the transaction took from a new block: on disk before it is told */
     struct quota_rules *rules; /* NULL: the configuration's */
     bool has_wrong_rules;      /* his own cannot be understood: nothing is let in */
     struct quota_charge charge;
     unsigned n_ids_noted; /* new rows of message_ids since we started (threads.c) */
+};
+
+struct scanning { /* on the stack of the scan */
+    int64_t mailbox;
+    bool is_missed; /* somebody would have scanned it, too */
+    struct scanning *next;
 };
 
 /* ---- users (user.c) ---- */
@@ -94,6 +105,11 @@ int user_open_bare(struct store *s, struct slice name, const struct store_userdb
 /* Lock, with the index open. On failure nothing is locked. */
 int user_lock(struct store_user *u, struct err *e);
 void user_unlock(struct store_user *u);
+/* The lock back, after user_unlock() in the middle of something. On failure it is held all the same, but the index is
+ * not open: nothing is left to do but user_unlock(). */
+int user_relock(struct store_user *u, struct err *e);
+/* In the middle of something long, outside transactions: those who wait for the lock have it first. As user_relock(). */
+int user_turn(struct store_user *u, struct err *e);
 struct store_user *user_ref(struct store_user *u);
 /* Tell everybody's views, but not `except`'s, that a mailbox changed. */
 struct store_view;
@@ -107,6 +123,8 @@ void index_close(struct store_user *u);
 /* Put a damaged one aside and begin another. On failure none is open. */
 int index_replace(struct store_user *u, const struct err *why, struct err *e);
 int index_begin(struct store_user *u, struct err *e);
+/* The commit is on disk when it returns, or has not happened. */
+int index_begin_durable(struct store_user *u, struct err *e);
 /* On failure it is rolled back. After success new blocks are on disk. */
 int index_commit(struct store_user *u, struct err *e);
 void index_rollback(struct store_user *u);
@@ -177,8 +195,9 @@ enum {
     EXPUNGES_PRUNE_EVERY = 1024, /* looked at after so many new ranges */
     EXPUNGES_PRUNE_MAX = 4096    /* removed in one transaction, about */
 };
-/* That UID left at mbox_change(); in a transaction, mb is saved by the caller. Ascending UIDs in a row make one range. */
-int expunges_add(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e);
+/* Those UIDs left at mbox_change(); in a transaction, mb is saved by the caller. Ascending UIDs in a row make one range. */
+int expunges_add(struct store_user *u, struct mbox *mb, uint32_t first, uint32_t last,
+                 struct err *e);
 /* Let go of old ranges beyond the count; in a transaction. expunges_add() calls it now and then. */
 int expunges_prune(struct store_user *u, struct mbox *mb, int64_t now_unix_s, struct err *e);
 
@@ -206,7 +225,10 @@ enum { TZ_LOCAL = 32767 }; /* tz_minutes of a date from the file: print it as lo
 int msg_load(struct store_user *u, int64_t mailbox, uint32_t uid, struct msg_row *out,
              struct err *e); /* 1, 0, -1 */
 /* In a transaction, with the sums of mb, which the caller saves. */
-int msg_insert(struct store_user *u, struct mbox *mb, const struct msg_row *m, struct err *e);
+struct msg_brief;
+int msg_insert(struct store_user *u, struct mbox *mb, const struct msg_brief *m, struct err *e);
+/* What a message adds to the sums of its mailbox; times -1: takes away. */
+void mbox_count(struct mbox *mb, int times, const struct msg_brief *m);
 /* A message of mb has other flags now: the sums. Whoever writes flags calls it. */
 void mbox_count_flags(struct mbox *mb, struct store_flags was, struct store_flags now);
 /* dir, file, flags, modseq */
@@ -214,12 +236,50 @@ int msg_update(struct store_user *u, const struct msg_row *m, struct err *e);
 /* The row and its cache go, the expunge is logged at mbox_change(). */
 int msg_expunge(struct store_user *u, struct mbox *mb, uint32_t uid, struct err *e);
 int64_t msg_new_object_id(void);
-/* Give a message's file other flags by renaming it in or into cur/: m->file, dir, flags. 1 done, 0 the file is not
- * where the index has it, -1 e. */
-int msg_rename(struct msg_row *m, const char *dir, struct store_flags flags, struct err *e);
+
+/* ---- many messages (batch.c) ---- */
+struct msg_brief { /* a row in memory; the name is elsewhere, as in the batch's arena */
+    uint32_t uid;
+    int dir, tz_minutes;
+    const char *file;
+    struct store_flags flags;
+    uint64_t modseq;
+    int64_t size, crlf, date_s, savedate_s, email, thread;
+};
+struct msg_batch {
+    struct arena mem;
+    struct msg_brief *v;
+    size_t n, cap;
+};
+/* Those of the UIDs (ascending) that the index has, appended in their order. */
+int msg_batch_load(struct store_user *u, int64_t mailbox, const uint32_t *uids, size_t n,
+                   struct msg_batch *out, struct err *e);
+void msg_batch_reset(struct msg_batch *b); /* empty, for the next */
+void msg_batch_free(struct msg_batch *b);
+/* dir, file, flags, modseq into the row; the sums are the caller's. */
+int msg_write(struct store_user *u, int64_t mailbox, const struct msg_brief *m, struct err *e);
+/* msg_expunge() of many, ascending, as they are in the index in this transaction: runs of UIDs go by one statement. */
+int msg_expunge_batch(struct store_user *u, struct mbox *mb, const struct msg_brief *v, size_t n,
+                      struct err *e);
+struct msg_run { /* messages and their copies: uid + i and to + i, i < n */
+    uint32_t uid, to, n;
+};
+
+/* A folder's new/ and cur/, open: its files are then reached by their names alone. */
+struct parts {
+    int fd[2]; /* by MAILDIR_NEW, MAILDIR_CUR; -1: closed */
+};
+int parts_open(struct parts *p, const char *dir, struct err *e);
+void parts_close(struct parts *p);
+/* Give a message's file other flags by renaming it in or into cur/; m: file (in mem), dir, flags. Where the name has no
+ * room for letters the index alone knows them. 1 done, 0 the file is not where the index has it, -1 e. */
+int msg_rename(struct msg_brief *m, const struct parts *p, struct arena *mem,
+               struct store_flags flags, struct err *e);
 
 /* ---- index against disk (scan.c) ---- */
-/* Bring the index in line with new/ and cur/ when they changed (always when must). take_new: move new/ to cur/. */
+/* Bring the index in line with new/ and cur/ when they changed (always when must). take_new: move new/ to cur/. No
+ * transaction; gives up user.lock in between (see user_relock()), and mb is loaded anew. While another thread scans the
+ * mailbox 0 may come early: its views are told when that ends. */
 int mbox_scan(struct store_user *u, struct slice normal, struct mbox *mb, bool take_new, bool must,
               struct err *e);
 /* The same inside the caller's transaction; hints (may be NULL): UIDs of base names, from an old server. */
@@ -272,30 +332,41 @@ struct store_teller;
 int import_again(struct store_user *u, struct uidvalidity *v, bool must,
                  const struct store_teller *t, struct store_imported *out, struct err *e);
 
-/* ---- several messages at once (record.c) ---- */
+/* ---- several messages at once (record.c, recover.c) ---- */
 struct record_item {
-    char tmp[MAILDIR_NAME_MAX]; /* whole and synced in tmp/ of the destination */
-    struct msg_row row;         /* file: the name it gets in cur/; the uid is filled in */
-    int64_t src_mailbox;        /* copy, move: where it comes from, for its cache; else 0 */
-    uint32_t src_uid;
-    char src_file[MAILDIR_NAME_MAX]; /* move: in cur/ of the source */
-    bool is_left;                    /* move: it had another name there when it was to go */
+    struct msg_brief m;   /* what its row will be; file: the name it gets in cur/. The uid is filled in */
+    const char *src_file; /* append: in tmp/ of the destination, whole and synced; else in src_dir of the source */
+    int src_dir;
+    uint32_t src_uid; /* copy, move */
+};
+enum record_how {
+    RECORD_APPEND, /* renamed from tmp/ */
+    RECORD_COPY,   /* linked */
+    RECORD_MOVE    /* renamed from the source, expunged there */
 };
 struct record {
     struct store_user *u;
-    struct slice to, from; /* normal names; from: move only, else empty */
+    enum record_how how;
+    struct slice to, from; /* normal names; from: copy, move */
     const char *to_dir, *from_dir;
     int64_t to_id, from_id;
     struct record_item *items;
     size_t n;
+    size_t n_lost; /* copy, move: sources that were not where the index has them */
 };
-/* Bring the items into cur/ and the index, all or none, durably. On failure nothing is left, neither in tmp/. */
+/* Bring the items into cur/ and the index, all or none, durably. On failure nothing is left, neither in tmp/; should even
+ * that fail, recovery sees to it. ERR_NOTFOUND with n_lost > 0: the source's folder has changed, look and try again. */
 int record_commit(struct record *r, uint32_t *uidvalidity, struct err *e);
 /* Is there room for what it brings (quota_charge.c)? Moves within the user bring nothing, unless out of an ignored
  * mailbox. Asked in the transaction that brings it; before may spare work. */
 int quota_record_room(const struct record *r, struct err *e);
-/* Interrupted ones are carried out. No transaction; when another process is at it, nothing is done. */
+/* Interrupted ones are undone: nobody was told that they had happened. No transaction; when another process is at it,
+ * nothing is done. */
 int record_recover(struct store_user *u, struct err *e);
+/* In a transaction: base names of those under way into a mailbox, whose files no scan may take; *out NULL: none. */
+int record_names(struct store_user *u, int64_t mailbox, struct map **out, struct err *e);
+/* The next of a list in a row of pending; false at its end. */
+bool record_next_name(struct slice *list, struct slice *name);
 
 /* ---- subscriptions (subscriptions.c) ---- */
 struct names {
@@ -344,8 +415,8 @@ enum {
  * 1 stopped by yield; -1 e. */
 int cache_fill(struct store_view *v, const struct store_uids *uids, uint32_t *at,
                bool (*yield)(void *), void *arg, struct err *e);
-/* What is cached of a message becomes that of its copy; in a transaction. */
-int cache_copy(struct store_user *u, int64_t from, uint32_t from_uid, int64_t to, uint32_t to_uid,
+/* What is cached of messages becomes that of their copies; in a transaction. */
+int cache_copy(struct store_user *u, int64_t from, int64_t to, const struct msg_run *run,
                struct err *e);
 /* Forms of another version go. At the opening of an index; user.lock held. */
 int cache_check_version(struct store_user *u, struct err *e);

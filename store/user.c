@@ -159,6 +159,7 @@ user_free(struct store_user *u)
     index_close(u);
     pthread_mutex_unlock(&u->lock);
     pthread_mutex_destroy(&u->lock);
+    pthread_mutex_destroy(&u->gate);
     pthread_mutex_destroy(&u->rows_lock);
     quota_charge_free(&u->charge);
     quota_rules_free(&u->rules);
@@ -212,6 +213,7 @@ user_get(struct store *s, struct slice name, struct location *where)
         memset(where, 0, sizeof(*where));
         u->lock_fd = -1;
         pthread_mutex_init(&u->lock, NULL);
+        pthread_mutex_init(&u->gate, NULL);
         pthread_mutex_init(&u->rows_lock, NULL);
         list_init(&u->shared);
         map_set(s->users, buf_slice(&key), u);
@@ -363,15 +365,26 @@ make_places(struct store_user *u, struct err *e)
     return strcmp(u->index_dir, u->root) != 0 ? fs_mkdirs(u->index_dir, 0700, e) : 0;
 }
 
+/* Whoever gives the lock up for others finds those who waited before it at the gate. */
+static void
+lock_user(struct store_user *u)
+{
+    atomic_fetch_add(&u->s->n_busy, 1);
+    atomic_fetch_add(&u->n_waiting, 1);
+    pthread_mutex_lock(&u->gate);
+    pthread_mutex_lock(&u->lock);
+    pthread_mutex_unlock(&u->gate);
+    atomic_fetch_sub(&u->n_waiting, 1);
+}
+
 int
-user_lock(struct store_user *u, struct err *e)
+user_relock(struct store_user *u, struct err *e)
 {
     struct stat st;
     bool must_ask;
     int rc = 0;
 
-    atomic_fetch_add(&u->s->n_busy, 1);
-    pthread_mutex_lock(&u->lock);
+    lock_user(u);
     /* Somebody may have removed the index under us ("delete it and it is rebuilt"). */
     if (u->db != NULL) {
         char *path = path_join(u->index_dir, INDEX_FILE, NULL);
@@ -392,10 +405,8 @@ user_lock(struct store_user *u, struct err *e)
     } else {
         quota_locked(u);
     }
-    if (rc) {
-        user_unlock(u);
+    if (rc)
         return -1;
-    }
     pthread_mutex_lock(&u->s->lock);
     if (list_is_linked(&u->open_link))
         list_remove(&u->open_link);
@@ -408,6 +419,24 @@ user_lock(struct store_user *u, struct err *e)
     if (must_ask)
         loop_call_from_thread(sweep_ask, (void *)(uintptr_t)u->s->watcher_id);
     return 0;
+}
+
+int
+user_lock(struct store_user *u, struct err *e)
+{
+    if (user_relock(u, e) == 0)
+        return 0;
+    user_unlock(u);
+    return -1;
+}
+
+int
+user_turn(struct store_user *u, struct err *e)
+{
+    if (atomic_load(&u->n_waiting) == 0)
+        return 0;
+    user_unlock(u);
+    return user_relock(u, e);
 }
 
 void
