@@ -421,6 +421,92 @@ TEST(the_queue_is_bounded_and_freeing_drops_nothing)
     loop_free();
 }
 
+static atomic_int n_inside, most_inside;
+
+static enum work_rc
+stay(struct work_job *w)
+{
+    struct job *j = CONTAINER_OF(w, struct job, w);
+    int now = atomic_fetch_add(&n_inside, 1) + 1;
+
+    if (now > atomic_load(&most_inside))
+        atomic_store(&most_inside, now);
+    while (!atomic_load(&gate))
+        usleep(200);
+    pthread_mutex_lock(&order_lock);
+    buf_addc(&trace, (char)('a' + j->want_runs));
+    pthread_mutex_unlock(&order_lock);
+    atomic_fetch_sub(&n_inside, 1);
+    return WORK_DONE;
+}
+
+static void
+open_gate(struct work_job *w)
+{
+    done(w);
+    atomic_store(&gate, 1);
+}
+
+/* A key that would take every thread, and jobs that end: another key's, and one of none. */
+TEST(jobs_of_a_key_leave_threads_to_others)
+{
+    struct work_pool *p = work_pool_new("test", 4, 0);
+    struct job greedy[12], other = job_new(1, false), none = job_new(1, false);
+
+    loop_init();
+    work_pool_share(p, 2);
+    atomic_store(&gate, 0);
+    jobs_left = 14;
+    for (int i = 0; i < 12; i++) {
+        greedy[i] = job_new(i, false);
+        greedy[i].w.run = stay;
+        greedy[i].w.key = 7;
+        CHECK(work_submit(p, &greedy[i].w));
+    }
+    CHECK(work_submit(p, &none.w));
+    other.w.key = 8;
+    other.w.done = open_gate; /* else nothing ends */
+    CHECK(work_submit(p, &other.w));
+    loop_run();
+    CHECK_EQ_INT(atomic_load(&most_inside), 2);
+    CHECK_EQ_INT(other.n_done, 1);
+    CHECK_EQ_INT(none.n_done, 1);
+    for (int i = 0; i < 12; i++)
+        CHECK_EQ_INT(greedy[i].n_done, 1);
+    CHECK_EQ_INT(work_pending(p), 0);
+    buf_free(&trace);
+    work_pool_free(&p);
+    loop_free();
+}
+
+/* One thread, so that turns show: keys go round and round, each in its own order. */
+TEST(keys_take_turns)
+{
+    struct work_pool *p = work_pool_new("test", 1, 0);
+    struct job first = job_new(25, false), j[6];
+
+    loop_init();
+    work_pool_share(p, 1);
+    atomic_store(&gate, 0);
+    jobs_left = 7;
+    first.w.run = stay;
+    first.w.key = 3;
+    CHECK(work_submit(p, &first.w));
+    usleep(20 * 1000); /* the thread has it */
+    for (int i = 0; i < 6; i++) {
+        j[i] = job_new(i, false);
+        j[i].w.run = stay;
+        j[i].w.key = i < 4 ? 1 : 2;
+        CHECK(work_submit(p, &j[i].w));
+    }
+    atomic_store(&gate, 1);
+    loop_run();
+    CHECK_EQ_STR(buf_z(&trace), "zaebfcd");
+    buf_free(&trace);
+    work_pool_free(&p);
+    loop_free();
+}
+
 /* ---- channel ---- */
 
 struct end {

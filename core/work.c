@@ -1,9 +1,11 @@
-/* core/work.c - a pool of threads that run jobs for the loop. */
+/* core/work.c - a pool of threads that run jobs for the loop. Jobs that wait stand in lanes, one a key; lanes that may run
+ * another job stand in a ring. */
 #include "core/work.h"
 #include "core/loop.h"
 #include "core/loop_int.h"
 
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -24,19 +26,28 @@ enum { IDLE_S = 60, NAME_OCTETS = 12, RETRY_MS = 100 };
 /* work_job.state; all but FREE only under the pool's lock. */
 enum {
     JOB_FREE,     /* the owner's */
-    JOB_QUEUED,   /* in pool->queued */
+    JOB_QUEUED,   /* in its lane */
     JOB_RUNNING,  /* a thread has it */
     JOB_FINISHED, /* in pool->finished; the loop will call done() */
     JOB_PARKING,  /* in pool->finished; the loop will call parked() */
     JOB_PARKED    /* in pool->parked */
 };
 
+struct lane {
+    uint64_t key;
+    struct list ring; /* in pool->ring while it has jobs and may run another */
+    struct list jobs;
+    unsigned n_running;
+};
+
 struct work_pool {
     pthread_mutex_t lock;
     pthread_cond_t wanted; /* a job was queued, or the pool ends */
     pthread_cond_t ended;  /* a thread has ended */
-    struct list queued, finished, parked;
+    struct list ring, finished, parked;
+    struct map *lanes; /* by key; one without jobs, waiting or running, is none */
     size_t n_queued, max_queued;
+    unsigned max_running; /* of a key; 0: any */
     unsigned n_threads, max_threads, n_idle;
     bool is_ending, is_told; /* is_told: the loop was called to look at `finished` */
     size_t pending;          /* submitted and not done; the loop's */
@@ -60,7 +71,8 @@ work_pool_new(const char *name, unsigned threads, size_t max_queued)
     pthread_cond_init(&p->wanted, &attr);
     pthread_cond_init(&p->ended, &attr);
     pthread_condattr_destroy(&attr);
-    list_init(&p->queued);
+    list_init(&p->ring);
+    p->lanes = map_new();
     list_init(&p->finished);
     list_init(&p->parked);
     p->max_threads = threads;
@@ -70,12 +82,78 @@ work_pool_new(const char *name, unsigned threads, size_t max_queued)
     return p;
 }
 
+void
+work_pool_share(struct work_pool *p, unsigned max_running)
+{
+    p->max_running = max_running;
+}
+
+/* ---- lanes; the lock is held ---- */
+
+static struct lane *
+lane_get(struct work_pool *p, uint64_t key)
+{
+    struct lane *l = map_get_u64(p->lanes, key);
+
+    if (l != NULL)
+        return l;
+    l = MEM_NEW(struct lane);
+    l->key = key;
+    list_init(&l->ring);
+    list_init(&l->jobs);
+    map_set_u64(p->lanes, key, l);
+    return l;
+}
+
+/* In the ring, at its end, or not; or it goes. */
+static void
+lane_settle(struct work_pool *p, struct lane *l)
+{
+    bool may_run = l->key == 0 || p->max_running == 0 || l->n_running < p->max_running;
+
+    if (list_is_empty(&l->jobs) && l->n_running == 0) {
+        list_remove(&l->ring);
+        map_del_u64(p->lanes, l->key);
+        free(l);
+    } else if (list_is_empty(&l->jobs) || !may_run) {
+        list_remove(&l->ring);
+    } else if (!list_is_linked(&l->ring)) {
+        list_push_back(&p->ring, &l->ring);
+    }
+}
+
 static void
 queue_job(struct work_pool *p, struct work_job *j)
 {
+    struct lane *l = lane_get(p, j->key);
+
     j->state = JOB_QUEUED;
-    list_push_back(&p->queued, &j->link);
+    list_push_back(&l->jobs, &j->link);
     p->n_queued++;
+    lane_settle(p, l);
+}
+
+/* The next job, of the lane whose turn it is. */
+static struct work_job *
+take_job(struct work_pool *p)
+{
+    struct lane *l = CONTAINER_OF(list_pop_front(&p->ring), struct lane, ring);
+    struct work_job *j = CONTAINER_OF(list_pop_front(&l->jobs), struct work_job, link);
+
+    p->n_queued--;
+    l->n_running++;
+    j->state = JOB_RUNNING;
+    lane_settle(p, l);
+    return j;
+}
+
+static void
+leave_lane(struct work_pool *p, uint64_t key)
+{
+    struct lane *l = map_get_u64(p->lanes, key);
+
+    l->n_running--;
+    lane_settle(p, l);
 }
 
 /* ---- the threads' side; the lock is held ---- */
@@ -90,10 +168,10 @@ wait_for_work(struct work_pool *p)
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += IDLE_S;
     p->n_idle++;
-    while (list_is_empty(&p->queued) && !p->is_ending && rc != ETIMEDOUT)
+    while (list_is_empty(&p->ring) && !p->is_ending && rc != ETIMEDOUT)
         rc = pthread_cond_timedwait(&p->wanted, &p->lock, &until);
     p->n_idle--;
-    return !list_is_empty(&p->queued);
+    return !list_is_empty(&p->ring);
 }
 
 static void
@@ -111,11 +189,10 @@ hand_to_loop(struct work_pool *p, struct work_job *j, int state)
 static void
 run_one(struct work_pool *p)
 {
-    struct work_job *j = CONTAINER_OF(list_pop_front(&p->queued), struct work_job, link);
+    struct work_job *j = take_job(p);
+    uint64_t key = j->key; /* the job may be gone when its lane is left */
     enum work_rc rc;
 
-    p->n_queued--;
-    j->state = JOB_RUNNING;
     pthread_mutex_unlock(&p->lock);
     rc = j->run(j);
     pthread_mutex_lock(&p->lock);
@@ -127,6 +204,7 @@ run_one(struct work_pool *p)
         j->is_woken = false;
         queue_job(p, j);
     }
+    leave_lane(p, key);
 }
 
 static void *
@@ -136,7 +214,7 @@ thread_main(void *arg)
 
     pthread_setname_np(pthread_self(), p->name);
     pthread_mutex_lock(&p->lock);
-    while (!list_is_empty(&p->queued) || wait_for_work(p))
+    while (!list_is_empty(&p->ring) || wait_for_work(p))
         run_one(p);
     p->n_threads--;
     pthread_cond_broadcast(&p->ended);
@@ -174,7 +252,7 @@ on_retry(void *arg)
     struct work_pool *p = arg;
 
     pthread_mutex_lock(&p->lock);
-    if (!list_is_empty(&p->queued))
+    if (!list_is_empty(&p->ring))
         wake_thread(p);
     pthread_mutex_unlock(&p->lock);
 }
@@ -184,6 +262,8 @@ wake_thread(struct work_pool *p)
 {
     int rc = 0;
 
+    if (list_is_empty(&p->ring))
+        return; /* who runs a job of that key goes on with this one */
     if (p->n_idle >= p->n_queued) {
         pthread_cond_signal(&p->wanted);
         return;
@@ -282,6 +362,7 @@ drop_ref(struct work_pool *p)
     pthread_cond_destroy(&p->wanted);
     pthread_cond_destroy(&p->ended);
     pthread_mutex_destroy(&p->lock);
+    map_free(&p->lanes, NULL); /* empty: all jobs are done */
     free(p);
 }
 
@@ -341,7 +422,7 @@ work_pool_free(struct work_pool **pool)
     pthread_cond_broadcast(&p->wanted);
     while (p->n_threads > 0)
         pthread_cond_wait(&p->ended, &p->lock);
-    while (!list_is_empty(&p->queued)) /* there was no thread to run these */
+    while (!list_is_empty(&p->ring)) /* there was no thread to run these */
         run_one(p);
     timer_stop(&p->retry);
     pthread_mutex_unlock(&p->lock);

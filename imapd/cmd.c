@@ -289,6 +289,7 @@ imap_cmd_start(struct imap_cmd *c)
     c->job.run = job_run;
     c->job.done = job_done;
     c->job.parked = job_parked;
+    c->job.key = c->s->work_key;
     work_submit(imapd.pool, &c->job); /* the pool has no bound: there is one job a session */
 }
 

@@ -38,7 +38,8 @@ enum {
     IMAPD_OUT_MARK = 64 * 1024,            /* a job hands its output over when it is this long */
     IMAPD_PIECE_OCTETS = 64 * 1024,        /* of an APPEND, and of a FETCH's literal */
     IMAPD_ARENA_OCTETS = 32 * 1024 * 1024, /* what a command of imap_max_line_length parses into */
-    IMAPD_THREADS = 4
+    IMAPD_THREADS = 4,
+    IMAPD_THREADS_USER = 2 /* of these, for all sessions of a user */
 };
 
 struct imap_cmd;
@@ -74,6 +75,7 @@ struct imap_sess {
     struct list link;
     struct conn *conn; /* NULL: the client is gone */
     char *user;        /* canonical */
+    uint64_t work_key; /* the user's, on the work pool */
     char *name;        /* log id */
     char *userip;      /* key of the connection count; NULL: not counted */
     struct conf *conf;

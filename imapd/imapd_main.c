@@ -81,6 +81,7 @@ init(struct err *e)
     }
     store_fill_ahead(imapd.store);
     imapd.pool = work_pool_new("imap", IMAPD_THREADS, 0);
+    work_pool_share(imapd.pool, IMAPD_THREADS_USER);
     imap_auth = auth_master_new(
         daemon_socket_path(daemon_conf(), "private/auth-master", path, sizeof(path)));
     listen_notify();

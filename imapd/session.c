@@ -193,6 +193,7 @@ imap_sess_new(const struct imap_adopted *a)
     s->id = id_add(s);
     list_push_back(&imapd.sessions, &s->link);
     s->user = sl_dupz(a->user);
+    s->work_key = sl_hash(a->user) | 1;
     s->name = sl_dupz(a->name);
     s->userip = a->userip;
     s->conf = conf_ref(a->conf);

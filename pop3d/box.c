@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { SIZES_A_TURN = 2000 };
@@ -34,6 +35,7 @@ start(struct pop3_sess *s, enum pop3_state state, enum work_rc (*run)(struct wor
     s->job.run = run;
     s->job.done = done;
     s->job.parked = parked;
+    s->job.key = sl_hash(sl_z(s->user)) | 1;
     s->is_job_out = true;
     BUG_ON(!work_submit(pop3d.pool, &s->job)); /* no bound: one job a session */
 }
@@ -50,6 +52,40 @@ is_client_there(struct pop3_sess *s)
 }
 
 /* ---- opening ---- */
+
+static int
+cmp_uid(const void *key, const void *elem)
+{
+    uint32_t a = *(const uint32_t *)key, b = ((const struct store_uidl *)elem)->uid;
+
+    return a < b ? -1 : a > b;
+}
+
+/* The order an old server gave, then by UID. */
+static int
+cmp_order(const void *a, const void *b)
+{
+    const struct pop3_msg *x = a, *y = b;
+
+    if (x->order != y->order)
+        return x->order < y->order ? -1 : 1;
+    return x->uid < y->uid ? -1 : x->uid > y->uid;
+}
+
+static void
+add_msg(struct pop3_sess *s, const struct store_row *row, uint64_t size_octets)
+{
+    const struct store_uidl *own =
+        s->uidls.n == 0 ? NULL
+                        : bsearch(&row->uid, s->uidls.v, s->uidls.n, sizeof s->uidls.v[0], cmp_uid);
+
+    s->v[s->n++] = (struct pop3_msg){ .size_octets = size_octets,
+                                      .uid = row->uid,
+                                      .order = own == NULL ? UINT32_MAX : own->order,
+                                      .uidl = own == NULL ? NULL : own->uidl,
+                                      .was_seen = (row->flags.sys & STORE_SEEN) != 0 };
+    s->size_octets += size_octets;
+}
 
 /* Every message of the view. Sizes come from the index. */
 static int
@@ -70,10 +106,7 @@ take_sizes(struct pop3_sess *s, uint32_t exists)
                 continue; /* expunged since */
             return -1;
         }
-        s->v[s->n++] = (struct pop3_msg){ .size_octets = m.size_octets,
-                                          .uid = row.uid,
-                                          .was_seen = (row.flags.sys & STORE_SEEN) != 0 };
-        s->size_octets += m.size_octets;
+        add_msg(s, &row, m.size_octets);
         store_msg_free(&m);
     }
     return 1;
@@ -90,7 +123,8 @@ run_open(struct work_job *j)
         if (store_user_open(pop3d.store, sl_z(s->user),
                             &(struct store_userdb){ sl_z(s->mail), sl_z(s->quota) }, &s->store,
                             &s->err) != 0 ||
-            store_select(s->store, SL("INBOX"), false, &s->view, &s->err) != 0)
+            store_select(s->store, SL("INBOX"), false, &s->view, &s->err) != 0 ||
+            store_uidls(s->view, &s->uidls, &s->err) != 0)
             return WORK_DONE;
         store_view_box(s->view, &box);
         s->uidvalidity = box.uidvalidity;
@@ -102,6 +136,8 @@ run_open(struct work_job *j)
     }
     store_view_box(s->view, &box);
     rc = take_sizes(s, box.exists);
+    if (rc == 0 && s->uidls.n > 0 && s->n > 1)
+        qsort(s->v, s->n, sizeof s->v[0], cmp_order);
     if (rc >= 0)
         s->err.kind = ERR_NONE;
     return rc == 1 && !atomic_load(&s->is_cancelled) ? WORK_YIELD : WORK_DONE;

@@ -18,6 +18,7 @@
 #include "core/work.h"
 #include "proto/pop3.h"
 #include "store/store.h"
+#include "store/uidl.h"
 
 #include <stdatomic.h>
 
@@ -28,6 +29,7 @@ enum {
     POP3D_IDLE_MS = 10 * 60 * 1000, /* autologout: RFC 1939 §3 */
     POP3D_BAD_MAX = 20,
     POP3D_THREADS = 4,
+    POP3D_THREADS_USER = 2, /* of these, for all sessions of a user */
     POP3D_IN_MAX = 4096,
     POP3D_PIECE_OCTETS = 64 * 1024, /* of a message, made by the pool at a time */
     POP3D_MESSAGES_MAX = 10 * 1000 * 1000
@@ -45,6 +47,8 @@ enum pop3_state {
 struct pop3_msg {
     uint64_t size_octets;
     uint32_t uid;
+    uint32_t order;           /* of an old server; UINT32_MAX: none */
+    const char *uidl;         /* of an old server, in uidls; NULL: ours */
     bool is_deleted, is_seen; /* by this session, to be made so in the UPDATE state */
     bool was_seen;
 };
@@ -67,6 +71,7 @@ struct pop3_sess {
     struct store_user *store;
     struct store_view *view;
     uint32_t uidvalidity;
+    struct store_uidls uidls;
     struct pop3_msg *v;
     size_t n;
 

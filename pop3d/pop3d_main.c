@@ -31,6 +31,7 @@ init(struct err *e)
     }
     pop3d.auth = auth_master_new(daemon_socket_path(c, "private/auth-master", path, sizeof path));
     pop3d.pool = work_pool_new("pop3", POP3D_THREADS, 0);
+    work_pool_share(pop3d.pool, POP3D_THREADS_USER);
     return 0;
 }
 
