@@ -110,6 +110,17 @@ add_utf8(struct slice in, struct buf *out)
     return 0;
 }
 
+/* A character that might have been joined with what follows (Vietnamese, Hebrew, Shift_JISX0213) is held back. */
+static void
+to_the_end(iconv_t cd, struct buf *out)
+{
+    char piece[64], *to = piece;
+    size_t room = sizeof(piece);
+
+    iconv(cd, NULL, NULL, &to, &room);
+    buf_add(out, piece, sizeof(piece) - room);
+}
+
 static int
 add_by_iconv(iconv_t cd, struct slice in, struct buf *out)
 {
@@ -131,6 +142,7 @@ add_by_iconv(iconv_t cd, struct slice in, struct buf *out)
         from++;
         left--;
     }
+    to_the_end(cd, out);
     return 0;
 }
 

@@ -5,11 +5,13 @@
 
 #include <stdlib.h>
 
-enum { PARAMS_MAX = 200, BOUNDARY_MAX = 1000 };
+enum { PARAMS_MAX = 200, BOUNDARY_MAX = 1000, LINES_BLOCK_OCTETS = 4096 };
 
 struct walk {
     struct arena *mem;
     size_t parts;
+    struct slice message;
+    uint32_t *lines_to; /* by blocks of the message */
 };
 
 /* token of RFC 2045 §5.1, taken leniently. */
@@ -111,17 +113,47 @@ field_text(struct slice raw, struct arena *mem)
     return out.p != NULL ? out : SL("");
 }
 
-/* Octet by octet: a call of memchr() for each of ten million empty lines, at each of a hundred levels, takes ten times
- * as long. */
-static uint32_t
-count_lines(struct slice s)
-{
-    uint32_t n = 0;
+/* ---- lines: each of a hundred levels wants to know how many it has, so they are counted once ---- */
 
-    for (size_t i = 0; i < s.n; i++)
-        n += s.p[i] == '\n';
-    return n;
+/* Octet by octet: a call of memchr() for each of ten million empty lines takes ten times as long. */
+static uint32_t
+count_short(const char *p, size_t n)
+{
+    uint32_t lines = 0;
+
+    for (size_t i = 0; i < n; i++)
+        lines += p[i] == '\n';
+    return lines;
 }
+
+/* lines_to[i]: in the first i blocks of the message. */
+static void
+index_lines(struct walk *w)
+{
+    size_t blocks = w->message.n / LINES_BLOCK_OCTETS;
+
+    w->lines_to = arena_alloc(w->mem, (blocks + 1) * sizeof(*w->lines_to));
+    for (size_t i = 0; i < blocks; i++)
+        w->lines_to[i + 1] =
+            w->lines_to[i] + count_short(w->message.p + i * LINES_BLOCK_OCTETS, LINES_BLOCK_OCTETS);
+}
+
+static uint32_t
+count_lines(const struct walk *w, struct slice s)
+{
+    size_t from, to, at, end;
+
+    if (s.n < 4 * LINES_BLOCK_OCTETS)
+        return count_short(s.p, s.n);
+    at = (size_t)(s.p - w->message.p);
+    end = at + s.n;
+    from = at / LINES_BLOCK_OCTETS + 1;
+    to = end / LINES_BLOCK_OCTETS;
+    return w->lines_to[to] - w->lines_to[from] + count_short(s.p, from * LINES_BLOCK_OCTETS - at) +
+           count_short(w->message.p + to * LINES_BLOCK_OCTETS, end - to * LINES_BLOCK_OCTETS);
+}
+
+/* ---- the header of a part ---- */
 
 static void
 read_type(struct mime_part *p, struct slice raw, bool in_digest, struct arena *mem)
@@ -293,8 +325,8 @@ read_part(struct mime_part *p, struct slice whole, bool in_digest, unsigned dept
 {
     p->header = mime_header_of(whole);
     p->body = sl_from(whole, p->header.n);
-    p->header_lines = count_lines(p->header);
-    p->lines = count_lines(p->body);
+    p->header_lines = count_lines(w, p->header);
+    p->lines = count_lines(w, p->body);
     read_header(p, in_digest, w->mem);
     if (depth >= MIME_DEPTH_MAX) {
         p->is_multipart = p->is_message = false;
@@ -315,10 +347,11 @@ read_part(struct mime_part *p, struct slice whole, bool in_digest, unsigned dept
 struct mime_part *
 mime_parse(struct slice message, struct arena *mem)
 {
-    struct walk w = { .mem = mem };
+    struct walk w = { .mem = mem, .message = message };
     struct mime_part *root = ARENA_NEW(mem, struct mime_part);
 
     BUG_ON(root == NULL);
+    index_lines(&w);
     read_part(root, message, false, 0, &w);
     return root;
 }

@@ -1,8 +1,12 @@
 /* mime/structure.c - ENVELOPE, BODY and BODYSTRUCTURE (RFC 3501 §7.4.2). */
 #include "mime/mime.h"
 
-/* Longer strings go as literals: some clients choke on long quoted ones. */
-enum { QUOTED_MAX = 4096 };
+enum {
+    QUOTED_MAX = 4096, /* longer strings go as literals: some clients choke on long quoted ones */
+    STRING_MAX_OCTETS = 64 * 1024,     /* of one text, name or address; a longer one is cut */
+    ADDRESSES_MAX_OCTETS = 512 * 1024, /* of a list; addresses beyond it are left out */
+    LANGUAGES_MAX = 100
+};
 
 void
 mime_imap_nstring(struct slice s, struct buf *out)
@@ -32,6 +36,20 @@ mime_imap_nstring(struct slice s, struct buf *out)
         buf_addc(out, s.p[i] == '\0' ? (char)0x80 : s.p[i]);
 }
 
+/* What nobody reads to its end ends early, behind a whole character. */
+static void
+add_string(struct slice s, struct buf *out)
+{
+    size_t n = STRING_MAX_OCTETS;
+
+    if (s.n > n) {
+        while (n > STRING_MAX_OCTETS - 4 && ((unsigned char)s.p[n] & 0xc0) == 0x80)
+            n--;
+        s.n = n;
+    }
+    mime_imap_nstring(s, out);
+}
+
 static void
 add_text(struct slice raw, struct buf *out)
 {
@@ -42,14 +60,31 @@ add_text(struct slice raw, struct buf *out)
         return;
     }
     mime_unfold(raw, &text);
-    mime_imap_nstring(sl_n(buf_z(&text), buf_slice(&text).n), out);
+    add_string(sl_n(buf_z(&text), buf_slice(&text).n), out);
     buf_free(&text);
+}
+
+static void
+add_address(const struct mime_address *a, bool *in_group, struct buf *out)
+{
+    const struct slice *parts[] = { &a->name, &a->route, &a->mailbox, &a->host };
+    bool is_end = a->mailbox.p == NULL && a->host.p == NULL;
+
+    if (is_end ? !*in_group : out->n >= ADDRESSES_MAX_OCTETS)
+        return;
+    *in_group = a->host.p == NULL ? !is_end : *in_group;
+    for (size_t k = 0; k < 4; k++) {
+        buf_addc(out, k == 0 ? '(' : ' ');
+        add_string(*parts[k], out);
+    }
+    buf_addc(out, ')');
 }
 
 static void
 add_addresses(struct slice raw, struct buf *out)
 {
     struct arena mem = { 0 };
+    bool in_group = false;
     size_t n = 0;
     struct mime_address *a = raw.p != NULL ? mime_addresses(raw, &mem, &n) : NULL;
 
@@ -57,15 +92,10 @@ add_addresses(struct slice raw, struct buf *out)
         buf_addz(out, "NIL");
     } else {
         buf_addc(out, '(');
-        for (size_t i = 0; i < n; i++) {
-            const struct slice *parts[] = { &a[i].name, &a[i].route, &a[i].mailbox, &a[i].host };
-
-            for (size_t k = 0; k < 4; k++) {
-                buf_addc(out, k == 0 ? '(' : ' ');
-                mime_imap_nstring(*parts[k], out);
-            }
-            buf_addc(out, ')');
-        }
+        for (size_t i = 0; i < n; i++)
+            add_address(&a[i], &in_group, out);
+        if (in_group) /* its end was left out */
+            buf_addz(out, "(NIL NIL NIL NIL)");
         buf_addc(out, ')');
     }
     arena_free(&mem);
@@ -153,9 +183,9 @@ add_params(const struct mime_param *v, size_t n, struct buf *out)
     }
     for (size_t i = 0; i < n; i++) {
         buf_addc(out, i == 0 ? '(' : ' ');
-        mime_imap_nstring(v[i].name, out);
+        add_string(v[i].name, out);
         buf_addc(out, ' ');
-        mime_imap_nstring(v[i].value, out);
+        add_string(v[i].value, out);
     }
     buf_addc(out, ')');
 }
@@ -165,33 +195,32 @@ static void
 add_extension(const struct mime_part *p, struct buf *out)
 {
     struct slice lang = p->language, word;
-    bool is_first = true;
+    size_t n = 0;
 
     if (p->disposition.p == NULL) {
         buf_addz(out, " NIL");
     } else {
         buf_addz(out, " (");
-        mime_imap_nstring(p->disposition, out);
+        add_string(p->disposition, out);
         buf_addc(out, ' ');
         add_params(p->disposition_params, p->n_disposition_params, out);
         buf_addc(out, ')');
     }
     buf_addc(out, ' ');
-    while (lang.p != NULL && sl_take_word(&lang, ", \t", &word)) {
-        buf_addc(out, is_first ? '(' : ' ');
-        mime_imap_nstring(word, out);
-        is_first = false;
+    while (lang.p != NULL && n < LANGUAGES_MAX && sl_take_word(&lang, ", \t", &word)) {
+        buf_addc(out, n++ == 0 ? '(' : ' ');
+        add_string(word, out);
     }
-    buf_addz(out, is_first ? "NIL " : ") ");
-    mime_imap_nstring(p->location, out);
+    buf_addz(out, n == 0 ? "NIL " : ") ");
+    add_string(p->location, out);
 }
 
 static void
 add_leaf(const struct mime_part *p, bool is_extended, struct buf *out)
 {
-    mime_imap_nstring(p->type, out);
+    add_string(p->type, out);
     buf_addc(out, ' ');
-    mime_imap_nstring(p->subtype, out);
+    add_string(p->subtype, out);
     buf_addc(out, ' ');
     /* A text part without parameters is US-ASCII (RFC 2045 §5.2), and said so as Dovecot does. */
     if (p->n_params == 0 && sl_ieqz(p->type, "text"))
@@ -199,11 +228,11 @@ add_leaf(const struct mime_part *p, bool is_extended, struct buf *out)
     else
         add_params(p->params, p->n_params, out);
     buf_addc(out, ' ');
-    mime_imap_nstring(p->id, out);
+    add_string(p->id, out);
     buf_addc(out, ' ');
-    mime_imap_nstring(p->description, out);
+    add_string(p->description, out);
     buf_addc(out, ' ');
-    mime_imap_nstring(p->encoding.p != NULL ? p->encoding : SL("7bit"), out);
+    add_string(p->encoding.p != NULL ? p->encoding : SL("7bit"), out);
     buf_addf(out, " %zu", p->body.n);
     if (p->is_message && p->n_kids == 1) {
         buf_addc(out, ' ');
@@ -216,7 +245,7 @@ add_leaf(const struct mime_part *p, bool is_extended, struct buf *out)
     }
     if (is_extended) {
         buf_addc(out, ' ');
-        mime_imap_nstring(p->md5, out);
+        add_string(p->md5, out);
         add_extension(p, out);
     }
 }
@@ -239,7 +268,7 @@ mime_bodystructure(const struct mime_part *root, bool is_extended, struct buf *o
                             "NIL NIL NIL NIL)"
                           : "(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0)");
     buf_addc(out, ' ');
-    mime_imap_nstring(root->subtype, out);
+    add_string(root->subtype, out);
     if (is_extended) {
         buf_addc(out, ' ');
         add_params(root->params, root->n_params, out);

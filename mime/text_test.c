@@ -96,6 +96,26 @@ TEST(html_charset)
     }
 }
 
+/* Characters that iconv holds back, since another may join them. */
+TEST(charsets_to_the_last_character)
+{
+    static const struct {
+        const char *charset, *in, *want;
+    } t[] = { { "windows-1255", "\xe0", "\xd7\x90" },
+              { "windows-1258", "ba", "ba" },
+              { "tcvn5712-1", "a", "a" },
+              { "iso-2022-jp", "\x1b$B$\"\x1b(B", "\xe3\x81\x82" },
+              { "utf-7", "+ImIDkQ-.", "\xe2\x89\xa2\xce\x91." } };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct buf out = { 0 };
+
+        TEST_ROW("%s", t[i].charset);
+        CHECK_EQ_INT(mime_to_utf8(sl_z(t[i].charset), sl_z(t[i].in), &out), 0);
+        check_buf(&out, t[i].want);
+    }
+}
+
 #define ALTERNATIVE(plain, html)                                                                   \
     "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\n" plain                     \
     "\r\n--b\r\nContent-Type: text/html\r\n\r\n" html "\r\n--b--\r\n"

@@ -403,7 +403,7 @@ void folders_sweep(struct store_user *u);
  * cache_headers.headers: fields of store_caches_field(), raw, CRLF, as they stand; preview: RFC 8970. */
 enum {
     CACHE_VERSION = 1,                  /* of the forms: an index with another drops them */
-    CACHE_TEXT_MAX_OCTETS = 256 * 1024, /* envelope, bodystructure, body, each */
+    CACHE_TEXT_MAX_OCTETS = 1024 * 1024, /* envelope, bodystructure, body, each */
     CACHE_HEADERS_MAX_OCTETS = 64 * 1024,
     CACHE_KEY_MAX_OCTETS = 512, /* each text of cache_sort but refs */
     CACHE_REFS_MAX = 100,       /* message ids in refs: the first and the last ones */
