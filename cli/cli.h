@@ -15,6 +15,7 @@ enum {
     EXIT_UNAVAILABLE = 69,
     EXIT_SOFTWARE = 70,
     EXIT_OS_ERROR = 71,
+    EXIT_CANNOT_CREATE = 73,
     EXIT_TEMPFAIL = 75,
     EXIT_CONFIG_ERROR = 78
 };
@@ -34,7 +35,8 @@ struct cli_command {
 
 /* Each command's row, in its cmd_*.c. */
 extern const struct cli_command cmd_serve, cmd_reload, cmd_status, cmd_stop, cmd_check, cmd_config,
-    cmd_cert, cmd_sql, cmd_domain, cmd_user, cmd_alias, cmd_queue;
+    cmd_cert, cmd_sql, cmd_domain, cmd_user, cmd_alias, cmd_queue, cmd_store;
+extern const struct cli_command cmd_quota;
 
 /* Load main.cf; problems go to standard error as "FILE:LINE: error: TEXT". NULL when there were errors: return
  * EXIT_CONFIG_ERROR. Warnings are told only when `with_warnings`. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { EXIT_CANNOT_CREATE = 73, EXIT_NO_RIGHT = 77 };
+enum { EXIT_NO_RIGHT = 77 };
 
 int
 users_db_fail(const char *command, const struct err *e)
