@@ -85,8 +85,10 @@ void imap_untagged(struct imap_cmd *c, const char *fmt, ...) __attribute__((form
 bool imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name);
 /* To the wire, as an astring. */
 void imap_add_mailbox(struct buf *out, struct slice name);
-/* name (as on the wire) against a LIST pattern; '.' is the separator. */
-bool imap_list_match(struct slice pattern, struct slice name);
+/* A LIST pattern, to hold names (as on the wire) against. In mem. */
+struct list_pattern;
+struct list_pattern *imap_pattern_new(struct arena *mem, struct slice pattern, char separator);
+bool imap_pattern_match(const struct list_pattern *p, struct slice name);
 
 /* ---- sets.c ---- */
 /* Sequence numbers of this view that a set names. False: replied BAD, because it names sequence

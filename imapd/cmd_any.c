@@ -97,7 +97,7 @@ imap_run_enable(struct imap_cmd *c)
 enum cmd_rc
 imap_run_namespace(struct imap_cmd *c)
 {
-    imap_untagged(c, "NAMESPACE ((\"\" \".\")) NIL NIL");
+    imap_untagged(c, "NAMESPACE ((\"\" \"%c\")) NIL NIL", store_separator(c->s->store));
     imap_reply(c, "OK Namespace completed.");
     return CMD_DONE;
 }

@@ -1,6 +1,7 @@
 /* imapd/cmd_list.c - LIST and LSUB (RFC 3501 §6.3.8, §6.3.9) with CHILDREN (RFC 3348) and SPECIAL-USE (RFC 6154). */
 #include "imapd/rows.h"
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -56,23 +57,22 @@ tell_mailbox(struct imap_cmd *c, const char *what, unsigned a, bool is_lsub, str
     for (size_t i = 0; i < COUNT_OF(attrs); i++)
         if (a & attrs[i].bit)
             add_attr(c, &is_first, attrs[i].name);
-    buf_addz(&c->out, ") \".\" ");
+    buf_addf(&c->out, ") \"%c\" ", store_separator(c->s->store));
     imap_add_astring(&c->out, wire_name);
     buf_addz(&c->out, "\r\n");
 }
 
 /* Reference and pattern put together; the reference is a plain prefix here, as with one namespace in Dovecot. */
-static struct slice
+static struct list_pattern *
 whole_pattern(struct imap_cmd *c)
 {
     const struct list_args *a = c->args;
     char *p = arena_alloc(&c->mem, a->reference.n + a->pattern.n + 1);
 
-    if (!p)
-        return SL("");
     memcpy(p, a->reference.n ? a->reference.p : "", a->reference.n);
     memcpy(p + a->reference.n, a->pattern.n ? a->pattern.p : "", a->pattern.n);
-    return sl_n(p, a->reference.n + a->pattern.n);
+    return imap_pattern_new(&c->mem, sl_n(p, a->reference.n + a->pattern.n),
+                            store_separator(c->s->store));
 }
 
 enum cmd_rc
@@ -80,12 +80,12 @@ imap_run_list(struct imap_cmd *c)
 {
     const struct list_args *a = c->args;
     struct store_mailboxes all = { 0 };
-    struct slice pattern = whole_pattern(c);
+    const struct list_pattern *pattern = whole_pattern(c);
     struct buf wire = { 0 };
     struct err e = { 0 };
 
     if (a->pattern.n == 0) { /* "the hierarchy delimiter and root name": §6.3.8 */
-        imap_untagged(c, "LIST (\\Noselect) \".\" \"\"");
+        imap_untagged(c, "LIST (\\Noselect) \"%c\" \"\"", store_separator(c->s->store));
         imap_reply(c, "OK List completed.");
         return CMD_DONE;
     }
@@ -100,7 +100,7 @@ imap_run_list(struct imap_cmd *c)
             continue; /* subscribed only */
         buf_reset(&wire);
         if (utf8_to_mutf7(&wire, sl_z(all.v[i].name)) == 0 &&
-            imap_list_match(pattern, buf_slice(&wire)))
+            imap_pattern_match(pattern, buf_slice(&wire)))
             tell_mailbox(c, "LIST", at, false, buf_slice(&wire));
     }
     buf_free(&wire);
@@ -112,32 +112,27 @@ imap_run_list(struct imap_cmd *c)
 /* LSUB "%": a name that is not subscribed but has subscribed ones below that the pattern does not reach is told as
  * \Noselect (§6.3.9). So each subscribed name that does not match offers its parents. */
 static void
-lsub_parents(struct imap_cmd *c, struct slice pattern, struct slice name, struct buf *told)
+lsub_parents(struct imap_cmd *c, const struct list_pattern *pattern, struct slice name,
+             struct map *told)
 {
-    struct slice parent;
-    struct buf line = { 0 };
+    char separator = store_separator(c->s->store);
 
-    for (size_t dot = sl_find_char(name, '.'); dot != SL_NPOS;) {
-        size_t next;
+    for (size_t i = 0; i < name.n; i++) {
+        struct slice parent = sl_head(name, i);
 
-        parent = sl_head(name, dot);
-        buf_reset(&line);
-        buf_addf(&line, "\n%.*s\n", SL_ARG(parent));
-        if (imap_list_match(pattern, parent) &&
-            sl_find(buf_slice(told), buf_slice(&line)) == SL_NPOS) {
+        if (name.p[i] == separator && map_get(told, parent) == NULL &&
+            imap_pattern_match(pattern, parent)) {
             tell_mailbox(c, "LSUB", STORE_MB_NOSELECT, true, parent);
-            buf_adds(told, buf_slice(&line));
+            map_set(told, parent, c);
         }
-        next = sl_find_char(sl_from(name, dot + 1), '.');
-        dot = next == SL_NPOS ? SL_NPOS : dot + 1 + next;
     }
-    buf_free(&line);
 }
 
 static void
-lsub_all(struct imap_cmd *c, struct slice pattern, const struct store_mailboxes *all)
+lsub_all(struct imap_cmd *c, const struct list_pattern *pattern, const struct store_mailboxes *all)
 {
-    struct buf wire = { 0 }, told = { 0 };
+    struct map *told = map_new(); /* names on the wire */
+    struct buf wire = { 0 };
 
     /* First what is subscribed itself, so that no parent is told twice. */
     for (int round = 0; round < 2; round++)
@@ -148,15 +143,15 @@ lsub_all(struct imap_cmd *c, struct slice pattern, const struct store_mailboxes 
             if (!(all->v[i].attrs & STORE_MB_SUBSCRIBED) ||
                 utf8_to_mutf7(&wire, sl_z(all->v[i].name)) < 0)
                 continue;
-            is_match = imap_list_match(pattern, buf_slice(&wire));
+            is_match = imap_pattern_match(pattern, buf_slice(&wire));
             if (is_match && round == 0) {
                 tell_mailbox(c, "LSUB", all->v[i].attrs & USES, true, buf_slice(&wire));
-                buf_addf(&told, "\n%.*s\n", SL_ARG(buf_slice(&wire)));
+                map_set(told, buf_slice(&wire), c);
             } else if (!is_match && round == 1) {
-                lsub_parents(c, pattern, buf_slice(&wire), &told);
+                lsub_parents(c, pattern, buf_slice(&wire), told);
             }
         }
-    buf_free(&told);
+    map_free(&told, NULL);
     buf_free(&wire);
 }
 

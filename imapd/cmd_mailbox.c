@@ -10,7 +10,7 @@ imap_parse_create(struct imap_cmd *c, struct slice *in, struct err *e)
     if (imap_parse_mailbox(c, in, e) != PARSE_OK)
         return PARSE_BAD;
     name = c->args;
-    if (name->n > 1 && sl_ends(*name, '.'))
+    if (name->n > 1 && sl_ends(*name, store_separator(c->s->store)))
         name->n--;
     return PARSE_OK;
 }

@@ -6,9 +6,9 @@
 
 /* How many octets in front are INBOX, which has no case (§5.1): all, or the first level. */
 static size_t
-inbox_octets(struct slice name)
+inbox_octets(struct slice name, char separator)
 {
-    return sl_has_iprefix(name, SL("INBOX")) && (name.n == 5 || name.p[5] == '.') ? 5 : 0;
+    return sl_has_iprefix(name, SL("INBOX")) && (name.n == 5 || name.p[5] == separator) ? 5 : 0;
 }
 
 bool
@@ -25,7 +25,7 @@ imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name)
         imap_reply(c, "NO [CANNOT] Mailbox name is not valid mUTF-7");
         return false;
     }
-    if (inbox_octets(buf_slice(&b)) > 0)
+    if (inbox_octets(buf_slice(&b), store_separator(c->s->store)) > 0)
         memcpy(b.p + b.off, "INBOX", 5);
     *name = arena_dup(&c->mem, buf_slice(&b));
     buf_free(&b);
@@ -43,34 +43,95 @@ imap_add_mailbox(struct buf *out, struct slice name)
     buf_free(&b);
 }
 
-enum { PATTERN_MAX = 2 * STORE_NAME_MAX_OCTETS + 1 };
+enum { PATTERN_MAX = 2 * STORE_NAME_MAX_OCTETS + 1, PATTERN_WORDS = PATTERN_MAX / 64 + 1 };
 
-/* '*' is any run of octets, '%' one without separators. All places of the pattern that the name so far may have
- * reached are kept, so that no pattern costs more than its length times the name's. */
-bool
-imap_list_match(struct slice pattern, struct slice name)
+/* '*' is any run of octets, '%' one without separators. Bit k of a set stands for: the name so far may have been matched
+ * by the first k octets of the pattern. All of them are kept at once, 64 to a word, so that no pattern costs more than
+ * its length times the name's, over 64. */
+struct list_pattern {
+    bool is_too_long; /* matches nothing */
+    char separator;
+    size_t n, words;
+    uint64_t star[PATTERN_WORDS], wild[PATTERN_WORDS]; /* where the pattern has '*'; '*' or '%' */
+    uint64_t *octet[256];                              /* where it has that octet, or NULL */
+};
+
+static void
+set_bit(uint64_t *set, size_t k)
 {
-    bool at[PATTERN_MAX + 1] = { true }, next[PATTERN_MAX + 1];
-    size_t n = pattern.n, no_case = inbox_octets(name);
+    set[k / 64] |= UINT64_C(1) << k % 64;
+}
 
-    if (n > PATTERN_MAX)
-        return false;
-    for (size_t k = 0; k < n && at[k] && (pattern.p[k] == '*' || pattern.p[k] == '%'); k++)
-        at[k + 1] = true;
-    for (size_t i = 0; i < name.n; i++) {
-        memset(next, 0, sizeof(bool) * (n + 1));
-        for (size_t k = 0; k < n; k++) {
-            char p = pattern.p[k], o = name.p[i];
+struct list_pattern *
+imap_pattern_new(struct arena *mem, struct slice pattern, char separator)
+{
+    struct list_pattern *p = ARENA_NEW(mem, struct list_pattern);
+    char last = '\0';
 
-            if (at[k] && (p == '*' || (p == '%' && o != '.')))
-                next[k] = true;
-            else if (at[k] && p != '%' &&
-                     (p == o || (i < no_case && sl_lower_char(p) == sl_lower_char(o))))
-                next[k + 1] = true;
-            if (next[k] && (p == '*' || p == '%')) /* it may end here */
-                next[k + 1] = true;
+    p->separator = separator;
+    p->is_too_long = pattern.n > PATTERN_MAX;
+    p->words = (p->is_too_long ? 0 : pattern.n) / 64 + 1;
+    for (size_t i = 0; !p->is_too_long && i < pattern.n; i++) {
+        char o = pattern.p[i];
+        uint64_t **set = &p->octet[(unsigned char)o];
+
+        if (o == '*' || o == '%') {
+            /* Of a run of wildcards one is enough: '*' when it is among them. */
+            if (last == '*' || last == '%') {
+                if (o == '*')
+                    set_bit(p->star, p->n - 1);
+                continue;
+            }
+            set_bit(p->wild, p->n);
+            if (o == '*')
+                set_bit(p->star, p->n);
+        } else {
+            if (*set == NULL)
+                *set = arena_alloc(mem, p->words * sizeof(uint64_t));
+            set_bit(*set, p->n);
         }
-        memcpy(at, next, sizeof(bool) * (n + 1));
+        last = o;
+        p->n++;
     }
-    return at[n];
+    return p;
+}
+
+/* One octet further: to = where the pattern may be now. False: nowhere. */
+static bool
+step(const struct list_pattern *p, const uint64_t *at, char o, bool no_case, uint64_t *to)
+{
+    const uint64_t *same = p->octet[(unsigned char)o], *other = NULL;
+    uint64_t carry = 0, carry_wild = 0, any = 0;
+
+    if (no_case && sl_lower_char(o) >= 'a' && sl_lower_char(o) <= 'z')
+        other = p->octet[(unsigned char)(o ^ 0x20)];
+    for (size_t w = 0; w < p->words; w++) {
+        uint64_t mask = (same == NULL ? 0 : same[w]) | (other == NULL ? 0 : other[w]);
+        uint64_t taken = at[w] & mask;
+        uint64_t stay = at[w] & (o == p->separator ? p->star[w] : p->wild[w]);
+        uint64_t now = (taken << 1 | carry) | stay;
+        uint64_t past = now & p->wild[w]; /* a wildcard may end here */
+
+        to[w] = now | past << 1 | carry_wild;
+        carry = taken >> 63;
+        carry_wild = past >> 63;
+        any |= to[w];
+    }
+    return any != 0;
+}
+
+bool
+imap_pattern_match(const struct list_pattern *p, struct slice name)
+{
+    uint64_t sets[2][PATTERN_WORDS];
+    size_t no_case = inbox_octets(name, p->separator), at = 0;
+
+    if (p->is_too_long)
+        return false;
+    memset(sets[0], 0, p->words * sizeof(uint64_t));
+    sets[0][0] = 1 | (p->wild[0] & 1) << 1;
+    for (size_t i = 0; i < name.n; i++, at = !at)
+        if (!step(p, sets[at], name.p[i], i < no_case, sets[!at]))
+            return false;
+    return sets[at][p->n / 64] >> p->n % 64 & 1;
 }
