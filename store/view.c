@@ -453,7 +453,6 @@ sync_keywords(struct store_view *v, struct store_changes *out, struct err *e)
 static int
 is_still_there(struct store_view *v, struct mbox *mb, struct store_changes *out, struct err *e)
 {
-    struct stat st;
     int rc = mbox_load(v->u, v->mailbox, mb, e);
 
     if (rc < 0)
@@ -462,7 +461,7 @@ is_still_there(struct store_view *v, struct mbox *mb, struct store_changes *out,
         out->is_invalid = true;
         return 0;
     }
-    if (rc == 0 || stat(v->dir, &st)) {
+    if (rc == 0 || folder_is_there(v->u, v->dir, NULL) == 0) {
         int64_t id;
 
         /* The index may have been made anew under us: then the mailbox is there, with other UIDs. */
