@@ -225,7 +225,8 @@ take_parts(const char *dir, const char *aside, struct err *e)
     static const char *const parts[] = { "cur", "new", "tmp" };
     int rc = mkdir(aside, 0700) ? err_sys(e, "cannot make folder %s", aside) : 0;
 
-    for (size_t i = 0; rc == 0 && i < COUNT_OF(parts); i++) { /* cur first: it says that it is one */
+    for (size_t i = 0; rc == 0 && i < COUNT_OF(parts);
+         i++) { /* cur first: it says that it is one */
         char *from = path_join(dir, parts[i], NULL), *to = path_join(aside, parts[i], NULL);
 
         if (rename(from, to) && (i == 0 || errno != ENOENT))
@@ -442,8 +443,8 @@ rename_control(struct store_user *u, const char *a, const char *b)
 
     if (strcmp(from, a) != 0 && access(from, F_OK) == 0 &&
         (make_above(to, &why) || rename(from, to)))
-        log_warn("store.rename", LOG_F(LF_Z("user", u->name)), "user %s: cannot rename %s",
-                 u->name, from);
+        log_warn("store.rename", LOG_F(LF_Z("user", u->name)), "user %s: cannot rename %s", u->name,
+                 from);
     free(from);
     free(to);
 }

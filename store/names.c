@@ -17,10 +17,9 @@ name_is_inbox(struct slice normal)
 bool
 name_is_reserved(struct slice level)
 {
-    static const char *const words[] = { "cur", "new", "tmp", "maildirfolder", "maildirsize",
-                                         "subscriptions" };
-    static const char *const prefixes[] = { "postern-", "dovecot-", "dovecot.",
-                                            NAMES_GONE_PREFIX };
+    static const char *const words[] = { "cur",           "new",         "tmp",
+                                         "maildirfolder", "maildirsize", "subscriptions" };
+    static const char *const prefixes[] = { "postern-", "dovecot-", "dovecot.", NAMES_GONE_PREFIX };
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (sl_eqz(level, words[i]))
