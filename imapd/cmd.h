@@ -85,7 +85,8 @@ void imap_untagged(struct imap_cmd *c, const char *fmt, ...) __attribute__((form
 bool imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name);
 /* To the wire, as an astring. */
 void imap_add_mailbox(struct buf *out, struct slice name);
-/* A LIST pattern, to hold names (as on the wire) against. In mem. */
+/* A LIST pattern, to hold names (as on the wire) against. In mem; NULL, which matches nothing, when that
+ * is full. */
 struct list_pattern;
 struct list_pattern *imap_pattern_new(struct arena *mem, struct slice pattern, char separator);
 bool imap_pattern_match(const struct list_pattern *p, struct slice name);

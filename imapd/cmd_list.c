@@ -69,6 +69,8 @@ whole_pattern(struct imap_cmd *c)
     const struct list_args *a = c->args;
     char *p = arena_alloc(&c->mem, a->reference.n + a->pattern.n + 1);
 
+    if (p == NULL)
+        return NULL;
     memcpy(p, a->reference.n ? a->reference.p : "", a->reference.n);
     memcpy(p + a->reference.n, a->pattern.n ? a->pattern.p : "", a->pattern.n);
     return imap_pattern_new(&c->mem, sl_n(p, a->reference.n + a->pattern.n),

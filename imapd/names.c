@@ -68,6 +68,8 @@ imap_pattern_new(struct arena *mem, struct slice pattern, char separator)
     struct list_pattern *p = ARENA_NEW(mem, struct list_pattern);
     char last = '\0';
 
+    if (p == NULL)
+        return NULL;
     p->separator = separator;
     p->is_too_long = pattern.n > PATTERN_MAX;
     p->words = (p->is_too_long ? 0 : pattern.n) / 64 + 1;
@@ -86,8 +88,8 @@ imap_pattern_new(struct arena *mem, struct slice pattern, char separator)
             if (o == '*')
                 set_bit(p->star, p->n);
         } else {
-            if (*set == NULL)
-                *set = arena_alloc(mem, p->words * sizeof(uint64_t));
+            if (*set == NULL && (*set = arena_alloc(mem, p->words * sizeof(uint64_t))) == NULL)
+                return NULL;
             set_bit(*set, p->n);
         }
         last = o;
@@ -126,7 +128,7 @@ imap_pattern_match(const struct list_pattern *p, struct slice name)
     uint64_t sets[2][PATTERN_WORDS];
     size_t no_case = inbox_octets(name, p->separator), at = 0;
 
-    if (p->is_too_long)
+    if (p == NULL || p->is_too_long)
         return false;
     memset(sets[0], 0, p->words * sizeof(uint64_t));
     sets[0][0] = 1 | (p->wild[0] & 1) << 1;

@@ -163,7 +163,7 @@ append(const char *mailbox, const char *text, uint32_t sys, const char *keyword)
     return uid;
 }
 
-static struct store_view *
+__attribute__((unused)) static struct store_view *
 sel(const char *mailbox)
 {
     struct store_view *v;
