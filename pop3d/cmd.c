@@ -67,11 +67,15 @@ add_size(struct pop3_sess *s, size_t i, struct buf *out)
     buf_addf(out, "%zu %llu\r\n", i + 1, (unsigned long long)s->v[i].size_octets);
 }
 
-/* As Dovecot's default "%08Xu%08Xv": a client that came from there downloads nothing twice. */
+/* What an old server has told, else as Dovecot's default "%08Xu%08Xv": a client that came from there downloads nothing
+ * twice. */
 static void
 add_uid(struct pop3_sess *s, size_t i, struct buf *out)
 {
-    buf_addf(out, "%zu %08x%08x\r\n", i + 1, (unsigned)s->v[i].uid, (unsigned)s->uidvalidity);
+    if (s->v[i].uidl != NULL)
+        buf_addf(out, "%zu %s\r\n", i + 1, s->v[i].uidl);
+    else
+        buf_addf(out, "%zu %08x%08x\r\n", i + 1, (unsigned)s->v[i].uid, (unsigned)s->uidvalidity);
 }
 
 static void

@@ -45,6 +45,7 @@ pop3_free(struct pop3_sess *s)
     conf_unref(&s->conf);
     buf_free(&s->piece);
     free(s->v);
+    store_uidls_free(&s->uidls);
     free(s->user);
     free(s->mail);
     free(s->quota);
