@@ -250,6 +250,60 @@ TEST(asleep_nothing_is_held)
     teardown();
 }
 
+/* Reading rows takes no lock, whoever syncs meanwhile; SAN=thread looks at it. */
+static void *
+reader(void *arg)
+{
+    struct store_view *v = arg;
+    size_t *bad = mem_zalloc(sizeof *bad);
+
+    for (int i = 0; i < 300; i++) {
+        struct store_changes c;
+        struct err why = { 0 };
+        struct store_row r;
+        uint32_t last = 0;
+
+        *bad += store_view_sync(v, i % 3 != 0, &c, &why) != 0;
+        store_changes_free(&c);
+        for (uint32_t seq = 1; store_view_row(v, seq, &r); seq += 7, last = r.uid)
+            *bad += r.uid <= last;
+        if (i % 20 == 0)
+            store_view_sleep(v);
+    }
+    return bad;
+}
+
+TEST(sessions_on_several_threads)
+{
+    struct store_view *v, *w[2];
+    pthread_t threads[2];
+
+    setup_many();
+    v = sel("INBOX");
+    for (int i = 0; i < 2; i++) {
+        w[i] = sel("INBOX");
+        BUG_ON(pthread_create(&threads[i], NULL, reader, w[i]));
+    }
+    for (uint32_t i = 1; i < 100; i++) {
+        store_flags(v, i * 20, i * 20 + 3, STORE_ADD, STORE_SEEN, 0, false);
+        expunge(v, i * 20, i * 20);
+        sync_quiet(v);
+    }
+    for (int i = 0; i < 2; i++) {
+        void *bad;
+
+        pthread_join(threads[i], &bad);
+        CHECK_EQ_INT(*(size_t *)bad, 0);
+        free(bad);
+        sync_quiet(w[i]);
+        CHECK(w[i]->rows == v->rows);
+        store_unselect(&w[i]);
+    }
+    CHECK_EQ_INT(exists(v), MANY - 99);
+    store_unselect(&v);
+    teardown();
+}
+
 /* ---- told of each change ---- */
 
 /* What a client knows that believes what it is told. */
