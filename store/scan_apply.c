@@ -124,7 +124,43 @@ update_row(struct scan *c, const struct scan_row *r, struct msg_brief *m, struct
 static bool
 is_file(const struct scan *c, int dir, const char *file)
 {
-    return faccessat(c->parts.fd[dir], file, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT;
+    struct stat st;
+
+    return fstatat(c->parts.fd[dir], file, &st, AT_SYMLINK_NOFOLLOW) == 0 ? S_ISREG(st.st_mode)
+                                                                          : errno != ENOENT;
+}
+
+static void
+add_cand(struct scan *c, const char *file, int dir, bool is_twin)
+{
+    struct maildir_name name;
+
+    maildir_parse(file, &name);
+    c->cands = mem_grow(c->cands, &c->cap_cands, c->n_cands + 1, sizeof(c->cands[0]));
+    c->cands[c->n_cands++] =
+        (struct scan_cand){ .file = file,
+                            .s = is_twin ? UINT64_MAX : name.s, /* a twin gets a name of now */
+                            .us = name.us,
+                            .base_n = (uint16_t)name.base.n,
+                            .dir = (uint8_t)dir,
+                            .is_twin = is_twin };
+}
+
+/* What has another size is another message: of none may the octets change under its UID. */
+static bool
+is_rewritten(const struct scan *c, const struct scan_row *r, const struct msg_brief *m)
+{
+    struct stat st;
+
+    return fstatat(c->parts.fd[r->seen_dir], r->seen, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           st.st_size != m->size;
+}
+
+static int
+replace_row(struct scan *c, const struct scan_row *r, const struct msg_brief *m, struct err *e)
+{
+    add_cand(c, r->seen, r->seen_dir, false);
+    return msg_expunge_batch(c->u, c->mb, m, 1, e);
 }
 
 /* m: the row as it is now. */
@@ -140,7 +176,9 @@ apply_row(struct scan *c, const struct scan_row *r, struct msg_brief *m, bool ma
         c->is_whole = false; /* a change of ours came between */
         return 0;
     }
-    return r->seen != NULL ? update_row(c, r, m, e) : msg_expunge_batch(c->u, c->mb, m, 1, e);
+    if (r->seen == NULL)
+        return msg_expunge_batch(c->u, c->mb, m, 1, e);
+    return is_rewritten(c, r, m) ? replace_row(c, r, m, e) : update_row(c, r, m, e);
 }
 
 /* Some rows that differ; `rows` has their indexes. */
@@ -219,17 +257,6 @@ is_better(const struct msg_brief *m, const char *a, const struct stat *sa, const
     return a_fits != b_fits ? a_fits : strcmp(a, b) <= 0;
 }
 
-static void
-add_twin_cand(struct scan *c, const char *file, int dir)
-{
-    c->cands = mem_grow(c->cands, &c->cap_cands, c->n_cands + 1, sizeof(c->cands[0]));
-    c->cands[c->n_cands++] = (struct scan_cand){ .file = file,
-                                                 .s = UINT64_MAX, /* it gets a name of now */
-                                                 .base_n = (uint16_t)scan_base(file).n,
-                                                 .dir = (uint8_t)dir,
-                                                 .is_twin = true };
-}
-
 /* One is the message's, the other is a message of its own. Often one is the other's past, renamed while we read. */
 static int
 settle_twin(struct scan *c, const struct scan_twin *t, struct err *e)
@@ -249,11 +276,11 @@ settle_twin(struct scan *c, const struct scan_twin *t, struct err *e)
         r->seen_dir = (uint8_t)t->dir;
     } else if (sa.st_ino != sb.st_ino || sa.st_dev != sb.st_dev) {
         if (b.n == 1 && r->seen != r->file && !is_better(&b.v[0], r->seen, &sa, t->file, &sb)) {
-            add_twin_cand(c, r->seen, r->seen_dir);
+            add_cand(c, r->seen, r->seen_dir, true);
             r->seen = t->file;
             r->seen_dir = (uint8_t)t->dir;
         } else {
-            add_twin_cand(c, t->file, t->dir);
+            add_cand(c, t->file, t->dir, true);
         }
     }
     msg_batch_free(&b);
