@@ -184,6 +184,7 @@ check_config(const struct conf *c, struct conf_problems *ps)
     check_restrictions(c, ps);
     check_speakers(c, ps);
     check_local(c, ps);
+    check_quota(c, ps);
     check_manners(c, ps);
     check_templates(c, ps);
     auth_check(c, ps);

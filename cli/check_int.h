@@ -13,6 +13,9 @@ void check_speakers(const struct conf *c, struct conf_problems *ps);
 /* cli/check_manners.c: limits, words, footers and clients' certificates, of all SMTP listeners. */
 void check_manners(const struct conf *c, struct conf_problems *ps);
 
+/* cli/check_quota.c: quota, and who is told of it. */
+void check_quota(const struct conf *c, struct conf_problems *ps);
+
 /* cli/check_local.c: commands and files out of aliases(5). */
 void check_local(const struct conf *c, struct conf_problems *ps);
 

@@ -151,8 +151,8 @@ bool check_is_auth_destination(const struct check *c);
 void check_unlisted_recipient(struct check *c);
 void check_unlisted_sender(struct check *c);
 /* Has the recipient's mailbox room (verbs_quota.c)? Only where wanted. */
-bool check_wants_quota(const struct check *c);
-void check_quota(struct check *c);
+bool check_wants_room(const struct check *c);
+void check_room(struct check *c);
 #define RESTRICT(name, needs, fn) void fn(struct check *c);
 #include "smtpd/restrict.def"
 

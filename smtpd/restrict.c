@@ -403,10 +403,10 @@ starts_tail(struct check *c)
         check_unlisted_recipient(c);
         return true;
     }
-    if (c->quota_tail || !check_wants_quota(c))
+    if (c->quota_tail || !check_wants_room(c))
         return false;
     c->quota_tail = c->in_tail = true;
-    check_quota(c);
+    check_room(c);
     return true;
 }
 

@@ -222,7 +222,7 @@ on_mapped(struct smtpd_sess *s, bool good, struct slice addr)
 }
 
 bool
-check_wants_quota(const struct check *c)
+check_wants_room(const struct check *c)
 {
     const struct conf *conf = c->s->cfg->conf;
 
@@ -230,7 +230,7 @@ check_wants_quota(const struct check *c)
 }
 
 void
-check_quota(struct check *c)
+check_room(struct check *c)
 {
     c->own = ARENA_NEW(&c->s->smtp.cmd, struct quota);
     c->after = NULL;
