@@ -232,19 +232,33 @@ check_boxes(struct user_check *k, struct err *e)
 static int
 check_all(struct user_check *k, struct err *e)
 {
-    struct err why = { 0 };
+    return check_pending(k, e) || check_orphans(k, e) || check_boxes(k, e) ? -1 : 0;
+}
 
-    if (db_check(k->u->db, &why)) {
-        if (why.kind != ERR_PERM) {
-            *e = why;
-            return -1;
-        }
+/* SQLite's own check. Before anybody opens the index as such: who finds it damaged then puts it aside at once. */
+static int
+check_database(struct user_check *k, struct err *e)
+{
+    char *path = path_join(k->u->index_dir, INDEX_FILE, NULL);
+    struct db *d = NULL;
+    struct err why = { 0 };
+    int rc = db_open(path, DB_NO_AUTOCHECKPOINT, 0, &d, &why);
+
+    if (rc == 0)
+        rc = db_check(d, &why);
+    if (rc && why.kind == ERR_PERM) {
         note(k, sl_n(NULL, 0), "%s", why.msg);
         k->c->faults++;
         k->c->is_damaged = true;
-        return 0;
+        rc = 0;
+    } else if (rc && why.kind == ERR_NOTFOUND) {
+        rc = 0;
+    } else if (rc) {
+        *e = why;
     }
-    return check_pending(k, e) || check_orphans(k, e) || check_boxes(k, e) ? -1 : 0;
+    db_close(&d);
+    free(path);
+    return rc;
 }
 
 int
@@ -257,10 +271,13 @@ store_check(struct store *s, struct slice name, const struct store_userdb *db,
 
     if (user_open_bare(s, name, db, &k.u, e))
         return -1;
-    rc = user_lock(k.u, e);
-    if (rc == 0) {
-        rc = check_all(&k, e);
-        user_unlock(k.u);
+    rc = check_database(&k, e);
+    if (rc == 0 && !c->is_damaged) {
+        rc = user_lock(k.u, e);
+        if (rc == 0) {
+            rc = check_all(&k, e);
+            user_unlock(k.u);
+        }
     }
     store_user_close(&k.u);
     if (rc == 0 && c->is_damaged && c->must_fix) {
