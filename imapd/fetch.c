@@ -227,12 +227,17 @@ next_section(struct imap_cmd *c, struct fetch *f)
     return true;
 }
 
+/* A literal carries no NUL (RFC 3501 §9, CHAR8): 0x80 in its place, as Dovecot does. */
 static void
 send_piece(struct imap_cmd *c, struct fetch *f)
 {
-    size_t n = f->left.n < IMAPD_PIECE_OCTETS ? f->left.n : IMAPD_PIECE_OCTETS;
+    size_t n = f->left.n < IMAPD_PIECE_OCTETS ? f->left.n : IMAPD_PIECE_OCTETS, was = c->out.n;
+    char *at, *end;
 
     buf_adds(&c->out, sl_head(f->left, n));
+    at = c->out.p + c->out.off + was;
+    for (end = at + n; (at = memchr(at, '\0', (size_t)(end - at))) != NULL; at++)
+        *at = (char)0x80;
     f->left = sl_from(f->left, n);
 }
 
