@@ -1,13 +1,21 @@
 /* store/notify.h - telling every imapd worker that mailboxes changed, by datagrams on private/imapd-notify-N.
- * A datagram is lines of SENDER TAB USER TAB MAILBOX LF (names as in store.h). Losing one is allowed: a view also hears
- * of it by inotify or its next sync. Layer: store. Thread-safe, never blocks. */
+ * A datagram is lines of SENDER TAB USER TAB MAILBOX LF (names as in store.h); USER NOTIFY_ALL: anything may have changed. A
+ * worker whose queue is full is told a moment later: lines wait, and when they are too many NOTIFY_ALL takes their place.
+ * Made and freed on the loop; the rest is thread-safe and never blocks. Layer: store. */
 #ifndef POSTERN_STORE_NOTIFY_H
 #define POSTERN_STORE_NOTIFY_H
 
 #include "base/buf.h"
 #include "conf/conf.h"
 
-enum { NOTIFY_DATAGRAM_MAX = 8 * 1024, NOTIFY_WORKERS_MAX = 256, NOTIFY_SENDER_OCTETS = 17 };
+enum {
+    NOTIFY_DATAGRAM_MAX = 8 * 1024,
+    NOTIFY_WORKERS_MAX = 256,
+    NOTIFY_SENDER_OCTETS = 17,
+    NOTIFY_WAITING_MAX = 64 * 1024, /* octets, for a worker */
+    NOTIFY_RETRY_MS = 5
+};
+#define NOTIFY_ALL "*"
 
 struct notifier;
 struct notifier *notifier_new(const struct conf *c);

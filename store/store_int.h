@@ -123,6 +123,8 @@ void index_close(struct store_user *u);
 /* Put a damaged one aside and begin another. On failure none is open. */
 int index_replace(struct store_user *u, const struct err *why, struct err *e);
 int index_begin(struct store_user *u, struct err *e);
+/* For what moves or removes folders: no COPY, MOVE or APPEND of another process is half done. */
+int index_begin_alone(struct store_user *u, struct err *e);
 /* The commit is on disk when it returns, or has not happened. */
 int index_begin_durable(struct store_user *u, struct err *e);
 /* On failure it is rolled back. After success new blocks are on disk. */
@@ -176,6 +178,10 @@ char *mbox_control_dir(const struct store_user *u, const char *dir);
 int mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err *e);
 /* 1 there, 0 not, -1 e. */
 int mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e);
+/* Only while it has that name: whoever goes on to the folder of that name would touch another mailbox's files after a
+ * RENAME or DELETE by another session. */
+int mbox_load_named(struct store_user *u, int64_t id, struct slice normal, struct mbox *out,
+                    struct err *e);
 int mbox_save(struct store_user *u, const struct mbox *mb, struct err *e);
 /* Make a row, in a transaction. uidvalidity 0: the next one. */
 int mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext,
@@ -479,6 +485,8 @@ bool view_gone_at(const struct store_view *v, size_t i); /* expunged, not yet an
 struct watcher *watcher_new(struct store *s);
 void watcher_free(struct watcher **w);
 struct store *watcher_store(const struct watcher *w);
+/* For tests: room for so many folders; and how often those beyond are looked at. */
+void watcher_fake_limit(size_t folders, unsigned every_ms);
 /* From any thread: views of this mailbox (USER TAB MAILBOX) shall look, but not `except`. */
 void watcher_tell(struct store *s, struct slice key, const struct store_view *except);
 

@@ -12,15 +12,32 @@
 #include <unistd.h>
 
 enum {
-    WATCH_POLL_MS = 30 * 1000, /* for folders that inotify has no room for */
-    WATCH_EVENTS = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF |
-                   IN_MOVE_SELF | IN_ONLYDIR,
-    WATCH_READ_OCTETS = 16 * 1024
+    WATCH_POLL_MS = 30 * 1000, /* for folders that inotify has no room for, or that are gone */
+    WATCH_SELF = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
+    WATCH_EVENTS = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | WATCH_SELF,
+    WATCH_READ_OCTETS = 16 * 1024,
+    WATCH_READS_A_TURN = 16
+};
+
+/* A mailbox is three folders: new/ and cur/ for what is in them, and the one around them, whose renaming they are not told of. */
+enum { EYE_NEW, EYE_CUR, EYE_SELF, EYES };
+static const char *const eye_parts[EYES] = { "/new", "/cur", "" };
+
+struct folder { /* one inotify watch; two mailboxes may be one folder, under two users' names */
+    int wd;
+    struct list eyes;
+};
+
+struct eye {
+    struct list link;      /* in folder.eyes */
+    struct folder *folder; /* NULL: polled */
+    struct place *place;
 };
 
 struct place { /* a mailbox that somebody watches */
     char *key; /* USER TAB MAILBOX */
-    int wd[2]; /* new/, cur/; -1: polled */
+    char *dir;
+    struct eye eyes[EYES];
     struct list watches;
 };
 
@@ -37,12 +54,21 @@ struct watcher {
     struct store *s;
     int fd; /* inotify, opened with the first watch; -1 */
     struct loop_watch *poll;
-    struct map *places; /* by key */
-    struct map *wds;    /* by descriptor */
+    struct map *places;  /* by key */
+    struct map *folders; /* by descriptor */
     struct timer timer;
-    unsigned n_polled;
     bool did_warn;
 };
+
+static unsigned poll_ms = WATCH_POLL_MS;
+static size_t max_folders = SIZE_MAX;
+
+void
+watcher_fake_limit(size_t folders, unsigned every_ms)
+{
+    max_folders = folders;
+    poll_ms = every_ms;
+}
 
 struct watcher *
 watcher_new(struct store *s)
@@ -52,7 +78,7 @@ watcher_new(struct store *s)
     w->s = s;
     w->fd = -1;
     w->places = map_new();
-    w->wds = map_new();
+    w->folders = map_new();
     w->id = s->watcher_id = id_add(w);
     return w;
 }
@@ -78,7 +104,7 @@ watcher_free(struct watcher **wp)
     if (w->fd >= 0)
         close(w->fd);
     map_free(&w->places, NULL);
-    map_free(&w->wds, NULL);
+    map_free(&w->folders, NULL);
     free(w);
     *wp = NULL;
 }
@@ -150,20 +176,13 @@ watcher_tell(struct store *s, struct slice key, const struct store_view *except)
     tell_later(s, key, NULL, except);
 }
 
-void
-store_notified(struct store *s, struct slice datagram)
+static bool
+is_polled(const struct place *p)
 {
-    struct slice sender, user, mailbox;
-
-    while (notifier_take(&datagram, &sender, &user, &mailbox)) {
-        struct buf key = { 0 };
-
-        if (sl_eqz(sender, notifier_sender(s->notifier)))
-            continue;
-        buf_addf(&key, "%.*s\t%.*s", SL_ARG(user), SL_ARG(mailbox));
-        tell_place(s->watcher, buf_slice(&key), NULL, NULL);
-        buf_free(&key);
-    }
+    for (int i = 0; i < EYES; i++)
+        if (p->eyes[i].folder == NULL)
+            return true;
+    return false;
 }
 
 /* Everybody, as when events were lost. fn may change the table, so the keys are taken first. */
@@ -175,29 +194,80 @@ tell_all(struct watcher *w, bool only_polled)
     void *value;
     size_t it = 0;
 
-    while (map_next(w->places, &it, &key, &value)) {
-        const struct place *p = value;
-
-        if (!only_polled || p->wd[0] < 0 || p->wd[1] < 0)
+    while (map_next(w->places, &it, &key, &value))
+        if (!only_polled || is_polled(value))
             names_add(&keys, key);
+    for (size_t i = 0; i < keys.n; i++)
+        tell_place(w, sl_z(keys.v[i]), NULL, NULL);
+    names_free(&keys);
+}
+
+void
+store_notified(struct store *s, struct slice datagram)
+{
+    struct slice sender, user, mailbox;
+
+    while (notifier_take(&datagram, &sender, &user, &mailbox)) {
+        struct buf key = { 0 };
+
+        if (sl_eqz(sender, notifier_sender(s->notifier)))
+            continue;
+        if (sl_eqz(user, NOTIFY_ALL)) { /* it had to drop some */
+            tell_all(s->watcher, false);
+            continue;
+        }
+        buf_addf(&key, "%.*s\t%.*s", SL_ARG(user), SL_ARG(mailbox));
+        tell_place(s->watcher, buf_slice(&key), NULL, NULL);
+        buf_free(&key);
+    }
+}
+
+/* ---- inotify ---- */
+
+static void
+close_eye(struct watcher *w, struct eye *y)
+{
+    struct folder *f = y->folder;
+
+    if (f == NULL)
+        return;
+    y->folder = NULL;
+    list_remove(&y->link);
+    if (!list_is_empty(&f->eyes))
+        return;
+    map_del_u64(w->folders, (uint64_t)f->wd);
+    inotify_rm_watch(w->fd, f->wd); /* in vain when the folder is gone */
+    free(f);
+}
+
+/* Whoever has it in view; when it is not where it was, nobody has it any more. */
+static void
+tell_folder(struct watcher *w, struct folder *f, bool is_lost)
+{
+    struct names keys = { 0 };
+
+    LIST_EACH(at, nxt, &f->eyes)
+    {
+        struct eye *y = CONTAINER_OF(at, struct eye, link);
+
+        names_add(&keys, sl_z(y->place->key));
+        if (is_lost)
+            close_eye(w, y); /* the last one frees f */
     }
     for (size_t i = 0; i < keys.n; i++)
         tell_place(w, sl_z(keys.v[i]), NULL, NULL);
     names_free(&keys);
 }
 
-/* ---- inotify ---- */
-
 static void
-on_inotify(void *arg)
+take_events(struct watcher *w, const char *block, ssize_t got)
 {
-    struct watcher *w = arg;
-    _Alignas(struct inotify_event) char block[WATCH_READ_OCTETS];
-    ssize_t got = read(w->fd, block, sizeof(block));
+    int last_wd = -1;
 
     for (ssize_t at = 0; at < got;) {
         const struct inotify_event *ev = (const void *)(block + at);
-        struct place *p;
+        bool is_lost = (ev->mask & (IN_IGNORED | IN_MOVE_SELF | IN_DELETE_SELF)) != 0;
+        struct folder *f;
 
         at += (ssize_t)(sizeof(*ev) + ev->len);
         if (ev->mask & IN_Q_OVERFLOW) {
@@ -206,29 +276,28 @@ on_inotify(void *arg)
             tell_all(w, false);
             continue;
         }
-        p = map_get_u64(w->wds, (uint64_t)ev->wd);
-        if (p == NULL)
-            continue;
-        if (ev->mask & IN_IGNORED) { /* the folder is gone */
-            map_del_u64(w->wds, (uint64_t)ev->wd);
-            for (int i = 0; i < 2; i++)
-                if (p->wd[i] == ev->wd)
-                    p->wd[i] = -1;
-        }
-        char *key = mem_dupz(p->key);
-        tell_place(w, sl_z(key), NULL, NULL);
-        free(key);
+        if (ev->wd == last_wd && !is_lost)
+            continue; /* told just now */
+        last_wd = ev->wd;
+        f = map_get_u64(w->folders, (uint64_t)ev->wd);
+        if (f != NULL)
+            tell_folder(w, f, is_lost);
     }
 }
 
 static void
-on_timer(void *arg)
+on_inotify(void *arg)
 {
     struct watcher *w = arg;
+    _Alignas(struct inotify_event) char block[WATCH_READ_OCTETS];
 
-    tell_all(w, true);
-    if (map_count(w->places) > 0)
-        timer_start(&w->timer, WATCH_POLL_MS, on_timer, w);
+    for (int i = 0; i < WATCH_READS_A_TURN; i++) {
+        ssize_t got = read(w->fd, block, sizeof(block));
+
+        if (got <= 0)
+            return;
+        take_events(w, block, got);
+    }
 }
 
 static void
@@ -242,25 +311,71 @@ start_inotify(struct watcher *w)
 }
 
 static int
-add_wd(struct watcher *w, struct place *p, const char *dir, const char *part)
+add_watch(const struct watcher *w, const char *path, uint32_t events)
 {
-    char *path = path_join(dir, part, NULL);
-    int wd = w->fd < 0 ? -1 : inotify_add_watch(w->fd, path, WATCH_EVENTS);
+    if (w->fd < 0)
+        return -1;
+    if (map_count(w->folders) >= max_folders) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return inotify_add_watch(w->fd, path, events);
+}
 
+static void
+open_eye(struct watcher *w, struct place *p, int which)
+{
+    struct eye *y = &p->eyes[which];
+    struct buf path = { 0 };
+    struct folder *f;
+    int wd;
+
+    buf_addf(&path, "%s%s", p->dir, eye_parts[which]);
+    wd = add_watch(w, buf_z(&path), which == EYE_SELF ? WATCH_SELF : WATCH_EVENTS);
     if (wd < 0 && !w->did_warn && errno != ENOENT) {
         w->did_warn = true;
         log_warn("store.inotify", LOG_NONE,
                  "cannot watch %s: %s; mailboxes beyond the limit are looked at every %d seconds"
                  " (raise fs.inotify.max_user_watches and max_user_instances)",
-                 path, strerror(errno), WATCH_POLL_MS / 1000);
+                 buf_z(&path), strerror(errno), WATCH_POLL_MS / 1000);
     }
-    free(path);
-    if (wd >= 0 && map_get_u64(w->wds, (uint64_t)wd) !=
-                       NULL) /* one folder under two users' names: the other has it */
-        return -1;
-    if (wd >= 0)
-        map_set_u64(w->wds, (uint64_t)wd, p);
-    return wd;
+    buf_free(&path);
+    if (wd < 0)
+        return;
+    f = map_get_u64(w->folders, (uint64_t)wd);
+    if (f == NULL) {
+        f = MEM_NEW(struct folder);
+        f->wd = wd;
+        list_init(&f->eyes);
+        map_set_u64(w->folders, (uint64_t)wd, f);
+    }
+    y->folder = f;
+    list_push_back(&f->eyes, &y->link);
+}
+
+/* Those that are polled are told; and watched from now on, if it can be had by now. */
+static void
+on_timer(void *arg)
+{
+    struct watcher *w = arg;
+    struct slice key;
+    void *value;
+    size_t it = 0;
+
+    start_inotify(w);
+    tell_all(w, true);
+    while (map_next(w->places, &it, &key, &value)) {
+        struct place *p = value;
+        bool was_polled = is_polled(p);
+
+        for (int i = 0; i < EYES; i++)
+            if (p->eyes[i].folder == NULL)
+                open_eye(w, p, i);
+        if (was_polled && !is_polled(p)) /* what came before the watch */
+            tell_later(w->s, key, NULL, NULL);
+    }
+    if (map_count(w->places) > 0)
+        timer_start(&w->timer, poll_ms, on_timer, w);
 }
 
 static struct place *
@@ -274,13 +389,16 @@ place_get(struct watcher *w, const struct store_view *v)
     if (p == NULL) {
         p = MEM_NEW(struct place);
         p->key = mem_dupz(buf_z(&key));
+        p->dir = mem_dupz(v->dir);
         list_init(&p->watches);
         start_inotify(w);
-        p->wd[0] = add_wd(w, p, v->dir, "new");
-        p->wd[1] = add_wd(w, p, v->dir, "cur");
+        for (int i = 0; i < EYES; i++) {
+            p->eyes[i].place = p;
+            open_eye(w, p, i);
+        }
         map_set(w->places, buf_slice(&key), p);
         if (!timer_is_running(&w->timer))
-            timer_start(&w->timer, WATCH_POLL_MS, on_timer, w);
+            timer_start(&w->timer, poll_ms, on_timer, w);
     }
     buf_free(&key);
     return p;
@@ -289,13 +407,11 @@ place_get(struct watcher *w, const struct store_view *v)
 static void
 place_drop(struct watcher *w, struct place *p)
 {
-    for (int i = 0; i < 2; i++)
-        if (p->wd[i] >= 0) {
-            map_del_u64(w->wds, (uint64_t)p->wd[i]);
-            inotify_rm_watch(w->fd, p->wd[i]);
-        }
+    for (int i = 0; i < EYES; i++)
+        close_eye(w, &p->eyes[i]);
     map_del(w->places, sl_z(p->key));
     free(p->key);
+    free(p->dir);
     free(p);
     if (map_count(w->places) == 0)
         timer_stop(&w->timer);
