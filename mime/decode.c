@@ -118,7 +118,7 @@ to_the_end(iconv_t cd, struct buf *out)
     size_t room = sizeof(piece);
 
     iconv(cd, NULL, NULL, &to, &room);
-    buf_add(out, piece, sizeof(piece) - room);
+    add_utf8(sl_n(piece, sizeof(piece) - room), out);
 }
 
 static int
@@ -133,7 +133,8 @@ add_by_iconv(iconv_t cd, struct slice in, struct buf *out)
         size_t rc = iconv(cd, &from, &left, &to, &room);
         int why = errno;
 
-        buf_add(out, piece, sizeof(piece) - room);
+        /* Not as it is: glibc's UTF-8 and UCS-4 go beyond U+10FFFF. */
+        add_utf8(sl_n(piece, sizeof(piece) - room), out);
         if (rc != (size_t)-1 || why == E2BIG)
             continue;
         utf8_add(out, 0xfffd); /* EILSEQ, or EINVAL at the end */

@@ -105,6 +105,7 @@ TEST(charsets_to_the_last_character)
               { "windows-1258", "ba", "ba" },
               { "tcvn5712-1", "a", "a" },
               { "iso-2022-jp", "\x1b$B$\"\x1b(B", "\xe3\x81\x82" },
+              { "UTF8", "\xf4\xab\xab\xab", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
               { "utf-7", "+ImIDkQ-.", "\xe2\x89\xa2\xce\x91." } };
 
     for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
