@@ -107,7 +107,10 @@ run_remove(struct users_cmd *u)
     db_bind_text(s, 1, sl_z(u->words[0]));
     if (db_run(s, &e) < 0)
         return users_cmd_err(u, &e);
-    return db_changes(u->db) ? EXIT_OK : no_such_user(u);
+    if (db_changes(u->db) == 0)
+        return no_such_user(u);
+    /* His limit is not to be the next one's of this name. */
+    return users_quota_forget(u->users, sl_z(u->words[0]), &e) < 0 ? users_cmd_err(u, &e) : EXIT_OK;
 }
 
 static int

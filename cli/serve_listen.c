@@ -102,9 +102,41 @@ serve_workers(const struct conf *c, const char *program)
     return 1;
 }
 
+/* The rules of quota that daemons have read at the start, as one number; in whatever order the file has them. */
+static uint64_t
+quota_rules_sum(const struct conf *c)
+{
+    static const char *const now[] = { "quota_status_", "quota_full_", "quota_warning_" };
+    uint64_t sum = 0;
+    const char *name;
+    size_t it = 0;
+
+    while (conf_next_set(c, &it, &name)) {
+        char *value =
+            sl_has_prefix(sl_z(name), SL("quota")) ? conf_value_text(c, name, false) : NULL;
+        uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+        for (size_t i = 0; i < COUNT_OF(now); i++)
+            if (value && sl_has_prefix(sl_z(name), sl_z(now[i]))) {
+                free(value);
+                value = NULL;
+            }
+        for (const char *p = value ? name : ""; *p; p++)
+            hash = (hash ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
+        for (const char *p = value ? value : ""; *p; p++)
+            hash = (hash ^ (unsigned char)*p ^ 0x80) * UINT64_C(0x100000001b3);
+        sum += value ? hash : 0;
+        free(value);
+    }
+    return sum;
+}
+
+static uint64_t quota_at_start;
+
 void
 serve_fix_workers(const struct conf *c)
 {
+    quota_at_start = quota_rules_sum(c);
     for (size_t i = 0; i < COUNT_OF(counted); i++)
         counted[i].running = wanted_workers(c, i);
 }
@@ -113,6 +145,11 @@ void
 serve_tell_fixed(const struct conf *c, struct conf_problems *ps)
 {
     char param[32];
+
+    if (quota_rules_sum(c) != quota_at_start)
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "quota"),
+                         "quota: rules have changed, which takes effect at the next start; limits "
+                         "set by `postern quota set` do so at once");
 
     for (size_t i = 0; i < COUNT_OF(counted); i++) {
         snprintf(param, sizeof param, "%s_processes", counted[i].program);

@@ -28,6 +28,8 @@ static const struct imap_row rows[] = {
     { "LIST",        "LIST reference pattern",       ANY, 0,                               imap_parse_list,    imap_run_list,        NULL },
     { "LSUB",        "LSUB reference pattern",       ANY, 0,                               imap_parse_list,    imap_run_lsub,        NULL },
     { "STATUS",      "STATUS mailbox (item ...)",    ANY, 0,                               imap_parse_status,  imap_run_status,      NULL },
+    { "GETQUOTA",    "GETQUOTA root",                ANY, 0,                               imap_parse_getquota, imap_run_getquota,   NULL },
+    { "GETQUOTAROOT", "GETQUOTAROOT mailbox",        ANY, 0,                               imap_parse_mailbox, imap_run_getquotaroot, NULL },
     { "APPEND",      "APPEND mailbox [(flag ...)] [date] literal", ANY, IF_SYNC | IF_STREAM | IF_SAVES, imap_parse_append, imap_run_append, imap_done_append },
     { "CHECK",       "CHECK",                        SEL, IF_SYNC,                         imap_parse_none,    imap_run_check,       NULL },
     { "CLOSE",       "CLOSE",                        SEL, 0,                               imap_parse_none,    imap_run_close,       NULL },

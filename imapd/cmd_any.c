@@ -9,7 +9,7 @@ enum { ID_PAIRS_MAX = 30, ID_KEY_MAX = 30, ID_VALUE_MAX = 1024 }; /* RFC 2971 §
 enum cmd_rc
 imap_run_capability(struct imap_cmd *c)
 {
-    imap_untagged(c, "CAPABILITY " IMAPD_CAPABILITY);
+    imap_untagged(c, "CAPABILITY " IMAPD_CAPABILITY "%s", imap_capability_more(c->s));
     imap_reply(c, "OK Capability completed.");
     return CMD_DONE;
 }

@@ -73,11 +73,12 @@ enum imap_state { IMAP_ST_AUTH = 1, IMAP_ST_SELECTED = 2 };
 struct imap_sess {
     uint64_t id;
     struct list link;
-    struct conn *conn; /* NULL: the client is gone */
-    char *user;        /* canonical */
-    uint64_t work_key; /* the user's, on the work pool */
-    char *name;        /* log id */
-    char *userip;      /* key of the connection count; NULL: not counted */
+    struct conn *conn;  /* NULL: the client is gone */
+    char *user;         /* canonical */
+    uint64_t work_key;  /* the user's, on the work pool */
+    char *name;         /* log id */
+    char *mail, *quota; /* userdb's, see struct store_userdb */
+    char *userip;       /* key of the connection count; NULL: not counted */
     struct conf *conf;
     struct store_user *store; /* J; NULL until the first job opened it */
     struct store_view *view;  /* J; the selected mailbox */
@@ -125,6 +126,7 @@ struct imap_adopted {
     char *userip;
 };
 void imap_sess_new(const struct imap_adopted *a);
+const char *imap_capability_more(const struct imap_sess *s); /* behind IMAPD_CAPABILITY */
 void imap_sess_write(struct imap_sess *s, struct slice octets);
 void imap_sess_writef(struct imap_sess *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

@@ -45,6 +45,8 @@ IMAP_RUN(move)
 IMAP_CMD(search)
 IMAP_CMD(sort)
 IMAP_CMD(thread)
+IMAP_CMD(getquota)
+IMAP_RUN(getquotaroot)
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);

@@ -95,6 +95,8 @@ done_close(struct imap_cmd *c)
     conf_unref(&s->conf);
     free(s->user);
     free(s->name);
+    free(s->mail);
+    free(s->quota);
     s->user = NULL; /* imap_sess_continue() frees the rest */
     daemon_session_count(-1);
 }
@@ -103,22 +105,25 @@ static const struct imap_row row_close = { "closing", "", 0, 0, NULL, run_close,
 
 /* ---- the beginning ---- */
 
-struct open_args {
-    struct store_userdb db;
-};
+const char *
+imap_capability_more(const struct imap_sess *s)
+{
+    return s->conf->quota[0] ? " QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE" : "";
+}
 
 static enum cmd_rc
 run_open(struct imap_cmd *c)
 {
-    const struct open_args *o = c->args;
+    struct store_userdb db = { .mail = sl_z(c->s->mail), .quota = sl_z(c->s->quota) };
     struct err e = { 0 };
 
-    if (store_user_open(imapd.store, sl_z(c->s->user), &o->db, &c->s->store, &e) < 0) {
+    if (store_user_open(imapd.store, sl_z(c->s->user), &db, &c->s->store, &e) < 0) {
         imap_fail(c, &e, SL("INBOX"), "NONEXISTENT");
         c->must_end = true;
         c->why = "Internal error: the mailboxes could not be opened";
     } else {
-        imap_reply(c, "OK [CAPABILITY " IMAPD_CAPABILITY "] Logged in");
+        imap_reply(c, "OK [CAPABILITY " IMAPD_CAPABILITY "%s] Logged in",
+                   imap_capability_more(c->s));
     }
     return CMD_DONE;
 }
@@ -188,13 +193,14 @@ imap_sess_new(const struct imap_adopted *a)
 {
     struct imap_sess *s = MEM_NEW(struct imap_sess);
     struct imap_cmd *c;
-    struct open_args *o;
 
     s->id = id_add(s);
     list_push_back(&imapd.sessions, &s->link);
     s->user = sl_dupz(a->user);
     s->work_key = sl_hash(a->user) | 1;
     s->name = sl_dupz(a->name);
+    s->mail = sl_dupz(a->db.mail);
+    s->quota = sl_dupz(a->db.quota);
     s->userip = a->userip;
     s->conf = conf_ref(a->conf);
     s->conn = conn_new(a->fd, &ops, s);
@@ -203,10 +209,6 @@ imap_sess_new(const struct imap_adopted *a)
     daemon_session_count(1);
 
     c = imap_cmd_new(s, &row_open);
-    o = ARENA_NEW(&c->mem, struct open_args);
-    o->db.mail = arena_dup(&c->mem, a->db.mail);
-    o->db.quota = arena_dup(&c->mem, a->db.quota);
-    c->args = o;
     buf_adds(&c->text, a->tag);
     c->tag = buf_slice(&c->text);
     imap_cmd_start(c);

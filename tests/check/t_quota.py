@@ -226,7 +226,28 @@ def imap_over_quota():
     c.logout()
 
 
-WARNED, BELOW = "% full\r\n", "There is room in your mailbox again"
+@case
+def imap_tells_quota():
+    s = stack("i", "quota_rule2 = Trash:ignore")
+    u = "u0@example.com"
+    s.postern("quota", "set", u, "messages=10")
+    wait_for(lambda: usage(s, u)["messages_limit"] == 10, 10, "the limit")
+    time.sleep(0.3)
+    c = imap(s, u)
+    check({"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE"} <= set(c.capability()[1][0].decode().split()), "CAPABILITY")
+    equal(c.getquotaroot("INBOX"), ("OK", [[b'INBOX "User quota"'], [b'"User quota" (STORAGE 0 100 MESSAGE 0 10)']]))
+    c.append("INBOX", None, None, message(10 * KB))
+    used = (on_disk(s, u) + 1023) // 1024
+    equal(c.getquota('"User quota"'), ("OK", [b'"User quota" (STORAGE %d 100 MESSAGE 1 10)' % used]))
+    equal(c.getquota("other")[0], "NO")
+    equal(c.getquotaroot("Trash"), ("OK", [[b"Trash"], [None]]), "what does not count has no root")
+    c.logout()
+    c = imap(stack(), "u8@example.com")
+    equal(c.getquota('"User quota"'), ("OK", [b'"User quota" (STORAGE 0 100)']))
+    c.logout()
+
+
+BELOW = "There is room in your mailbox again"
 
 
 def warnings(s, user):
@@ -346,6 +367,40 @@ def the_command():
     equal(s.postern("quota", "get", "nobody@example.com", ok=False).returncode, 67)
     equal(s.postern("quota", "set", "nobody@example.com", "storage=1G", ok=False).returncode, 67)
     equal(s.postern("quota", "get", ok=False).returncode, 64)
+
+
+@case
+def limits_go_with_their_owner():
+    s = stack()
+    s.postern("domain", "add", "gone.test")
+    for name in ("a@gone.test", "b@gone.test"):
+        s.postern("user", "add", "--stdin", name, input=b"a long enough word\n")
+        s.postern("quota", "set", name, "storage=5M")
+    s.postern("quota", "set", "gone.test", "storage=7M")
+    equal([r["storage_limit"] for r in json.loads(s.postern("quota", "get", "--json", "gone.test"))],
+          [5 * KB * KB, 5 * KB * KB, 7 * KB * KB])
+    s.postern("user", "remove", "a@gone.test")
+    s.postern("user", "add", "--stdin", "a@gone.test", input=b"a long enough word\n")
+    equal(usage(s, "a@gone.test")["storage_limit"], 100 * KB, "a new user of an old name")
+    s.postern("domain", "remove", "--force", "gone.test")
+    s.postern("domain", "add", "gone.test")
+    s.postern("user", "add", "--stdin", "b@gone.test", input=b"a long enough word\n")
+    equal([r["storage_limit"] for r in json.loads(s.postern("quota", "get", "--json", "gone.test"))], [100 * KB, None])
+
+
+@case
+def a_list_asks_it_too():
+    """As behind a Postfix: check_policy_service, and smtpd itself asks nobody."""
+    s = stack("l", "smtpd_quota_service =", "quota_status_success = DUNNO",
+              "smtpd_recipient_restrictions = check_policy_service unix:private/quota, permit_mynetworks, reject")
+    deliver(s, "u0@example.com", 90 * KB)
+    equal(rcpt(s, "u0@example.com", 50 * KB), "552 5.2.2 <u0@example.com>: Recipient address rejected: Mailbox is full")
+    check(rcpt(s, "u1@example.com", 50 * KB).startswith("250"), "there is room")
+    s.postern("reload")
+    s.extra_conf.append("quota_rule2 = Trash:storage=+1M")
+    s.write_main_cf()
+    r = s.postern("reload", ok=False)
+    check("takes effect at the next start" in (r.stdout + r.stderr).decode() + s.log(), "a reload says that rules wait")
 
 
 @case
