@@ -27,8 +27,12 @@ imap_parse_search(struct imap_cmd *c, struct slice *in, struct err *e)
 void
 search_turn_begin(struct search_run *r, struct imap_cmd *c)
 {
+    uint64_t now_ms = clock_mono_ms();
+
     r->c = c;
-    r->turn_until_ms = clock_mono_ms() + SEARCH_TURN_MS;
+    r->turn_until_ms = now_ms + SEARCH_TURN_MS;
+    if (r->begun_ms == 0)
+        r->begun_ms = r->told_ms = now_ms;
 }
 
 bool
@@ -39,11 +43,30 @@ search_turn_is_over(void *run)
     return imap_is_cancelled(r->c) || clock_mono_ms() >= r->turn_until_ms;
 }
 
-enum cmd_rc
-search_run_stopped(struct search_run *r, int rc, const struct err *e)
+/* In Dovecot's words. Some clients show it; and who has closed its end without a word, which may be a half of a connection
+ * that still listens, is known to be gone when a line cannot be sent. */
+static void
+tell_progress(struct search_run *r, uint64_t now_ms, size_t done, size_t all)
 {
-    if (rc == 1 && !imap_is_cancelled(r->c))
-        return CMD_YIELD;
+    uint64_t left_s = done > 0 ? (now_ms - r->begun_ms) * (all - done) / done / 1000 : 0;
+
+    r->told_ms = now_ms;
+    imap_untagged(r->c, "OK Searched %u%% of the mailbox, ETA %u:%02u",
+                  (unsigned)(all > 0 ? (uint64_t)done * 100 / all : 0), (unsigned)(left_s / 60),
+                  (unsigned)(left_s % 60));
+}
+
+enum cmd_rc
+search_run_stopped(struct search_run *r, int rc, const struct err *e, size_t done, size_t all)
+{
+    uint64_t now_ms = clock_mono_ms();
+
+    if (rc == 1 && !imap_is_cancelled(r->c)) {
+        if (now_ms < r->told_ms + SEARCH_TELL_MS)
+            return CMD_YIELD;
+        tell_progress(r, now_ms, done, all);
+        return CMD_FLUSH;
+    }
     if (rc < 0)
         imap_fail(r->c, e, store_view_name(r->c->s->view), "NONEXISTENT");
     return CMD_DONE; /* cancelled: nobody reads a reply */
@@ -53,6 +76,7 @@ enum cmd_rc
 search_run(struct search_run *r, bool must_have_charset, bool *is_found)
 {
     struct err e = { 0 };
+    struct store_box box;
     int rc;
 
     *is_found = false;
@@ -63,7 +87,10 @@ search_run(struct search_run *r, bool must_have_charset, bool *is_found)
     }
     rc = store_search_run(r->search, search_turn_is_over, r, &e);
     *is_found = rc == 0;
-    return rc == 0 ? CMD_DONE : search_run_stopped(r, rc, &e);
+    if (rc == 0)
+        return CMD_DONE;
+    store_view_box(r->c->s->view, &box);
+    return search_run_stopped(r, rc, &e, store_search_done(r->search), box.exists);
 }
 
 void

@@ -150,6 +150,15 @@ begin_turn(struct imap_cmd *c)
     return w;
 }
 
+static size_t
+found(const struct work *w)
+{
+    size_t n;
+
+    store_search_result(w->run.search, &n);
+    return n;
+}
+
 static void
 add_number(struct imap_cmd *c, uint32_t seq)
 {
@@ -166,9 +175,8 @@ static void
 tell_sorted(struct imap_cmd *c, const struct work *w)
 {
     const uint32_t *seqs = store_sort_result(w->sort);
-    size_t n;
+    size_t n = found(w);
 
-    store_search_result(w->run.search, &n);
     buf_addz(&c->out, "* SORT");
     for (size_t i = 0; i < n; i++) {
         buf_addc(&c->out, ' ');
@@ -196,11 +204,13 @@ imap_run_sort(struct imap_cmd *c)
         if (!is_found)
             return searched;
         seqs = store_search_result(w->run.search, &n);
+        w->run.begun_ms = 0; /* the second half is timed by itself */
+        search_turn_begin(&w->run, c);
         w->sort = store_sort_new(c->s->view, a->by, a->n_by, seqs, n);
     }
     rc = store_sort_run(w->sort, search_turn_is_over, &w->run, &e);
     if (rc != 0)
-        return search_run_stopped(&w->run, rc, &e);
+        return search_run_stopped(&w->run, rc, &e, store_sort_done(w->sort), found(w));
     tell_sorted(c, w);
     return CMD_DONE;
 }
@@ -289,11 +299,13 @@ imap_run_thread(struct imap_cmd *c)
         if (!is_found)
             return searched;
         seqs = store_search_result(w->run.search, &n);
+        w->run.begun_ms = 0;
+        search_turn_begin(&w->run, c);
         w->thread = store_thread_new(c->s->view, a->kind, seqs, n);
     }
     rc = store_thread_run(w->thread, search_turn_is_over, &w->run, &e);
     if (rc != 0)
-        return search_run_stopped(&w->run, rc, &e);
+        return search_run_stopped(&w->run, rc, &e, store_thread_done(w->thread), found(w));
     tell_threads(c, w);
     return CMD_DONE;
 }

@@ -22,20 +22,24 @@ void search_program_free(struct search_program *p);
 bool search_take_date(struct slice *in, int64_t *day);
 
 /* ---- cmd_search.c: what SEARCH, SORT and THREAD share ---- */
-enum { SEARCH_TURN_MS = 20 }; /* how long one of them keeps a thread while others wait */
-struct search_run {           /* zeroed, with rest set */
-    struct slice rest;        /* of the command: the program */
+enum {
+    SEARCH_TURN_MS = 20,       /* how long one of them keeps a thread while others wait */
+    SEARCH_TELL_MS = 10 * 1000 /* how often a client that waits is told how far it is */
+};
+struct search_run {    /* zeroed, with rest set */
+    struct slice rest; /* of the command: the program */
     struct search_program program;
     struct store_search *search;
-    uint64_t turn_until_ms;
+    uint64_t turn_until_ms, begun_ms, told_ms;
     struct imap_cmd *c;
 };
 void search_turn_begin(struct search_run *r, struct imap_cmd *c);
 bool search_turn_is_over(void *run); /* for the store's yield; also when the client is gone */
 /* CMD_DONE with *is_found: r->search has the result; without: replied. CMD_YIELD: again. */
 enum cmd_rc search_run(struct search_run *r, bool must_have_charset, bool *is_found);
-/* A search of the store was stopped, or failed. */
-enum cmd_rc search_run_stopped(struct search_run *r, int rc, const struct err *e);
+/* An engine of the store was stopped (rc 1) with so many of all messages done, or failed. */
+enum cmd_rc search_run_stopped(struct search_run *r, int rc, const struct err *e, size_t done,
+                               size_t all);
 void search_run_free(struct search_run *r);
 
 #endif

@@ -655,6 +655,14 @@ store_search_result(const struct store_search *s, size_t *n)
     return s->seqs;
 }
 
+uint32_t
+store_search_done(const struct store_search *s)
+{
+    size_t i = s->phase == PHASE_INDEX ? 0 : s->phase == PHASE_FILES ? s->at_file : s->n_block;
+
+    return i < s->n_block ? s->block[i].seq - 1 : s->at;
+}
+
 void
 store_search_free(struct store_search **sp)
 {

@@ -59,6 +59,8 @@ struct store_search *store_search_new(struct store_view *v, const struct search_
 int store_search_run(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e);
 /* Sequence numbers that match so far, ascending, n of them; the search's. */
 const uint32_t *store_search_result(const struct store_search *s, size_t *n);
+/* Messages that are done with. */
+uint32_t store_search_done(const struct store_search *s);
 void store_search_free(struct store_search **s); /* NULL-safe */
 
 #endif

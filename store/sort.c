@@ -227,6 +227,12 @@ store_sort_result(const struct store_sort *s)
     return s->seqs;
 }
 
+size_t
+store_sort_done(const struct store_sort *s)
+{
+    return s->bulk.at;
+}
+
 void
 store_sort_free(struct store_sort **sp)
 {

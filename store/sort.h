@@ -34,6 +34,8 @@ struct store_sort *store_sort_new(struct store_view *v, const struct sort_by *by
 int store_sort_run(struct store_sort *s, bool (*yield)(void *), void *arg, struct err *e);
 /* When done: the sequence numbers in order, n of them; s's. */
 const uint32_t *store_sort_result(const struct store_sort *s);
+/* Messages read. */
+size_t store_sort_done(const struct store_sort *s);
 void store_sort_free(struct store_sort **s); /* NULL-safe */
 
 #endif

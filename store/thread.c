@@ -317,6 +317,12 @@ store_thread_result(const struct store_thread *t, uint32_t *first)
     return t->forest.node;
 }
 
+size_t
+store_thread_done(const struct store_thread *t)
+{
+    return t->bulk.at;
+}
+
 void
 store_thread_free(struct store_thread **tp)
 {

@@ -26,6 +26,8 @@ struct store_thread *store_thread_new(struct store_view *v, enum thread_kind kin
 int store_thread_run(struct store_thread *t, bool (*yield)(void *), void *arg, struct err *e);
 /* When done: the nodes (t's), and *first, the first thread; the others follow by next. Each of seqs is in it once. */
 const struct thread_node *store_thread_result(const struct store_thread *t, uint32_t *first);
+/* Messages read. */
+size_t store_thread_done(const struct store_thread *t);
 void store_thread_free(struct store_thread **t); /* NULL-safe */
 
 #endif

@@ -2,8 +2,9 @@
 # SORT, THREAD and their UID forms on the wire: answers, errors, charsets, a client that leaves in the middle.
 import os
 import re
+import socket
+import struct
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
@@ -152,6 +153,7 @@ def who_leaves_is_not_searched_for():
     ask(other, "SELECT INBOX")
     equal(one(other, "SEARCH 1"), "* SEARCH 1", "others have turns")
     for c in gone:
+        c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # an end that cannot be a half
         c.s.close()
     wait_for(lambda: stack().log().count("Connection closed") >= closed + len(gone), 30, "the searches to be given up")
 

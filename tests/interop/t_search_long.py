@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# Searches that take long: the client is told how far they are, and one that has gone without a word is not searched for to the end.
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from harness import *
+from imapscript import Client
+from oddmail import write_maildir
+from stack import Stack
+
+USER = "long@example.com"
+PROGRAM = " ".join('NOT BODY "not anywhere %d"' % i for i in range(1500))
+
+
+def connect(s):
+    c = Client(("127.0.0.1", s.ports["imap"]), 60)
+    c.login(USER, "pass")
+    c.send(b"s SELECT INBOX\r\n")
+    while not c.response().startswith(b"s OK"):
+        pass
+    return c
+
+
+@case
+def told_and_given_up():
+    s = Stack(tmp("s"), users=[USER], extra_conf=["disable_plaintext_auth = no"])
+    write_maildir(s.maildir(USER), 6000, 5)
+    with s:
+        stays = connect(s)
+        stays.send(b"t SEARCH " + PROGRAM.encode() + b"\r\n")
+        goes = connect(s)
+        goes.send(b"t UID SEARCH " + PROGRAM.encode() + b"\r\n")
+        goes.s.close()
+        told = stays.response().decode()
+        check(told.startswith("* OK Searched ") and "% of the mailbox, ETA " in told, told)
+        wait_for(lambda: s.log().count("Connection closed") == 1, 50, "the search to be given up")
+        check(not stays.input.startswith(b"t "), "the other one goes on")
+
+
+main()
