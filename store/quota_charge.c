@@ -7,8 +7,10 @@
 #include "base/mem.h"
 #include "base/map.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { CHARGE_RETRY_MS = 5000 };
 
@@ -114,7 +116,8 @@ starts_with_base(struct slice file, struct slice base)
 
 struct row {
     int64_t id;
-    char *base, *dir;
+    char *base, *dir, *file;
+    bool is_done;
     bool is_in; /* the index has its file, or nobody has it any more */
 };
 struct rows {
@@ -128,6 +131,7 @@ rows_free(struct rows *r)
     for (size_t i = 0; i < r->n; i++) {
         free(r->v[i].base);
         free(r->v[i].dir);
+        free(r->v[i].file);
     }
     free(r->v);
 }
@@ -138,14 +142,17 @@ rows_load(struct quota *q, int64_t user, struct rows *out, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(q->db, "SELECT id, base, dir FROM deliveries WHERE user = ?", &s, e))
+    if (db_prepare(q->db, "SELECT id, base, dir, file, is_done FROM deliveries WHERE user = ?", &s,
+                   e))
         return -1;
     db_bind_int(s, 1, user);
     while ((rc = db_step(s, e)) == 1) {
         out->v = mem_grow(out->v, &out->cap, out->n + 1, sizeof(out->v[0]));
         out->v[out->n++] = (struct row){ .id = db_int(s, 0),
                                          .base = sl_dupz(db_text(s, 1)),
-                                         .dir = sl_dupz(db_text(s, 2)) };
+                                         .dir = sl_dupz(db_text(s, 2)),
+                                         .file = sl_dupz(db_text(s, 3)),
+                                         .is_done = db_int(s, 4) != 0 };
     }
     return rc;
 }
@@ -187,6 +194,14 @@ find_anywhere(struct store_user *u, struct rows *rows, struct err *e)
                 at->is_in = true;
         }
     map_free(&by_base, NULL);
+    /* Neither there: gone with its folder, or moved by another program, so that a scan will meet it anew. */
+    for (size_t i = 0; rc == 0 && i < rows->n; i++) {
+        char *path = path_join(rows->v[i].dir, rows->v[i].file, NULL);
+
+        rows->v[i].is_in =
+            rows->v[i].is_in || (rows->v[i].is_done && access(path, F_OK) && errno == ENOENT);
+        free(path);
+    }
     return rc;
 }
 
@@ -431,6 +446,31 @@ write_anew(struct store_user *u, bool is_recount, int64_t floor, struct err *e)
                                : 0;
 }
 
+/* Mailboxes that the index knows and the disk does not: their rows go. */
+static int
+forget_vanished(struct store_user *u, struct err *e)
+{
+    struct names all = { 0 };
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT name FROM mailboxes", &s, e))
+        return -1;
+    while ((rc = db_step(s, e)) == 1)
+        names_add(&all, db_text(s, 0));
+    for (size_t i = 0; rc == 0 && i < all.n; i++) {
+        struct err why = { 0 };
+        int64_t id;
+
+        if (mbox_find(u, sl_z(all.v[i]), &id, &why) && why.kind != ERR_NOTFOUND) {
+            *e = why;
+            rc = -1;
+        }
+    }
+    names_free(&all);
+    return rc;
+}
+
 void
 quota_opened(struct store_user *u)
 {
@@ -444,7 +484,7 @@ quota_opened(struct store_user *u)
         return;
     rc = index_seq(u, &seq, &e) ? -1 : quota_row_of(q, sl_z(u->name), &row, &e);
     if (rc == 1 && (row.seq != seq || row.ignored != quota_rules_ignored(rules_of(u))))
-        rc = write_anew(u, false, row.seq, &e);
+        rc = forget_vanished(u, &e) ? -1 : write_anew(u, false, row.seq, &e);
     if (rc < 0) {
         log_warn("quota.behind", LOG_F(LF_Z("user", u->name)),
                  "user %s: usage is written later: %s", u->name, e.msg);
@@ -544,7 +584,8 @@ quota_record_room(const struct record *r, struct err *e)
     struct quota_limit limit;
 
     if (r->u->s->quota == NULL ||
-        (r->how == RECORD_MOVE && quota_rules_limit(rules_of(r->u), r->from, r->u->loc.separator, &limit)))
+        (r->how == RECORD_MOVE &&
+         quota_rules_limit(rules_of(r->u), r->from, r->u->loc.separator, &limit)))
         return 0;
     for (size_t i = 0; i < r->n; i++) {
         int64_t size = r->items[i].m.size;
@@ -620,7 +661,7 @@ quota_recount_user(struct store_user *u, void (*progress)(void *arg, struct slic
     }
     if (user_lock(u, e))
         goto out;
-    rc = quota_row_of(q, sl_z(u->name), &row, e);
+    rc = forget_vanished(u, e) ? -1 : quota_row_of(q, sl_z(u->name), &row, e);
     if (rc >= 0) {
         /* Whatever was done when we began has been met, or is gone. */
         quota_scan_seen(u, &done);

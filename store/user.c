@@ -292,9 +292,9 @@ take_rules(struct store_user *u, const struct store_userdb *db)
     struct quota_rules *rules = NULL;
     struct err e = { 0 };
 
-    if (u->s->quota == NULL || db == NULL)
+    if (u->s->quota == NULL)
         return;
-    if (quota_rules_over(u->s->quota->rules, db->quota, &rules, &e))
+    if (quota_rules_over(u->s->quota->rules, db == NULL ? sl_n(NULL, 0) : db->quota, &rules, &e))
         log_error("quota.rules", LOG_F(LF_Z("user", u->name)), "user %s: %s", u->name, e.msg);
     pthread_mutex_lock(&u->lock);
     u->has_wrong_rules = rules == NULL;
@@ -442,6 +442,7 @@ user_turn(struct store_user *u, struct err *e)
 void
 user_unlock(struct store_user *u)
 {
+    index_mend(u);
     pthread_mutex_unlock(&u->lock);
     atomic_fetch_sub(&u->s->n_busy, 1);
 }
