@@ -200,6 +200,7 @@ add_list(struct buf *b, struct slice list)
     if (b->n > 0 && list.n > 0)
         buf_addc(b, '/');
     buf_adds(b, list);
+    buf_z(b); /* go_home() takes the last name to where the list ends */
 }
 
 /* All rows of a record as one. */
