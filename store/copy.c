@@ -196,7 +196,7 @@ copy_locked(struct copy *c, const struct store_uids *set, struct store_copied *o
         return -1;
     rc = try_once(c, set, out, e);
     if (rc && c->r.n_lost > 0) { /* a foreign program renamed some: look where they are, once */
-        rc = mbox_load(v->u, v->mailbox, &mb, e);
+        rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), &mb, e);
         if (rc == 0)
             err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
         if (rc != 1 || mbox_scan(v->u, sl_z(v->name), &mb, false, true, e))

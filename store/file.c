@@ -257,7 +257,7 @@ static int
 look_again(const struct place *p, uint32_t uid, struct msg_row *m, struct err *e)
 {
     struct mbox mb;
-    int rc = mbox_load(p->u, p->mailbox, &mb, e);
+    int rc = mbox_load_named(p->u, p->mailbox, sl_z(p->name), &mb, e);
 
     if (rc == 1)
         rc = mbox_scan(p->u, sl_z(p->name), &mb, false, true, e)

@@ -24,7 +24,7 @@ change_begin(struct store_view *v, struct mbox *mb, struct err *e)
 
     if (index_begin(v->u, e))
         return -1;
-    rc = mbox_load(v->u, v->mailbox, mb, e);
+    rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), mb, e);
     if (rc == 1 && mb->uidvalidity == v->uidvalidity)
         return 0;
     index_rollback(v->u);
@@ -301,7 +301,7 @@ run_all(struct bulk *b, const struct store_uids *set, struct err *e)
     if (rc == 0 && b->lost.n > 0) {
         lost = b->lost;
         memset(&b->lost, 0, sizeof(b->lost));
-        rc = mbox_load(b->v->u, b->v->mailbox, &mb, e);
+        rc = mbox_load_named(b->v->u, b->v->mailbox, sl_z(b->v->name), &mb, e);
         if (rc == 1)
             rc = mbox_scan(b->v->u, sl_z(b->v->name), &mb, false, true, e);
         if (rc == 0)

@@ -276,6 +276,8 @@ open_once(struct store_user *u, struct err *e)
         rc = cache_check_version(u, e);
     if (rc == 0)
         rc = is_new ? fs_sync_dir(u->index_dir, e) : sync_young_log(u, e);
+    if (rc == 0)
+        db_damage_is_temp(u->db); /* a client hears of our trouble, not of a refusal */
 out:
     if (rc)
         index_close(u);
@@ -327,6 +329,18 @@ index_replace(struct store_user *u, const struct err *why, struct err *e)
 {
     index_close(u);
     return set_aside(u, why, e) ? -1 : open_once(u, e);
+}
+
+void
+index_mend(struct store_user *u)
+{
+    struct err why = { 0 };
+
+    if (u->db == NULL || !db_is_damaged(u->db))
+        return;
+    if (db_check(u->db, &why) && why.kind == ERR_PERM)
+        set_aside(u, &why, &why); /* other processes see that it is another file, and open that */
+    index_close(u);
 }
 
 void
@@ -395,6 +409,25 @@ index_begin_durable(struct store_user *u, struct err *e)
         return 0;
     end_durable(u);
     return -1;
+}
+
+/* Not while another process is between the first and the last transaction of a COPY, MOVE or APPEND: it has looked where
+ * its mailboxes lie. */
+int
+index_begin_alone(struct store_user *u, struct err *e)
+{
+    int rc;
+
+    do
+        rc = flock(u->lock_fd, LOCK_EX);
+    while (rc && errno == EINTR);
+    if (rc)
+        return err_sys(e, "cannot lock the index of %s", u->name);
+    u->must_sync = false;
+    rc = db_begin(u->db, e);
+    if (rc)
+        unlock_shared(u);
+    return rc;
 }
 
 int

@@ -82,7 +82,8 @@ check_keyword(struct slice name, struct err *e)
 }
 
 int
-keywords_write_file(const struct store_user *u, const char *dir, const struct keywords *k, struct err *e)
+keywords_write_file(const struct store_user *u, const char *dir, const struct keywords *k,
+                    struct err *e)
 {
     char *control = mbox_control_dir(u, dir), *path = path_join(control, KEYWORDS_FILE, NULL);
     struct buf text = { 0 };
@@ -125,32 +126,25 @@ keywords_read_file(const struct store_user *u, const char *dir, struct keywords 
     return rc;
 }
 
-int
-keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name,
-              bool create, struct err *e)
+/* The folder is still that mailbox's: else its file would be given the letters of another. */
+static int
+check_place(struct store_user *u, const char *dir, int64_t mailbox, struct err *e)
 {
-    struct keywords k;
-    int at = -1;
+    struct buf now = { 0 };
+    struct db_stmt *s;
+    int rc;
 
-    if (check_keyword(name, e) || keywords_load(u, mailbox, &k, e))
+    if (db_prepare(u->db, "SELECT name FROM mailboxes WHERE id = ?", &s, e))
         return -1;
-    for (size_t i = 0; at < 0 && i < k.n; i++)
-        if (sl_ieqz(name, k.name[i]))
-            at = (int)i;
-    if (at < 0 && !create)
-        err_set(e, ERR_NOTFOUND, "no keyword '%.*s'", SL_ARG(name));
-    else if (at < 0 && k.n >= STORE_KEYWORDS_MAX)
-        err_set(e, ERR_LIMIT, "Too many keywords in this mailbox");
-    else if (at < 0) {
-        size_t next = k.n;
-
-        keywords_put(&k, next, name);
-        if ((next >= MAILDIR_KEYWORD_LETTERS || keywords_write_file(u, dir, &k, e) == 0) &&
-            insert_row(u, mailbox, next, name, e) == 0)
-            at = (int)next;
-    }
-    keywords_free(&k);
-    return at;
+    db_bind_int(s, 1, mailbox);
+    rc = db_step(s, e);
+    if (rc == 1)
+        rc = mbox_dir(u, db_text(s, 0), &now, e) ? -1 : strcmp(buf_z(&now), dir) == 0;
+    db_reset(s);
+    buf_free(&now);
+    if (rc == 0)
+        err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
+    return rc == 1 ? 0 : -1;
 }
 
 int
@@ -178,9 +172,55 @@ keywords_import(struct store_user *u, const char *dir, int64_t mailbox, uint64_t
         snprintf(word, sizeof(word), "unknown-%zu", want - 1);
         keywords_put(&file, want - 1, sl_z(word));
     }
-    for (size_t i = known.n; rc == 0 && i < file.n; i++)
-        rc = insert_row(u, mailbox, i, sl_z(file.name[i]), e);
+    /* The file is the truth of letters: it came with the folder, which a rename and a power cut, or a backup put back, may
+     * have laid where the index has another. A gap in it says nothing. */
+    for (size_t i = 0; rc == 0 && i < file.n; i++)
+        if (i >= known.n || (strcmp(file.name[i], known.name[i]) != 0 &&
+                             !sl_has_prefix(sl_z(file.name[i]), SL("unknown-"))))
+            rc = insert_row(u, mailbox, i, sl_z(file.name[i]), e);
     keywords_free(&file);
     keywords_free(&known);
     return rc;
+}
+
+static int
+find_name(const struct keywords *k, struct slice name)
+{
+    for (size_t i = 0; i < k->n; i++)
+        if (sl_ieqz(name, k->name[i]))
+            return (int)i;
+    return -1;
+}
+
+int
+keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct slice name,
+              bool create, struct err *e)
+{
+    struct keywords k;
+    int at;
+
+    if (check_keyword(name, e) || keywords_load(u, mailbox, &k, e))
+        return -1;
+    at = find_name(&k, name);
+    if (at < 0 && create) {
+        /* A letter that the file alone knows is of a transaction that did not end, and files may bear it. */
+        keywords_free(&k);
+        if (keywords_import(u, dir, mailbox, 0, e) || keywords_load(u, mailbox, &k, e))
+            return -1;
+        at = find_name(&k, name);
+    }
+    if (at < 0 && !create)
+        err_set(e, ERR_NOTFOUND, "no keyword '%.*s'", SL_ARG(name));
+    else if (at < 0 && k.n >= STORE_KEYWORDS_MAX)
+        err_set(e, ERR_LIMIT, "Too many keywords in this mailbox");
+    else if (at < 0) {
+        size_t next = k.n;
+
+        keywords_put(&k, next, name);
+        if ((next >= MAILDIR_KEYWORD_LETTERS || keywords_write_file(u, dir, &k, e) == 0) &&
+            insert_row(u, mailbox, next, name, e) == 0)
+            at = (int)next;
+    }
+    keywords_free(&k);
+    return at;
 }

@@ -328,7 +328,7 @@ delete_locked(struct store_user *u, struct slice normal, const char *dir, struct
     if (rc < 1)
         return rc < 0 ? -1
                       : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
-    if (index_begin(u, e))
+    if (index_begin_alone(u, e))
         return -1;
     rc = remove_folder(u, dir, e);
     if (rc == 0 && (rc = row_id(u, normal, &id, e)) == 1)
@@ -500,7 +500,7 @@ rename_all(struct store_user *u, struct slice from, struct slice to, const struc
     size_t done = 0;
     int rc = 0;
 
-    if (index_begin(u, e))
+    if (index_begin_alone(u, e))
         return -1;
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct buf dir = { 0 };

@@ -155,6 +155,16 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
 }
 
 int
+mbox_load_named(struct store_user *u, int64_t id, struct slice normal, struct mbox *out,
+                struct err *e)
+{
+    int64_t now = 0;
+    int rc = row_by_name(u, normal, &now, e);
+
+    return rc == 1 && now != id ? 0 : rc == 1 ? mbox_load(u, id, out, e) : rc;
+}
+
+int
 mbox_save(struct store_user *u, const struct mbox *mb, struct err *e)
 {
     struct db_stmt *s;

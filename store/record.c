@@ -211,7 +211,7 @@ drop_tmp(const struct work *w)
 static int
 load_to(struct record *r, struct mbox *mb, struct err *e)
 {
-    int rc = mbox_load(r->u, r->to_id, mb, e);
+    int rc = mbox_load_named(r->u, r->to_id, r->to, mb, e);
 
     return rc == 1  ? 0
            : rc < 0 ? -1
@@ -264,7 +264,7 @@ note_folders(struct work *w, struct mbox *to, struct err *e)
     w->to_mtime_ns = to->cur_mtime_ns;
     if (w->r->how != RECORD_MOVE)
         return 0;
-    if (mbox_load(w->r->u, w->r->from_id, &from, e) != 1)
+    if (mbox_load_named(w->r->u, w->r->from_id, w->r->from, &from, e) != 1)
         return e->kind == ERR_NONE ? err_set(e, ERR_NOTFOUND, "Mailbox was deleted") : -1;
     w->from_own = mbox_own_begin(&from, w->r->from_dir);
     w->from_mtime_ns = from.cur_mtime_ns;

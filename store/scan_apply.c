@@ -43,7 +43,7 @@ load_since(struct scan *c, struct err *e)
 static int
 tx_load(struct scan *c, struct err *e)
 {
-    int rc = mbox_load(c->u, c->mb->id, c->mb, e);
+    int rc = mbox_load_named(c->u, c->mb->id, c->normal, c->mb, e);
 
     if (rc == 0)
         err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(c->normal));

@@ -120,6 +120,8 @@ int index_open(struct store_user *u, struct err *e);
 /* Checkpoint when the log is longer than that and nobody else is writing. */
 void index_checkpoint(struct store_user *u, int64_t longer_than_octets);
 void index_close(struct store_user *u);
+/* An index that was found damaged goes aside: who locks the user next makes another. */
+void index_mend(struct store_user *u);
 /* Put a damaged one aside and begin another. On failure none is open. */
 int index_replace(struct store_user *u, const struct err *why, struct err *e);
 int index_begin(struct store_user *u, struct err *e);

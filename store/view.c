@@ -198,7 +198,7 @@ read_rows(struct store_view *v, struct mbox *mb, struct rows **now, struct err *
     *now = NULL;
     if (index_read_begin(v->u, e))
         return -1;
-    rc = mbox_load(v->u, v->mailbox, mb, e);
+    rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), mb, e);
     if (rc == 1)
         rc = shared_refresh(v->u, v->shared, mb, now, e);
     else if (rc == 0)
@@ -453,7 +453,7 @@ sync_keywords(struct store_view *v, struct store_changes *out, struct err *e)
 static int
 is_still_there(struct store_view *v, struct mbox *mb, struct store_changes *out, struct err *e)
 {
-    int rc = mbox_load(v->u, v->mailbox, mb, e);
+    int rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), mb, e);
 
     if (rc < 0)
         return -1;

@@ -96,7 +96,7 @@ load(struct store_view *v, struct err *e)
     struct mbox mb;
     struct rows *now;
     struct was w = { 0 };
-    int rc = mbox_load(v->u, v->mailbox, &mb, e);
+    int rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), &mb, e);
 
     if (rc == 0 || (rc == 1 && mb.uidvalidity != v->uidvalidity))
         return err_set(e, ERR_NOTFOUND, "Mailbox was deleted");
