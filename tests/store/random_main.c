@@ -802,7 +802,7 @@ one_op(struct worker *w)
 {
     uint32_t d = dice(w, 100);
 
-    if (d < 3)
+    if (d < 3 && getenv("RANDOM_NO_FOLDERS") == NULL)
         do_folders(w);
     else if (w->n == 0 || (d < 20 && w->n < BOX_AIM))
         do_append(w);
