@@ -205,7 +205,8 @@ keywords_take(struct store_user *u, const char *dir, int64_t mailbox, struct sli
     if (at < 0 && create) {
         /* A letter that the file alone knows is of a transaction that did not end, and files may bear it. */
         keywords_free(&k);
-        if (keywords_import(u, dir, mailbox, 0, e) || keywords_load(u, mailbox, &k, e))
+        if (check_place(u, dir, mailbox, e) || keywords_import(u, dir, mailbox, 0, e) ||
+            keywords_load(u, mailbox, &k, e))
             return -1;
         at = find_name(&k, name);
     }
