@@ -52,13 +52,18 @@ kind_of(int rc)
 static int
 fail(struct db *d, int rc, struct err *e)
 {
+    enum err_kind kind = kind_of(rc);
     int sys = 0;
 
+    if ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB)
+        d->is_damaged = true;
+    if (d->is_damage_temp && kind == ERR_PERM)
+        kind = ERR_TEMP;
     if ((rc & 0xff) == SQLITE_FULL)
         sys = ENOSPC;
     else if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
         sys = sqlite3_system_errno(d->h);
-    err_set(e, kind_of(rc), "database %s: %s%s%s", d->path, sqlite3_errmsg(d->h), sys ? ": " : "",
+    err_set(e, kind, "database %s: %s%s%s", d->path, sqlite3_errmsg(d->h), sys ? ": " : "",
             sys ? strerror(sys) : "");
     if (e)
         e->sys = sys;
@@ -175,6 +180,18 @@ db_close(struct db **db)
     BUG_ON(sqlite3_close(d->h) != SQLITE_OK); /* a statement of db_prepare_once() is still out */
     free(d->path);
     free(d);
+}
+
+void
+db_damage_is_temp(struct db *d)
+{
+    d->is_damage_temp = true;
+}
+
+bool
+db_is_damaged(const struct db *d)
+{
+    return d->is_damaged;
 }
 
 int

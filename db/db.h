@@ -25,6 +25,10 @@ enum { DB_BUSY_TIMEOUT_MS = 5000, DB_IMPATIENT_MS = 1000 };
  * SQLITE_FULL), ERR_NOTFOUND (no file and no DB_CREATE), ERR_BUG (SQL misuse). A damaged file: ERR_PERM. */
 int db_open(const char *path, unsigned flags, unsigned cache_kib, struct db **out, struct err *e);
 void db_close(struct db **d); /* NULL-safe; finalises every statement */
+/* What is wrong with the file is no refusal to whoever asks: from here on ERR_TEMP takes ERR_PERM's place. Has a statement
+ * met damage since the file was opened? */
+void db_damage_is_temp(struct db *d);
+bool db_is_damaged(const struct db *d);
 
 /* Run SQL text of several statements without results. */
 int db_exec(struct db *d, const char *sql, struct err *e);

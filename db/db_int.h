@@ -8,6 +8,7 @@
 
 struct map;
 struct db {
+    bool is_damaged, is_damage_temp; /* see db_damage_is_temp() */
     sqlite3 *h;
     struct map *stmts; /* by the address of the SQL literal */
     char *path;

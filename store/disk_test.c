@@ -256,6 +256,56 @@ TEST(a_damaged_index_is_set_aside)
     teardown();
 }
 
+/* Pages that go bad under an open index: whoever meets them hears of a server's trouble, and the next finds all mail again. */
+TEST(damage_found_on_the_way_is_mended)
+{
+    struct store_view *v = NULL;
+    struct store_box was, now;
+    char path[300], *junk;
+    struct stat at;
+    int fd;
+
+    setup();
+    open_store();
+    for (int i = 0; i < 600; i++) {
+        char name[80];
+
+        snprintf(name, sizeof name, "%d.M1P1.a-name-that-takes-some-room-in-the-index.x:2,", i + 1);
+        foreign("cur", name, "x\n");
+    }
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 600);
+    store_view_box(v, &was);
+    store_unselect(&v);
+    close_store();
+    open_store();
+    NEED(user_lock(us, &e) == 0);
+    CHECK_EQ_INT(db_checkpoint(us->db, true, &e), 0);
+    user_unlock(us);
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    NEED(stat(path, &at) == 0);
+    fd = open(path, O_WRONLY);
+    junk = mem_zalloc((size_t)at.st_size);
+    memset(junk, 0x5a, (size_t)at.st_size);
+    CHECK(pwrite(fd, junk, (size_t)at.st_size / 2, at.st_size / 2) == at.st_size / 2);
+    close(fd);
+    free(junk);
+    open_store();
+    foreign("cur", "9999.M1P1.x:2,", "x\n"); /* the scan looks at every row */
+    if (store_select(us, SL("INBOX"), false, &v, &e) == 0)
+        FAIL("opened, damaged as it is");
+    else
+        CHECK_EQ_INT(e.kind, ERR_TEMP);
+    v = sel("INBOX");
+    NEED(v != NULL);
+    CHECK_EQ_INT(exists(v), 601);
+    store_view_box(v, &now);
+    CHECK(now.uidvalidity > was.uidvalidity);
+    store_unselect(&v);
+    teardown();
+}
+
 TEST(a_power_cut_skips_the_reserved_numbers)
 {
     struct store_view *v;

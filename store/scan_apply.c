@@ -43,8 +43,11 @@ load_since(struct scan *c, struct err *e)
 static int
 tx_load(struct scan *c, struct err *e)
 {
+    uint32_t uidvalidity = c->mb->uidvalidity;
     int rc = mbox_load_named(c->u, c->mb->id, c->normal, c->mb, e);
 
+    if (rc == 1 && c->mb->uidvalidity != uidvalidity)
+        rc = 0; /* the index was made anew while we had no lock: this is another mailbox */
     if (rc == 0)
         err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(c->normal));
     return rc == 1 ? 0 : -1;
