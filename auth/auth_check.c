@@ -138,6 +138,8 @@ check_policy(struct check *k, const char *param, struct slice server)
 
     if (!sl_take_prefix(&path, SL("unix:")) || map_get(k->seen, server))
         return;
+    if (k->c->quota[0] && sl_eqz(path, "private/quota"))
+        return; /* lmtpd's own, when it runs */
     map_set(k->seen, server, k);
     if (!sl_starts(path, '/'))
         buf_addf(&full, "%s/", k->c->queue_directory);

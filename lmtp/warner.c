@@ -4,7 +4,8 @@
  * marks that he is over, and the message that he is owed. A look at a user compares the marks with his usage now, writes what
  * is new together with the name of the message it calls for, delivers the message under that name, and crosses it off.
  * So a message that was lost is owed still, and one that was delivered is found by its name. Who is killed between a
- * change and a look leaves a difference, which the next look finds: at the start, and after any change. */
+ * change and a look leaves a difference, which the next look finds: after any change, and when a process that changes
+ * mailboxes starts - it may follow one that was killed - everybody is looked at, a few at a time. */
 #include "lmtp/warner.h"
 
 #include "base/log.h"
@@ -24,6 +25,7 @@ enum {
     MARKS_MAX = 62, /* of quota_warning; bits */
     LOOKS_MAX = 4,  /* users looked at at once */
     RETRY_MS = 60 * 1000,
+    SWEEP_EVERY_MS = 5000, /* at most */
     IDENT_OCTETS = 32,
     CACHE_KIB = 128
 };
@@ -61,7 +63,17 @@ static struct map *people;
 static struct list waiting = { &waiting, &waiting };
 static size_t n_looks;
 
+static struct { /* everybody is looked at */
+    struct work_job work;
+    struct timer timer;
+    struct buf users; /* NUL after each */
+    size_t at;        /* in users */
+    bool is_wanted, is_out;
+    uint64_t ended_ms;
+} sweep;
+
 static void look_next(void);
+static void sweep_want(void);
 
 /* ---- the database ---- */
 
@@ -424,15 +436,41 @@ on_user(uint64_t id, const struct auth_user *u)
     work_submit(pool, &k->work);
 }
 
+/* Who waits to be looked at, then the next of the sweep. */
+static struct person *
+take_next(void)
+{
+    struct list *n = list_pop_front(&waiting);
+    struct slice rest = sl_from(buf_slice(&sweep.users), sweep.at), user;
+
+    if (n) {
+        list_init(n);
+        return CONTAINER_OF(n, struct person, link);
+    }
+    while (!sweep.is_out && sl_take_until(&rest, '\0', &user)) {
+        struct person *p = person_of(user);
+
+        sweep.at = sweep.users.n - rest.n;
+        if (!p->is_busy)
+            return p;
+    }
+    if (!sweep.is_out && sweep.users.n > 0) {
+        buf_free(&sweep.users);
+        sweep.at = 0;
+        sweep.ended_ms = loop_now_ms();
+        if (sweep.is_wanted)
+            sweep_want();
+    }
+    return NULL;
+}
+
 static void
 look_next(void)
 {
-    struct list *n;
+    struct person *p;
 
-    while (n_looks < LOOKS_MAX && (n = list_pop_front(&waiting)) != NULL) {
-        struct person *p = CONTAINER_OF(n, struct person, link);
-
-        list_init(&p->link);
+    while (n_looks < LOOKS_MAX && (p = take_next()) != NULL) {
+        timer_stop(&p->retry);
         n_looks++;
         p->is_busy = true;
         p->must_look = false;
@@ -440,11 +478,67 @@ look_next(void)
     }
 }
 
+/* ---- everybody ---- */
+
+static bool
+add_to_sweep(void *arg, struct slice user, const struct quota_usage *u, bool is_counted)
+{
+    (void)arg;
+    (void)u;
+    if (is_counted) { /* others' usage is nobody's yet */
+        buf_adds(&sweep.users, user);
+        buf_addc(&sweep.users, '\0');
+    }
+    return true;
+}
+
+static enum work_rc
+run_sweep(struct work_job *work)
+{
+    struct err e = { 0 };
+
+    (void)work;
+    if (quota_each(deliverer_store(lmtpd_env.deliverer), SL(""), add_to_sweep, NULL, &e) < 0)
+        log_error("quota.warning", LOG_F(LF_Z("why", e.msg)), "quota-warning: %s", e.msg);
+    return WORK_DONE;
+}
+
+static void
+done_sweep(struct work_job *work)
+{
+    (void)work;
+    sweep.is_out = false;
+    look_next();
+}
+
+static void
+sweep_begin(void *arg)
+{
+    (void)arg;
+    sweep.is_wanted = false;
+    sweep.is_out = true;
+    sweep.work = (struct work_job){ .run = run_sweep, .done = done_sweep };
+    work_submit(pool, &sweep.work);
+}
+
+static void
+sweep_want(void)
+{
+    uint64_t next_ms = sweep.ended_ms ? sweep.ended_ms + SWEEP_EVERY_MS : 0, now = loop_now_ms();
+
+    if (sweep.is_out || sweep.users.n > 0)
+        sweep.is_wanted = true;
+    else if (!timer_is_running(&sweep.timer))
+        timer_start(&sweep.timer, next_ms > now ? next_ms - now : 0, sweep_begin, NULL);
+}
+
 void
 warner_look(struct slice user)
 {
     if (people && user.n > 0)
         want_look(person_of(user));
+    else if (people)
+        sweep_want();
 }
 
 /* ---- what the deliverer charges ---- */
@@ -498,6 +592,7 @@ begin(struct err *e)
     return rc;
 }
 
+/* Those who have been told something, or are owed it, come first. */
 static void
 look_at_all(void *arg)
 {
@@ -508,6 +603,7 @@ look_at_all(void *arg)
     (void)arg;
     while (map_next(people, &it, &user, &p))
         want_look(p);
+    sweep_want();
 }
 
 void

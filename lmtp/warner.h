@@ -8,7 +8,7 @@
 /* Once, when quota is on and the deliverer is there: hears of what it charges, and goes on with what an earlier lmtpd had not
  * finished. Without its database (the log says why) nobody is written to. */
 void warner_start(void);
-/* This user's usage may have passed a mark. */
+/* This user's usage may have passed a mark; an empty name: anybody's. */
 void warner_look(struct slice user);
 
 #endif

@@ -19,6 +19,7 @@ quota_tell_init(const struct conf *c)
 {
     daemon_socket_path(c, QUOTA_SERVICE, path, sizeof path);
     client = policy_client_new(NULL);
+    quota_tell(SL(""));
 }
 
 static void
