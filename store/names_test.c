@@ -64,6 +64,48 @@ TEST(location_words_and_variables)
     }
 }
 
+TEST(location_options)
+{
+    static const struct {
+        const char *location, *control, *index; /* control NULL: refused */
+        char separator;
+        bool is_utf8;
+    } rows[] = {
+        { "maildir:/v/%n", "/v/bob", "/v/bob", '.', false },
+        { "maildir:/v/%n:LAYOUT=maildir++", "/v/bob", "/v/bob", '.', false },
+        { "maildir:/v/%n:LAYOUT=fs", "/v/bob", "/v/bob", '/', false },
+        { "maildir:/v/%n:UTF-8", "/v/bob", "/v/bob", '.', true },
+        { "maildir:/v/%n::CONTROL=/c/%u/:INDEX=~/i", "/c/bob@example.org", "/home/bob/i", '.',
+          false },
+        { "/v/%n:INDEX=/i/%d/%n:UTF-8:LAYOUT=fs", "/v/bob", "/i/example.org/bob", '/', true },
+        { "maildir:/v/%n:INDEX=MEMORY", NULL, NULL, 0, false },
+        { "maildir:/v/%n:INDEX=relative", NULL, NULL, 0, false },
+        { "maildir:/v/%n:CONTROL=", NULL, NULL, 0, false },
+        { "maildir:/v/%n:LAYOUT=index", NULL, NULL, 0, false },
+        { "maildir:/v/%n:ALT=/x", NULL, NULL, 0, false },
+        { "maildir:/v/%n:UTF-8=yes", NULL, NULL, 0, false },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct conf *c = conf_of("mail_home = /home/%n\n");
+        struct location where;
+        struct err e = { 0 };
+
+        TEST_ROW("%s", rows[i].location);
+        NEED(c != NULL);
+        CHECK_EQ_INT(location_resolve(c, SL("bob@example.org"), sl_z(rows[i].location), &where, &e),
+                     rows[i].control ? 0 : -1);
+        CHECK_EQ_STR(where.control, rows[i].control);
+        CHECK_EQ_STR(where.index, rows[i].index);
+        if (rows[i].control == NULL)
+            CHECK_EQ_INT(e.kind, ERR_CONFIG);
+        else
+            CHECK(where.separator == rows[i].separator && where.is_utf8 == rows[i].is_utf8);
+        location_free(&where);
+        conf_unref(&c);
+    }
+}
+
 TEST(a_nul_in_a_user_name_is_refused)
 {
     CHECK(!location_user_is_safe(SL("bob\0x@example.org")));

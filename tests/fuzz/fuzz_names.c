@@ -4,23 +4,43 @@
 #include "store/names.h"
 #include "tests/fuzz/fuzz.h"
 
-static const struct location where = { .separator = '.' };
+static const struct location places[] = {
+    { .separator = '.' },
+    { .separator = '.', .is_utf8 = true },
+    { .separator = '/', .layout = LAYOUT_FS },
+    { .separator = '/', .layout = LAYOUT_FS, .is_utf8 = true },
+};
+
+/* Nothing on disk leads out of the root, nor into the parts of a Maildir. */
+static void
+must_be_inside(const struct location *where, struct slice folder)
+{
+    struct slice level;
+
+    if (where->layout == LAYOUT_MAILDIRPP) {
+        MUST(sl_starts(folder, '.') && sl_find_char(folder, '/') == SL_NPOS);
+        MUST(!sl_eqz(folder, ".") && !sl_eqz(folder, ".."));
+        return;
+    }
+    MUST(folder.n > 0 && !sl_starts(folder, '/') && !sl_ends(folder, '/'));
+    while (sl_take_word(&folder, "/", &level))
+        MUST(level.n > 0 && !sl_eqz(level, ".") && !sl_eqz(level, "..") && !sl_eqz(level, "cur"));
+}
 
 static void
-try_mailbox(struct slice name)
+try_mailbox(const struct location *where, struct slice name)
 {
     struct buf normal = { 0 }, folder = { 0 }, back = { 0 };
     struct err e = { 0 };
 
-    if (name_normalise(&where, name, &normal, &e) == 0) {
-        MUST(utf8_is_valid(buf_slice(&normal)) && sl_find_char(buf_slice(&normal), '/') == SL_NPOS);
-        MUST(name_parent(&where, buf_slice(&normal)).n < normal.n);
-        if (name_to_folder(&where, buf_slice(&normal), &folder, &e) == 0 &&
+    if (name_normalise(where, name, &normal, &e) == 0) {
+        MUST(utf8_is_valid(buf_slice(&normal)));
+        MUST(where->separator == '/' || sl_find_char(buf_slice(&normal), '/') == SL_NPOS);
+        MUST(name_parent(where, buf_slice(&normal)).n < normal.n);
+        if (name_to_folder(where, buf_slice(&normal), &folder, &e) == 0 &&
             !name_is_inbox(buf_slice(&normal))) {
-            MUST(sl_starts(buf_slice(&folder), '.') &&
-                 sl_find_char(buf_slice(&folder), '/') == SL_NPOS);
-            MUST(!sl_eqz(buf_slice(&folder), ".") && !sl_eqz(buf_slice(&folder), ".."));
-            MUST(name_from_folder(&where, buf_slice(&folder), &back) &&
+            must_be_inside(where, buf_slice(&folder));
+            MUST(name_from_folder(where, buf_slice(&folder), &back) &&
                  sl_eq(buf_slice(&back), buf_slice(&normal)));
         }
     }
@@ -74,11 +94,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct slice in = fuzz_dup(sl_n((const char *)data, n));
     struct buf out = { 0 };
 
-    try_mailbox(in);
     try_file(in);
     try_user(in);
-    if (name_from_folder(&where, in, &out))
-        MUST(utf8_is_valid(buf_slice(&out)));
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        buf_reset(&out);
+        try_mailbox(&places[i], in);
+        if (name_from_folder(&places[i], in, &out))
+            MUST(utf8_is_valid(buf_slice(&out)));
+    }
     buf_free(&out);
     fuzz_free(in);
     return 0;
