@@ -88,15 +88,31 @@ by_base(struct slice list, struct slice other)
     return m;
 }
 
-/* A moved file goes home, with the letters it has by now. */
+/* Letters of an info part of a name: flags, or keywords. */
+static void
+add_letters(struct buf *out, struct slice file, bool is_keywords)
+{
+    size_t at = sl_find(file, SL(":2,"));
+
+    for (size_t i = at == SL_NPOS ? file.n : at + 3; i < file.n; i++)
+        if ((file.p[i] >= 'a' && file.p[i] <= 'z') == is_keywords)
+            buf_addc(out, file.p[i]);
+}
+
+/* A moved file goes home with the flags it has by now, and with its keywords in the letters that they have there. */
 static int
 go_home(int fd, const char *name, int home, const char *src)
 {
-    struct slice base = base_of(sl_head(sl_z(src), strcspn(src, "/")));
-    const char *info = strchr(name, ':');
+    struct slice file = sl_head(sl_z(src), strcspn(src, "/"));
+    struct buf b = { 0 };
     char to[2 * MAILDIR_NAME_MAX];
 
-    snprintf(to, sizeof(to), "%.*s%s", SL_ARG(base), info == NULL ? "" : info);
+    buf_adds(&b, base_of(file));
+    buf_addz(&b, ":2,");
+    add_letters(&b, sl_z(name), false);
+    add_letters(&b, file, true);
+    snprintf(to, sizeof(to), "%s", buf_z(&b));
+    buf_free(&b);
     if (renameat2(fd, name, home, to, RENAME_NOREPLACE) == 0)
         return 0;
     if (errno == EEXIST || errno == EXDEV) /* it is a copy: the source has not gone */
