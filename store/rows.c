@@ -8,15 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { KW_VALUES = 16 }; /* different sets of keywords in a chunk, for a table of them */
 enum { FLAGS_KEPT = STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED | STORE_DELETED | STORE_DRAFT };
 
-struct chunk { /* one allocation: the arrays lie behind it */
+/* One allocation, the arrays lie behind it: 9 octets a message mostly, 10 where there are keywords. */
+struct chunk {
     atomic_uint refs;
     uint32_t n, n_unseen;
-    uint64_t *modseq;
-    uint64_t *kw; /* NULL: no message has any */
+    uint64_t base;    /* MODSEQs are this and ... */
+    uint32_t *above;  /* ... that, or ... */
+    uint64_t *modseq; /* ... these, where they lie far apart; else NULL */
+    uint64_t
+        *kw; /* values that occur, by kw_at; all of them where kw_at is NULL; NULL: none has any */
+    uint8_t *kw_at, *sys;
     uint32_t *uid;
-    uint8_t *sys;
 };
 
 struct slot {
@@ -39,31 +44,92 @@ struct rows_maker {
 
 /* ---- chunks ---- */
 
+/* What a chunk of these rows needs. */
+struct plan {
+    uint64_t base, kw[KW_VALUES];
+    size_t n_kw; /* values; more than KW_VALUES: too many for a table */
+    bool is_far;
+};
+
+static size_t
+kw_find(const struct plan *p, uint64_t kw)
+{
+    size_t i = 0;
+
+    while (i < p->n_kw && p->kw[i] != kw)
+        i++;
+    return i;
+}
+
+static void
+plan_chunk(struct plan *p, const struct vrow *rows, size_t n)
+{
+    uint64_t top = 0;
+    bool has_kw = false;
+
+    memset(p, 0, sizeof(*p));
+    p->base = UINT64_MAX;
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].modseq < p->base)
+            p->base = rows[i].modseq;
+        if (rows[i].modseq > top)
+            top = rows[i].modseq;
+        has_kw = has_kw || rows[i].kw != 0;
+    }
+    p->is_far = top - p->base > UINT32_MAX;
+    for (size_t i = 0; has_kw && i < n && p->n_kw <= KW_VALUES; i++) {
+        size_t at = kw_find(p, rows[i].kw);
+
+        if (at < p->n_kw)
+            continue;
+        if (at < KW_VALUES)
+            p->kw[at] = rows[i].kw;
+        p->n_kw++;
+    }
+}
+
 static struct chunk *
 chunk_new(const struct vrow *rows, size_t n)
 {
-    bool has_kw = false;
+    struct plan p;
     struct chunk *c;
-    size_t octets;
+    size_t n_kw;
+    bool has_table;
+    char *at;
 
-    for (size_t i = 0; i < n; i++)
-        has_kw = has_kw || rows[i].kw != 0;
-    octets = sizeof(*c) + n * ((has_kw ? 2 : 1) * sizeof(uint64_t) + sizeof(uint32_t) + 1);
-    c = mem_alloc(octets);
+    plan_chunk(&p, rows, n);
+    has_table = p.n_kw > 0 && p.n_kw <= KW_VALUES;
+    n_kw = p.n_kw == 0 ? 0 : has_table ? p.n_kw : n;
+    c = mem_alloc(sizeof(*c) + n_kw * sizeof(c->kw[0]) +
+                  n * ((p.is_far ? sizeof(c->modseq[0]) : sizeof(c->above[0])) + sizeof(c->uid[0]) +
+                       (has_table ? 2 : 1)));
     memset(c, 0, sizeof(*c));
     atomic_init(&c->refs, 1);
     c->n = (uint32_t)n;
-    c->modseq = (uint64_t *)(void *)(c + 1);
-    c->kw = has_kw ? c->modseq + n : NULL;
-    c->uid = (uint32_t *)(void *)(c->modseq + (has_kw ? 2 : 1) * n);
+    c->base = p.base;
+    at = (char *)(c + 1); /* widest first, so that each lies well */
+    c->kw = n_kw > 0 ? (uint64_t *)(void *)at : NULL;
+    at += n_kw * sizeof(c->kw[0]);
+    c->modseq = p.is_far ? (uint64_t *)(void *)at : NULL;
+    c->above = p.is_far ? NULL : (uint32_t *)(void *)at;
+    at += n * (p.is_far ? sizeof(c->modseq[0]) : sizeof(c->above[0]));
+    c->uid = (uint32_t *)(void *)at;
     c->sys = (uint8_t *)(void *)(c->uid + n);
+    c->kw_at = has_table ? c->sys + n : NULL;
+    if (has_table)
+        memcpy(c->kw, p.kw, n_kw * sizeof(c->kw[0]));
     for (size_t i = 0; i < n; i++) {
         c->uid[i] = rows[i].uid;
         c->sys[i] = (uint8_t)(rows[i].sys & FLAGS_KEPT);
-        c->modseq[i] = rows[i].modseq;
-        if (has_kw)
-            c->kw[i] = rows[i].kw;
         c->n_unseen += (rows[i].sys & STORE_SEEN) == 0;
+        if (p.is_far)
+            c->modseq[i] = rows[i].modseq;
+        else
+            c->above[i] = (uint32_t)(rows[i].modseq - p.base);
+        if (has_table)
+            c->kw_at[i] = (uint8_t)kw_find(&p, rows[i].kw);
+        else if (n_kw > 0)
+            c->kw[i] = rows[i].kw;
     }
     return c;
 }
@@ -82,13 +148,19 @@ chunk_unref(struct chunk *c)
         free(c);
 }
 
+static uint64_t
+chunk_modseq(const struct chunk *c, size_t i)
+{
+    return c->modseq != NULL ? c->modseq[i] : c->base + c->above[i];
+}
+
 static struct vrow
 chunk_row(const struct chunk *c, size_t i)
 {
-    return (struct vrow){ .uid = c->uid[i],
-                          .sys = c->sys[i],
-                          .kw = c->kw == NULL ? 0 : c->kw[i],
-                          .modseq = c->modseq[i] };
+    uint64_t kw = c->kw == NULL ? 0 : c->kw[c->kw_at == NULL ? i : c->kw_at[i]];
+
+    return (
+        struct vrow){ .uid = c->uid[i], .sys = c->sys[i], .kw = kw, .modseq = chunk_modseq(c, i) };
 }
 
 /* ---- rows ---- */
@@ -350,7 +422,7 @@ rows_raise(struct rows *old, uint64_t floor)
         bool is_below = false;
 
         for (size_t j = 0; j < c->n; j++)
-            is_below = is_below || c->modseq[j] < floor;
+            is_below = is_below || chunk_modseq(c, j) < floor;
         if (!is_below) {
             take_chunk(m, c);
             continue;
@@ -415,7 +487,7 @@ rows_diff(const struct rows *a, const struct rows *b, const struct rows_diff_ops
         if (c == NULL || row.uid < c->uid[x.at]) {
             ops->only_b(arg, &row);
         } else {
-            if (c->modseq[x.at] != row.modseq)
+            if (chunk_modseq(c, x.at) != row.modseq)
                 ops->changed(arg, &row);
             step(&x);
         }

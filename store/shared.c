@@ -270,8 +270,10 @@ load(struct store_user *u, struct shared *s, const struct mbox *mb, struct rows 
     if (rc == 1) {
         rc = replay(u, mb, packed, modseq, out, &s->n_unpacked, e);
         rows_unref(&packed);
-        if (rc == 0)
-            apply_floor(out, mb->floor > modseq ? mb->floor : 0);
+        if (rc == 0 && mb->floor > modseq) {
+            apply_floor(out, mb->floor);
+            s->n_unpacked = rows_count(*out);
+        }
         if (rc || is_right(s, *out, mb))
             return rc;
         rows_unref(out);
@@ -305,7 +307,8 @@ shared_refresh(struct store_user *u, struct shared *s, const struct mbox *mb, st
     if (can_go_on && s->modseq < mb->modseq) {
         if (replay(u, mb, s->rows, s->modseq, &now, &s->n_unpacked, e))
             return -1;
-        apply_floor(&now, mb->floor > s->modseq ? mb->floor : 0);
+        if (mb->floor > s->modseq)
+            apply_floor(&now, mb->floor);
         if (!is_right(s, now, mb)) {
             tell_bad(u, s, "what is known of it does not agree with the index");
             rows_unref(&now);
