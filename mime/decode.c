@@ -1,11 +1,15 @@
 /* mime/decode.c - transfer encodings and charsets (iconv). */
 #include "mime/text.h"
 
+#include "base/find.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 
 #include <errno.h>
 #include <iconv.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { CHARSET_NAME_MAX = 63 };
 
@@ -21,65 +25,96 @@ hex_value(char c)
 void
 mime_decode_qp(struct slice in, bool is_header, struct buf *out)
 {
+    char *to = buf_reserve(out, in.n), *const start = to;
     size_t i = 0;
 
-    while (i < in.n) {
-        char c = in.p[i];
+    while (i < in.n && to) {
+        const char *stop = memchr(in.p + i, '=', in.n - i);
+        size_t n = (stop ? (size_t)(stop - in.p) : in.n) - i, k;
+        int high, low;
 
-        if (c == '=' && i + 2 < in.n + 0 && hex_value(in.p[i + 1]) >= 0 &&
-            hex_value(in.p[i + 2]) >= 0) {
-            buf_addc(out, (char)(hex_value(in.p[i + 1]) * 16 + hex_value(in.p[i + 2])));
+        memcpy(to, in.p + i, n);
+        for (k = 0; is_header && k < n; k++)
+            if (to[k] == '_')
+                to[k] = ' ';
+        to += n;
+        i += n;
+        if (i == in.n)
+            break;
+        if (i + 2 < in.n && (high = hex_value(in.p[i + 1])) >= 0 &&
+            (low = hex_value(in.p[i + 2])) >= 0) {
+            *to++ = (char)(high * 16 + low);
             i += 3;
-        } else if (c == '=' && !is_header) {
-            /* A soft line break, with blanks before the line end; anything else stays as it is. */
-            size_t k = i + 1;
-
-            while (k < in.n && (in.p[k] == ' ' || in.p[k] == '\t'))
-                k++;
-            if (k < in.n && in.p[k] == '\r')
-                k++;
-            if (k >= in.n || in.p[k] == '\n') {
-                i = k + 1;
-            } else {
-                buf_addc(out, c);
-                i++;
-            }
+            continue;
+        }
+        /* A soft line break, with blanks before the line end; anything else stays as it is. */
+        for (k = i + 1; k < in.n && (in.p[k] == ' ' || in.p[k] == '\t');)
+            k++;
+        if (k < in.n && in.p[k] == '\r')
+            k++;
+        if (!is_header && (k >= in.n || in.p[k] == '\n')) {
+            i = k + 1;
         } else {
-            buf_addc(out, is_header && c == '_' ? ' ' : c);
+            *to++ = '=';
             i++;
         }
     }
+    if (to > start)
+        buf_commit(out, (size_t)(to - start));
+}
+
+enum { B64_NONE = 64, B64_END = 65 }; /* no digit; '=' */
+
+static void
+b64_fill(uint8_t values[256])
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    memset(values, B64_NONE, 256);
+    for (uint8_t i = 0; i < 64; i++)
+        values[(unsigned char)digits[i]] = i;
+    values['='] = B64_END;
 }
 
 void
 mime_decode_b64(struct slice in, struct buf *out)
 {
+    const unsigned char *p = (const unsigned char *)in.p;
+    char *to = buf_reserve(out, in.n / 4 * 3 + 3), *const start = to;
+    uint8_t values[256];
     uint32_t bits = 0;
     unsigned have = 0;
 
-    for (size_t i = 0; i < in.n; i++) {
-        char c = in.p[i];
-        int v = c >= 'A' && c <= 'Z'   ? c - 'A'
-                : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                : c >= '0' && c <= '9' ? c - '0' + 52
-                : c == '+'             ? 62
-                : c == '/'             ? 63
-                                       : -1;
+    b64_fill(values);
+    for (size_t i = 0; i < in.n && to;) {
+        uint32_t a, b, c, d;
 
-        if (c == '=') { /* the end of one run; another may follow it */
+        while (have == 0 && i + 4 <= in.n && (a = values[p[i]]) < B64_NONE &&
+               (b = values[p[i + 1]]) < B64_NONE && (c = values[p[i + 2]]) < B64_NONE &&
+               (d = values[p[i + 3]]) < B64_NONE) {
+            bits = a << 18 | b << 12 | c << 6 | d;
+            *to++ = (char)(bits >> 16);
+            *to++ = (char)(bits >> 8);
+            *to++ = (char)bits;
+            i += 4;
+        }
+        if (i == in.n)
+            break;
+        a = values[p[i++]];
+        if (a == B64_END) { /* the end of one run; another may follow it */
             have = 0;
             bits = 0;
-            continue;
-        }
-        if (v < 0)
-            continue;
-        bits = (bits << 6 | (uint32_t)v) & 0xffffff;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            buf_addc(out, (char)(bits >> have & 0xff));
+        } else if (a < B64_NONE) {
+            bits = (bits << 6 | a) & 0xffffff;
+            have += 6;
+            if (have >= 8) {
+                have -= 8;
+                *to++ = (char)(bits >> have & 0xff);
+            }
         }
     }
+    if (to > start)
+        buf_commit(out, (size_t)(to - start));
 }
 
 void
@@ -96,18 +131,80 @@ mime_decode_body(const struct mime_part *p, struct buf *out)
 static int
 add_utf8(struct slice in, struct buf *out)
 {
-    while (in.n > 0) {
-        struct slice before = in;
-        int32_t cp = utf8_take(&in);
+    const char *from = in.p; /* valid up to in.p */
 
-        if (cp < 0) {
-            in = sl_from(before, 1);
+    while (in.n > 0) {
+        if ((unsigned char)in.p[0] < 0x80) {
+            in = sl_from(in, find_ascii(in));
+        } else if (utf8_take(&in) < 0) {
+            buf_add(out, from, (size_t)(in.p - from));
             utf8_add(out, 0xfffd);
-        } else {
-            buf_adds(out, sl_head(before, before.n - in.n));
+            in = sl_from(in, 1);
+            from = in.p;
         }
     }
+    if (in.p > from)
+        buf_add(out, from, (size_t)(in.p - from));
     return 0;
+}
+
+/* ---- charsets: looking for one takes longer than most texts, so each thread keeps some ---- */
+
+enum { CHARSETS_KEPT = 8 };
+struct charsets {
+    struct {
+        char name[CHARSET_NAME_MAX + 1];
+        iconv_t cd;
+    } v[CHARSETS_KEPT];
+    unsigned n, next; /* next: to be replaced */
+};
+static pthread_key_t charsets_key;
+static pthread_once_t charsets_once = PTHREAD_ONCE_INIT;
+
+static void
+charsets_free(void *arg)
+{
+    struct charsets *c = arg;
+
+    for (unsigned i = 0; i < c->n; i++)
+        iconv_close(c->v[i].cd);
+    free(c);
+}
+
+static void
+charsets_init(void)
+{
+    BUG_ON(pthread_key_create(&charsets_key, charsets_free) != 0);
+}
+
+/* To UTF-8, in its first state; (iconv_t)-1: nobody knows it. */
+static iconv_t
+open_charset(const char *name)
+{
+    struct charsets *c;
+    unsigned at;
+    iconv_t cd;
+
+    pthread_once(&charsets_once, charsets_init);
+    c = pthread_getspecific(charsets_key);
+    if (c == NULL) {
+        c = MEM_NEW(struct charsets);
+        pthread_setspecific(charsets_key, c);
+    }
+    for (unsigned i = 0; i < c->n; i++)
+        if (strcmp(c->v[i].name, name) == 0) {
+            iconv(c->v[i].cd, NULL, NULL, NULL, NULL);
+            return c->v[i].cd;
+        }
+    cd = iconv_open("UTF-8", name);
+    if (cd == (iconv_t)-1)
+        return cd;
+    at = c->n < CHARSETS_KEPT ? c->n++ : c->next++ % CHARSETS_KEPT;
+    if (c->v[at].name[0] != '\0')
+        iconv_close(c->v[at].cd);
+    memcpy(c->v[at].name, name, strlen(name) + 1);
+    c->v[at].cd = cd;
+    return cd;
 }
 
 /* A character that might have been joined with what follows (Vietnamese, Hebrew, Shift_JISX0213) is held back. */
@@ -152,7 +249,6 @@ mime_to_utf8(struct slice charset, struct slice in, struct buf *out)
 {
     char name[CHARSET_NAME_MAX + 1];
     iconv_t cd;
-    int rc;
 
     charset = sl_trim(charset);
     if (charset.n == 0 || sl_ieqz(charset, "us-ascii") || sl_ieqz(charset, "utf-8") ||
@@ -162,12 +258,8 @@ mime_to_utf8(struct slice charset, struct slice in, struct buf *out)
         memchr(charset.p, '\0', charset.n) != NULL)
         return -1;
     snprintf(name, sizeof(name), "%.*s", SL_ARG(charset));
-    cd = iconv_open("UTF-8", name);
-    if (cd == (iconv_t)-1)
-        return -1;
-    rc = add_by_iconv(cd, in, out);
-    iconv_close(cd);
-    return rc;
+    cd = open_charset(name);
+    return cd == (iconv_t)-1 ? -1 : add_by_iconv(cd, in, out);
 }
 
 /* The text with its transfer encoding undone: in the part itself, or in *octets. */

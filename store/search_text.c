@@ -206,11 +206,12 @@ leaf_has(struct search_scratch *s, const struct mime_part *p, const struct needl
 
     if (!sl_ieqz(p->type, "text"))
         return false;
-    text = part_text(s, p);
     if (sl_ieqz(p->subtype, "html")) {
         trim_scratch(&s->text);
-        mime_html_to_text(text, 0, &s->text);
+        mime_decode_html(p, 0, &s->text);
         text = buf_slice(&s->text);
+    } else {
+        text = part_text(s, p);
     }
     return search_text_has(s, text, n);
 }
