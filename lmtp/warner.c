@@ -12,10 +12,9 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rand.h"
-#include "db/db.h"
 #include "lmtp/lmtpd.h"
+#include "lmtp/told.h"
 #include "lmtp/warning_text.h"
-#include "store/names.h"
 #include "store/quota.h"
 
 #include <stdio.h>
@@ -25,9 +24,7 @@ enum {
     MARKS_MAX = 62, /* of quota_warning; bits */
     LOOKS_MAX = 4,  /* users looked at at once */
     RETRY_MS = 60 * 1000,
-    SWEEP_EVERY_MS = 5000, /* at most */
-    IDENT_OCTETS = 32,
-    CACHE_KIB = 128
+    SWEEP_EVERY_MS = 5000 /* at most */
 };
 
 struct person {
@@ -47,7 +44,7 @@ struct look { /* a person's, while the pool or the deliverer has it */
     struct slice user;
     struct store_userdb db;
     uint64_t marks;
-    char ident[IDENT_OCTETS]; /* "": nothing is owed */
+    char ident[TOLD_IDENT_OCTETS]; /* "": nothing is owed */
     bool may_be_repeat;
     bool is_gone; /* no such user */
     struct buf text;
@@ -74,85 +71,6 @@ static struct { /* everybody is looked at */
 
 static void look_next(void);
 static void sweep_want(void);
-
-/* ---- the database ---- */
-
-static int
-db_make(const struct conf *c, struct err *e)
-{
-    char *common = c->quota_database[0] ? NULL : location_common(c);
-    struct buf path = { 0 };
-    int rc;
-
-    if (c->quota_database[0])
-        buf_addf(&path, "%s.warnings", c->quota_database);
-    else if (common)
-        buf_addf(&path, "%s/quota-warnings.db", common);
-    free(common);
-    if (path.n == 0)
-        return err_set(e, ERR_CONFIG,
-                       "mail_location has no part that is the same for everybody: "
-                       "set quota_database");
-    rc = db_open(buf_z(&path), DB_CREATE | DB_WAL, CACHE_KIB, &db, e);
-    if (rc == 0)
-        rc = db_exec(db,
-                     "CREATE TABLE IF NOT EXISTS told ("
-                     " user TEXT NOT NULL PRIMARY KEY,"
-                     " marks INTEGER NOT NULL," /* the rows of quota_warning he is over, as bits */
-                     " ident TEXT,"             /* the message he is owed, or NULL */
-                     " mark INTEGER"            /* ... and which row calls for it */
-                     ") WITHOUT ROWID",
-                     e);
-    buf_free(&path);
-    return rc;
-}
-
-struct told {
-    uint64_t marks;
-    int64_t mark;
-    char ident[IDENT_OCTETS];
-};
-
-static int
-load(struct slice user, struct told *out, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    *out = (struct told){ .mark = -1 };
-    if (db_prepare(db, "SELECT marks, ident, mark FROM told WHERE user = ?1", &s, e) < 0)
-        return -1;
-    db_bind_text(s, 1, user);
-    rc = db_step(s, e);
-    if (rc > 0) {
-        out->marks = (uint64_t)db_int(s, 0);
-        snprintf(out->ident, sizeof out->ident, "%.*s", SL_ARG(db_text(s, 1)));
-        out->mark = db_int(s, 2);
-    }
-    db_reset(s);
-    return rc < 0 ? -1 : 0;
-}
-
-static int
-save(struct slice user, const struct told *t, struct err *e)
-{
-    bool is_gone = t->marks == 0 && t->ident[0] == '\0';
-    struct db_stmt *s;
-
-    if (db_prepare(db,
-                   is_gone ? "DELETE FROM told WHERE user = ?1"
-                           : "INSERT OR REPLACE INTO told VALUES (?1, ?2, ?3, ?4)",
-                   &s, e) < 0)
-        return -1;
-    db_bind_text(s, 1, user);
-    if (!is_gone) {
-        db_bind_int(s, 2, (int64_t)t->marks);
-        if (t->ident[0] != '\0')
-            db_bind_text(s, 3, sl_z(t->ident));
-        db_bind_int(s, 4, t->mark);
-    }
-    return db_run(s, e);
-}
 
 /* ---- marks ---- */
 
@@ -192,7 +110,7 @@ look_compare(struct look *k, const struct quota_rules *r, const struct quota_usa
 {
     struct told t;
 
-    if (load(k->user, &t, &k->err) < 0)
+    if (told_load(db, k->user, &t, &k->err) < 0)
         return -1;
     k->may_be_repeat = t.ident[0] != '\0';
     if (!k->may_be_repeat) { /* else first things first */
@@ -208,7 +126,7 @@ look_compare(struct look *k, const struct quota_rules *r, const struct quota_usa
         rand_hex(hex, 24);
         if (t.mark >= 0)
             snprintf(t.ident, sizeof t.ident, "quota.%s", hex);
-        if (save(k->user, &t, &k->err) < 0)
+        if (told_save(db, k->user, &t, &k->err) < 0)
             return -1;
     }
     k->marks = t.marks;
@@ -233,7 +151,7 @@ run_look(struct work_job *work)
     struct quota_usage u;
 
     if (k->is_gone) {
-        k->rc = save(k->user, &(struct told){ .mark = -1 }, &k->err);
+        k->rc = told_save(db, k->user, &(struct told){ .mark = -1 }, &k->err);
         return WORK_DONE;
     }
     k->rc = quota_rules_new(k->conf, k->db.quota, &r, &k->err);
@@ -251,7 +169,7 @@ run_cross_off(struct work_job *work)
     struct look *k = CONTAINER_OF(work, struct look, work);
     struct told t = { .marks = k->marks, .mark = -1 };
 
-    k->rc = save(k->user, &t, &k->err);
+    k->rc = told_save(db, k->user, &t, &k->err);
     return WORK_DONE;
 }
 
@@ -577,19 +495,11 @@ on_change(void *arg, const struct quota_change *c)
 
 /* ---- the beginning ---- */
 
-static int
-begin(struct err *e)
+static void
+remember(void *arg, struct slice user, const struct told *t)
 {
-    struct db_stmt *s;
-    int rc = db_make(lmtpd_env.conf, e);
-
-    if (rc == 0)
-        rc = db_prepare(db, "SELECT user, marks FROM told", &s, e);
-    while (rc == 0 && (rc = db_step(s, e)) > 0) {
-        person_of(db_text(s, 0))->marks = (uint64_t)db_int(s, 1);
-        rc = 0;
-    }
-    return rc;
+    (void)arg;
+    person_of(user)->marks = t->marks;
 }
 
 /* Those who have been told something, or are owed it, come first. */
@@ -612,7 +522,7 @@ warner_start(void)
     struct err e = { 0 };
 
     people = map_new();
-    if (begin(&e) < 0) {
+    if (told_open(lmtpd_env.conf, &db, &e) < 0 || told_each(db, remember, NULL, &e) < 0) {
         log_error("quota.warning", LOG_F(LF_Z("why", e.msg)),
                   "quota-warning: nobody is written to: %s", e.msg);
         map_free(&people, NULL);
