@@ -347,6 +347,14 @@ check_long(bool has_tmp)
     CHECK_EQ_INT(truncate(path, 10), 0);
     CHECK(f != NULL && sl_eq(store_file_octets(f), buf_slice(&want)));
     store_file_close(&f);
+    CHECK_EQ_INT(store_file_open(v, 1, &f, &e), 0); /* the next piece is of the same octets */
+    CHECK(f != NULL && sl_eq(store_file_octets(f), buf_slice(&want)));
+    store_view_sleep(v);
+    store_file_close(&f);
+    CHECK_EQ_INT(store_view_wake(v, &e), 0);
+    CHECK_EQ_INT(store_file_open(v, 1, &f, &e), 0);
+    CHECK(f != NULL && store_file_octets(f).n < 20); /* read anew */
+    store_file_close(&f);
     foreign("cur", "1.long:2,S", buf_z(&text));
     CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_SIZE, &m, &e), 0);
     CHECK_EQ_INT(m.size_octets, want.n);

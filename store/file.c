@@ -22,6 +22,7 @@ enum {
 };
 
 struct store_file {
+    unsigned refs; /* a view may keep it; all in jobs of that view */
     struct buf octets;
     void *map; /* else NULL */
     size_t map_octets;
@@ -192,6 +193,7 @@ file_read(const struct place *p, int fd, bool only_header, struct store_file **o
     struct stat st;
     int rc;
 
+    f->refs = 1;
     /* Room for all of it and its CRs at once, by a guess of line lengths. */
     if (!only_header && fstat(fd, &st) == 0 && st.st_size > 0 &&
         st.st_size <= FILE_MEMORY_MAX_OCTETS)
@@ -212,15 +214,17 @@ store_file_octets(const struct store_file *f)
 }
 
 void
-store_file_close(struct store_file **f)
+store_file_close(struct store_file **fp)
 {
-    if (*f == NULL)
+    struct store_file *f = *fp;
+
+    *fp = NULL;
+    if (f == NULL || --f->refs > 0)
         return;
-    if ((*f)->map != NULL)
-        munmap((*f)->map, (*f)->map_octets);
-    buf_free(&(*f)->octets);
-    free(*f);
-    *f = NULL;
+    if (f->map != NULL)
+        munmap(f->map, f->map_octets);
+    buf_free(&f->octets);
+    free(f);
 }
 
 /* ---- which file ---- */
@@ -283,17 +287,42 @@ file_find(const struct place *p, struct msg_row *m, int *fd, struct err *e)
 
 /* ---- for others ---- */
 
+void
+view_drop_kept(struct store_view *v)
+{
+    store_file_close(&v->kept);
+}
+
+/* A long message is often asked for piece by piece, by one command after the other. */
+static void
+keep(struct store_view *v, uint32_t uid, struct store_file *f)
+{
+    if (f->map == NULL)
+        return;
+    view_drop_kept(v);
+    v->kept = f;
+    v->kept_uid = uid;
+    f->refs++;
+}
+
+/* With user.lock. The kept one will do (*out), or the file is open. */
 static int
-find_row(struct store_view *v, uint32_t seq, int *fd, struct err *e)
+find_seq(struct store_view *v, uint32_t seq, bool only_header, struct msg_row *m, int *fd,
+         struct store_file **out, struct err *e)
 {
     struct place p = place_of(v);
-    struct msg_row m;
     int rc;
 
     if (seq == 0 || seq > v->n || v->is_gone || v->is_asleep)
         return file_gone(e);
-    rc = msg_load(v->u, v->mailbox, view_uid_at(v, seq - 1), &m, e);
-    return rc < 0 ? -1 : rc == 0 ? file_gone(e) : file_find(&p, &m, fd, e);
+    rc = msg_load(v->u, v->mailbox, view_uid_at(v, seq - 1), m, e);
+    if (rc < 1)
+        return rc < 0 ? -1 : file_gone(e);
+    if (v->kept == NULL || v->kept_uid != m->uid || only_header)
+        return file_find(&p, m, fd, e);
+    *out = v->kept;
+    v->kept->refs++;
+    return 0;
 }
 
 static int
@@ -301,17 +330,20 @@ open_seq(struct store_view *v, uint32_t seq, bool only_header, struct store_file
          struct err *e)
 {
     struct place p = place_of(v);
+    struct msg_row m;
     int fd = -1, rc;
 
     *out = NULL;
     if (user_lock(v->u, e))
         return -1;
-    rc = find_row(v, seq, &fd, e);
+    rc = find_seq(v, seq, only_header, &m, &fd, out, e);
     user_unlock(v->u);
-    if (rc)
-        return -1;
+    if (rc || *out != NULL)
+        return rc;
     rc = file_read(&p, fd, only_header, out, e);
     close(fd);
+    if (rc == 0 && !only_header)
+        keep(v, m.uid, *out);
     return rc;
 }
 

@@ -466,6 +466,8 @@ struct store_view {
     size_t n_fresh;
     uint32_t filled_to; /* cache_fill() has seen to the UIDs up to here */
     struct ahead *ahead;
+    struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
+    uint32_t kept_uid;
     uint32_t last_fetched; /* sequence number */
     struct watch *watch;   /* loop only */
     atomic_bool is_told;   /* the watch has called; until the next sync */
@@ -474,6 +476,7 @@ struct store_view {
 void view_save_fresh(struct store_view *v);
 void view_drop_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
+void view_drop_kept(struct store_view *v);
 void view_drop_silent(struct store_view *v,
                       size_t from);                 /* forget the silent changes from that one on */
 int view_wake(struct store_view *v, struct err *e); /* user.lock held */

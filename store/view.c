@@ -357,6 +357,7 @@ store_unselect(struct store_view **vp)
         user_unlock(v->u);
     }
     view_drop_ahead(v);
+    view_drop_kept(v);
     view_drop_fresh(v);
     free(v->fresh);
     keywords_free(&v->keywords);

@@ -25,6 +25,7 @@ store_view_sleep(struct store_view *v)
     v->fresh = NULL;
     v->cap_silent = 0;
     view_drop_ahead(v);
+    view_drop_kept(v);
     v->is_asleep = true;
 }
 
