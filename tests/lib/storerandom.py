@@ -223,7 +223,7 @@ class Play:
         while True:
             d = self.dump()
             wrong = list(self.against_files(d))
-            if not wrong or time.monotonic() > end:
+            if not (wrong or d.trouble) or time.monotonic() > end:
                 return d, wrong
             time.sleep(0.3)
 
