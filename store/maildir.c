@@ -20,7 +20,14 @@ enum { HOST_MAX = 64 };
 
 static char host[HOST_MAX + 1];
 static pthread_once_t host_once = PTHREAD_ONCE_INIT;
+static long pid; /* asked for once: thousands of names may be made in a row */
 static atomic_uint_least64_t counter;
+
+static void
+note_pid(void)
+{
+    pid = (long)getpid();
+}
 
 /* The host's name as part of a file name: '/' and ':' as Maildir has them written. */
 static void
@@ -28,6 +35,9 @@ host_init(void)
 {
     char raw[256] = "";
     struct buf out = { 0 };
+
+    note_pid();
+    pthread_atfork(NULL, NULL, note_pid);
 
     if (gethostname(raw, sizeof(raw) - 1) || raw[0] == '\0')
         memcpy(raw, "localhost", sizeof("localhost"));
@@ -54,7 +64,7 @@ maildir_base(char out[MAILDIR_NAME_MAX], const char *ident, uint64_t size_octets
     pthread_once(&host_once, host_init);
     len = snprintf(out, MAILDIR_NAME_MAX, "%lld.%s%s%sM%06lldP%ldQ%llu.%s,S=%llu,W=%llu",
                    (long long)(us / 1000000), ident[0] ? "Q" : "", ident, ident[0] ? "_" : "",
-                   (long long)(us % 1000000), (long)getpid(), (unsigned long long)n, host,
+                   (long long)(us % 1000000), pid, (unsigned long long)n, host,
                    (unsigned long long)size_octets, (unsigned long long)crlf_octets);
     BUG_ON(len < 0 || len >= MAILDIR_NAME_MAX - 64); /* flags must fit behind it */
 }

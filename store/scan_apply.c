@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rand.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -372,6 +373,17 @@ is_wanted(struct scan *c, struct scan_cand *k, struct stat *st)
     return give_base(c, k, st);
 }
 
+/* msg_new_object_id(), some dozens at a time: each asks the kernel. */
+static int64_t
+new_object_id(struct scan *c)
+{
+    if (c->n_ids == 0) {
+        rand_octets(c->ids, sizeof(c->ids));
+        c->n_ids = SCAN_IDS;
+    }
+    return (int64_t)(c->ids[--c->n_ids] >> 1);
+}
+
 static int
 insert_cand(struct scan *c, struct scan_cand *k, struct err *e)
 {
@@ -403,7 +415,7 @@ insert_cand(struct scan *c, struct scan_cand *k, struct err *e)
     m.crlf = name.size == (uint64_t)st.st_size && name.crlf <= INT64_MAX ? (int64_t)name.crlf : -1;
     m.date_s = st.st_mtim.tv_sec;
     m.savedate_s = st.st_ctim.tv_sec;
-    m.email = msg_new_object_id();
+    m.email = new_object_id(c);
     c->last = k->file;
     c->last_n = k->base_n;
     return msg_insert(c->u, c->mb, &m, e);

@@ -6,7 +6,10 @@
 
 #include "base/arena.h"
 
-enum { SCAN_BATCH = 512 }; /* differences in a transaction: some milliseconds */
+enum {
+    SCAN_BATCH = 512, /* differences in a transaction: some milliseconds */
+    SCAN_IDS = 32
+};
 
 struct scan_row { /* a message the index knows */
     uint32_t uid;
@@ -64,6 +67,8 @@ struct scan {
     size_t last_n;
     bool is_first, did_move;
     uint32_t last_cur_uid;
+    uint64_t ids[SCAN_IDS]; /* random numbers in store */
+    size_t n_ids;
     /* of the transaction */
     bool is_moved, is_noted; /* noted: quota knows of the scan */
     bool was_same[2];        /* folders as we know them, when it began */
