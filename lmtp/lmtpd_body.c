@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "proto/smtp_addr.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -108,6 +109,7 @@ on_delivered(uint64_t id, int rc, const struct err *e)
         bool is_over = !err_is_full(e) && e->kind == ERR_LIMIT;
         const char *code = err_is_full(e)                        ? "452 4.3.1"
                            : !is_over                            ? "451 4.3.0"
+                           : e->sys == EMSGSIZE                  ? "552 5.2.3" /* for ever */
                            : lmtpd_env.conf->quota_full_tempfail ? "452 4.2.2"
                                                                  : "552 5.2.2";
         const char *text = err_is_full(e) ? "Out of disk space"

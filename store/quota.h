@@ -75,8 +75,8 @@ enum {                  /* who asks */
            2 /* is there room at all (RCPT without a size): octets 0 are refused too when it is full */
 };
 /* May n messages of together so many octets go into the mailbox (any valid name; empty: INBOX)? 0; -1 with ERR_LIMIT and
- * quota_exceeded_message; ERR_TEMP: not known now. Nothing is reserved by asking. max_octets: the largest of them, for
- * quota_max_mail_size, 0: not known. */
+ * quota_exceeded_message (sys EMSGSIZE: one message is too large, whatever room there is); ERR_TEMP: not known now. Nothing is
+ * reserved by asking. max_octets: the largest of them, for quota_max_mail_size, 0: not known. */
 struct quota_ask {
     struct slice user;
     const struct store_userdb *db;

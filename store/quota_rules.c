@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -854,8 +855,13 @@ quota_judge(const struct quota_rules *r, const struct quota_usage *u, const stru
 
     if (r->no_enforcing)
         return 0;
-    if (r->max_mail > 0 && max_octets > r->max_mail)
-        return err_set(e, ERR_LIMIT, "Requested allocation size is too large");
+    if (r->max_mail > 0 && max_octets > r->max_mail) {
+        err_set(e, ERR_LIMIT,
+                "Mail size is larger than the maximum size allowed by server configuration");
+        if (e)
+            e->sys = EMSGSIZE; /* whatever room there is */
+        return -1;
+    }
     if (fits(u->octets, octets, at->octets, grace, now) &&
         fits(u->messages, messages, at->messages, 0, now) &&
         fits(u->domain_octets, octets, u->domain_limit.octets, domain_grace, now) &&
