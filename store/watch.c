@@ -251,9 +251,9 @@ tell_folder(struct watcher *w, struct folder *f, bool is_lost)
         struct eye *y = CONTAINER_OF(at, struct eye, link);
 
         names_add(&keys, sl_z(y->place->key));
-        if (is_lost)
-            close_eye(w, y); /* the last one frees f */
     }
+    for (size_t i = 0; is_lost && i < keys.n; i++) /* the last one frees f */
+        close_eye(w, CONTAINER_OF(f->eyes.next, struct eye, link));
     for (size_t i = 0; i < keys.n; i++)
         tell_place(w, sl_z(keys.v[i]), NULL, NULL);
     names_free(&keys);
