@@ -28,6 +28,7 @@ static const struct {
 #param, offsetof(struct conf, param), words                                                \
     }
     ROW(log_format, "text kv json"),
+    ROW(lmtp_hdr_delivery_address, "final original none"),
     ROW(log_level, "debug info warn error"),
     ROW(smtp_tls_security_level, TLS_LEVELS),
     ROW(lmtp_tls_security_level, TLS_LEVELS),

@@ -33,6 +33,8 @@ struct lmtpd_rcpt {
     struct slice user;  /* canonical; while it is asked for: the address in lower case */
     struct slice
         bare; /* ... without its extension, to be asked for if nobody has the whole; empty: it has none */
+    struct slice detail; /* the extension itself, as it came, when the user is the one without it */
+    struct slice placed; /* the mailbox that the copy is in */
     struct store_userdb db; /* what userdb says of him */
     char reply[SMTP_REPLY_OCTETS + 1];
     bool is_saved;

@@ -59,6 +59,9 @@ trace_lines(const struct lmtpd_sess *s, const struct lmtpd_rcpt *r, struct buf *
 {
     struct slice sender = smtp_addr_quote(s->tx->sender, &s->tx->mem),
                  to = smtp_addr_quote(r->given, &s->tx->mem);
+    const char *how = lmtpd_env.conf->lmtp_hdr_delivery_address;
+    /* Nothing that tells one copy from another: they can be one file. */
+    bool is_anonymous = strcmp(how, "none") == 0;
     char date[64], ip[ADDR_TEXT_OCTETS] = "";
     time_t t = (time_t)clock_unix_s();
     struct tm tm;
@@ -68,13 +71,18 @@ trace_lines(const struct lmtpd_sess *s, const struct lmtpd_rcpt *r, struct buf *
         date[0] = '\0';
     if (!s->is_local)
         addr_ip_text(&s->peer, ip);
-    buf_addf(b, "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\n", SL_ARG(sender), SL_ARG(r->user));
+    buf_addf(b, "Return-Path: <%.*s>\r\n", SL_ARG(sender));
+    if (!is_anonymous)
+        buf_addf(b, "Delivered-To: %.*s\r\n", SL_ARG(sl_eqz(sl_z(how), "original") ? to : r->user));
     buf_addf(b,
              "Received: from %s%s%s%s\r\n\tby %s with LMTP\r\n\tid %s.%u\r\n\t(envelope-from "
              "<%.*s>)\r\n",
              s->helo, ip[0] ? " ([" : "", ip, ip[0] ? "])" : "", s->limits.myhostname, s->id,
              s->n_messages, SL_ARG(sender));
-    buf_addf(b, "\tfor <%.*s>; %s\r\n", SL_ARG(to), date);
+    if (is_anonymous)
+        buf_addf(b, "\t; %s\r\n", date);
+    else
+        buf_addf(b, "\tfor <%.*s>; %s\r\n", SL_ARG(to), date);
 }
 
 static void
@@ -85,6 +93,15 @@ answer_all(struct lmtpd_sess *s)
     smtp_sess_forgive(&s->smtp);
     lmtpd_tx_free(s);
     smtp_sess_done(&s->smtp, true);
+}
+
+static void
+on_place(uint64_t id, const char *mailbox)
+{
+    struct lmtpd_rcpt *r = id_get(id);
+
+    if (r != NULL)
+        r->placed = arena_dup(&r->s->tx->mem, sl_z(mailbox));
 }
 
 static void
@@ -104,7 +121,8 @@ on_delivered(uint64_t id, int rc, const struct err *e)
         log_info(
             "lmtp.saved",
             LOG_F(LF_S("user", r->user), LF_Z("ident", s->ident), LF_N("size", s->tx->size_octets)),
-            "lmtp(%.*s)<%d><%s>: saved mail to INBOX", SL_ARG(r->user), (int)getpid(), s->id);
+            "lmtp(%.*s)<%d><%s>: saved mail to %.*s", SL_ARG(r->user), (int)getpid(), s->id,
+            SL_ARG(r->placed));
     } else {
         bool is_over = !err_is_full(e) && e->kind == ERR_LIMIT;
         const char *code = err_is_full(e)                        ? "452 4.3.1"
@@ -119,8 +137,8 @@ on_delivered(uint64_t id, int rc, const struct err *e)
         snprintf(r->reply, sizeof(r->reply), "%s <%.*s> %s", code, SL_ARG(r->given), text);
         log_event(is_over ? LOG_LV_INFO : LOG_LV_ERROR, NULL, "lmtp.failed",
                   LOG_F(LF_S("user", r->user), LF_Z("why", e->msg)),
-                  "lmtp(%.*s)<%d><%s>: save failed to INBOX: %s", SL_ARG(r->user), (int)getpid(),
-                  s->id, e->msg);
+                  "lmtp(%.*s)<%d><%s>: save failed to %.*s: %s", SL_ARG(r->user), (int)getpid(),
+                  s->id, SL_ARG(r->placed.n > 0 ? r->placed : SL("INBOX")), e->msg);
     }
     if (--s->tx->n_open == 0)
         answer_all(s);
@@ -140,6 +158,7 @@ ident_of(struct lmtpd_sess *s, size_t i)
 static void
 deliver_all(struct lmtpd_sess *s)
 {
+    const struct conf *c = lmtpd_env.conf;
     size_t i = 0;
 
     s->smtp.where = "END-OF-MESSAGE";
@@ -150,9 +169,15 @@ deliver_all(struct lmtpd_sess *s)
         struct deliver_rcpt to = { .user = r->user,
                                    .db = r->db,
                                    .mailbox = SL("INBOX"),
+                                   .or_inbox = true,
+                                   .no_create = !c->lda_mailbox_autocreate,
+                                   .must_subscribe = c->lda_mailbox_autosubscribe,
                                    .ident = ident_of(s, i++),
-                                   .may_be_repeat = s->may_be_repeat };
+                                   .may_be_repeat = s->may_be_repeat,
+                                   .on_place = on_place };
 
+        if (c->lmtp_save_to_detail_mailbox && r->detail.n > 0)
+            to.mailbox = r->detail;
         next = r->next;
         trace_lines(s, r, &trace);
         to.prepend = buf_slice(&trace);

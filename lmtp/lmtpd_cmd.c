@@ -124,6 +124,17 @@ cmd_mail(struct smtp_sess *smtp, const struct smtp_words *w)
 
 /* ---- RCPT ---- */
 
+/* What bare lacks of the address, without the delimiter. */
+static struct slice
+detail_of(const struct lmtpd_rcpt *r)
+{
+    struct slice local, domain;
+    size_t n = r->given.n - r->bare.n;
+
+    smtp_addr_split(r->given, &local, &domain);
+    return sl_from(local, local.n - n + 1);
+}
+
 static void
 on_user(uint64_t id, const struct auth_user *u)
 {
@@ -136,6 +147,7 @@ on_user(uint64_t id, const struct auth_user *u)
     s = lmtpd_of(smtp);
     r = s->asking;
     if (u->found == 0 && r->bare.n > 0) {
+        r->detail = detail_of(r);
         r->user = r->bare;
         r->bare = SL("");
         auth_master_user(lmtpd_env.auth, r->user, "lmtp", on_user, id);

@@ -223,8 +223,13 @@ job_place(struct deliver_job *j, const struct deliver_rcpt *r, struct err *e)
     j->quota = sl_dupz(r->db.quota);
     if (location_resolve(j->m->d->conf, r->user, r->db.mail, &where, e))
         goto out;
-    if (name_normalise(&where, r->mailbox.n > 0 ? r->mailbox : SL("INBOX"), &name, e))
-        goto out;
+    if (r->mailbox.n == 0 || name_normalise(&where, r->mailbox, &name, e)) {
+        if (r->mailbox.n > 0 && !r->or_inbox)
+            goto out;
+        *e = (struct err){ 0 };
+        buf_reset(&name);
+        buf_addz(&name, "INBOX");
+    }
     j->root = mem_dupz(where.root);
     rc = deliver_place(j, &where, buf_slice(&name), e);
 out:

@@ -30,6 +30,7 @@ struct deliver_rcpt {
     struct store_userdb db; /* what userdb says of him */
     struct slice mailbox;   /* "INBOX" or another one, made when absent */
     bool no_create;         /* ... or not: an absent one's mail goes to INBOX */
+    bool or_inbox;          /* a name that is none: INBOX */
     bool must_subscribe;    /* one that is made is subscribed */
     uint32_t flags;         /* STORE_SEEN, ...: what the copy begins with */
     /* The same. What a mailbox has no letter left for (its first 26 have one), or is no keyword, is let go. */
@@ -44,8 +45,8 @@ struct deliver_rcpt {
     void (*on_place)(uint64_t id, const char *mailbox);
     bool ignores_quota; /* charged, but never too much: the warning that the mailbox gets full */
 };
-/* Copies of one message whose prepend is equal are hard links of one file where they fall into one round and the file
- * system can. With quota (store/quota.h) each is charged to its user, a repeat that was found is not; ERR_LIMIT: over
+/* Copies of one message whose prepend is equal are hard links of one file where the file system can and they are not too
+ * far apart. With quota (store/quota.h) each is charged to its user, a repeat that was found is not; ERR_LIMIT: over
  * quota, and nothing is left.
  * One copy. cb exactly once, from the loop: rc 0: data and name are on disk (or were already); -1: e says why, ERR_TEMP
  * for all that may pass. The slices are copied. */

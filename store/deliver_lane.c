@@ -149,45 +149,42 @@ job_name(struct lane *l, struct deliver_job *j)
     return 0;
 }
 
-/* Another copy of the round with the same octets: one file for both. */
+/* Another copy with the same octets, of this round or, renamed already, of the last: one file for both. */
 static bool
-job_link(struct deliver_job *j, struct list *round, const char *to)
+job_link(struct deliver_job *j, struct list *others, bool are_renamed, const char *to)
 {
-    LIST_EACH(at, nxt, round)
+    LIST_EACH(at, nxt, others)
     {
         struct deliver_job *other = job_of(at);
         struct buf from = { 0 };
-        bool did = false;
+        int rc;
 
         if (other == j)
             return false;
-        if (other->m != j->m || other->fd < 0 || other->found != NULL ||
+        if (other->m != j->m || other->found != NULL ||
             !sl_eq(buf_slice(&other->prepend), buf_slice(&j->prepend)))
             continue;
-        job_path(other, "tmp", &from);
-        did = link(from.p, to) == 0;
+        job_path(other, are_renamed ? deliver_part(other) : "tmp", &from);
+        rc = link(from.p, to);
+        if (rc && errno == ENOENT && maildir_make(j->dir, j->is_subfolder, NULL) == 0)
+            rc = link(from.p, to);
         buf_free(&from);
-        if (did) {
+        if (rc == 0)
             j->device = other->device;
-            j->is_linked = true;
-            return true;
-        }
-        if (errno == ENOENT && maildir_make(j->dir, j->is_subfolder, NULL) == 0)
-            continue; /* written, then */
-        return false;
+        return rc == 0; /* else it is written */
     }
     return false;
 }
 
 static int
-job_write(struct lane *l, struct deliver_job *j, struct list *round)
+job_write(struct lane *l, struct deliver_job *j, struct list *now, struct list *prev)
 {
     const struct deliver_msg *m = j->m;
     struct buf path = { 0 };
     int rc = 0;
 
     job_path(j, "tmp", &path);
-    if (job_link(j, round, path.p))
+    if (job_link(j, prev, true, path.p) || job_link(j, now, false, path.p))
         goto out;
     rc = open_tmp(j, &path, &j->err);
     if (rc == 0) {
@@ -427,7 +424,7 @@ write_all(struct lane *l, struct list *now, struct list *prev, struct list *done
     {
         struct deliver_job *j = job_of(at2);
 
-        j->rc = job_write(l, j, now);
+        j->rc = job_write(l, j, now, prev);
         if (j->rc < 0)
             job_finish(l, j, done);
     }

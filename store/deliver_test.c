@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char root[64];
@@ -288,6 +289,148 @@ TEST(a_large_message_goes_by_a_file)
     CHECK_EQ_INT(content.n, 40000 * 11 + 5);
     CHECK(sl_has_suffix(buf_slice(&content), SL("9\n0123456789\n")));
     buf_free(&content);
+    teardown();
+}
+
+static char placed[100];
+
+static void
+on_place(uint64_t id, const char *mailbox)
+{
+    (void)id;
+    snprintf(placed, sizeof placed, "%s", mailbox);
+}
+
+TEST(flags_and_keywords_are_in_the_name)
+{
+    static const char *const keywords[] = { "$Forwarded", "no (atom)", "Work" };
+    static const struct {
+        uint32_t flags;
+        size_t n_keywords;
+        const char *sub, *end;
+    } rows[] = {
+        { 0, 0, "new", "" },
+        { STORE_SEEN, 0, "cur", ":2,S" },
+        { STORE_SEEN | STORE_FLAGGED | STORE_DRAFT, 0, "cur", ":2,DFS" },
+        { 0, 1, "cur", ":2,a" },
+        { STORE_ANSWERED, 3, "cur", ":2,Rab" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct deliver_msg *m;
+        char path[600] = "", sub[80];
+
+        TEST_ROW("%zu", i);
+        setup();
+        m = msg_of("Subject: x\r\n\r\nbody\r\n");
+        deliver(m,
+                &(struct deliver_rcpt){ .user = SL("bob@example.org"),
+                                        .mailbox = SL("Lists"),
+                                        .flags = rows[i].flags,
+                                        .keywords = keywords,
+                                        .n_keywords = rows[i].n_keywords },
+                on_done, 1);
+        deliver_msg_free(&m);
+        wait_for(1);
+        CHECK_EQ_INT(n_ok, 1);
+        snprintf(sub, sizeof sub, "example.org/bob/.Lists/%s", rows[i].sub);
+        CHECK_EQ_INT(files_in(sub, path), 1);
+        CHECK(sl_has_suffix(sl_z(path), sl_z(rows[i].end)));
+        CHECK((strchr(path, ':') != NULL) == (rows[i].end[0] != '\0'));
+        if (rows[i].n_keywords == 3) {
+            struct buf b = { 0 };
+
+            snprintf(path, sizeof path, "%s/example.org/bob/.Lists/dovecot-keywords", root);
+            CHECK_EQ_INT(fs_read_file(path, &b, NULL), 0);
+            CHECK_EQ_STR(buf_z(&b), "0 $Forwarded\n1 Work\n");
+            buf_free(&b);
+        }
+        teardown();
+    }
+}
+
+TEST(folders_are_made_as_asked)
+{
+    static const struct {
+        const char *mailbox;
+        bool no_create, or_inbox, must_subscribe;
+        const char *sub, *placed;
+        bool is_subscribed;
+    } rows[] = {
+        { "Lists.a", false, false, false, "example.org/bob/.Lists.a/new", "Lists.a", false },
+        { "Lists.a", false, false, true, "example.org/bob/.Lists.a/new", "Lists.a", true },
+        { "Lists.a", true, false, true, "example.org/bob/new", "INBOX", false },
+        { "Entwürfe", false, false, false, "example.org/bob/.Entw&APw-rfe/new", "Entwürfe", false },
+        { "a..b", false, true, true, "example.org/bob/new", "INBOX", false },
+        { "inbox", true, false, true, "example.org/bob/new", "INBOX", false },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct deliver_msg *m;
+        struct buf b = { 0 };
+        char path[600];
+
+        TEST_ROW("%zu %s", i, rows[i].mailbox);
+        setup();
+        m = msg_of("Subject: x\r\n\r\nbody\r\n");
+        deliver(m,
+                &(struct deliver_rcpt){ .user = SL("bob@example.org"),
+                                        .mailbox = sl_z(rows[i].mailbox),
+                                        .no_create = rows[i].no_create,
+                                        .or_inbox = rows[i].or_inbox,
+                                        .must_subscribe = rows[i].must_subscribe,
+                                        .on_place = on_place },
+                on_done, 1);
+        deliver_msg_free(&m);
+        wait_for(1);
+        CHECK_EQ_INT(n_ok, 1);
+        CHECK_EQ_STR(placed, rows[i].placed);
+        CHECK_EQ_INT(files_in(rows[i].sub, NULL), 1);
+        snprintf(path, sizeof path, "%s/example.org/bob/subscriptions", root);
+        CHECK_EQ_INT(fs_read_file(path, &b, NULL) == 0 && strstr(buf_z(&b), "Lists") != NULL,
+                     rows[i].is_subscribed);
+        buf_free(&b);
+        teardown();
+    }
+}
+
+static ino_t
+inode_of(const char *sub)
+{
+    char path[600] = "";
+    struct stat st;
+
+    CHECK_EQ_INT(files_in(sub, path), 1);
+    return stat(path, &st) ? 0 : st.st_ino;
+}
+
+TEST(equal_copies_are_one_file)
+{
+    struct deliver_msg *m;
+
+    setup();
+    m = msg_of("Subject: x\r\n\r\nbody\r\n");
+    for (int i = 0; i < 12; i++) {
+        char user[40];
+
+        snprintf(user, sizeof user, "u%d@example.org", i);
+        deliver(m,
+                &(struct deliver_rcpt){ .user = sl_z(user),
+                                        .prepend = i < 10 ? SL("X: same\r\n") : SL("X: other\r\n"),
+                                        .mailbox = SL("INBOX") },
+                on_done, 1);
+    }
+    deliver_msg_free(&m);
+    wait_for(12);
+    CHECK_EQ_INT(n_ok, 12);
+    for (int i = 1; i < 12; i++) {
+        char sub[60];
+
+        TEST_ROW("%d", i);
+        snprintf(sub, sizeof sub, "example.org/u%d/new", i);
+        CHECK_EQ_INT(inode_of(sub) == inode_of("example.org/u0/new"), i < 10);
+    }
+    CHECK_EQ_INT(files_in("example.org/u5/tmp", NULL), 0);
     teardown();
 }
 
