@@ -7,16 +7,12 @@
 #include "store/check_int.h"
 
 #include "base/mem.h"
+#include "store/rows.h"
+#include "store/snapshot.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { TRIES = 5 };
 
@@ -35,12 +31,12 @@ static const char *const words[FAULTS] = {
     [FAULT_LOG] = "%llu entries of the log of expunges are about messages that are there",
     [FAULT_KEYWORD] = "%llu messages have keywords without a name",
     [FAULT_KEYWORD_FILE] = "%llu keywords differ between the index and dovecot-keywords",
-    [FAULT_SNAPSHOT] = "%llu snapshots differ from their rows",
+    [FAULT_SNAPSHOT] = "%llu snapshot differs from the rows",
     [FAULT_UIDVALIDITY] = "%llu UIDVALIDITY is above what postern-uidvalidity has given",
 };
 
-__attribute__((format(printf, 3, 4))) static void
-found(struct check_box *c, enum fault f, const char *fmt, ...)
+void
+check_found(struct check_box *c, enum fault f, const char *fmt, ...)
 {
     va_list ap;
 
@@ -103,8 +99,8 @@ check_box_free(struct check_box *c)
 
 /* ---- rows with each other ---- */
 
-static struct slice
-base_of(const char *file)
+struct slice
+check_base_of(const char *file)
 {
     return sl_head(sl_z(file), sl_find_char(sl_z(file), ':'));
 }
@@ -118,15 +114,15 @@ check_name(struct check_box *c, struct check_row *r)
     struct maildir_name name;
 
     if (!maildir_parse(r->file, &name)) {
-        found(c, FAULT_NO_FILE, "UID %u has no file name", r->uid);
+        check_found(c, FAULT_NO_FILE, "UID %u has no file name", r->uid);
         return;
     }
     if (name.size == (uint64_t)r->size && name.crlf <= INT64_MAX && r->crlf >= 0 &&
         (int64_t)name.crlf != r->crlf) {
         r->is_crlf_wrong = true;
         r->right_crlf = (int64_t)name.crlf;
-        found(c, FAULT_CRLF, "UID %u, %lld in the index, %lld by its name", r->uid,
-              (long long)r->crlf, (long long)name.crlf);
+        check_found(c, FAULT_CRLF, "UID %u, %lld in the index, %lld by its name", r->uid,
+                    (long long)r->crlf, (long long)name.crlf);
     }
     if ((r->dir == MAILDIR_NEW && !name.has_info) ||
         (name.sys == r->flags.sys && name.kw == (r->flags.kw & letters)) ||
@@ -134,7 +130,7 @@ check_name(struct check_box *c, struct check_row *r)
                          maildir_other_letters(name.info, other)))
         return;
     r->is_flags_wrong = true;
-    found(c, FAULT_FLAGS, "UID %u, %s", r->uid, r->file);
+    check_found(c, FAULT_FLAGS, "UID %u, %s", r->uid, r->file);
 }
 
 struct sums {
@@ -163,27 +159,27 @@ add_row(struct check_box *c, struct db_stmt *s, struct sums *sum)
     sum->now.recent += r.uid >= c->mb.recent_from;
     sum->kw |= r.flags.kw;
     if (r.uid >= c->mb.uidnext)
-        found(c, FAULT_UIDNEXT, "UID %u, UIDNEXT %u", r.uid, c->mb.uidnext);
+        check_found(c, FAULT_UIDNEXT, "UID %u, UIDNEXT %u", r.uid, c->mb.uidnext);
     if (r.modseq > c->mb.modseq || r.modseq == 0)
-        found(c, FAULT_MODSEQ, "UID %u, MODSEQ %llu, HIGHESTMODSEQ %llu", r.uid,
-              (unsigned long long)r.modseq, (unsigned long long)c->mb.modseq);
+        check_found(c, FAULT_MODSEQ, "UID %u, MODSEQ %llu, HIGHESTMODSEQ %llu", r.uid,
+                    (unsigned long long)r.modseq, (unsigned long long)c->mb.modseq);
     check_name(c, &r);
-    if (map_get(c->by_base, base_of(r.file)) != NULL) {
+    if (map_get(c->by_base, check_base_of(r.file)) != NULL) {
         r.is_twin = r.is_seen = true;
-        found(c, FAULT_TWIN, "UID %u, %s", r.uid, r.file);
+        check_found(c, FAULT_TWIN, "UID %u, %s", r.uid, r.file);
     }
     c->rows = mem_grow(c->rows, &c->cap, c->n + 1, sizeof(c->rows[0]));
     c->rows[c->n++] = r;
     if (!r.is_twin)
-        map_set(c->by_base, base_of(r.file), (void *)(uintptr_t)c->n);
+        map_set(c->by_base, check_base_of(r.file), (void *)(uintptr_t)c->n);
 }
 
 static void
 check_sum(struct check_box *c, const char *what, int64_t has, int64_t should)
 {
     if (has != should)
-        found(c, FAULT_SUMS, "%s is %lld and should be %lld", what, (long long)has,
-              (long long)should);
+        check_found(c, FAULT_SUMS, "%s is %lld and should be %lld", what, (long long)has,
+                    (long long)should);
 }
 
 static int
@@ -219,7 +215,7 @@ check_keywords(struct check_box *c, uint64_t used, struct err *e)
     }
     for (size_t i = 0; i < c->n; i++)
         if (k.n < 64 && c->rows[i].flags.kw >> k.n != 0)
-            found(c, FAULT_KEYWORD, "UID %u", c->rows[i].uid);
+            check_found(c, FAULT_KEYWORD, "UID %u", c->rows[i].uid);
     for (size_t i = 0; i < MAILDIR_KEYWORD_LETTERS && (i < k.n || i < file.n); i++) {
         ours = i < k.n ? sl_z(k.name[i]) : SL("");
         theirs = i < file.n ? sl_z(file.name[i]) : SL("");
@@ -227,8 +223,8 @@ check_keywords(struct check_box *c, uint64_t used, struct err *e)
         if (sl_eq(ours, theirs) || (i >= k.n && !(used & UINT64_C(1) << i)) ||
             (i >= file.n && sl_has_prefix(ours, SL("unknown-"))))
             continue;
-        found(c, FAULT_KEYWORD_FILE, "letter %c is %.*s in the index, %.*s in the file",
-              (int)('a' + i), SL_ARG(ours), SL_ARG(theirs));
+        check_found(c, FAULT_KEYWORD_FILE, "letter %c is %.*s in the index, %.*s in the file",
+                    (int)('a' + i), SL_ARG(ours), SL_ARG(theirs));
     }
     keywords_free(&k);
     keywords_free(&file);
@@ -264,10 +260,76 @@ check_log(struct check_box *c, struct sums *sum, struct err *e)
             &n, e))
         return -1;
     if (n > 0) {
-        found(c, FAULT_LOG, "%lld", (long long)n);
+        check_found(c, FAULT_LOG, "%lld", (long long)n);
         c->faults[FAULT_LOG] = (uint64_t)n;
     }
     return 0;
+}
+
+/* What was expunged after that MODSEQ. */
+static int
+load_expunged(struct check_box *c, uint64_t after, struct store_uids *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(c->u->db, "SELECT first, last FROM expunges WHERE mailbox = ? AND modseq > ?",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, c->id);
+    db_bind_int(s, 2, (int64_t)after);
+    while ((rc = db_step(s, e)) == 1)
+        store_uids_add(out, (uint32_t)db_int(s, 0), (uint32_t)db_int(s, 1));
+    return rc;
+}
+
+/* Both by UID. What changed after the snapshot's MODSEQ may differ. */
+static void
+compare_snapshot(struct check_box *c, const struct rows *rows, uint64_t modseq,
+                 const struct store_uids *expunged)
+{
+    size_t n = rows_count(rows);
+
+    for (size_t i = 0, j = 0; i < c->n || j < n;) {
+        struct vrow v = j < n ? rows_at(rows, j) : (struct vrow){ .uid = UINT32_MAX };
+        const struct check_row *r = i < c->n ? &c->rows[i] : NULL;
+        bool is_lost = false;
+
+        if (r == NULL || v.uid < r->uid) {
+            is_lost = !store_uids_has(expunged, v.uid);
+            j++;
+        } else if (r->uid < v.uid) {
+            v.uid = r->uid;
+            is_lost = r->modseq <= modseq;
+            i++;
+        } else {
+            is_lost = r->modseq <= modseq && (v.sys != r->flags.sys || v.kw != r->flags.kw);
+            i++;
+            j++;
+        }
+        if (is_lost) {
+            check_found(c, FAULT_SNAPSHOT, "UID %u", v.uid);
+            return;
+        }
+    }
+}
+
+static int
+check_snapshot(struct check_box *c, struct err *e)
+{
+    struct store_uids expunged = { 0 };
+    struct rows *rows = NULL;
+    uint64_t modseq = 0;
+    bool is_bad;
+    int rc = snapshot_load(c->u, &c->mb, &rows, &modseq, &is_bad, e);
+
+    if (rc == 0 && is_bad)
+        check_found(c, FAULT_SNAPSHOT, "it cannot be read");
+    if (rc == 1 && (rc = load_expunged(c, modseq, &expunged, e)) == 0)
+        compare_snapshot(c, rows, modseq, &expunged);
+    store_uids_free(&expunged);
+    rows_unref(&rows);
+    return rc < 0 ? -1 : 0;
 }
 
 static int
@@ -281,7 +343,7 @@ check_index(struct check_box *c, struct err *e)
     if (rc < 1)
         return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "mailbox %.*s is gone", SL_ARG(c->name));
     if (read_rows(c, &sum, e) || check_log(c, &sum, e) || check_keywords(c, sum.kw, e) ||
-        uidvalidity_read(c->u->control_dir, &v, e))
+        check_snapshot(c, e) || uidvalidity_read(c->u->control_dir, &v, e))
         return -1;
     check_sum(c, "the number of messages", mb->messages, sum.now.messages);
     check_sum(c, "the number of unseen ones", mb->unseen, sum.now.unseen);
@@ -291,135 +353,13 @@ check_index(struct check_box *c, struct err *e)
     check_sum(c, "the sum of sizes on the wire", mb->crlf_octets, sum.now.crlf_octets);
     check_sum(c, "the length of the log of expunges", mb->ranges, sum.now.ranges);
     if (mb->uidnext > mb->uid_reserved)
-        found(c, FAULT_UIDNEXT, "UIDNEXT %u, reserved up to %u", mb->uidnext, mb->uid_reserved);
+        check_found(c, FAULT_UIDNEXT, "UIDNEXT %u, reserved up to %u", mb->uidnext,
+                    mb->uid_reserved);
     if (mb->modseq > mb->modseq_reserved)
-        found(c, FAULT_MODSEQ, "HIGHESTMODSEQ %llu, reserved up to %llu",
-              (unsigned long long)mb->modseq, (unsigned long long)mb->modseq_reserved);
+        check_found(c, FAULT_MODSEQ, "HIGHESTMODSEQ %llu, reserved up to %llu",
+                    (unsigned long long)mb->modseq, (unsigned long long)mb->modseq_reserved);
     if (mb->uidvalidity > v.highest)
-        found(c, FAULT_UIDVALIDITY, "%u", mb->uidvalidity);
-    return 0;
-}
-
-/* ---- rows with files ---- */
-
-struct disk {
-    int64_t new_ns, cur_ns;
-    bool is_in_line; /* the index takes itself to be up to date with the folders */
-};
-
-/* RFC822.SIZE by counting; -1: it cannot be read. */
-static int64_t
-count_crlf(int dir_fd, const char *file, int64_t size)
-{
-    int fd = openat(dir_fd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    int64_t n = size;
-    const char *p;
-
-    if (fd < 0 || size == 0) {
-        if (fd >= 0)
-            close(fd);
-        return fd < 0 ? -1 : 0;
-    }
-    p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    if (p == MAP_FAILED)
-        return -1;
-    for (const char *at = p, *end = p + size;
-         (at = memchr(at, '\n', (size_t)(end - at))) != NULL && at < end; at++)
-        n += at == p || at[-1] != '\r';
-    munmap((void *)(uintptr_t)p, (size_t)size);
-    return n;
-}
-
-static void
-check_file(struct check_box *c, struct check_row *r, int dir_fd, const char *file)
-{
-    struct stat st;
-    int64_t crlf;
-
-    if (fstatat(dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
-        return;
-    if (st.st_size != r->size) {
-        r->is_size_wrong = true;
-        found(c, FAULT_SIZE, "UID %u, %lld in the index, %lld on disk", r->uid, (long long)r->size,
-              (long long)st.st_size);
-        return;
-    }
-    if (!c->reads_files || r->crlf < 0)
-        return;
-    crlf = count_crlf(dir_fd, file, st.st_size);
-    if (crlf >= 0 && crlf != r->crlf && !r->is_crlf_wrong) {
-        r->is_crlf_wrong = true;
-        r->right_crlf = crlf;
-        found(c, FAULT_CRLF, "UID %u, %lld in the index, %lld by counting", r->uid,
-              (long long)r->crlf, (long long)crlf);
-    }
-}
-
-static void
-meet(struct check_box *c, const struct disk *d, int dir, int dir_fd, const char *file)
-{
-    size_t at = (size_t)(uintptr_t)map_get(c->by_base, base_of(file));
-    struct check_row *r = at == 0 ? NULL : &c->rows[at - 1];
-    struct maildir_name name;
-    struct stat st;
-
-    if (r != NULL) {
-        if (!r->is_seen && (r->dir != dir || strcmp(r->file, file) != 0)) {
-            if (d->is_in_line)
-                found(c, FAULT_OTHER_NAME, "UID %u, %s", r->uid, file);
-            else
-                c->pending++;
-        }
-        if (!r->is_seen)
-            check_file(c, r, dir_fd, file);
-        r->is_seen = true;
-        return;
-    }
-    /* A wreck of a power cut, a symbolic link: no message, and none in the index either. */
-    if (!maildir_parse(file, &name) || fstatat(dir_fd, file, &st, AT_SYMLINK_NOFOLLOW) ||
-        !S_ISREG(st.st_mode) || (name.size != UINT64_MAX && (uint64_t)st.st_size < name.size))
-        return;
-    if (d->is_in_line)
-        found(c, FAULT_NO_ROW, "%s", file);
-    else
-        c->pending++;
-}
-
-static int
-read_part(struct check_box *c, const struct disk *disk, int part, struct err *e)
-{
-    char *path = path_join(c->dir, part == MAILDIR_NEW ? "new" : "cur", NULL);
-    DIR *d = opendir(path);
-    struct dirent *ent;
-    int rc = 0;
-
-    if (d == NULL && errno != ENOENT)
-        rc = err_sys(e, "cannot open folder %s", path);
-    while (d != NULL && (errno = 0, ent = readdir(d)) != NULL)
-        if (ent->d_name[0] != '.' && ent->d_type != DT_DIR)
-            meet(c, disk, part, dirfd(d), ent->d_name);
-    if (d != NULL && errno != 0)
-        rc = err_sys(e, "cannot read folder %s", path);
-    if (d != NULL)
-        closedir(d);
-    free(path);
-    return rc;
-}
-
-static int
-check_disk(struct check_box *c, const struct disk *d, struct err *e)
-{
-    if (read_part(c, d, MAILDIR_NEW, e) || read_part(c, d, MAILDIR_CUR, e))
-        return -1;
-    for (size_t i = 0; i < c->n; i++) {
-        if (c->rows[i].is_seen)
-            continue;
-        if (d->is_in_line)
-            found(c, FAULT_NO_FILE, "UID %u, %s", c->rows[i].uid, c->rows[i].file);
-        else
-            c->pending++;
-    }
+        check_found(c, FAULT_UIDVALIDITY, "%u", mb->uidvalidity);
     return 0;
 }
 
@@ -446,8 +386,8 @@ int
 check_box(struct check_box *c, struct err *e)
 {
     for (int i = 0; i < TRIES; i++) {
-        struct disk d = { .new_ns = dir_mtime_ns(c->dir, "new"),
-                          .cur_ns = dir_mtime_ns(c->dir, "cur") };
+        struct check_disk d = { .new_ns = dir_mtime_ns(c->dir, "new"),
+                                .cur_ns = dir_mtime_ns(c->dir, "cur") };
         struct mbox after;
 
         check_box_reset(c);

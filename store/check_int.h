@@ -1,5 +1,5 @@
-/* store/check_int.h - check's files among themselves: check.c (the user), check_box.c (a mailbox compared), check_fix.c
- * (put right). Folder-private. */
+/* store/check_int.h - check's files among themselves: check.c (the user), check_box.c and check_disk.c (a mailbox
+ * compared), check_fix.c (put right). Folder-private. */
 #ifndef POSTERN_STORE_CHECK_INT_H
 #define POSTERN_STORE_CHECK_INT_H
 
@@ -54,6 +54,16 @@ struct check_box { /* one mailbox, as of one moment */
     uint64_t pending;
     bool is_moving; /* it changed all the time: not compared */
 };
+
+struct check_disk {
+    int64_t new_ns, cur_ns;
+    bool is_in_line; /* the index takes itself to be up to date with the folders */
+};
+int check_disk(struct check_box *c, const struct check_disk *d, struct err *e);
+/* Count a fault; the words tell of its first example. */
+void check_found(struct check_box *c, enum fault f, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+struct slice check_base_of(const char *file);
 
 /* Compare. -1: e. The arrays stay until check_box_free(). */
 int check_box(struct check_box *c, struct err *e);

@@ -1,5 +1,7 @@
 /* store/check_test.c - every fault that check knows, made, found and put right; rebuild, stats and purge. */
 #include "store/maintain.h"
+#include "store/rows.h"
+#include "store/snapshot.h"
 
 #include "store/store_test.h"
 
@@ -184,6 +186,58 @@ TEST(a_file_of_another_size)
 }
 
 /* What other programs did a moment ago is no fault. */
+/* The packed rows, of which a mailbox is opened. */
+TEST(snapshots)
+{
+    static const struct {
+        const char *name, *sql;
+    } rows[] = {
+        { "other flags",
+          "UPDATE messages SET flags = flags | 2, file = file || 'R' WHERE uid = 2 AND"
+          " mailbox = 1; UPDATE mailboxes SET cur_mtime = 0" },
+        { "a message less", "DELETE FROM messages WHERE uid = 2 AND mailbox = 1" },
+        { "not readable", "UPDATE snapshots SET rows = x'010203'" },
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct store_check c;
+        struct store_view *v;
+        struct rows_maker *m;
+        struct rows *r;
+        struct store_box b;
+
+        TEST_ROW("%s", rows[i].name);
+        fill();
+        v = sel("INBOX");
+        store_view_box(v, &b);
+        m = rows_maker_new();
+        for (uint32_t seq = 1; seq <= b.exists; seq++) {
+            struct store_row row = { 0 };
+
+            CHECK(store_view_row(v, seq, &row));
+            rows_maker_add(m, &(struct vrow){ row.uid, row.flags.sys & ~(uint32_t)STORE_RECENT,
+                                              row.flags.kw, row.modseq });
+        }
+        r = rows_maker_end(&m);
+        NEED(user_lock(us, &e) == 0);
+        CHECK_EQ_INT(snapshot_save(us, 1, b.uidvalidity, b.highestmodseq, r, &e), 0);
+        user_unlock(us);
+        rows_unref(&r);
+        store_unselect(&v);
+        c = check(false, false);
+        CHECK_EQ_STR(notes, "");
+        sql(rows[i].sql);
+        c = check(false, false);
+        if (strstr(notes, "1 snapshot differs") == NULL)
+            FAIL("says: %s", notes);
+        c = check(true, false);
+        CHECK(c.faults > 0);
+        CHECK_EQ_INT(c.fixed, c.faults);
+        CHECK_EQ_INT(check(false, false).faults, 0);
+        teardown();
+    }
+}
+
 TEST(changes_not_yet_seen)
 {
     struct store_check c;
