@@ -350,17 +350,18 @@ quota_end(struct quota *q, bool is_write, int rc, struct err *e)
     if (e == NULL)
         e = &why;
     if (is_write) {
-        if (rc == 0) {
+        if (rc >= 0) {
             *e = (struct err){ 0 };
-            rc = db_commit(q->db, e);
+            if (db_commit(q->db, e))
+                rc = -1;
         } else {
             db_rollback(q->db);
         }
         flock(q->lock_fd, LOCK_UN);
-        if (rc == 0)
+        if (rc >= 0)
             checkpoint(q);
     }
-    if (rc && e->kind == ERR_PERM) {
+    if (rc < 0 && e->kind == ERR_PERM) {
         set_aside(q, e);
         e->kind = ERR_TEMP;
     }

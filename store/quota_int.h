@@ -68,7 +68,8 @@ int quota_new(const struct conf *c, struct quota **out, struct err *e);
 void quota_free(struct quota **q);
 /* Lock, with quota.db open and, when is_write, a transaction begun. On failure (ERR_TEMP) nothing is locked. */
 int quota_begin(struct quota *q, bool is_write, struct err *e);
-/* End of it: commit (rc 0) or roll back; unlock. Returns rc, or -1 with e when the commit failed. e may be NULL. */
+/* End of it: commit, or roll back when rc is negative (e is the reason then); unlock. Returns rc, or -1 with e when the
+ * commit failed. e may be NULL. */
 int quota_end(struct quota *q, bool is_write, int rc, struct err *e);
 /* What was committed is to be on disk before it is relied on: the log's descriptor, to be closed; -1: there is none (all
  * is in the database, synced). dev: its file system. */
