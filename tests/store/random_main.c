@@ -943,8 +943,9 @@ deliveries(int no, uint64_t seed)
         for (unsigned i = 0; i < FLIGHT_MAX; i++) {
             struct flight *fl = &sh->flights[no][i];
             struct buf f = { 0 };
+            uint64_t ident = fl->ident;
 
-            if (fl->ident != 0) { /* of the one that was killed */
+            if (ident != 0) { /* of the one that was killed */
                 fl->is_repeat = true;
                 fact(&f, "again %llu %llu", (unsigned long long)fl->op,
                      (unsigned long long)fl->token);
@@ -953,11 +954,12 @@ deliveries(int no, uint64_t seed)
                 fl->token = new_token(&dw, false);
                 fl->op = atomic_fetch_add(&sh->next_op, 1);
                 fl->is_repeat = false;
-                fl->ident = atomic_fetch_add(&sh->next_ident, 1);
+                ident = atomic_fetch_add(&sh->next_ident, 1);
                 fact(&f, "try %llu d %llu %s", (unsigned long long)fl->op,
                      (unsigned long long)fl->token, boxes[fl->box].name);
             }
             facts_tell(&f);
+            fl->ident = ident; /* from here on whoever comes after us tries it again */
             if (fl->ident != 0)
                 deliver_one(d, i, &m[i]);
         }
