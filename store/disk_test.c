@@ -194,6 +194,82 @@ TEST(an_interrupted_move_never_happened)
     teardown();
 }
 
+/* A COPY or MOVE that is answered NO leaves nothing in the destination, now or later, and takes nothing from the source. */
+TEST(a_copy_that_fails_on_its_way_never_happened)
+{
+    for (int is_move = 0; is_move < 2; is_move++) {
+        struct store_view *v, *w;
+        struct store_uids u = { 0 };
+        struct store_copied done;
+        struct db_stmt *s;
+        char path[600];
+
+        TEST_ROW(is_move ? "MOVE" : "COPY");
+        setup();
+        open_store();
+        for (int i = 0; i < 5; i++)
+            append("INBOX", "x\r\n", 0, NULL);
+        append("INBOX", "the fourth of six is gone\r\n", 0, NULL);
+        v = sel("INBOX");
+        snprintf(path, sizeof path, "%s/cur/%s", root, name_with("cur", ",S=26"));
+        CHECK_EQ_INT(unlink(path), 0);
+        store_uids_add(&u, 1, 6);
+        CHECK_EQ_INT(store_copy(v, &u, SL("Sent"), is_move, &done, &e), -1);
+        CHECK_EQ_INT(e.kind, ERR_PERM);
+        store_uids_free(&u);
+        CHECK_EQ_INT(count_files(".Sent/cur"), 0);
+        CHECK_EQ_INT(count_files("cur"), 5);
+        NEED(user_lock(us, &e) == 0);
+        CHECK_EQ_INT(db_prepare(us->db, "SELECT 1 FROM pending", &s, &e), 0);
+        CHECK_EQ_INT(db_step(s, &e), 0);
+        user_unlock(us);
+        w = sel("Sent");
+        CHECK_EQ_INT(exists(w), 0);
+        store_unselect(&w);
+        sync_quiet(v);
+        CHECK_EQ_INT(exists(v), 5);
+        CHECK_EQ_INT(store_view_seq(v, 5), 5); /* under their UIDs */
+        store_unselect(&v);
+        teardown();
+    }
+}
+
+/* UIDs that left together are one range of the log, whatever their number. */
+TEST(an_expunge_of_many_is_few_rows)
+{
+    struct store_view *v;
+    struct store_uids u = { 0 };
+    struct store_copied done;
+    struct db_stmt *s;
+
+    setup();
+    open_store();
+    for (int i = 1; i <= 60; i++) {
+        char name[40];
+
+        snprintf(name, sizeof name, "%d.M1P1.x:2,%s", i, i == 20 ? "" : "T");
+        foreign("cur", name, "x\n");
+    }
+    v = sel("INBOX");
+    CHECK_EQ_INT(store_expunge(v, NULL, &e), 0);
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 1);
+    store_uids_add(&u, 20, 20);
+    CHECK_EQ_INT(store_copy(v, &u, SL("Sent"), true, &done, &e), 0);
+    store_copied_free(&done);
+    store_uids_free(&u);
+    NEED(user_lock(us, &e) == 0);
+    CHECK_EQ_INT(db_prepare(us->db, "SELECT count(*), sum(last - first + 1) FROM expunges", &s, &e),
+                 0);
+    CHECK_EQ_INT(db_step(s, &e), 1);
+    CHECK_EQ_INT(db_int(s, 0), 3); /* 1:19, 21:60; and 20, later */
+    CHECK_EQ_INT(db_int(s, 1), 60);
+    db_reset(s);
+    user_unlock(us);
+    store_unselect(&v);
+    teardown();
+}
+
 TEST(the_index_is_deleted_and_rebuilt)
 {
     struct store_view *v;

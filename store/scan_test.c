@@ -331,6 +331,20 @@ TEST(changes_of_ours_during_a_scan_are_not_judged_by_old_facts)
         if (round % 8 == 7 && store_view_sync(v, true, &ch, &e) == 0)
             store_changes_free(&ch);
     }
+    sync_quiet(v);
+    for (uint32_t i = 0; i < 4000; i++) { /* what was set stays set */
+        uint32_t want = i & (STORE_SEEN | STORE_ANSWERED | STORE_FLAGGED), last = exists(v);
+        struct store_row r = { 0 };
+
+        store_view_row(v, last, &r);
+        CHECK_EQ_INT(store_flags(v, r.uid, r.uid, STORE_SET, want, 0, false), 0);
+        sync_quiet(v);
+        store_view_row(v, last, &r);
+        if ((r.flags.sys & ~(uint32_t)STORE_RECENT) != want) {
+            FAIL("flags %x were set, %x are there", want, r.flags.sys);
+            break;
+        }
+    }
     atomic_store(&o.must_end, true);
     pthread_join(o.thread, &failed);
     CHECK(failed == NULL);
