@@ -259,18 +259,22 @@ cache_check_version(struct store_user *u, struct err *e)
         return rc < 0 ? -1 : 0;
     if (index_begin(u, e))
         return -1;
-    rc = version_is_ours(u, e); /* another process may have been quicker */
+    rc = version_is_ours(u, e);
+    if (rc == 1) { /* another process was quicker */
+        index_rollback(u);
+        return 0;
+    }
     if (rc == 0)
         rc = db_exec(u->db, "DELETE FROM cache; DELETE FROM cache_headers; DELETE FROM cache_sort",
                      e) ||
                      db_prepare(u->db, "INSERT OR REPLACE INTO meta VALUES ('cache', ?)", &s, e)
                  ? -1
-                 : 1;
-    if (rc == 1) {
+                 : 0;
+    if (rc == 0) {
         db_bind_int(s, 1, CACHE_VERSION);
-        rc = db_run(s, e) ? -1 : 1;
+        rc = db_run(s, e);
     }
-    if (rc < 0) {
+    if (rc) {
         index_rollback(u);
         return -1;
     }
