@@ -16,7 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LANE_COPY_OCTETS = 256 * 1024, LANE_STACK_OCTETS = 256 * 1024 };
+enum {
+    LANE_COPY_OCTETS = 256 * 1024,
+    LANE_STACK_OCTETS = 256 * 1024,
+    DELIVER_FIND_TRIES = 10
+};
 
 static struct deliver_job *
 job_of(struct list *l)
@@ -115,20 +119,31 @@ open_tmp(struct deliver_job *j, struct buf *path, struct err *e)
 static int
 job_find(struct lane *l, struct deliver_job *j)
 {
-    int rc;
+    int rc = 0;
 
     if (!j->may_be_repeat || j->ident[0] == '\0')
         return 0;
-    rc = maildir_find_ident(j->dir, j->ident, &j->found, &j->err);
-    if (rc == 0 && strcmp(j->dir, j->root) != 0)
-        rc = maildir_find_ident(j->root, j->ident, &j->found, &j->err);
-    if (rc < 1)
-        return rc;
-    j->fd = open(j->found, O_RDONLY | O_CLOEXEC | O_NOFOLLOW); /* it may never have been synced */
+    /* What is found may not have been synced, and must be. It may get another name meanwhile, by a scan or a client: then
+     * it is looked for again. */
+    for (int tries = 0; j->fd < 0 && tries < DELIVER_FIND_TRIES; tries++) {
+        char *was = j->found;
+
+        rc = maildir_find_ident(j->dir, j->ident, &j->found, &j->err);
+        if (rc == 0 && strcmp(j->dir, j->root) != 0)
+            rc = maildir_find_ident(j->root, j->ident, &j->found, &j->err);
+        if (rc == 0 && was != NULL) { /* gone: moved or deleted by its owner, so it had been delivered */
+            j->found = was;
+            return 1;
+        }
+        free(was);
+        if (rc < 1)
+            return rc;
+        j->fd = open(j->found, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (j->fd < 0 && errno != ENOENT)
+            return err_sys(&j->err, "cannot open %s", j->found);
+    }
     if (j->fd >= 0)
         j->device = device_of(l, j);
-    else if (errno != ENOENT) /* gone: moved or deleted by its owner, so it had been delivered */
-        rc = err_sys(&j->err, "cannot open %s", j->found);
     return rc;
 }
 
