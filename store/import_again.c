@@ -496,6 +496,24 @@ import_again(struct store_user *u, struct uidvalidity *v, bool must, const struc
     return rc;
 }
 
+/* The first time: all there is. */
+static int
+count_all(struct store_user *u, struct store_imported *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT count(*), coalesce(sum(messages), 0) FROM mailboxes", &s, e))
+        return -1;
+    rc = db_step(s, e);
+    if (rc == 1) {
+        out->mailboxes = (uint64_t)db_int(s, 0);
+        out->messages = (uint64_t)db_int(s, 1);
+        db_reset(s);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
 int
 store_import_dovecot(struct store *s, struct slice name, const struct store_userdb *db, bool must,
                      const struct store_teller *t, struct store_imported *out, struct err *e)
@@ -511,6 +529,8 @@ store_import_dovecot(struct store *s, struct slice name, const struct store_user
         rc = uidvalidity_read(u->control_dir, &v, e);
         if (rc == 0 && !v.is_imported) {
             rc = dovecot_import(u, e);
+            if (rc == 0)
+                rc = count_all(u, out, e);
         } else if (rc == 0 && (v.is_exported || must)) {
             v.is_imported = v.is_exported = true;
             rc = uidvalidity_write(u->control_dir, &v, e);
