@@ -190,7 +190,8 @@ int store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_
                 struct err *e);
 void store_msg_free(struct store_msg *m);
 
-/* The message's octets with CRLF line ends (the file itself when it has them, converted memory when it has LF). */
+/* The message's octets with CRLF line ends: a copy, in memory while it is short, else in a file without a name. What becomes
+ * of the message's own file does not change it. Close it before the view is unselected. */
 struct store_file;
 int store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e);
 /* The same, but sure to be there is the header alone; what follows its empty line may be cut off. */

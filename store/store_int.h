@@ -403,7 +403,7 @@ void folders_sweep(struct store_user *u);
 /* ---- what the index caches of a message (cache.c, compute.c, fill.c, threads.c) ----
  * All forms come from one parse of the file and are kept together: a row of cache, of cache_headers and of cache_sort
  * each, or none of them; messages.thread is given then. A form longer than its bound is NULL in its row. cache_sort:
- *   base_subject          RFC 5256 §2.1, folded by fold_text(); is_reply: something was taken off it
+ *   base_subject          RFC 5256 §2.1, folded by fold_text(); is_reply: a "Re:" or the like was taken off
  *   from_key to_key cc_key  local part of the first address, folded ("" none): SORT FROM, TO, CC
  *   from_name to_name     display name or local@host of the first address, folded: RFC 5957
  *   sent                  Date in UTC seconds, NULL: none that can be read; sent_tz: minutes east as written
