@@ -341,6 +341,40 @@ TEST(copies_elsewhere)
     teardown();
 }
 
+static void
+keep_note(void *arg, struct slice mailbox, const char *text)
+{
+    snprintf(arg, 300, "%.*s: %s", SL_ARG(mailbox), text);
+}
+
+/* A Maildir has 26 letters: the others stay behind, and that is said. */
+TEST(more_keywords_than_letters)
+{
+    char said[300] = "", word[20], *text;
+    struct store_teller t = { .note = keep_note, .arg = said };
+    struct store_exported x;
+    struct store_view *v;
+
+    setup();
+    open_store();
+    CHECK_EQ_INT(append("INBOX", "Subject: k\r\n\r\nx\r\n", 0, NULL), 1);
+    v = sel("INBOX");
+    for (int i = 0; i < 28; i++) {
+        snprintf(word, sizeof word, "kw%d", i);
+        CHECK_EQ_INT(store_keyword(v, sl_z(word), true, &e), i);
+    }
+    CHECK_EQ_INT(store_flags(v, 1, 1, STORE_ADD, 0, UINT64_C(1) << 27 | 1, false), 0);
+    store_unselect(&v);
+    CHECK_EQ_INT(store_export_dovecot(us, NULL, &t, &x, &e), 0);
+    CHECK_EQ_INT(x.lost_keywords, 2);
+    CHECK_EQ_STR(said, "INBOX: 2 keywords beyond the 26 that a Maildir can hold stay behind (on 1 "
+                       "messages), the first of them kw26");
+    text = get("dovecot-keywords");
+    CHECK(strstr(text, "25 kw25\n") != NULL && strstr(text, "kw26") == NULL);
+    free(text);
+    teardown();
+}
+
 int
 main(int argc, char **argv)
 {
