@@ -16,11 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    LANE_COPY_OCTETS = 256 * 1024,
-    LANE_STACK_OCTETS = 256 * 1024,
-    DELIVER_FIND_TRIES = 10
-};
+enum { LANE_COPY_OCTETS = 256 * 1024, LANE_STACK_OCTETS = 256 * 1024, DELIVER_FIND_TRIES = 10 };
 
 static struct deliver_job *
 job_of(struct list *l)
@@ -131,7 +127,8 @@ job_find(struct lane *l, struct deliver_job *j)
         rc = maildir_find_ident(j->dir, j->ident, &j->found, &j->err);
         if (rc == 0 && strcmp(j->dir, j->root) != 0)
             rc = maildir_find_ident(j->root, j->ident, &j->found, &j->err);
-        if (rc == 0 && was != NULL) { /* gone: moved or deleted by its owner, so it had been delivered */
+        if (rc == 0 &&
+            was != NULL) { /* gone: moved or deleted by its owner, so it had been delivered */
             j->found = was;
             return 1;
         }
