@@ -67,7 +67,7 @@ def missing(name):
     content, names, damage, want = MISSING[name]
 
     # The index: a part of it was synced, so that it is there and old rather than gone and made anew.
-    since = cuts().last // 4 if name == "index" else 0
+    since = cuts().crossed if name == "index" else 0
 
     def forgets(path, is_name, seq):
         pattern = names if is_name else content

@@ -118,6 +118,9 @@ class Facts:
         """A message may have another UID; a UID no other message."""
         self.must = []
 
+    def on_cross(self):
+        pass
+
     def on_high(self, keyword):
         self.high.add(keyword)
 
@@ -405,10 +408,14 @@ class Cuts:
         self.journal = Journal(tmp("journal-" + name), self.play.folder)
         env = self.journal.env(sync_us=500, **({"FAULT_KILL": "200"} if kill else {}))
         log("%s; %d died in a sync" % (self.play.work(seconds, kill_ms=0, env=env), self.journal.library.journal_kills()))
+        argv = [helper("store/random"), "cross", self.play.folder, self.play.facts_path, str(seed + 1)]
+        p = subprocess.run(argv, env=env_of(self.journal.env(sync_us=500)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        check(p.returncode == 0, "cross ended with %s: %s" % (p.returncode, p.stdout.decode(errors="replace")[-2000:]))
         check(not self.journal.strange(), "the fault layer met what it does not know: %s" % self.journal.strange())
         with open(self.play.facts_path) as f:
             self.facts = f.read().splitlines()
         self.last = max(int(line.split(" ", 1)[0]) for line in self.facts)
+        self.crossed = next(int(line.split()[0]) for line in self.facts if line.split()[2] == "cross")
         # Between the first and the last rename of a COPY, MOVE or APPEND of several.
         self.halves, was = [], None
         for r in self.journal.records():

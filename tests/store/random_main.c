@@ -2,6 +2,7 @@
  * at random moments. Run by tests/lib/storerandom.py, which has "facts" judged against what "dump" finds.
  *
  *   random work DIR FACTS SEED SECONDS WORKERS OUTSIDERS DELIVERERS KILL_MS   (KILL_MS 0: nobody is killed from here)
+ *   random cross DIR FACTS SEED       so many messages come and go that UIDs and MODSEQs reserved before are used up
  *   random dump DIR                                                           what the store tells of everything
  *
  * What can be seen at once is checked at once: a client's picture of a mailbox, made of what store_view_sync() tells
@@ -1186,6 +1187,23 @@ run_all(uint64_t seed, unsigned run_ms, int n, unsigned kill_ms)
     return rc;
 }
 
+/* DIR FACTS SEED */
+static void
+prepare(char **a)
+{
+    uint64_t seed = strtoull(a[2], NULL, 10) % 1000000;
+
+    read_conf(a[0], getenv("RANDOM_CONF"));
+    open_facts(a[1]);
+    sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (sh == MAP_FAILED)
+        exit(2);
+    /* Numbers of another run with the same facts are others. */
+    atomic_store(&sh->next_token, seed * 100000 + 1);
+    atomic_store(&sh->next_op, seed * 1000000 + 1);
+    atomic_store(&sh->next_ident, seed * 1000000 + 1);
+}
+
 static int
 cmd_work(char **a)
 {
@@ -1195,20 +1213,91 @@ cmd_work(char **a)
     } kinds[] = { { work, atoi(a[4]) }, { outsider, atoi(a[5]) }, { deliveries, atoi(a[6]) } };
     int n = 0;
 
-    read_conf(a[0], getenv("RANDOM_CONF"));
-    open_facts(a[1]);
-    sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (sh == MAP_FAILED)
-        return 2;
-    /* Numbers of another run with the same facts are others. */
-    atomic_store(&sh->next_token, strtoull(a[2], NULL, 10) % 1000000 * 100000 + 1);
-    atomic_store(&sh->next_op, strtoull(a[2], NULL, 10) % 1000000 * 1000000 + 1);
-    atomic_store(&sh->next_ident, strtoull(a[2], NULL, 10) % 1000000 * 1000000 + 1);
+    prepare(a);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         for (int k = 0; k < kinds[i].n && n < KIDS_MAX; k++)
             kids[n++].fn = kinds[i].fn;
     return run_all(strtoull(a[2], NULL, 10), (unsigned)(atof(a[3]) * 1000), n,
                    (unsigned)atoi(a[7]));
+}
+
+/* ---- numbers beyond what was reserved before ---- */
+
+enum {
+    CROSS_ROUNDS = 16,
+    CROSS_EACH = 60,
+    CROSS_KEPT = 3
+}; /* more than a block of UIDs, of MODSEQs */
+
+/* A mailbox gets so many messages, most of which go again, that a rescan cannot come to the same numbers. */
+static void
+cross_round(struct worker *w)
+{
+    uint64_t op = atomic_fetch_add(&sh->next_op, 1), token[CROSS_EACH];
+    struct store_flag_change ch = { .op = STORE_ADD, .flags = { STORE_DELETED, 0 } };
+    struct store_uids gone = { 0 };
+    uint32_t validity, *uids = NULL;
+    struct store_append *a;
+    struct err e = { 0 };
+    struct buf f = { 0 };
+    size_t n = 0;
+
+    if (store_append_begin(w->u, SL("Sent"), &a, &e))
+        violation(w, "append: %s", e.msg);
+    for (int i = 0; i < CROSS_EACH; i++) {
+        struct buf text = { 0 };
+
+        token[i] = new_token(w, false);
+        message_text(&text, token[i], "\r\n");
+        if (store_append_msg(a, 0, NULL, 0, 0, 0, &e) ||
+            store_append_octets(a, buf_slice(&text), &e))
+            violation(w, "append: %s", e.msg);
+        buf_free(&text);
+        fact(&f, "try %llu a %llu Sent", (unsigned long long)op, (unsigned long long)token[i]);
+    }
+    facts_tell(&f);
+    if (store_append_commit(&a, &validity, &uids, &n, &e) || n != CROSS_EACH)
+        violation(w, "append: %s", e.msg);
+    fact(&f, "done %llu", (unsigned long long)op);
+    for (size_t i = 0; i < n; i++) {
+        fact(&f, "must %u %u %llu", validity, uids[i], (unsigned long long)token[i]);
+        if (i < n - CROSS_KEPT) {
+            fact(&f, "leave %llu expunged", (unsigned long long)token[i]);
+            store_uids_add(&gone, uids[i], uids[i]);
+        }
+    }
+    facts_tell(&f);
+    sync_view(w, true);
+    if (store_change_flags(w->v, &gone, &ch, NULL, &e) || store_expunge(w->v, &gone, &e))
+        violation(w, "expunge: %s", e.msg);
+    sync_view(w, true);
+    store_uids_free(&gone);
+    free(uids);
+}
+
+static int
+cmd_cross(char **a)
+{
+    struct worker w = { .no = -1 };
+    struct store *s;
+    struct err e = { 0 };
+    struct buf f = { 0 };
+
+    loop_init();
+    prepare(a);
+    fact(&f, "cross");
+    facts_tell(&f);
+    if (open_user(&s, &w.u, &e))
+        violation(&w, "open: %s", e.msg);
+    while (!open_box(&w, &boxes[1]))
+        ;
+    for (int i = 0; i < CROSS_ROUNDS; i++)
+        cross_round(&w);
+    close_box(&w);
+    free(w.rows);
+    store_user_close(&w.u);
+    store_free(&s);
+    return 0;
 }
 
 /* ---- what the store tells of everything ---- */
@@ -1316,6 +1405,8 @@ main(int argc, char **argv)
 {
     if (argc == 10 && strcmp(argv[1], "work") == 0)
         return cmd_work(argv + 2);
+    if (argc == 5 && strcmp(argv[1], "cross") == 0)
+        return cmd_cross(argv + 2);
     if (argc == 3 && strcmp(argv[1], "dump") == 0)
         return cmd_dump(argv + 2);
     fprintf(stderr,
