@@ -462,6 +462,19 @@ TEST(users_limits)
     /* By hand, with a unit: it would be 2 octets. */
     CHECK(db_exec(users_db(u), "INSERT INTO postern_quota VALUES ('c@example.com', '2G', 0)", &e) <
           0);
+    { /* More than a rule takes, by hand: still a limit. */
+        struct buf fields = { 0 };
+
+        CHECK_EQ_INT(db_exec(users_db(u),
+                             "INSERT INTO postern_quota VALUES"
+                             " ('d@example.net', 9223372036854775807, 9223372036854775807)",
+                             &e),
+                     0);
+        CHECK_EQ_INT(users_quota_fields(u, SL("d@example.net"), &fields, &e), 0);
+        CHECK_EQ_STR(buf_z(&fields), "quota_rule999999=*:bytes=2305843009213693951"
+                                     ":messages=2305843009213693951\n");
+        buf_free(&fields);
+    }
     CHECK_EQ_INT(users_quota_forget(u, SL("b@example.com"), &e), 0);
     CHECK_EQ_INT(users_quota_forget_domain(u, SL("example.com"), &e), 0);
     CHECK_EQ_INT(users_quota_find(u, SL("a@example.com"), &q, &e), 0);

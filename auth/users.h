@@ -34,6 +34,7 @@ int users_has_domains(struct users *u, struct err *e);
 struct users_quota {
     int64_t octets, messages; /* 0: no limit; -1: nothing is said of it */
 };
+#define USERS_QUOTA_MAX (INT64_MAX / 4) /* of either: a rule takes no more */
 /* 1, 0 no such row, -1. */
 int users_quota_find(struct users *u, struct slice name, struct users_quota *out, struct err *e);
 int users_quota_set(struct users *u, struct slice name, const struct users_quota *q, struct err *e);

@@ -122,13 +122,20 @@ users_quota_forget_domain(struct users *u, struct slice domain, struct err *e)
     return db_run(s, e);
 }
 
+/* What is too much for a rule, written by another tool, must not make all rules of the user wrong. */
+static long long
+held(int64_t limit)
+{
+    return limit < USERS_QUOTA_MAX ? limit : USERS_QUOTA_MAX;
+}
+
 static void
 add_limits(struct buf *out, const struct users_quota *q)
 {
     if (q->octets >= 0)
-        buf_addf(out, ":bytes=%lld", (long long)q->octets);
+        buf_addf(out, ":bytes=%lld", held(q->octets));
     if (q->messages >= 0)
-        buf_addf(out, ":messages=%lld", (long long)q->messages);
+        buf_addf(out, ":messages=%lld", held(q->messages));
     buf_addc(out, '\n');
 }
 

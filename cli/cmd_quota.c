@@ -3,6 +3,7 @@
 #include "auth/names.h"
 #include "auth/users.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "cli/quota_units.h"
 #include "cli/users_cmd.h"
@@ -356,11 +357,53 @@ draw(void *arg, struct slice mailbox)
             "........................................", b->at + 1, b->all);
 }
 
+struct gone {
+    struct map *people; /* those that there are */
+    char **v;
+    size_t n, cap;
+};
+
+static bool
+note_gone(void *arg, struct slice user, const struct quota_usage *u, bool is_counted)
+{
+    struct gone *g = arg;
+
+    (void)u;
+    (void)is_counted;
+    if (map_get(g->people, user) == NULL) {
+        g->v = mem_grow(g->v, &g->cap, g->n + 1, sizeof *g->v);
+        g->v[g->n++] = sl_dupz(user);
+    }
+    return true;
+}
+
+/* Who is no user any more has no part in what his domain has together; if he is one all the same, he is counted again when
+ * that is needed. */
+static int
+forget_gone(struct job *j)
+{
+    struct gone g = { .people = map_new() };
+    struct err e = { 0 };
+    int rc;
+
+    for (size_t i = 0; i < j->n; i++)
+        map_set(g.people, sl_z(j->v[i].name), j);
+    rc = quota_each(j->store, sl_z(j->is_all ? "" : j->name), note_gone, &g, &e);
+    for (size_t i = 0; i < g.n; i++) {
+        if (rc == 0)
+            rc = quota_forget(j->store, sl_z(g.v[i]), &e);
+        free(g.v[i]);
+    }
+    free(g.v);
+    map_free(&g.people, NULL);
+    return rc < 0 ? fail_err("users who are gone", &e) : EXIT_OK;
+}
+
 static int
 recalc(struct job *j)
 {
     struct bar b = { .is_on = isatty(STDERR_FILENO), .all = j->n };
-    int rc = EXIT_OK;
+    int rc = j->is_all || !is_address(j->name) ? forget_gone(j) : EXIT_OK;
 
     for (; b.at < j->n; b.at++) {
         const struct person *p = &j->v[b.at];
@@ -372,6 +415,8 @@ recalc(struct job *j)
 
         if (one == 0 && has_mail)
             one = quota_recount(j->store, sl_z(p->name), &db, draw, &b, &u, &e);
+        else if (one == 0)
+            one = quota_forget(j->store, sl_z(p->name), &e);
         if (one < 0) {
             if (b.is_on)
                 fputs("\r\033[K", stderr);
@@ -406,8 +451,8 @@ set_limit(struct users_quota *q, struct slice word)
         return true;
     }
     if (to == &q->octets)
-        return quota_parse_size(word, to) && *to > 0;
-    if (!sl_to_u64(word, &n) || n == 0 || n > INT64_MAX)
+        return quota_parse_size(word, to) && *to > 0 && *to <= USERS_QUOTA_MAX;
+    if (!sl_to_u64(word, &n) || n == 0 || n > USERS_QUOTA_MAX)
         return false;
     *to = (int64_t)n;
     return true;
@@ -628,7 +673,9 @@ const struct cli_command cmd_quota = {
         "somebody "
         "has changed\n"
         "                        files by hand and does not want to wait until they are looked "
-        "at\n\n"
+        "at;\n"
+        "                        and when users were removed: what they had is no more their "
+        "domain's\n\n"
         "    Limits hold for the next delivery; sessions that are open keep theirs. They are in "
         "the "
         "table\n"

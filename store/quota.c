@@ -47,11 +47,14 @@ count_absent(struct quota *q, struct slice user, const struct quota_rules *r,
     rc = quota_row_take(q, user, &row, e);
     if (rc == 0) {
         row.is_counted = true;
+        row.octets = row.messages = 0; /* of a Maildir that was there once */
         row.ignored = quota_rules_ignored(r);
         rc = quota_row_save(q, &row, e);
     }
     if (rc == 0)
-        rc = quota_row_usage(q, user, &row, r, out, e);
+        rc = quota_deliveries_gone(q, row.id, e);
+    if (rc == 0)
+        rc = quota_row_load(q, user, &row, e) < 0 ? -1 : quota_row_usage(q, user, &row, r, out, e);
     return quota_end(q, true, rc, e);
 }
 
@@ -194,7 +197,7 @@ quota_each(struct store *s, struct slice domain,
         return -1;
     rc = db_prepare(q->db,
                     "SELECT name, is_counted, octets + open_octets, messages + open_messages"
-                    " FROM users WHERE ?1 = '' OR domain = ?1 ORDER BY domain, name",
+                    " FROM users WHERE ?1 = '' OR domain = lower(?1) ORDER BY domain, name",
                     &st, e);
     if (rc == 0)
         db_bind_text(st, 1, domain.n > 0 ? domain : SL(""));

@@ -428,7 +428,7 @@ quota_row_take(struct quota *q, struct slice user, struct quota_row *out, struct
 
     if (rc != 0)
         return rc < 0 ? -1 : 0;
-    if (db_prepare(q->db, "INSERT INTO users (name, domain) VALUES (?, ?)", &s, e))
+    if (db_prepare(q->db, "INSERT INTO users (name, domain) VALUES (?, lower(?))", &s, e))
         return -1;
     db_bind_text(s, 1, user);
     db_bind_text(s, 2, quota_domain_of(user));
@@ -472,7 +472,7 @@ quota_row_usage(struct quota *q, struct slice user, const struct quota_row *r,
         out->limit = quota_rules_user(rules);
         out->domain_limit = quota_rules_domain(rules, domain);
     }
-    if (db_prepare(q->db, "SELECT octets, messages FROM domains WHERE name = ?", &s, e))
+    if (db_prepare(q->db, "SELECT octets, messages FROM domains WHERE name = lower(?)", &s, e))
         return -1;
     db_bind_text(s, 1, domain);
     rc = db_step(s, e);

@@ -1,6 +1,7 @@
 /* store/quota_deliver.c - see quota_int.h: rows of deliveries that no index knows yet. */
 #include "store/quota_int.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
@@ -64,10 +65,12 @@ quota_delivery_add(struct quota *q, struct quota_delivery *d, struct err *e)
 {
     struct db_stmt *s;
 
-    if (be_owner(q, e) || db_prepare(q->db,
-                                     "INSERT INTO deliveries (user, base, dir, file, octets, "
-                                     "owner) VALUES (?, ?, ?, ?, ?, ?)",
-                                     &s, e))
+    if (be_owner(q, e) ||
+        db_prepare(q->db,
+                   "INSERT INTO deliveries (user, base, dir, file, octets, owner, id)"
+                   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, max(?7, coalesce("
+                   "(SELECT max(id) FROM deliveries), 0) + 1))",
+                   &s, e))
         return -1;
     db_bind_int(s, 1, d->user);
     db_bind_text(s, 2, d->base);
@@ -75,6 +78,8 @@ quota_delivery_add(struct quota *q, struct quota_delivery *d, struct err *e)
     db_bind_text(s, 4, d->file);
     db_bind_int(s, 5, d->octets);
     db_bind_int(s, 6, q->owner);
+    /* Never that of a row that is gone, or of a quota.db that is: a mark may come late. */
+    db_bind_int(s, 7, clock_unix_us());
     if (db_run(s, e))
         return -1;
     d->id = db_last_id(q->db);
@@ -102,6 +107,12 @@ int
 quota_delivery_drop(struct quota *q, int64_t id, struct err *e)
 {
     return run_on(q, "DELETE FROM deliveries WHERE id = ?", id, e);
+}
+
+int
+quota_deliveries_gone(struct quota *q, int64_t user, struct err *e)
+{
+    return run_on(q, "DELETE FROM deliveries WHERE user = ? AND is_done = 1", user, e);
 }
 
 /* ---- what the dead have left ---- */

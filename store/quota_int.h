@@ -103,6 +103,8 @@ struct quota_delivery {
 int quota_delivery_add(struct quota *q, struct quota_delivery *d, struct err *e);
 int quota_delivery_done(struct quota *q, int64_t id, struct err *e); /* the file is in its place */
 int quota_delivery_drop(struct quota *q, int64_t id, struct err *e); /* it never came to that */
+/* All of a user that had come to their places: the places are gone. */
+int quota_deliveries_gone(struct quota *q, int64_t user, struct err *e);
 /* At a deliverer's start: rows of dead ones are settled by what is on disk. What fails is logged. */
 void quota_settle_dead(struct quota *q);
 

@@ -5,6 +5,7 @@ import imaplib
 import json
 import os
 import re
+import shutil
 import signal
 import smtplib
 import socket
@@ -386,6 +387,37 @@ def limits_go_with_their_owner():
     s.postern("domain", "add", "gone.test")
     s.postern("user", "add", "--stdin", "b@gone.test", input=b"a long enough word\n")
     equal([r["storage_limit"] for r in json.loads(s.postern("quota", "get", "--json", "gone.test"))], [100 * KB, None])
+
+
+@case
+def usage_goes_with_its_owner():
+    s = stack()
+    s.postern("domain", "add", "left.test")
+    for name in ("a@left.test", "b@left.test", "c@left.test"):
+        s.postern("user", "add", "--stdin", name, input=b"a long enough word\n")
+        deliver(s, name, 10 * KB)
+    rows = {r["name"].lower(): r["messages"] for r in json.loads(s.postern("quota", "get", "--json", "LEFT.test"))}
+    equal(rows, {"a@left.test": 1, "b@left.test": 1, "c@left.test": 1, "left.test": 3}, "a domain in other letters")
+    s.postern("user", "remove", "a@left.test")
+    shutil.rmtree(s.maildir("b@left.test"))
+    s.postern("quota", "recalc", "left.test")
+    rows = {r["name"]: r["messages"] for r in json.loads(s.postern("quota", "get", "--json", "left.test"))}
+    equal(rows, {"b@left.test": 0, "c@left.test": 1, "left.test": 1}, "one is removed, one has lost his Maildir")
+    check(policy(s, "b@left.test", 90 * KB) == "OK", "there is room again")
+
+
+@case
+def no_limit_that_cannot_hold():
+    """What is taken by the command works at delivery."""
+    s = stack()
+    for limit in ("storage=4000000T", "messages=%d" % (2**63 - 1)):
+        equal(s.postern("quota", "set", "u8@example.com", limit, ok=False).returncode, 64, limit)
+    for limit in ("storage=2000000T", "messages=%d" % 2**61):
+        r = s.postern("quota", "set", "u8@example.com", limit, ok=False)
+        if r.returncode == 0:
+            wait_for(lambda: policy(s, "u8@example.com", 1) == "OK", 5, "a limit of %s" % limit)
+    deliver(s, "u8@example.com", 1 * KB)
+    s.postern("quota", "set", "u8@example.com", "default")
 
 
 @case
