@@ -2,14 +2,17 @@
  * folder where mail_location says. Of the mail itself only the names of folders are looked at here, by root. */
 #include "cli/store_int.h"
 
+#include "auth/names.h"
 #include "auth/users.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "cli/rows.h"
+#include "core/daemon.h"
 #include "store/names.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -32,6 +35,17 @@ add(struct store_owners *o, struct map *known, struct slice user)
     o->v[o->n++] = (struct store_owner){ .user = sl_dupz(user) };
 }
 
+/* Somebody of the database, by the name that the daemons give him. */
+static void
+add_person(const struct conf *c, struct store_owners *o, struct map *known, struct slice email)
+{
+    struct buf name = { 0 };
+
+    auth_format_name(c->auth_username_format, email, &name);
+    add(o, known, buf_slice(&name));
+    buf_free(&name);
+}
+
 static int
 add_from_database(const struct conf *c, struct store_owners *o, struct map *known)
 {
@@ -48,7 +62,7 @@ add_from_database(const struct conf *c, struct store_owners *o, struct map *know
     rc = db_prepare(users_db(users), "SELECT email FROM virtual_users ORDER BY email", &s, &e);
     if (rc == 0)
         while ((rc = db_step(s, &e)) == 1)
-            add(o, known, db_text(s, 0));
+            add_person(c, o, known, db_text(s, 0));
     users_close(&users);
     return rc < 0 ? users_db_fail("store", &e) : EXIT_OK;
 }
@@ -150,8 +164,9 @@ add_named(const struct conf *c, const struct store_asked *q, struct store_owners
             return fail(EXIT_NO_USER, q->words[i], "no user can be called that");
         }
         if (users != NULL && users_find(users, user, &name, &password, &e) == 1)
-            user = buf_slice(&name);
-        add(o, known, user);
+            add_person(c, o, known, buf_slice(&name));
+        else
+            add(o, known, user);
     }
     if (password.n > 0)
         mem_wipe(password.p, password.cap);
@@ -162,6 +177,18 @@ add_named(const struct conf *c, const struct store_asked *q, struct store_owners
 }
 
 /* ---- owners ---- */
+
+/* Whose mail it will be when there is some. */
+static void
+set_usual_owner(const struct conf *c, struct store_owner *o)
+{
+    const struct passwd *pw = getpwnam(daemon_user_of(c, "lmtpd"));
+
+    if (geteuid() != 0 || pw == NULL)
+        return;
+    o->uid = pw->pw_uid;
+    o->gid = pw->pw_gid;
+}
 
 static int
 find_owner(const struct conf *c, struct store_owner *o)
@@ -179,7 +206,9 @@ find_owner(const struct conf *c, struct store_owner *o)
         o->has_mail = S_ISDIR(st.st_mode);
         o->uid = st.st_uid;
         o->gid = st.st_gid;
-    } else if (errno != ENOENT && errno != ENOTDIR) {
+    } else if (errno == ENOENT || errno == ENOTDIR) {
+        set_usual_owner(c, o);
+    } else {
         rc = fail(EXIT_TEMPFAIL, where.root, strerror(errno));
     }
     location_free(&where);

@@ -59,6 +59,15 @@ def uidls(s):
 
 
 @case
+def capitals_in_the_database():
+    """The daemons write names in small letters (auth_username_format), so that is where mail is."""
+    with Stack(tmp("u"), users=["Big@Example.com"]) as s:
+        fill(s, "big@example.com", 2)
+        equal(store(s, "check", "--all").splitlines()[0], "big@example.com: ok, 2 mailboxes, 3 messages", "all")
+        equal(json.loads(store(s, "stats", "--json", "BIG@example.com"))["user"], "big@example.com", "by name")
+
+
+@case
 def looked_after():
     with Stack(tmp("a"), users=[U0, U1]) as s:
         # Nobody has mail yet; nothing is made by looking.
