@@ -177,6 +177,19 @@ charsets_init(void)
     BUG_ON(pthread_key_create(&charsets_key, charsets_free) != 0);
 }
 
+/* What is told by a mark in front. glibc remembers it for ever: nothing resets such a converter. */
+static bool
+has_byte_order_mark(const char *name)
+{
+    static const char *const names[] = { "UTF-16", "UTF16",   "UTF-32",
+                                         "UTF32",  "UNICODE", "CSUNICODE" };
+
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (sl_ieqz(sl_z(name), names[i]))
+            return true;
+    return false;
+}
+
 /* To UTF-8, in its first state; (iconv_t)-1: nobody knows it. */
 static iconv_t
 open_charset(const char *name)
@@ -185,6 +198,8 @@ open_charset(const char *name)
     unsigned at;
     iconv_t cd;
 
+    if (has_byte_order_mark(name))
+        return iconv_open("UTF-8", name); /* closed by close_charset() */
     pthread_once(&charsets_once, charsets_init);
     c = pthread_getspecific(charsets_key);
     if (c == NULL) {
@@ -207,6 +222,13 @@ open_charset(const char *name)
     return cd;
 }
 
+static void
+close_charset(iconv_t cd, const char *name)
+{
+    if (has_byte_order_mark(name))
+        iconv_close(cd);
+}
+
 /* A character that might have been joined with what follows (Vietnamese, Hebrew, Shift_JISX0213) is held back. */
 static void
 to_the_end(iconv_t cd, struct buf *out)
@@ -218,7 +240,7 @@ to_the_end(iconv_t cd, struct buf *out)
     add_utf8(sl_n(piece, sizeof(piece) - room), out);
 }
 
-static int
+static void
 add_by_iconv(iconv_t cd, struct slice in, struct buf *out)
 {
     char *from = (char *)(uintptr_t)in.p;
@@ -241,7 +263,6 @@ add_by_iconv(iconv_t cd, struct slice in, struct buf *out)
         left--;
     }
     to_the_end(cd, out);
-    return 0;
 }
 
 int
@@ -259,7 +280,11 @@ mime_to_utf8(struct slice charset, struct slice in, struct buf *out)
         return -1;
     snprintf(name, sizeof(name), "%.*s", SL_ARG(charset));
     cd = open_charset(name);
-    return cd == (iconv_t)-1 ? -1 : add_by_iconv(cd, in, out);
+    if (cd == (iconv_t)-1)
+        return -1;
+    add_by_iconv(cd, in, out);
+    close_charset(cd, name);
+    return 0;
 }
 
 /* The text with its transfer encoding undone: in the part itself, or in *octets. */

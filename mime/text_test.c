@@ -117,6 +117,30 @@ TEST(charsets_to_the_last_character)
     }
 }
 
+/* Each is told by its own mark, whatever came before it on this thread. */
+TEST(byte_order_marks)
+{
+    static const struct {
+        const char *charset;
+        struct slice octets;
+    } t[] = {
+        { "utf-16", { "\xfe\xff\0x\0y", 6 } },
+        { "utf-16", { "\xff\xfex\0y\0", 6 } },
+        { "UTF-16", { "\xfe\xff\0x\0y", 6 } },
+        { "utf-32", { "\0\0\xfe\xff\0\0\0x\0\0\0y", 12 } },
+        { "utf-32", { "\xff\xfe\0\0x\0\0\0y\0\0\0", 12 } },
+    };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct buf out = { 0 };
+
+        TEST_ROW("%zu", i);
+        CHECK_EQ_INT(mime_to_utf8(sl_z(t[i].charset), t[i].octets, &out), 0);
+        CHECK_EQ_STR(buf_z(&out), "xy");
+        buf_free(&out);
+    }
+}
+
 #define ALTERNATIVE(plain, html)                                                                   \
     "Content-Type: multipart/alternative; boundary=b\r\n\r\n--b\r\n\r\n" plain                     \
     "\r\n--b\r\nContent-Type: text/html\r\n\r\n" html "\r\n--b--\r\n"
