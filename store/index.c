@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/rand.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Ids of mailboxes are never used again (AUTOINCREMENT): a view of a deleted one finds nothing rather than another.
+/* Ids of mailboxes are never used again (AUTOINCREMENT): a view of a deleted one finds nothing rather than another. Nor by
+ * the next index, see first_id().
  * flags are STORE_* bits; dir 0 is new/, 1 cur/; expunges hold ranges, so that a reserved block can be one row. */
 static const char schema_1[] =
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -92,7 +94,8 @@ static const char *const schema_steps[INDEX_SCHEMA] = { schema_1, schema_2 };
 enum {
     INDEX_OPEN_TRIES = 100,
     INDEX_OPEN_WAIT_US = 20 * 1000,
-    INDEX_YOUNG_S = 120 /* the kernel has written by itself what is older */
+    INDEX_YOUNG_S = 120, /* the kernel has written by itself what is older */
+    INDEX_FIRST_ID_BELOW = 1 << 22
 };
 
 static const char *fake_boot;
@@ -193,6 +196,21 @@ out:
     return rc;
 }
 
+/* An index that is made anew counts from somewhere else: a view that is open finds nothing in it, where the same id would
+ * give it other messages for its UIDs. Three octets, since every row has one. */
+static int
+first_id(struct store_user *u, struct err *e)
+{
+    struct uidvalidity v;
+    char text[80];
+
+    if (uidvalidity_read(u->control_dir, &v, NULL) == 0 && v.highest == 0 && !v.is_imported)
+        return 0; /* there was none before */
+    snprintf(text, sizeof(text), "INSERT INTO sqlite_sequence VALUES ('mailboxes', %u)",
+             (unsigned)rand_below(INDEX_FIRST_ID_BELOW));
+    return db_exec(u->db, text, e);
+}
+
 static int
 make_schema(struct store_user *u, bool *is_new, struct err *e)
 {
@@ -219,6 +237,10 @@ make_schema(struct store_user *u, bool *is_new, struct err *e)
             index_rollback(u);
             return -1;
         }
+    if (*is_new && first_id(u, e)) {
+        index_rollback(u);
+        return -1;
+    }
     return index_commit(u, e);
 }
 

@@ -21,7 +21,8 @@ uidvalidity_read(const char *root, struct uidvalidity *out, struct err *e)
     *out = (struct uidvalidity){ 0 };
     if (fs_read_file(path, &text, &why)) {
         if (why.kind != ERR_NOTFOUND) {
-            *e = why;
+            if (e != NULL)
+                *e = why;
             rc = -1;
         }
         goto out;
@@ -52,6 +53,28 @@ uidvalidity_write(const char *root, const struct uidvalidity *v, struct err *e)
     rc = fs_replace_file(path, buf_slice(&text), 0600, e);
     buf_free(&text);
     free(path);
+    return rc;
+}
+
+int
+uidvalidity_mark(struct store_user *u, uint32_t at_least, bool is_exported, struct err *e)
+{
+    struct uidvalidity v;
+    int rc;
+
+    if (index_begin(u, e))
+        return -1;
+    rc = uidvalidity_read(u->control_dir, &v, e);
+    if (rc == 0) {
+        v.highest = v.highest > at_least ? v.highest : at_least;
+        v.is_imported = true;
+        v.is_exported = v.is_exported || is_exported;
+        rc = uidvalidity_write(u->control_dir, &v, e);
+    }
+    if (rc)
+        index_rollback(u);
+    else
+        rc = index_commit(u, e);
     return rc;
 }
 

@@ -199,6 +199,8 @@ read_rows(struct store_view *v, struct mbox *mb, struct rows **now, struct err *
     if (index_read_begin(v->u, e))
         return -1;
     rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), mb, e);
+    if (rc == 1 && v->uidvalidity != 0 && mb->uidvalidity != v->uidvalidity)
+        rc = 0; /* another index's: a scan gives user.lock up in between */
     if (rc == 1)
         rc = shared_refresh(v->u, v->shared, mb, now, e);
     else if (rc == 0)

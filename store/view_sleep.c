@@ -134,6 +134,8 @@ view_wake(struct store_view *v, struct err *e)
 
     if (!v->is_asleep)
         return 0;
+    if (v->is_gone) /* n tells nothing any more that the rows could agree with */
+        return err_set(e, ERR_NOTFOUND, "Mailbox has changed beyond recognition");
     if (index_read_begin(v->u, e))
         return -1;
     v->shared = shared_enter(v->u, v->mailbox);

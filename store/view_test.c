@@ -151,6 +151,87 @@ TEST(sessions_on_several_threads)
     teardown();
 }
 
+/* Rows of another index are not the view's, whatever their numbers: the index may be deleted at any time, and another one is
+ * made under a view that is open. */
+TEST(an_index_made_anew_under_an_open_view)
+{
+    struct store_view *v, *asleep, *other;
+    struct store_uids all = UIDS(1, UINT32_MAX);
+    struct store_changes c;
+    struct store_copied done = { 0 };
+    struct store_msg m;
+    struct store_file *f;
+    char path[300];
+
+    setup();
+    fill(10);
+    open_store();
+    v = sel("INBOX");
+    asleep = sel("INBOX");
+    expunge(v, 1, 3);
+    sync_quiet(v);
+    sync_quiet(asleep);
+    store_view_sleep(asleep);
+    CHECK_EQ_INT(store_create(us, SL("Copy"), 0, &e), 0);
+    for (int i = 0; i < 3; i++) {
+        static const char *const parts[] = { INDEX_FILE, INDEX_FILE "-wal", INDEX_FILE "-shm" };
+
+        snprintf(path, sizeof path, "%s/%s", root, parts[i]);
+        unlink(path);
+    }
+    other = sel("INBOX"); /* the file that was UID 7 is UID 4, and 7 another */
+    CHECK_EQ_INT(exists(other), 7);
+    CHECK(store_view_row(v, 4, &(struct store_row){ 0 }));
+    memset(&e, 0, sizeof e);
+    CHECK_EQ_INT(store_fetch(v, 4, STORE_GET_SIZE | STORE_GET_IDS, &m, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_file_open(v, 4, &f, &e), -1);
+    store_copy(v, &all, SL("Copy"), false, &done, &e);
+    CHECK_EQ_INT(done.n, 0);
+    store_copied_free(&done);
+    CHECK_EQ_INT(store_flags(v, 1, UINT32_MAX, STORE_ADD, STORE_DRAFT, 0, false), -1);
+    CHECK_EQ_INT(store_view_sync(v, true, &c, &e), 0);
+    CHECK(c.is_invalid);
+    store_changes_free(&c);
+    CHECK_EQ_INT(store_view_sync(asleep, true, &c, &e), 0);
+    CHECK(c.is_invalid);
+    store_changes_free(&c);
+    sync_quiet(other);
+    CHECK_EQ_INT(exists(other), 7);
+    store_uids_free(&all);
+    store_unselect(&v);
+    store_unselect(&asleep);
+    store_unselect(&other);
+    teardown();
+}
+
+/* Once it is known that the rows cannot be made again, they cannot: also when nothing is left to disagree. */
+TEST(who_cannot_be_woken_never_is)
+{
+    struct store_view *v, *asleep;
+    struct store_changes c;
+
+    setup();
+    fill(5);
+    open_store();
+    v = sel("INBOX");
+    asleep = sel("INBOX");
+    store_view_sleep(asleep);
+    expunge(v, 1, 5);
+    run("DELETE FROM expunges");
+    run("UPDATE mailboxes SET pruned_modseq = modseq, ranges = 0 WHERE name = 'INBOX'");
+    memset(&e, 0, sizeof e);
+    CHECK_EQ_INT(store_view_wake(asleep, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_view_wake(asleep, &e), -1);
+    CHECK_EQ_INT(store_view_sync(asleep, true, &c, &e), 0);
+    CHECK(c.is_invalid); /* the client has counted five, and was never told of their end */
+    store_changes_free(&c);
+    store_unselect(&v);
+    store_unselect(&asleep);
+    teardown();
+}
+
 /* ---- told of each change ---- */
 
 /* What a client knows that believes what it is told. */
