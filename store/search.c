@@ -27,7 +27,8 @@ struct plan {
     enum level level;
     struct plan **kids; /* cheapest first */
     size_t n_kids;
-    struct needle needle;
+    struct needle needle; /* HEADER */
+    size_t key;           /* BODY, TEXT: in the search's keys */
     uint64_t keyword_bit; /* 0: the mailbox has no such keyword */
     int64_t id;           /* EMAILID, THREADID; 0: none that is ours */
 };
@@ -45,8 +46,11 @@ struct store_search {
     struct store_view *view;
     struct arena plan_mem, block_mem, mime_mem;
     const struct plan *plan;
-    unsigned need;       /* BULK_* */
-    bool must_read_body; /* where a file is opened at all */
+    unsigned need;           /* BULK_* */
+    bool must_read_body;     /* where a file is opened at all */
+    struct search_key *keys; /* of all BODY and TEXT */
+    size_t n_keys, cap_keys;
+    bool are_keys_known; /* of the message at hand, each found or not */
     int64_t now_unix_s;
     uint32_t *seqs; /* what was found */
     size_t n, cap;
@@ -190,7 +194,10 @@ make_plan(struct store_search *s, const struct search_node *n)
     case SEARCH_BODY:
     case SEARCH_TEXT:
         s->must_read_body = true;
-        needle_init(&p->needle, n->text, &s->plan_mem);
+        p->key = s->n_keys++;
+        s->keys = mem_grow(s->keys, &s->cap_keys, s->n_keys, sizeof(s->keys[0]));
+        s->keys[p->key] = (struct search_key){ .in_headers = n->kind == SEARCH_TEXT };
+        needle_init(&s->keys[p->key].needle, n->text, &s->plan_mem);
         break;
     case SEARCH_HEADER:
         needle_init(&p->needle, n->text, &s->plan_mem);
@@ -284,20 +291,26 @@ match_header(struct store_search *s, const struct message *m, const struct plan 
     return tri_of(search_field_has(&s->scratch, header, p->node->field, &p->needle));
 }
 
+/* All keys at once when the first is asked for: each text is decoded once. With the index alone: TEXT in headers. */
 static enum tri
 match_text(struct store_search *s, const struct message *m, const struct plan *p)
 {
-    bool is_text = p->node->kind == SEARCH_TEXT;
+    const struct search_key *key = &s->keys[p->key];
 
-    if (p->needle.folded.n == 0)
+    if (key->needle.folded.n == 0)
         return YES;
-    if (!m->has_file)
-        return is_text && m->index->has_headers && m->index->headers.p &&
-                       search_header_has(&s->scratch, m->index->headers, &p->needle)
-                   ? YES
-                   : MAYBE;
-    return tri_of((is_text && search_header_has(&s->scratch, m->header, &p->needle)) ||
-                  search_body_has(&s->scratch, m->root, is_text, &p->needle));
+    if (!s->are_keys_known) {
+        for (size_t i = 0; i < s->n_keys; i++)
+            s->keys[i].is_found = false;
+        if (!m->has_file && m->index->has_headers && m->index->headers.p)
+            search_header_keys(&s->scratch, m->index->headers, s->keys, s->n_keys);
+        if (m->has_file) {
+            search_header_keys(&s->scratch, m->header, s->keys, s->n_keys);
+            search_body_keys(&s->scratch, m->root, s->keys, s->n_keys);
+        }
+        s->are_keys_known = true;
+    }
+    return key->is_found ? YES : m->has_file ? NO : MAYBE;
 }
 
 static enum tri
@@ -324,10 +337,10 @@ match_leaf(struct store_search *s, const struct message *m, const struct plan *p
         break;
     }
     switch (n->kind) {
-    case SEARCH_LARGER:
-        return tri_of(i->crlf >= 0 && (uint64_t)i->crlf > n->number);
+    case SEARCH_LARGER: /* of a message that cannot be read it stays open, and is not found under NOT either */
+        return i->crlf < 0 ? MAYBE : tri_of((uint64_t)i->crlf > n->number);
     case SEARCH_SMALLER:
-        return tri_of(i->crlf >= 0 && (uint64_t)i->crlf < n->number);
+        return i->crlf < 0 ? MAYBE : tri_of((uint64_t)i->crlf < n->number);
     case SEARCH_OLDER: /* RFC 5032 §2 */
         return tri_of(s->now_unix_s - i->date_s >= (int64_t)n->number);
     case SEARCH_YOUNGER:
@@ -335,7 +348,7 @@ match_leaf(struct store_search *s, const struct message *m, const struct plan *p
     case SEARCH_EMAILID:
         return tri_of(p->id != 0 && i->email == p->id);
     case SEARCH_THREADID:
-        return tri_of(p->id != 0 && i->thread == p->id);
+        return p->id != 0 && i->thread == 0 ? MAYBE : tri_of(p->id != 0 && i->thread == p->id);
     case SEARCH_SAVEDBEFORE:
     case SEARCH_SAVEDON:
     case SEARCH_SAVEDSINCE:
@@ -388,6 +401,13 @@ match(struct store_search *s, const struct message *m, const struct plan *p)
     }
 }
 
+static enum tri
+match_all(struct store_search *s, const struct message *m)
+{
+    s->are_keys_known = false;
+    return match(s, m, s->plan);
+}
+
 /* ---- rows ---- */
 
 /* The next block of messages that may match. False: there are no more rows, and it is empty. */
@@ -403,7 +423,7 @@ next_block(struct store_search *s)
         enum tri is;
 
         m.seq = ++s->at;
-        is = match(s, &m, s->plan);
+        is = match_all(s, &m);
         if (is != NO)
             s->block[s->n_block++] = (struct candidate){ .seq = m.seq, .is = is };
     }
@@ -451,7 +471,7 @@ take_index(void *to, const struct bulk_row *r)
         c->is = NO;
         return;
     }
-    c->is = match(s, &m, s->plan);
+    c->is = match_all(s, &m);
     if (c->is != MAYBE)
         return;
     c->index = ARENA_NEW(&s->block_mem, struct bulk_row);
@@ -530,7 +550,7 @@ match_file(struct store_search *s, struct candidate *c, struct slice octets)
     m.header = mime_header_of(octets);
     if (s->must_read_body)
         m.root = mime_parse(octets, &s->mime_mem);
-    c->is = match(s, &m, s->plan);
+    c->is = match_all(s, &m);
     arena_reset(&s->mime_mem);
 }
 
@@ -680,6 +700,7 @@ store_search_free(struct store_search **sp)
     arena_free(&s->plan_mem);
     arena_free(&s->block_mem);
     arena_free(&s->mime_mem);
+    free(s->keys);
     free(s->seqs);
     free(s);
 }

@@ -1,6 +1,8 @@
 /* store/search_test.c - SEARCH over a Maildir written by hand. */
 #include "store/search.h"
 
+#include "store/store_int.h"
+
 #include "base/mem.h"
 #include "base/test.h"
 #include "core/loop.h"
@@ -248,6 +250,29 @@ TEST(no_file_is_opened_in_vain)
     expect(&fox, "1", always);
     CHECK_EQ_INT(asked, 1 + 5 + 1);
     store_uids_free(&seqs.set);
+}
+
+/* The last: nobody knows how long it is, so it is neither larger nor not larger. */
+TEST(a_message_that_is_gone)
+{
+    struct search_node larger = { .kind = SEARCH_LARGER, .number = 1 };
+    struct search_node *kid[] = { &larger };
+    struct search_node not = { .kind = SEARCH_NOT, .kids = kid, .n_kids = 1 };
+    struct store_row third;
+    struct db_stmt *s;
+    struct err e = { 0 };
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/example.com/u/cur/1578600002.M2P1.host:2,%s", dir,
+             mails[2].flags);
+    CHECK_EQ_INT(unlink(path), 0);
+    NEED(store_view_row(view, 3, &third) && user_lock(view->u, &e) == 0);
+    NEED(db_prepare(view->u->db, "UPDATE messages SET crlf = -1 WHERE uid = ?", &s, &e) == 0);
+    db_bind_int(s, 1, third.uid);
+    CHECK_EQ_INT(db_run(s, &e), 0);
+    user_unlock(view->u);
+    expect(&larger, "1 2 4 5", NULL);
+    expect(&not, "", NULL);
 }
 
 static void

@@ -45,42 +45,90 @@ search_scratch_free(struct search_scratch *s)
     buf_free(&s->utf8);
     buf_free(&s->text);
     buf_free(&s->folded);
+    buf_free(&s->without_cr);
 }
 
 /* ---- text ---- */
 
-/* A needle with a line end is looked for in texts without CRs. */
-static bool
-has_without_cr(struct search_scratch *s, struct slice text, const struct needle *n)
-{
-    buf_reset(&s->folded);
-    fold_text(&s->folded, text);
-    if (s->folded.n > 0) {
-        char *p = s->folded.p + s->folded.off;
-        size_t k = 0;
+/* A text and its forms, each made when a needle wants it. */
+struct text {
+    struct slice utf8, folded, without_cr;
+    bool is_ascii_known, is_ascii, has_folded, has_without_cr;
+};
 
-        for (size_t i = 0; i < s->folded.n; i++)
-            if (p[i] != '\r')
-                p[k++] = p[i];
-        s->folded.n = k;
-    }
-    return find_in(&n->in_folded, buf_slice(&s->folded)) != SL_NPOS;
+static bool
+is_ascii(struct text *t)
+{
+    if (!t->is_ascii_known)
+        t->is_ascii = utf8_is_ascii(t->utf8);
+    t->is_ascii_known = true;
+    return t->is_ascii;
 }
 
-bool
-search_text_has(struct search_scratch *s, struct slice utf8, const struct needle *n)
+static struct slice
+folded(struct search_scratch *s, struct text *t)
+{
+    if (!t->has_folded) {
+        trim_scratch(&s->folded);
+        fold_text(&s->folded, t->utf8);
+        t->folded = buf_slice(&s->folded);
+    }
+    t->has_folded = true;
+    return t->folded;
+}
+
+/* A needle with a line end is looked for in texts without CRs. */
+static struct slice
+without_cr(struct search_scratch *s, struct text *t)
+{
+    if (!t->has_without_cr) {
+        struct slice from = folded(s, t), run;
+        size_t cr;
+
+        trim_scratch(&s->without_cr);
+        do {
+            cr = sl_find_char(from, '\r');
+            run = sl_head(from, cr == SL_NPOS ? from.n : cr);
+            buf_adds(&s->without_cr, run);
+            from = sl_from(from, cr == SL_NPOS ? from.n : cr + 1);
+        } while (cr != SL_NPOS);
+        t->without_cr = buf_slice(&s->without_cr);
+    }
+    t->has_without_cr = true;
+    return t->without_cr;
+}
+
+static bool
+text_has(struct search_scratch *s, struct text *t, const struct needle *n)
 {
     if (n->folded.n == 0)
         return true;
     if (n->has_line_end)
-        return has_without_cr(s, utf8, n);
-    if (n->is_ascii && find_in(&n->in_ascii, utf8) != SL_NPOS)
+        return find_in(&n->in_folded, without_cr(s, t)) != SL_NPOS;
+    if (n->is_ascii && find_in(&n->in_ascii, t->utf8) != SL_NPOS)
         return true; /* what is found before folding is there after it */
-    if (utf8_is_ascii(utf8))
-        return false;
-    trim_scratch(&s->folded);
-    fold_text(&s->folded, utf8);
-    return find_in(&n->in_folded, buf_slice(&s->folded)) != SL_NPOS;
+    return !is_ascii(t) && find_in(&n->in_folded, folded(s, t)) != SL_NPOS;
+}
+
+/* False: no key is left that looks there. */
+static bool
+wants(const struct search_key *keys, size_t n, bool headers_alone)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!keys[i].is_found && (keys[i].in_headers || !headers_alone))
+            return true;
+    return false;
+}
+
+static void
+text_keys(struct search_scratch *s, struct slice utf8, struct search_key *keys, size_t n,
+          bool headers_alone)
+{
+    struct text t = { .utf8 = utf8 };
+
+    for (size_t i = 0; i < n; i++)
+        if (!keys[i].is_found && (keys[i].in_headers || !headers_alone))
+            keys[i].is_found = text_has(s, &t, &keys[i].needle);
 }
 
 /* ---- headers ---- */
@@ -106,12 +154,15 @@ is_plain(struct slice value)
 static bool
 value_has(struct search_scratch *s, struct slice value, const struct needle *n)
 {
+    struct text t = { 0 };
+
     value = sl_trim(value);
     if (is_plain(value))
         return n->is_ascii && find_in(&n->in_ascii, value) != SL_NPOS;
     buf_reset(&s->utf8);
     mime_decode_words(value, &s->utf8);
-    return search_text_has(s, buf_slice(&s->utf8), n);
+    t.utf8 = buf_slice(&s->utf8);
+    return text_has(s, &t, n);
 }
 
 /* The field from name to the end of its value, when that is "Name: value" already; p NULL: it is not. */
@@ -126,25 +177,30 @@ as_written(const struct mime_field *f)
     return sl_n(f->whole.p, f->name.n + 2 + value.n);
 }
 
-bool
-search_header_has(struct search_scratch *s, struct slice header, const struct needle *n)
+static void
+header_keys(struct search_scratch *s, struct slice header, struct search_key *keys, size_t n,
+            bool headers_alone)
 {
     struct mime_field f;
 
-    while (mime_next_field(&header, &f)) {
-        struct slice plain = as_written(&f);
+    while (wants(keys, n, headers_alone) && mime_next_field(&header, &f)) {
+        struct slice text = as_written(&f);
 
-        if (plain.p == NULL) {
+        if (text.p == NULL) {
             buf_reset(&s->utf8);
             buf_adds(&s->utf8, f.name);
             buf_addz(&s->utf8, ": ");
             mime_decode_words(f.value, &s->utf8);
-            plain = buf_slice(&s->utf8);
+            text = buf_slice(&s->utf8);
         }
-        if (search_text_has(s, plain, n))
-            return true;
+        text_keys(s, text, keys, n, headers_alone);
     }
-    return false;
+}
+
+void
+search_header_keys(struct search_scratch *s, struct slice header, struct search_key *keys, size_t n)
+{
+    header_keys(s, header, keys, n, true);
 }
 
 bool
@@ -199,13 +255,13 @@ part_text(struct search_scratch *s, const struct mime_part *p)
     return mime_to_utf8(charset, text, &s->utf8) < 0 ? text : buf_slice(&s->utf8);
 }
 
-static bool
-leaf_has(struct search_scratch *s, const struct mime_part *p, const struct needle *n)
+static void
+leaf_keys(struct search_scratch *s, const struct mime_part *p, struct search_key *keys, size_t n)
 {
     struct slice text;
 
     if (!sl_ieqz(p->type, "text"))
-        return false;
+        return;
     if (sl_ieqz(p->subtype, "html")) {
         trim_scratch(&s->text);
         mime_decode_html(p, 0, &s->text);
@@ -213,28 +269,26 @@ leaf_has(struct search_scratch *s, const struct mime_part *p, const struct needl
     } else {
         text = part_text(s, p);
     }
-    return search_text_has(s, text, n);
+    text_keys(s, text, keys, n, false);
 }
 
 /* As deep as MIME_DEPTH_MAX. */
-static bool
-part_has(struct search_scratch *s, const struct mime_part *p, bool with_headers,
-         const struct needle *n)
+static void
+part_keys(struct search_scratch *s, const struct mime_part *p, struct search_key *keys, size_t n)
 {
-    for (size_t i = 0; i < p->n_kids; i++) {
-        const struct mime_part *kid = &p->kids[i];
-
-        if ((with_headers || p->is_message) && search_header_has(s, kid->header, n))
-            return true;
-        if (part_has(s, kid, with_headers, n))
-            return true;
+    for (size_t i = 0; i < p->n_kids && wants(keys, n, false); i++) {
+        header_keys(s, p->kids[i].header, keys, n, !p->is_message);
+        part_keys(s, &p->kids[i], keys, n);
     }
-    return p->n_kids == 0 && leaf_has(s, p, n);
+    if (p->n_kids == 0 && wants(keys, n, false))
+        leaf_keys(s, p, keys, n);
 }
 
-bool
-search_body_has(struct search_scratch *s, const struct mime_part *root, bool with_headers,
-                const struct needle *n)
+void
+search_body_keys(struct search_scratch *s, const struct mime_part *root, struct search_key *keys,
+                 size_t n)
 {
-    return n->folded.n == 0 || part_has(s, root, with_headers, n);
+    for (size_t i = 0; i < n; i++)
+        keys[i].is_found |= keys[i].needle.folded.n == 0;
+    part_keys(s, root, keys, n);
 }

@@ -15,18 +15,27 @@ struct needle {
 void needle_init(struct needle *n, struct slice utf8, struct arena *mem);
 
 struct search_scratch {
-    struct buf octets, utf8, text, folded;
+    struct buf octets, utf8, text, folded, without_cr;
 };
 void search_scratch_free(struct search_scratch *s);
 
-bool search_text_has(struct search_scratch *s, struct slice utf8, const struct needle *n);
-/* Any field, as "Name: value" decoded. */
-bool search_header_has(struct search_scratch *s, struct slice header, const struct needle *n);
 /* Any field of that name; an empty needle asks whether there is one (RFC 3501 §6.4.4). */
 bool search_field_has(struct search_scratch *s, struct slice header, struct slice name,
                       const struct needle *n);
-/* Text parts, HTML as people read it, and attached messages with their headers. with_headers: those of parts too. */
-bool search_body_has(struct search_scratch *s, const struct mime_part *root, bool with_headers,
-                     const struct needle *n);
+
+/* ---- many needles: each text is decoded and folded once for all ---- */
+
+struct search_key {
+    struct needle needle;
+    bool in_headers; /* TEXT; else BODY */
+    bool
+        is_found; /* set by the functions below, which pass by who is found; an empty needle is in any text */
+};
+/* Those with in_headers: in any field, as "Name: value" decoded. */
+void search_header_keys(struct search_scratch *s, struct slice header, struct search_key *keys,
+                        size_t n);
+/* Text parts, HTML as people read it, and attached messages with their headers; in_headers: those of parts too. */
+void search_body_keys(struct search_scratch *s, const struct mime_part *root,
+                      struct search_key *keys, size_t n);
 
 #endif

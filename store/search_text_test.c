@@ -57,30 +57,58 @@ static const struct {
 };
 /* clang-format on */
 
-static bool
-has(const char *message, const struct needle *n, bool with_headers)
+static void
+look(const char *message, struct search_key *keys, size_t n)
 {
     struct search_scratch s = { 0 };
     struct arena mem = { 0 };
     struct slice m = sl_z(message);
-    bool is = (with_headers && search_header_has(&s, mime_header_of(m), n)) ||
-              search_body_has(&s, mime_parse(m, &mem), with_headers, n);
 
+    search_header_keys(&s, mime_header_of(m), keys, n);
+    search_body_keys(&s, mime_parse(m, &mem), keys, n);
     search_scratch_free(&s);
     arena_free(&mem);
-    return is;
 }
 
 TEST(messages)
 {
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct arena mem = { 0 };
-        struct needle n;
+        struct search_key body = { 0 }, text = { .in_headers = true };
 
         TEST_ROW("%s", rows[i].name);
-        needle_init(&n, sl_z(rows[i].needle), &mem);
-        CHECK_EQ_INT(has(rows[i].message, &n, false), rows[i].in_body);
-        CHECK_EQ_INT(has(rows[i].message, &n, true), rows[i].in_text);
+        needle_init(&body.needle, sl_z(rows[i].needle), &mem);
+        text.needle = body.needle;
+        look(rows[i].message, &body, 1);
+        look(rows[i].message, &text, 1);
+        CHECK_EQ_INT(body.is_found, rows[i].in_body);
+        CHECK_EQ_INT(text.is_found, rows[i].in_text);
+        arena_free(&mem);
+    }
+}
+
+/* All needles in each message: none is in another's way. */
+TEST(many_keys)
+{
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct search_key keys[2 * COUNT_OF(rows)] = { 0 };
+        struct arena mem = { 0 };
+
+        TEST_ROW("%s", rows[i].name);
+        for (size_t k = 0; k < COUNT_OF(keys); k++) {
+            needle_init(&keys[k].needle, sl_z(rows[k / 2].needle), &mem);
+            keys[k].in_headers = k % 2;
+        }
+        look(rows[i].message, keys, COUNT_OF(keys));
+        CHECK_EQ_INT(keys[2 * i].is_found, rows[i].in_body);
+        CHECK_EQ_INT(keys[2 * i + 1].is_found, rows[i].in_text);
+        for (size_t k = 0; k < COUNT_OF(keys); k++) {
+            struct search_key alone = { .needle = keys[k].needle,
+                                        .in_headers = keys[k].in_headers };
+
+            look(rows[i].message, &alone, 1);
+            CHECK_EQ_INT(keys[k].is_found, alone.is_found);
+        }
         arena_free(&mem);
     }
 }
