@@ -408,8 +408,7 @@ export_all(struct job *j, struct err *e)
         uidvalidity_read(j->u->control_dir, &v, e))
         return -1;
     if (!j->is_copy) { /* first: from here on a Dovecot may come */
-        v.is_imported = v.is_exported = true;
-        if (uidvalidity_write(j->u->control_dir, &v, e))
+        if (uidvalidity_mark(j->u, v.highest, true, e))
             return -1;
         remove_indexes(j, j->u->index_dir);
     }

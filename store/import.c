@@ -247,6 +247,20 @@ import_first(struct store_user *u, struct uidvalidity *v, struct err *e)
     return rc;
 }
 
+/* The old server's values are on disk before anybody may be given one. In the transaction. */
+static int
+raise_highest(struct store_user *u, const struct uidvalidity *v, struct err *e)
+{
+    struct uidvalidity now;
+
+    if (uidvalidity_read(u->control_dir, &now, e))
+        return -1;
+    if (now.highest >= v->highest)
+        return 0;
+    now.highest = v->highest;
+    return uidvalidity_write(u->control_dir, &now, e);
+}
+
 static int
 import_once(struct store_user *u, struct uidvalidity *v, struct err *e)
 {
@@ -256,7 +270,7 @@ import_once(struct store_user *u, struct uidvalidity *v, struct err *e)
         return -1;
     rc = uidvalidity_read(u->control_dir, v, e); /* another process may have done it meanwhile */
     if (rc == 0 && !v->is_imported)
-        rc = import_first(u, v, e);
+        rc = import_first(u, v, e) || raise_highest(u, v, e) ? -1 : 0;
     if (rc) {
         index_rollback(u);
         return -1;
@@ -267,7 +281,7 @@ import_once(struct store_user *u, struct uidvalidity *v, struct err *e)
     if (v->is_imported)
         return 0;
     v->is_imported = true;
-    return uidvalidity_write(u->control_dir, v, e);
+    return uidvalidity_mark(u, v->highest, false, e);
 }
 
 int

@@ -533,7 +533,7 @@ store_import_dovecot(struct store *s, struct slice name, const struct store_user
                 rc = count_all(u, out, e);
         } else if (rc == 0 && (v.is_exported || must)) {
             v.is_imported = v.is_exported = true;
-            rc = uidvalidity_write(u->control_dir, &v, e);
+            rc = uidvalidity_mark(u, v.highest, true, e);
             if (rc == 0)
                 rc = import_again(u, &v, must, t, out, e);
         } else if (rc == 0 && t != NULL && t->note != NULL) {

@@ -149,6 +149,8 @@ struct uidvalidity {
 };
 int uidvalidity_read(const char *root, struct uidvalidity *out, struct err *e);
 int uidvalidity_write(const char *root, const struct uidvalidity *v, struct err *e);
+/* Imported, and exported too; in a transaction of its own, so that no value given meanwhile is given again. */
+int uidvalidity_mark(struct store_user *u, uint32_t at_least, bool is_exported, struct err *e);
 /* The next value, durable before it is used. Inside a transaction: that keeps other processes out. */
 int uidvalidity_next(const char *root, uint32_t *out, struct err *e);
 
