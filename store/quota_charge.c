@@ -20,6 +20,18 @@ rules_of(const struct store_user *u)
     return u->rules != NULL ? u->rules : u->s->quota->rules;
 }
 
+/* For who does not hold user.lock: another session that opens the user brings his rules of now. */
+static struct quota_rules *
+rules_ref(struct store_user *u)
+{
+    struct quota_rules *r;
+
+    pthread_mutex_lock(&u->lock);
+    r = quota_rules_ref(u->rules != NULL ? u->rules : u->s->quota->rules);
+    pthread_mutex_unlock(&u->lock);
+    return r;
+}
+
 static void
 charge_reset(struct quota_charge *c)
 {
@@ -260,6 +272,10 @@ write_sums(struct store_user *u, struct quota_usage *was, struct quota_usage *no
     if (quota_row_take(q, sl_z(u->name), &row, e) || sums_read(u, &sums, e))
         return -1;
     usage_of_row(&row, was);
+    /* Somebody changed the index and this row does not know: another name of this Maildir, whose scan may have met files
+     * that have rows here. */
+    if (sums.seq > row.seq + 1)
+        u->charge.is_full = true;
     if (sums.seq > row.seq || u->charge.is_recount) {
         row.seq = sums.seq;
         row.octets = sums.octets;
@@ -600,10 +616,17 @@ int
 quota_be_counted(struct store_user *u, struct err *e)
 {
     struct quota *q = u->s->quota;
+    struct quota_rules *r;
     struct quota_row row;
+    bool is_limited;
     int rc;
 
-    if (q == NULL || !quota_rules_limited(rules_of(u), sl_z(u->name)))
+    if (q == NULL)
+        return 0;
+    r = rules_ref(u);
+    is_limited = quota_rules_limited(r, sl_z(u->name));
+    quota_rules_free(&r);
+    if (!is_limited)
         return 0;
     rc = quota_row_of(q, sl_z(u->name), &row, e);
     if (rc == 1 && row.is_counted)
@@ -669,10 +692,13 @@ quota_recount_user(struct store_user *u, void (*progress)(void *arg, struct slic
     }
     user_unlock(u);
     if (rc == 0 && out != NULL && (rc = quota_begin(q, false, e)) == 0) {
+        struct quota_rules *r = rules_ref(u);
+
         rc = quota_row_load(q, sl_z(u->name), &row, e);
         if (rc >= 0)
-            rc = quota_row_usage(q, sl_z(u->name), &row, rules_of(u), out, e);
+            rc = quota_row_usage(q, sl_z(u->name), &row, r, out, e);
         rc = quota_end(q, false, rc, e);
+        quota_rules_free(&r);
     }
 out:
     quota_charge_free(&done);

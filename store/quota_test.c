@@ -334,6 +334,50 @@ TEST(numbers_of_deliveries_are_used_once)
     end();
 }
 
+static void
+append_as(struct store_user *u)
+{
+    struct store_user *was = us;
+
+    us = u;
+    CHECK(append("INBOX", "Subject: a\r\n\r\nb\r\n", 0, NULL) > 0);
+    us = was;
+}
+
+/* mail= of userdb may give two users one Maildir: what one's session has met is charged to the other once, too. */
+TEST(two_users_of_one_maildir)
+{
+    struct store_userdb db = { 0 };
+    struct store_user *other;
+    struct store_view *v;
+    struct quota_usage u;
+    struct total t;
+    char mail[200];
+
+    setup_quota(RULES);
+    start();
+    snprintf(mail, sizeof mail, "maildir:%s", root);
+    db.mail = sl_z(mail);
+    CHECK(deliver_to("INBOX", 100));
+    CHECK(deliver_to("INBOX", 100));
+    wait_marks();
+    BUG_ON(store_user_open(st, SL("eve@example.org"), &db, &other, &e));
+    CHECK_EQ_INT(store_select(other, SL("INBOX"), 0, &v, &e), 0);
+    store_unselect(&v);
+    append_as(other);
+    append_as(us);
+    check_usage("bob's", NULL);
+    CHECK(deliver_as((struct deliver_rcpt){ .user = SL("eve@example.org"), .db = db }, 100));
+    wait_marks();
+    scan("INBOX");
+    append_as(other);
+    CHECK_EQ_INT(quota_usage(st, SL("eve@example.org"), &db, &u, &e), 0);
+    t = sum_of_files(NULL);
+    CHECK_EQ_INT(u.messages, t.messages);
+    store_user_close(&other);
+    end();
+}
+
 /* ---- cuts ---- */
 
 static void
