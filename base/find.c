@@ -1,8 +1,18 @@
 /* base/find.c - see find.h. Vectors are the compilers' own extension: 16 octets on every machine. Where both of two rare
- * octets of the needle stand, the rest is compared. */
+ * octets of the needle stand, the rest is compared. When that was too often in vain, as with a long "aaaa" in a longer one,
+ * the rest is done in linear time. */
 #include "base/find.h"
 
-enum { WIDE = 16, COUNT_TURNS = 255 };
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+enum {
+    WIDE = 16,
+    COUNT_TURNS = 255,
+    IN_VAIN_EACH = 4, /* octets compared for each octet passed */
+    IN_VAIN = 65536   /* and at least */
+};
 typedef uint8_t wide __attribute__((vector_size(WIDE)));
 typedef uint64_t halves __attribute__((vector_size(WIDE)));
 
@@ -75,23 +85,56 @@ find_init(struct find *f, struct slice needle, bool is_icase)
 }
 
 static bool
-is_here(const struct find *f, const char *at)
+is_same(const struct find *f, char a, char b)
 {
-    if (!f->is_icase)
-        return memcmp(at, f->needle.p, f->needle.n) == 0;
-    for (size_t i = 0; i < f->needle.n; i++)
-        if (sl_lower_char(at[i]) != sl_lower_char(f->needle.p[i]))
-            return false;
-    return true;
+    return a == b || (f->is_icase && sl_lower_char(a) == sl_lower_char(b));
+}
+
+/* How many octets of the needle are there. */
+static size_t
+compare(const struct find *f, const char *at)
+{
+    size_t i = 0;
+
+    while (i < f->needle.n && is_same(f, at[i], f->needle.p[i]))
+        i++;
+    return i;
 }
 
 static size_t
 find_slowly(const struct find *f, struct slice hay, size_t from)
 {
     for (size_t i = from; i + f->needle.n <= hay.n; i++)
-        if (((uint8_t)hay.p[i + f->at[0]] & f->mask[0]) == f->want[0] && is_here(f, hay.p + i))
+        if (((uint8_t)hay.p[i + f->at[0]] & f->mask[0]) == f->want[0] &&
+            compare(f, hay.p + i) == f->needle.n)
             return i;
     return SL_NPOS;
+}
+
+/* By Knuth, Morris and Pratt. fall[i]: how long a beginning of the needle ends its first i + 1 octets, but for all. */
+static size_t
+find_linearly(const struct find *f, struct slice hay, size_t from)
+{
+    const struct slice needle = f->needle;
+    size_t *fall = mem_alloc(needle.n * sizeof(*fall)), n = 0, found = SL_NPOS;
+
+    fall[0] = 0;
+    for (size_t i = 1; i < needle.n; i++) {
+        while (n > 0 && !is_same(f, needle.p[n], needle.p[i]))
+            n = fall[n - 1];
+        n += is_same(f, needle.p[n], needle.p[i]);
+        fall[i] = n;
+    }
+    n = 0;
+    for (size_t i = from; i < hay.n && found == SL_NPOS; i++) {
+        while (n > 0 && !is_same(f, needle.p[n], hay.p[i]))
+            n = fall[n - 1];
+        n += is_same(f, needle.p[n], hay.p[i]);
+        if (n == needle.n)
+            found = i + 1 - n;
+    }
+    free(fall);
+    return found;
 }
 
 size_t
@@ -99,7 +142,7 @@ find_in(const struct find *f, struct slice hay)
 {
     wide want[2] = { splat(f->want[0]), splat(f->want[1]) };
     wide mask[2] = { splat(f->mask[0]), splat(f->mask[1]) };
-    size_t i = 0;
+    size_t i = 0, in_vain = 0;
 
     if (f->needle.n == 0)
         return 0;
@@ -112,8 +155,15 @@ find_in(const struct find *f, struct slice hay)
         if (!is_any(hit))
             continue;
         for (size_t k = 0; k < WIDE; k++)
-            if (hit[k] && is_here(f, p + k))
-                return i + k;
+            if (hit[k]) {
+                size_t n = compare(f, p + k);
+
+                if (n == f->needle.n)
+                    return i + k;
+                in_vain += n;
+            }
+        if (in_vain > IN_VAIN_EACH * i + IN_VAIN)
+            return find_linearly(f, hay, i + WIDE);
     }
     return find_slowly(f, hay, i);
 }

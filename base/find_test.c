@@ -83,6 +83,36 @@ TEST(same_as_looking_everywhere)
     CHECK(hits > 5000 && hits < 19000);
 }
 
+/* Nearly everywhere it nearly is: quickly all the same (this would take hours), and found where it is at last. */
+TEST(nearly_everywhere)
+{
+    size_t n = 8 * 1024 * 1024, k = 512 * 1024;
+    char *hay = mem_alloc(n), *needle = mem_alloc(k);
+    struct find f;
+
+    for (int is_icase = 0; is_icase < 2; is_icase++) {
+        memset(hay, is_icase ? 'q' : 'Q', n);
+        memset(needle, 'Q', k);
+        needle[k / 2] = 'E';
+        find_init(&f, sl_n(needle, k), is_icase);
+        CHECK_EQ_INT(find_in(&f, sl_n(hay, n)), SL_NPOS);
+        hay[n - k / 2] = 'E';
+        CHECK_EQ_INT(find_in(&f, sl_n(hay, n)), n - k);
+        CHECK_EQ_INT(find_in(&f, sl_n(hay, n - 1)), SL_NPOS);
+    }
+    for (size_t i = 0; i < n; i++) /* borders within the needle */
+        hay[i] = "QXQXQ"[i % 5];
+    for (size_t i = 0; i < k; i++)
+        needle[i] = "QXQXQ"[i % 5];
+    needle[k - 1] = 'Z';
+    find_init(&f, sl_n(needle, k), false);
+    CHECK_EQ_INT(find_in(&f, sl_n(hay, n)), SL_NPOS);
+    hay[n - n % 5 - 5 + k % 5 - 1] = 'Z';
+    CHECK_EQ_INT(find_in(&f, sl_n(hay, n)), n - n % 5 - 5 + k % 5 - k);
+    free(hay);
+    free(needle);
+}
+
 TEST(counts_of_long_texts)
 {
     size_t n = 100001;
