@@ -151,7 +151,8 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
             return -1;
         rc = index_begin(a->u, e);
         if (rc == 0) {
-            for (size_t i = 0; rc == 0 && i < n_keywords; i++) {
+            rc = mbox_load_named(a->u, a->id, sl_z(a->mailbox), &mb, e);
+            for (size_t i = 0; rc == 1 && i < n_keywords; i++) {
                 int at = keywords_take(a->u, a->dir, a->id, sl_z(keywords[i]), true, e);
 
                 if (at < 0)
@@ -159,7 +160,6 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
                 else
                     it->m.flags.kw |= UINT64_C(1) << at;
             }
-            rc = rc == 0 ? mbox_load(a->u, a->id, &mb, e) : -1;
             if (rc == 1)
                 rc = index_commit(a->u, e);
             else {

@@ -95,6 +95,19 @@ list_uids(const struct store_view *v, const struct store_uids *set, size_t *n)
     return uids;
 }
 
+/* The view's mailbox, and not another that was made in its place: its UIDs say which messages are meant. */
+static int
+check_source(const struct copy *c, struct err *e)
+{
+    const struct store_view *v = c->v;
+    struct mbox mb;
+    int rc = mbox_load_named(v->u, v->mailbox, sl_z(v->name), &mb, e);
+
+    if (rc == 1 && mb.uidvalidity == v->uidvalidity)
+        return 0;
+    return rc < 0 ? -1 : err_set(e, ERR_PERM, "Mailbox was deleted");
+}
+
 /* The items, in a transaction since keywords may be made. */
 static int
 collect(struct copy *c, const struct store_uids *set, struct err *e)
@@ -129,7 +142,7 @@ collect_in_tx(struct copy *c, const struct store_uids *set, struct err *e)
 
     if (index_begin(c->v->u, e))
         return -1;
-    rc = collect(c, set, e);
+    rc = check_source(c, e) ? -1 : collect(c, set, e);
     if (rc)
         index_rollback(c->v->u);
     else

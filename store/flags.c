@@ -337,8 +337,9 @@ store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e
     if (check_writable(v, e) || user_lock(v->u, e))
         return -1;
     rc = run_all(&b, uids, e);
-    /* The files are gone, but there was no room to say so; the reserve was let go, so there is some now. */
-    if (rc && err_is_full(e)) {
+    /* The files are gone, but there was no room to say so; the reserve was let go, so there is some now. Unless it is the
+     * index that could not be opened again after others had their turn. */
+    if (rc && err_is_full(e) && v->u->db != NULL) {
         b.n = 0;
         rc = run_all(&b, uids, e);
         if (rc == 0)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -197,10 +198,11 @@ out:
     return rc;
 }
 
+/* Not while another process is in the middle of a DELETE: it may yet have to put back what it has taken. */
 void
 folders_sweep(struct store_user *u)
 {
-    DIR *d = opendir(u->root);
+    DIR *d = flock(u->lock_fd, LOCK_EX | LOCK_NB) ? NULL : opendir(u->root);
     struct dirent *ent;
 
     while (d != NULL && (ent = readdir(d)) != NULL) {
@@ -216,6 +218,7 @@ folders_sweep(struct store_user *u)
     }
     if (d != NULL)
         closedir(d);
+    flock(u->lock_fd, LOCK_UN);
 }
 
 /* With LAYOUT=fs what is below stays: the mailbox is its three folders and the files beside them. */
@@ -267,12 +270,14 @@ drop_rest(const char *dir)
     rmdir(dir);
 }
 
-/* Out of sight at once by a rename to a name that is no folder's, then removed. */
+/* Out of sight at once by a rename to a name that is no folder's, then removed. Once that rename is on disk it has happened:
+ * what cannot be removed now is a matter of folders_sweep(). */
 static int
 remove_folder(struct store_user *u, const char *dir, struct err *e)
 {
     bool is_fs = u->loc.layout == LAYOUT_FS;
     char name[40] = NAMES_GONE_PREFIX, *aside, *control = mbox_control_dir(u, dir);
+    struct err why = { 0 };
     int rc;
 
     rand_hex(name + strlen(NAMES_GONE_PREFIX), 16);
@@ -291,8 +296,8 @@ remove_folder(struct store_user *u, const char *dir, struct err *e)
         else
             rename(aside, dir);
     }
-    if (rc == 0)
-        rc = fs_remove_tree(aside, e);
+    if (rc == 0 && fs_remove_tree(aside, &why))
+        log_warn("store.sweep", LOG_F(LF_Z("user", u->name)), "user %s: %s", u->name, why.msg);
     if (rc == 0 && is_fs)
         drop_rest(dir);
     if (rc == 0 && strcmp(control, dir) != 0)
@@ -330,7 +335,7 @@ delete_locked(struct store_user *u, struct slice normal, const char *dir, struct
                       : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
     if (index_begin_alone(u, e))
         return -1;
-    rc = remove_folder(u, dir, e);
+    rc = record_undo(u, e) ? -1 : remove_folder(u, dir, e);
     if (rc == 0 && (rc = row_id(u, normal, &id, e)) == 1)
         rc = mbox_forget(u, id, e);
     if (rc) {
@@ -470,6 +475,7 @@ rename_folder(struct store_user *u, struct slice from, struct slice to, struct e
         rename_control(u, buf_z(&a), buf_z(&b));
     if (rc == 0 && is_fs && (sync_above(buf_z(&b), e) || sync_above(buf_z(&a), e))) {
         rename(buf_z(&b), buf_z(&a));
+        rename_control(u, buf_z(&b), buf_z(&a));
         rc = -1;
     }
 out:
@@ -502,6 +508,7 @@ rename_all(struct store_user *u, struct slice from, struct slice to, const struc
 
     if (index_begin_alone(u, e))
         return -1;
+    rc = record_undo(u, e);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         struct buf dir = { 0 };
 

@@ -169,9 +169,11 @@ rebuild_folder(struct job *j, struct slice name, struct err *e)
     int64_t id;
     int rc = -1;
 
-    if (mbox_dir(u, name, &dir, e) || mbox_find(u, name, &id, e) || index_begin(u, e))
+    if (mbox_dir(u, name, &dir, e) || mbox_find(u, name, &id, e) || index_begin_alone(u, e))
         goto out;
-    rc = rebuild_in_tx(u, name, buf_z(&dir), id, &j->sum->messages, e);
+    rc = record_undo(u, e) /* the row's going takes records along */
+             ? -1
+             : rebuild_in_tx(u, name, buf_z(&dir), id, &j->sum->messages, e);
     if (rc) {
         index_rollback(u);
         goto out;

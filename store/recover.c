@@ -268,18 +268,35 @@ undo_all(struct store_user *u, struct err *e)
     return rc;
 }
 
-int
-record_recover(struct store_user *u, struct err *e)
+static int
+is_any_there(struct store_user *u, struct err *e)
 {
     struct db_stmt *s;
     int rc;
 
-    if (u->keeps_lock)
-        return 0; /* ours is under way */
     if (db_prepare(u->db, "SELECT 1 FROM pending LIMIT 1", &s, e))
         return -1;
     rc = db_step(s, e);
     db_reset(s);
+    return rc;
+}
+
+int
+record_undo(struct store_user *u, struct err *e)
+{
+    int rc = is_any_there(u, e);
+
+    return rc <= 0 ? rc : undo_all(u, e);
+}
+
+int
+record_recover(struct store_user *u, struct err *e)
+{
+    int rc;
+
+    if (u->keeps_lock)
+        return 0; /* ours is under way */
+    rc = is_any_there(u, e);
     if (rc <= 0)
         return rc;
     if (flock(u->lock_fd, LOCK_EX | LOCK_NB))

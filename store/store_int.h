@@ -373,6 +373,8 @@ int quota_record_room(const struct record *r, struct err *e);
 /* Interrupted ones are undone: nobody was told that they had happened. No transaction; when another process is at it,
  * nothing is done. */
 int record_recover(struct store_user *u, struct err *e);
+/* The same in index_begin_alone(): before folders get other names or go, the messages of those go back to where they were. */
+int record_undo(struct store_user *u, struct err *e);
 /* In a transaction: base names of those under way into a mailbox, whose files no scan may take; *out NULL: none. */
 int record_names(struct store_user *u, int64_t mailbox, struct map **out, struct err *e);
 /* The next of a list in a row of pending; false at its end. */
