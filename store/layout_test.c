@@ -2,6 +2,7 @@
 #include "store/store_test.h"
 
 #include <stdio.h>
+#include <sys/resource.h>
 
 static void
 setup_with(const char *options)
@@ -185,6 +186,97 @@ TEST(names_in_utf8)
         buf_free(&text);
         teardown();
     }
+}
+
+/* INBOX has no case as the first level alone (RFC 3501 §5.1). */
+TEST(inbox_at_lower_levels)
+{
+    static const char *const names[] = { "a/inbox", "a/INBOX", "inBox/inbox", "a/Inbox/x" };
+    static const char *const want[] = { "INBOX INBOX/inbox a a/INBOX a/Inbox a/Inbox/x a/inbox",
+                                        "INBOX INBOX.inbox -a a.INBOX -a.Inbox a.Inbox.x a.inbox" };
+
+    for (int i = 0; i < 2; i++) {
+        struct store_status s;
+
+        TEST_ROW("%s", i ? "Maildir++" : "LAYOUT=fs");
+        setup_with(i ? "" : ":LAYOUT=fs");
+        for (size_t k = 0; k < COUNT_OF(names); k++) {
+            char name[40];
+
+            snprintf(name, sizeof name, "%s", names[k]);
+            for (char *at = name; *at; at++)
+                if (*at == '/' && i)
+                    *at = '.';
+            CHECK_EQ_INT(store_create(us, sl_z(name), 0, &e), 0);
+            CHECK_EQ_INT(store_create(us, sl_z(name), 0, &e), -1);
+            CHECK(put(name, NULL) != 0);
+        }
+        if (i == 0) {
+            foreign_mkdirs("inbox"); /* nobody can name it */
+            foreign_mkdirs("Inbox/y");
+            CHECK_EQ_INT(store_create(us, SL("a"), 0, &e), 0);
+            CHECK_EQ_INT(store_create(us, SL("a/Inbox"), 0, &e), 0);
+        } else {
+            foreign_mkdirs(".inbox");
+            foreign_mkdirs(".Inbox.y");
+        }
+        CHECK_EQ_STR(listed(), want[i]);
+        CHECK_EQ_INT(store_delete(us, i ? SL("a.inbox") : SL("a/inbox"), &e), 0);
+        CHECK_EQ_INT(store_status(us, i ? SL("a.INBOX") : SL("a/INBOX"), &s, &e), 0);
+        CHECK_EQ_INT(s.messages, 1);
+        teardown();
+    }
+}
+
+/* A folder out of sight is deleted, whether or not its last file can be removed now: a NO would say that the mail is there. */
+TEST(a_delete_that_cannot_remove_all)
+{
+    for (int i = 0; i < 2; i++) {
+        struct rlimit was, low;
+        char path[1000];
+        int n, fd;
+
+        TEST_ROW("%s", i ? "Maildir++" : "LAYOUT=fs");
+        setup_with(i ? "" : ":LAYOUT=fs");
+        CHECK_EQ_INT(store_create(us, SL("Gone"), 0, &e), 0);
+        CHECK(put("Gone", NULL) != 0);
+        n = snprintf(path, sizeof path, "%s/%s/cur", root, i ? ".Gone" : "Gone");
+        for (int k = 0; k < 100; k++) /* deeper than there are file descriptors */
+            n += snprintf(path + n, sizeof path - (size_t)n, "/d");
+        BUG_ON(fs_mkdirs(path, 0700, &e));
+        BUG_ON((fd = dup(0)) < 0 || close(fd) || getrlimit(RLIMIT_NOFILE, &was));
+        low = was;
+        low.rlim_cur = (rlim_t)fd + 30;
+        BUG_ON(setrlimit(RLIMIT_NOFILE, &low));
+        memset(&e, 0, sizeof e);
+        CHECK_EQ_INT(store_delete(us, SL("Gone"), &e), 0);
+        BUG_ON(setrlimit(RLIMIT_NOFILE, &was));
+        CHECK_EQ_STR(listed(), "INBOX");
+        CHECK_EQ_INT(store_create(us, SL("Gone"), 0, &e), 0);
+        CHECK(put("Gone", NULL) != 0);
+        close_store();
+        open_store(); /* what is left goes */
+        snprintf(path, sizeof path,
+                 "test -z \"$(find %s -name '" NAMES_GONE_PREFIX "*' -print -quit)\"", root);
+        CHECK_EQ_INT(system(path), 0);
+        CHECK_EQ_STR(listed(), "INBOX Gone");
+        teardown();
+    }
+}
+
+/* Its folder cannot be listed, and nothing else is lost: no memory (SAN=address), no mail. */
+TEST(subscriptions_that_are_too_long)
+{
+    struct store_mailboxes l;
+    char path[300];
+
+    setup_with("");
+    snprintf(path, sizeof path, "%s/subscriptions", root);
+    BUG_ON(truncate(path, 5 * 1024 * 1024));
+    CHECK_EQ_INT(store_list(us, &l, &e), -1);
+    CHECK_EQ_INT(store_subscribe(us, SL("x"), true, &e), -1);
+    CHECK(put("INBOX", NULL) != 0);
+    teardown();
 }
 
 TEST(control_and_index_in_their_own_places)

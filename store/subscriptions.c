@@ -84,8 +84,7 @@ take_line(const struct location *l, struct slice line, bool is_v2, struct names 
 
     for (size_t i = 0; i < line.n; i++)
         buf_addc(&disk, is_v2 && line.p[i] == '\t' ? l->separator : line.p[i]);
-    if (l->is_utf8 ||
-        utf8_from_mutf7(&name, buf_slice(&disk))) /* UTF-8, from another program */
+    if (l->is_utf8 || utf8_from_mutf7(&name, buf_slice(&disk))) /* UTF-8, from another program */
         buf_adds(&name, buf_slice(&disk));
     if (name.n > 0 && name_normalise(l, buf_slice(&name), &normal, NULL) == 0)
         names_add(out, buf_slice(&normal));
@@ -104,6 +103,7 @@ read_all(const struct location *l, const char *path, struct names *out, bool *is
     memset(out, 0, sizeof(*out));
     *is_v2 = true;
     if (fs_read_file(path, &text, &why)) {
+        buf_free(&text);
         if (why.kind == ERR_NOTFOUND)
             return 0;
         *e = why;

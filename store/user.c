@@ -132,10 +132,11 @@ store_new(const struct conf *c, struct store **out, struct err *e)
     struct location where;
 
     *out = NULL;
-    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e) ||
-        quota_new(c, &quota, e))
+    if (location_resolve(c, SL("user@example.com"), sl_n(NULL, 0), &where, e))
         return -1;
-    location_free(&where);
+    location_free(&where); /* that there is one is enough */
+    if (quota_new(c, &quota, e))
+        return -1;
     s = MEM_NEW(struct store);
     s->conf = conf_ref(c);
     s->notifier = notifier_new(c);
