@@ -282,6 +282,126 @@ TEST(dovecots_new_and_renamed_mailboxes)
     teardown();
 }
 
+/* Names and UIDVALIDITYs are in no order: both are Dovecot's own, and what its clients know. */
+TEST(dovecots_new_mailboxes_in_any_order)
+{
+    struct store_exported x;
+    struct store_view *v;
+    struct store_box b;
+
+    setup();
+    make_old();
+    open_store();
+    v = sel("INBOX");
+    store_unselect(&v);
+    export_now(&x);
+    close_store();
+    for (int i = 0; i < 4; i++) {
+        char name[60], text[100];
+
+        snprintf(name, sizeof name, ".New%d", i);
+        foreign_mkdirs(name);
+        snprintf(name, sizeof name, ".New%d/cur", i);
+        foreign(name, "8.m:2,", "Subject: n\n\nx\n");
+        snprintf(name, sizeof name, ".New%d/dovecot-uidlist", i);
+        snprintf(text, sizeof text, "3 V%u N8 G1123456789abcdef0123456789abcde%d\n3 :8.m\n",
+                 4000000000U + (i == 1   ? 9
+                                : i == 3 ? 7
+                                         : (unsigned)i),
+                 i);
+        put(name, text);
+    }
+    open_store();
+    for (int i = 0; i < 4; i++) {
+        char name[20];
+
+        snprintf(name, sizeof name, "New%d", i);
+        v = sel(name);
+        store_view_box(v, &b);
+        CHECK_EQ_INT(b.uidvalidity, 4000000000U + (i == 1 ? 9 : i == 3 ? 7 : (unsigned)i));
+        CHECK_EQ_INT(uid_at(v, 1), 3);
+        store_unselect(&v);
+    }
+    teardown();
+}
+
+/* An old export lies there still: its UIDVALIDITY does not come back, whatever Dovecot does to its list. */
+TEST(rebuilt_after_an_export)
+{
+    static const char list[] = "3 V1234 N9 G0123456789abcdef0123456789abcdef\n"
+                               "2 Pone O2 Gg-a W17 :1.a\n4 :2.b\n7 Pthree O1 :3.c,S=14,W=17\n";
+    struct store_exported x;
+    struct store_rebuilt anew;
+    struct store_view *v;
+    struct store_box b;
+    uint32_t uidvalidity;
+
+    setup();
+    make_old();
+    open_store();
+    v = sel("INBOX");
+    store_unselect(&v);
+    export_now(&x);
+    CHECK_EQ_INT(append("INBOX", "Subject: ours\r\n\r\nx\r\n", 0, NULL), 9);
+    close_store();
+    open_store();
+    CHECK_EQ_INT(store_rebuild(st, SL("bob@example.org"), NULL, NULL, &anew, &e), 0);
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    uidvalidity = b.uidvalidity;
+    CHECK(uidvalidity > 1241);
+    store_unselect(&v);
+    for (int i = 0; i < 3; i++) {
+        close_store();
+        if (i > 0)
+            put("dovecot-uidlist", list);
+        open_store();
+        v = sel("INBOX");
+        store_view_box(v, &b);
+        CHECK_EQ_INT(b.uidvalidity, uidvalidity);
+        CHECK_EQ_INT(b.exists, 4);
+        store_unselect(&v);
+    }
+    teardown();
+}
+
+/* What Postern assigned after coming back is not in the export: a Dovecot that is started without another one is met. */
+TEST(gone_again_without_an_export)
+{
+    static const char list[] = "3 V1234 N%d G0123456789abcdef0123456789abcdef\n"
+                               "2 :1.a\n4 :2.b\n7 :3.c,S=14,W=17\n%s";
+    struct store_exported x;
+    struct store_view *v;
+    struct store_box b;
+    char text[300];
+
+    setup();
+    make_old();
+    open_store();
+    v = sel("INBOX");
+    store_unselect(&v);
+    export_now(&x);
+    CHECK_EQ_INT(append("INBOX", "Subject: ours\r\n\r\nx\r\n", 0, NULL), 9);
+    close_store();
+    snprintf(text, sizeof text, list, 9, "");
+    put("dovecot-uidlist", text);
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(uid_at(v, 4), 9);
+    store_unselect(&v);
+    close_store();
+    foreign("cur", "4.d:2,", "Subject: theirs\n\nx\n");
+    snprintf(text, sizeof text, list, 10, "9 :4.d\n");
+    put("dovecot-uidlist", text);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    CHECK(b.uidvalidity > 1241); /* UID 9 was two messages */
+    CHECK_EQ_INT(b.exists, 5);
+    store_unselect(&v);
+    teardown();
+}
+
 /* The index is lost after an export: what was assigned since is not known, so the list is not believed. */
 TEST(an_index_lost_after_an_export)
 {

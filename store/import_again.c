@@ -83,6 +83,7 @@ exported_is_file(const struct exported *x, const struct stat *st)
 struct again {
     struct store_user *u;
     struct uidvalidity *v;
+    uint32_t given; /* the highest UIDVALIDITY before */
     bool must;
     const struct store_teller *t;
     struct store_imported sum;
@@ -352,7 +353,8 @@ merge(struct again *a, struct folder *f, struct err *e)
     return rc;
 }
 
-/* Remember that this list is known, with what the index says now. */
+/* Remember that this list is known, and up to which UID both agree: what the index alone has given beyond it, another
+ * list may give to other messages. */
 static int
 remember(struct again *a, struct folder *f, struct err *e)
 {
@@ -361,8 +363,8 @@ remember(struct again *a, struct folder *f, struct err *e)
 
     if (mbox_load(a->u, f->id, &mb, e) != 1)
         return -1;
-    now.uidvalidity = mb.uidvalidity;
-    now.uidnext = mb.uidnext;
+    now.uidvalidity = f->l.uidvalidity;
+    now.uidnext = f->l.uidnext < mb.uidnext ? f->l.uidnext : mb.uidnext;
     exported_of_file(&now, &f->l.st);
     return exported_save(a->u, f->id, &now, e);
 }
@@ -401,7 +403,7 @@ one_folder(struct again *a, struct slice name, struct err *e)
     names_add(&a->changed, name);
     if (f.id != 0)
         rc = merge(a, &f, e);
-    else if (f.l.uidvalidity > a->v->highest || a->must)
+    else if (f.l.uidvalidity > a->given || a->must)
         rc = start_from_list(a, &f, e);
     else /* the row is lost, and with it what was assigned after the export */
         rc = start_anew(a, &f, e);
@@ -477,6 +479,7 @@ import_again(struct store_user *u, struct uidvalidity *v, bool must, const struc
     if (index_begin(u, e))
         return -1;
     rc = uidvalidity_read(u->control_dir, v, e);
+    a.given = v->highest;
     if (rc == 0)
         rc = all_folders(&a, e);
     if (rc == 0) /* before any row may bear a value */

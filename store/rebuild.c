@@ -127,6 +127,7 @@ rebuild_in_tx(struct store_user *u, struct slice name, const char *dir, int64_t 
               uint64_t *messages, struct err *e)
 {
     struct mbox was, mb;
+    struct exported exported; /* an old list of then shall not count as Dovecot's new one */
     struct map *hints = NULL;
     uint64_t modseq = (uint64_t)clock_unix_s();
     char guid[40];
@@ -137,9 +138,11 @@ rebuild_in_tx(struct store_user *u, struct slice name, const char *dir, int64_t 
     rc = -1;
     if (was.modseq >= modseq)
         modseq = was.modseq + 1;
-    if (copy_text(u, id, guid, e) || remember(u, &was, name_is_inbox(name), e) ||
+    if (copy_text(u, id, guid, e) || exported_load(u, id, &exported, e) ||
+        remember(u, &was, name_is_inbox(name), e) ||
         (hints = old_uids(u, was.uidnext, e)) == NULL || mbox_forget(u, id, e) ||
         mbox_insert(u, name, 0, was.uidnext, modseq, &id, e) || set_guid(u, id, guid, e) ||
+        exported_save(u, id, &exported, e) ||
         run(u, "INSERT INTO keywords SELECT ?1, at, name FROM temp.was_keywords", id, 0, e) ||
         keywords_import(u, dir, id, 0, e) || mbox_load(u, id, &mb, e) != 1)
         goto out;

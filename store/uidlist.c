@@ -43,7 +43,7 @@ take_mailbox_guid(struct slice s, char out[33])
 }
 
 static bool
-take_first(struct uidlist *l, struct slice line)
+take_numbers(struct uidlist *l, struct slice line)
 {
     struct slice word;
     bool has_v = false, has_n = false;
@@ -53,8 +53,7 @@ take_first(struct uidlist *l, struct slice line)
     if (sl_eqz(word, "1")) {
         l->version = 1;
         return sl_take_word(&line, " ", &word) && sl_to_u32(word, &l->uidvalidity) &&
-               sl_take_word(&line, " ", &word) && sl_to_u32(word, &l->uidnext) &&
-               l->uidvalidity > 0;
+               sl_take_word(&line, " ", &word) && sl_to_u32(word, &l->uidnext);
     }
     if (!sl_eqz(word, "3"))
         return false;
@@ -67,7 +66,15 @@ take_first(struct uidlist *l, struct slice line)
         else if (sl_take_char(&word, 'G') && !take_mailbox_guid(word, l->guid))
             l->guid[0] = '\0';
     }
-    return has_v && has_n && l->uidvalidity > 0;
+    return has_v && has_n;
+}
+
+/* Numbers near the end of the range are damage: believed, there would be no UID or UIDVALIDITY left to give. */
+static bool
+take_first(struct uidlist *l, struct slice line)
+{
+    return take_numbers(l, line) && l->uidvalidity > 0 && l->uidvalidity <= UIDLIST_NUMBER_MAX &&
+           l->uidnext <= UIDLIST_NUMBER_MAX;
 }
 
 /* ---- a message ---- */
@@ -147,7 +154,7 @@ take_message(struct uidlist *l, struct slice line)
     uint32_t uid;
 
     if (!sl_take_word(&line, " ", &word) || word.p != base.p || !sl_to_u32(word, &uid) ||
-        uid <= l->last || uid == UINT32_MAX || l->n_lines >= UIDLIST_LINES_MAX)
+        uid <= l->last || uid >= UIDLIST_NUMBER_MAX || l->n_lines >= UIDLIST_LINES_MAX)
         return false;
     if (l->version == 3) {
         if (!take_extras(l, line, uid, &base))

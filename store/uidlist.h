@@ -16,6 +16,7 @@
 
 #define UIDLIST_FILE "dovecot-uidlist"
 enum { UIDLIST_LINE_MAX = 4096, UIDLIST_LINES_MAX = 20 * 1000 * 1000, UIDLIST_GUID_MAX = 128 };
+#define UIDLIST_NUMBER_MAX 0xff000000u /* UIDs and UIDVALIDITYs: room is left for ours above them */
 
 struct uidlist_extra { /* of a message that has any */
     uint32_t uid;
