@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+enum { UIDS_EXPECTED_MAX = 1000 * 1000 }; /* what a power cut may make of a block */
+
 int
 mbox_dir(const struct store_user *u, struct slice normal, struct buf *out, struct err *e)
 {
@@ -269,6 +271,15 @@ mbox_change(struct store_user *u, struct mbox *mb)
         u->must_sync = true;
     }
     return mb->change;
+}
+
+void
+mbox_expect_uids(struct store_user *u, struct mbox *mb, size_t n)
+{
+    if (n > INDEX_UID_BLOCK && n < UIDS_EXPECTED_MAX && mb->uidnext + n > mb->uid_reserved) {
+        mb->uid_reserved = mb->uidnext + (uint32_t)n + INDEX_UID_BLOCK;
+        u->must_sync = true;
+    }
 }
 
 uint32_t

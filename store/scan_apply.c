@@ -433,6 +433,7 @@ insert_cands(struct scan *c, struct err *e)
 
         if (scan_tx_begin(c, e))
             return -1;
+        mbox_expect_uids(c->u, c->mb, c->n_cands - at);
         for (; rc == 0 && at < end; at++)
             rc = insert_cand(c, &c->cands[at], e);
         if (rc == 0 && c->is_first && c->last_cur_uid >= c->mb->recent_from) /* what lies in cur/

@@ -25,7 +25,7 @@
 
 enum {
     STORE_OPEN_MAX = 32, /* index databases open at once in a process */
-    STORE_DB_CACHE_KIB = 128,
+    STORE_DB_CACHE_KIB = 512, /* of each at most: less, and what is computed is read back from the log */
     STORE_IDLE_MS = 10 * 1000, /* a database unused for that long is closed */
     INDEX_SCHEMA = 2,
     INDEX_UID_BLOCK = 512, /* reserved durably at a time */
@@ -194,6 +194,8 @@ int mbox_forget(struct store_user *u, int64_t id, struct err *e); /* the rows; i
 /* The modseq of this transaction's changes; the next UID. */
 uint64_t mbox_change(struct store_user *u, struct mbox *mb);
 uint32_t mbox_next_uid(struct store_user *u, struct mbox *mb);
+/* So many are to come, in several transactions: one block for all, as each new one costs a sync. */
+void mbox_expect_uids(struct store_user *u, struct mbox *mb, size_t n);
 
 /* Messages from that UID on were seen by nobody; in a transaction. */
 int mbox_set_recent(struct store_user *u, struct mbox *mb, uint32_t from, struct err *e);
@@ -467,7 +469,7 @@ struct store_view {
     size_t n_silent, cap_silent;
     char mailbox_id[40];
     struct forms *fresh; /* VIEW_FRESH_MAX, or NULL */
-    size_t n_fresh;
+    size_t n_fresh, fresh_octets;
     uint32_t filled_to; /* cache_fill() has seen to the UIDs up to here */
     struct ahead *ahead;
     struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
