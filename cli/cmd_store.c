@@ -152,7 +152,7 @@ run_as(const struct conf *c, const struct store_asked *q, const struct store_own
     if (pid == 0) {
         int rc = become(c, v->uid, v->gid) == 0 ? store_run(c, q, v, n) : EXIT_OS_ERROR;
 
-        if (fflush(stdout) != 0 && errno != EPIPE && rc == EXIT_OK)
+        if ((fflush(stdout) != 0 || ferror(stdout)) && rc == EXIT_OK)
             rc = EXIT_FAILED;
         _exit(rc);
     }
@@ -165,7 +165,7 @@ run_as(const struct conf *c, const struct store_asked *q, const struct store_own
 static int
 run_owners(const struct conf *c, const struct store_asked *q, const struct store_owners *o)
 {
-    int worst = EXIT_OK;
+    int worst = o->code;
 
     for (size_t at = 0, end; at < o->n; at = end) {
         int rc;

@@ -37,6 +37,7 @@ struct store_owner {
 struct store_owners {
     struct store_owner *v;
     size_t n, cap;
+    int code; /* of those of --all who cannot be looked at; the others are served */
 };
 /* The users that are meant: by name, or all of the users' database and of the folders of mail_location. Sorted by owner.
  * 0 or an exit code after a message. */

@@ -390,9 +390,11 @@ is_there(struct run *r, const struct store_owner *o)
     if (has_index || (r->q->verb != STORE_VERB_CHECK && r->q->verb != STORE_VERB_STATS &&
                       r->q->verb != STORE_VERB_PURGE))
         return true;
-    if (r->q->is_json)
-        printf("{\"user\":\"%s\",\"index\":false}\n", o->user);
-    else if (!r->q->is_quiet)
+    if (r->q->is_json) {
+        printf("{\"user\":");
+        cli_json_string(sl_z(o->user));
+        printf(",\"index\":false}\n");
+    } else if (!r->q->is_quiet)
         printf("%s: no index yet, it is made when somebody opens the mail\n", o->user);
     return false;
 }

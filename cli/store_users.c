@@ -190,6 +190,19 @@ set_usual_owner(const struct conf *c, struct store_owner *o)
     o->gid = pw->pw_gid;
 }
 
+/* Root works in nobody's folders: a user may have laid a link to one of root's in the place of the mail. Where the daemons
+ * have a user of their own, that one has no mail that is root's either. */
+static void
+be_nobody_of_root(const struct conf *c, struct store_owner *o)
+{
+    const struct passwd *daemons = getpwnam(c->store_user);
+
+    if (o->uid == 0 && geteuid() == 0 && daemons != NULL) {
+        o->uid = daemons->pw_uid;
+        o->gid = daemons->pw_gid;
+    }
+}
+
 static int
 find_owner(const struct conf *c, struct store_owner *o)
 {
@@ -206,6 +219,7 @@ find_owner(const struct conf *c, struct store_owner *o)
         o->has_mail = S_ISDIR(st.st_mode);
         o->uid = st.st_uid;
         o->gid = st.st_gid;
+        be_nobody_of_root(c, o);
     } else if (errno == ENOENT || errno == ENOTDIR) {
         set_usual_owner(c, o);
     } else {
@@ -242,8 +256,13 @@ store_users_find(const struct conf *c, const struct store_asked *q, struct store
         rc = add_named(c, q, out, known);
     }
     map_free(&known, NULL);
-    for (size_t i = 0; rc == EXIT_OK && i < out->n; i++)
+    for (size_t i = 0; rc == EXIT_OK && i < out->n; i++) {
         rc = find_owner(c, &out->v[i]);
+        if (rc != EXIT_OK && q->is_all) { /* one user's folder is no reason to leave the others */
+            out->code = rc;
+            rc = EXIT_OK;
+        }
+    }
     if (rc == EXIT_OK && out->n > 1)
         qsort(out->v, out->n, sizeof(out->v[0]), cmp_owner);
     return rc;

@@ -191,6 +191,38 @@ def by_the_owner_of_the_mail():
 
 
 @case
+def folders_that_are_not_theirs():
+    """What lies where a user's mail should be may be anything that a user could lay there."""
+    if os.geteuid() != 0:
+        skip("needs root")
+    with Stack(tmp("f"), users=[U0], extra_conf=["store_user = nobody"]) as s:
+        s.process.stop(timeout_s=30)
+        s.process = None
+        nobody = pwd.getpwnam("nobody")
+        roots = tmp("f", "roots")
+        os.makedirs(os.path.join(roots, "cur"))
+        os.makedirs(os.path.dirname(s.maildir(U0)), exist_ok=True)
+        shutil.rmtree(s.maildir(U0), ignore_errors=True)
+        os.symlink(roots, s.maildir(U0))
+        os.lchown(s.maildir(U0), nobody.pw_uid, nobody.pw_gid)
+        at = s.mail_root
+        while at != "/":
+            os.chmod(at, os.stat(at).st_mode | 0o011)
+            at = os.path.dirname(at)
+        store(s, "export-dovecot", U0, code=75)
+        equal(os.listdir(roots), ["cur"], "made in a folder of root's")
+        # A link to itself is one user's fault, and no other's.
+        os.unlink(s.maildir(U0))
+        os.symlink(s.maildir(U0), s.maildir(U0))
+        odd = os.path.join(s.mail_root, "example.com", 'a"b\\c')
+        os.makedirs(os.path.join(odd, "cur"))
+        os.chown(odd, nobody.pw_uid, nobody.pw_gid)
+        rows = [json.loads(l) for l in store(s, "check", "--all", "--json", code=75).splitlines()]
+        equal(rows, [{"user": 'a"b\\c@example.com', "index": False}], "the others")
+        check("Too many levels" in store.err, store.err)
+
+
+@case
 def wrong_use():
     s = Stack(tmp("e"), users=[U0])
     s.configure()
