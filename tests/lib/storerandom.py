@@ -24,6 +24,7 @@ from harness import *
 from powercut import MODES, Disk, Journal
 
 BOX_LETTERS = 26
+CONF = "quota = count:User quota\nquota_rule = *:storage=10G\n"
 SYS_LETTERS = {"S": 1, "R": 2, "F": 4, "T": 8, "D": 16}
 OWN = 12
 Row = collections.namedtuple("Row", "box uid sys kws modseq size date token subject email")
@@ -143,7 +144,7 @@ class Dump:
 
     def __init__(self, text):
         self.boxes, self.rows, self.status, self.trouble, self.keywords = {}, [], {}, [], {}
-        is_whole = False
+        is_whole, self.quota = False, None
         for line in text.splitlines():
             w = line.split("\t")
             if w[0] == "box":
@@ -155,6 +156,8 @@ class Dump:
                 self.status[w[1]] = tuple(int(x) for x in w[2:])
             elif w[0] == "keyword":
                 self.keywords.setdefault(w[1], []).append(w[3])
+            elif w[0] == "quota":
+                self.quota = int(w[1]), int(w[2])
             elif w[0] == "trouble":
                 self.trouble.append(" ".join(w[1:]))
             is_whole = is_whole or w[0] == "end"
@@ -182,7 +185,7 @@ def folder_of(box):
 
 class Play:
     def __init__(self, name, seed, folder=None, facts=None, env=None):
-        self.name, self.seed, self.env = name, seed, env or {}
+        self.name, self.seed, self.env = name, seed, dict({"RANDOM_CONF": CONF}, **(env or {}))
         self.folder = folder or tmp("play-" + name)
         top = "/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp()
         self.facts_path = facts or os.path.join(top, "%s.facts" % os.path.basename(tmp()) + name)
@@ -225,7 +228,7 @@ class Play:
         end = time.monotonic() + 8
         while True:
             d = self.dump()
-            wrong = list(self.against_files(d))
+            wrong = list(self.against_files(d)) + list(self.quota(d))
             if not (wrong or d.trouble) or time.monotonic() > end:
                 return d, wrong
             time.sleep(0.3)
@@ -271,6 +274,16 @@ class Play:
                 yield "%s: a file of %d with flags %d %s is no message" % (box, token, sys_flags, sorted(kws)), token
             for token, sys_flags, kws in (told - found):
                 yield "%s: message %d with flags %d %s is no file" % (box, token, sys_flags, sorted(kws)), token
+
+    def quota(self, d):
+        """Usage is the sum of the files."""
+        n = octets = 0
+        for box in d.boxes:
+            for part, name in self.files(box):
+                octets += os.stat(os.path.join(self.root, folder_of(box), part, name)).st_size
+                n += 1
+        if d.quota != (octets, n):
+            yield "quota says %s, the files are %d octets in %d messages" % (d.quota, octets, n), None
 
     def judge(self, is_cut=False):
         """[problem], each with the trail of the messages it is about."""
@@ -409,7 +422,7 @@ class Cuts:
         env = self.journal.env(sync_us=500, **({"FAULT_KILL": "200"} if kill else {}))
         log("%s; %d died in a sync" % (self.play.work(seconds, kill_ms=0, env=env), self.journal.library.journal_kills()))
         argv = [helper("store/random"), "cross", self.play.folder, self.play.facts_path, str(seed + 1)]
-        p = subprocess.run(argv, env=env_of(self.journal.env(sync_us=500)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        p = subprocess.run(argv, env=env_of(dict(self.play.env, **self.journal.env(sync_us=500))), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
         check(p.returncode == 0, "cross ended with %s: %s" % (p.returncode, p.stdout.decode(errors="replace")[-2000:]))
         check(not self.journal.strange(), "the fault layer met what it does not know: %s" % self.journal.strange())
         with open(self.play.facts_path) as f:
@@ -460,8 +473,10 @@ class Cuts:
     def build(self, disk, mode, seed):
         top = os.path.dirname(self.play.facts_path) if os.access("/dev/shm", os.W_OK) else tmp()
         folder = os.path.join(top, "%s-%s-%d" % (os.path.basename(tmp()), self.name, self.n))
-        at_end(shutil.rmtree, folder, True)
+        if not os.environ.get("POSTERN_KEEP"):
+            at_end(shutil.rmtree, folder, True)
         disk.build(folder, random.Random(seed), mode)
+        self.moved(folder)
         boot = os.path.join(folder, "boot_id")
         with open(boot, "w") as f:
             f.write("%d\n" % seed)
@@ -470,6 +485,21 @@ class Cuts:
         with open(play.facts_path, "w") as f:
             f.write("".join(line + "\n" for line in self.facts if int(line.split(" ", 1)[0]) <= disk.seq) + "0 0 cut\n")
         return play
+
+    def moved(self, folder):
+        """What a cut left lies in another place than it did; quota.db names folders by their paths."""
+        path = os.path.join(folder, "quota.db")
+        if not os.path.exists(path):
+            return
+        db = sqlite3.connect(path)
+        try:
+            for row in db.execute("PRAGMA table_info(deliveries)").fetchall():
+                if row[2].upper() == "TEXT":
+                    db.execute("UPDATE deliveries SET %s = replace(%s, ?, ?)" % (row[1], row[1]), (self.play.folder, folder))
+            db.commit()
+        except sqlite3.Error:
+            pass
+        db.close()
 
     def forget(self):
         """Its journal, which is long."""

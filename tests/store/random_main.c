@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "core/loop.h"
 #include "store/deliver.h"
+#include "store/quota.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -1376,9 +1377,23 @@ dump_box(struct store_user *u, const char *name)
     return 0;
 }
 
+/* A lmtpd that starts settles what one that died had charged. */
+static void
+start_and_stop_deliverer(void)
+{
+    struct deliverer *d;
+    struct err e = { 0 };
+
+    if (deliverer_new(conf, &d, &e))
+        printf("trouble\t-\tdeliverer: %s\n", e.msg);
+    else
+        deliverer_free(&d);
+}
+
 static int
 cmd_dump(char **a)
 {
+    struct quota_usage q;
     struct store_mailboxes list;
     struct store *s;
     struct store_user *u;
@@ -1386,6 +1401,8 @@ cmd_dump(char **a)
 
     loop_init();
     read_conf(a[0], getenv("RANDOM_CONF"));
+    if (quota_is_on(conf))
+        start_and_stop_deliverer();
     if (open_user(&s, &u, &e) || store_list(u, &list, &e)) {
         fprintf(stderr, "violation: cannot open: %s\n", e.msg);
         return 3;
@@ -1394,6 +1411,12 @@ cmd_dump(char **a)
         if (!(list.v[i].attrs & (STORE_MB_NOSELECT | STORE_MB_NONEXISTENT)))
             dump_box(u, list.v[i].name);
     store_mailboxes_free(&list);
+    if (quota_is_on(conf)) {
+        if (quota_usage(s, SL(USER), NULL, &q, &e))
+            printf("trouble\t-\tquota: %s\n", e.msg);
+        else
+            printf("quota\t%lld\t%lld\n", (long long)q.octets, (long long)q.messages);
+    }
     store_user_close(&u);
     store_free(&s);
     printf("end\n");
