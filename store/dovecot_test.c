@@ -402,6 +402,41 @@ TEST(gone_again_without_an_export)
     teardown();
 }
 
+/* An export that was stopped, or is under way while somebody logs in: the lists of mailboxes that it has not come to are
+ * those that were taken over at first, and no news. */
+TEST(an_export_that_stopped)
+{
+    struct uidvalidity at;
+    struct store_view *v;
+    struct store_box b;
+
+    setup();
+    make_old();
+    open_store();
+    CHECK_EQ_INT(append("INBOX", "Subject: ours\r\n\r\nx\r\n", 0, NULL), 9);
+    close_store();
+    NEED(uidvalidity_read(root, &at, &e) == 0);
+    at.is_exported = true;
+    NEED(uidvalidity_write(root, &at, &e) == 0);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    CHECK_EQ_INT(b.uidvalidity, 1234);
+    CHECK_EQ_INT(uid_at(v, 4), 9);
+    store_unselect(&v);
+    close_store();
+    /* A Dovecot that came then is seen, all the same. */
+    foreign("cur", "4.d:2,", "Subject: theirs\n\nx\n");
+    put("dovecot-uidlist", "3 V1234 N10 G0123456789abcdef0123456789abcdef\n"
+                           "2 :1.a\n4 :2.b\n7 :3.c,S=14,W=17\n9 :4.d\n");
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &b);
+    CHECK(b.uidvalidity > 1241);
+    store_unselect(&v);
+    teardown();
+}
+
 /* The index is lost after an export: what was assigned since is not known, so the list is not believed. */
 TEST(an_index_lost_after_an_export)
 {

@@ -63,7 +63,7 @@ draft_open(struct draft *d, const char *dir, const char *name, struct err *e)
     d->path = path_join(dir, name, NULL);
     if (lstat(d->path, &st) == 0 && S_ISREG(st.st_mode))
         mode = st.st_mode & 0666;
-    buf_addf(&tmp, "%s.postern-%ld", d->path, (long)getpid());
+    buf_addf(&tmp, "%s.postern", d->path); /* one that was left by an export that was killed goes */
     buf_z(&tmp);
     d->tmp = tmp.p;
     d->fd = open(d->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);

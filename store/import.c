@@ -154,6 +154,16 @@ import_extras(struct store_user *u, struct mbox *mb, const struct uidlist *l, st
     return db_run(s, e);
 }
 
+/* This list is known: it is no news after an export that did not come to it. */
+static int
+remember(struct store_user *u, int64_t id, const struct uidlist *l, struct err *e)
+{
+    struct exported x = { .uidvalidity = l->uidvalidity, .uidnext = l->uidnext };
+
+    exported_of_file(&x, &l->st);
+    return exported_save(u, id, &x, e);
+}
+
 /* MODSEQs start above any the old server can have given: it counted changes, we start at the time. */
 int
 import_list(struct store_user *u, struct slice normal, const char *dir, struct uidlist *l,
@@ -168,7 +178,7 @@ import_list(struct store_user *u, struct slice normal, const char *dir, struct u
         mbox_insert(u, normal, l->uidvalidity, l->uidnext, (uint64_t)clock_unix_s(), &id, e) ||
         keywords_import(u, dir, id, 0, e) || mbox_load(u, id, &mb, e) != 1 ||
         mbox_scan_in_tx(u, dir, &mb, false, true, l->uids, e) || import_extras(u, &mb, l, e) ||
-        import_recent(u, &mb, e) || mbox_save(u, &mb, e))
+        import_recent(u, &mb, e) || mbox_save(u, &mb, e) || remember(u, id, l, e))
         return -1;
     log_info("store.import",
              LOG_F(LF_Z("user", u->name), LF_S("mailbox", normal), LF_N("damaged", l->n_bad)),

@@ -322,9 +322,9 @@ struct uidlist;
 /* At the first opening of a root: UIDs, UIDVALIDITYs and keywords of all folders; after an export, what a Dovecot has
  * assigned since. */
 int dovecot_import(struct store_user *u, struct err *e);
-/* The state of a mailbox as it was exported, in its row: "UIDVALIDITY UIDNEXT" and what tells the file from another. */
+/* The state of a mailbox as it was taken over or exported, in its row: "UIDVALIDITY UIDNEXT" and what tells the file from another. */
 struct exported {
-    uint32_t uidvalidity, uidnext; /* 0: never exported */
+    uint32_t uidvalidity, uidnext; /* 0: neither taken over nor exported */
     int64_t octets, mtime_ns, inode;
 };
 int exported_load(struct store_user *u, int64_t mailbox, struct exported *out, struct err *e);
