@@ -145,7 +145,7 @@ def peak_kib():
 
 def check_memory(what, before):
     peak = peak_kib()
-    check(os.environ.get("SANITIZE") or peak - before < MEMORY_KIB, "%s: imapd had %d KiB more" % (what, peak - before))
+    check(is_sanitized("imapd") or peak - before < MEMORY_KIB, "%s: imapd had %d KiB more" % (what, peak - before))
 
 
 def as_told(octets):
@@ -245,7 +245,7 @@ def a_header_of_ten_megabytes_and_a_body_of_thirty():
     for pid in stack().pids_of("imapd"):
         with open("/proc/%d/status" % pid) as f:
             anonymous = max(anonymous, int(re.search(r"RssAnon:\s+(\d+)", f.read()).group(1)))
-    check(os.environ.get("SANITIZE") or anonymous < 24 * 1024, "imapd holds %d KiB that are its own" % anonymous)
+    check(is_sanitized("imapd") or anonymous < 24 * 1024, "imapd holds %d KiB that are its own" % anonymous)
     check_memory("30 MB", before)
     got = ok(c, b"FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT)]")[0]
     check(got.endswith(b"{14}\r\nSubject: s\r\n\r\n)"), "%r" % got)

@@ -35,7 +35,7 @@ import time
 import traceback
 
 __all__ = ["TOP", "Failed", "Process", "Skip", "at_end", "build", "case", "check", "equal", "fail",
-           "forget", "free_port", "helper", "log", "main", "need", "program", "ref", "ref_env", "run", "skip",
+           "forget", "free_port", "helper", "is_sanitized", "log", "main", "need", "program", "ref", "ref_env", "run", "skip",
            "start", "tmp", "wait_for", "wait_port"]
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
@@ -112,6 +112,19 @@ def program(name):
     """Path of one of our programs, build/bin/NAME."""
     path = build("bin", name)
     return path if os.path.exists(path) else fail("no program %s; run make" % path)
+
+
+_is_sanitized = {}
+
+
+def is_sanitized(name):
+    """Is that program of ours built with a sanitizer? Its memory is that of the sanitizer then, which keeps what is freed
+    (256 MiB of it): no bound on it tells anything."""
+    if name not in _is_sanitized:
+        with open(program(name), "rb") as f:
+            octets = f.read()
+        _is_sanitized[name] = any(b"__%s_init" % kind in octets for kind in (b"asan", b"tsan", b"msan"))
+    return _is_sanitized[name]
 
 
 def helper(name):
