@@ -274,13 +274,41 @@ sync_young_log(struct store_user *u, struct err *e)
     return rc;
 }
 
+/* SQLite 3.40 can lose a commit when one connection writes while another checkpoints and resets the log: writers hold the
+ * lock shared, a checkpoint has it alone. */
+static int
+lock_shared(struct store_user *u, struct err *e)
+{
+    int rc;
+
+    do
+        rc = flock(u->lock_fd, LOCK_SH);
+    while (rc && errno == EINTR);
+    return rc ? err_sys(e, "cannot lock the index of %s", u->name) : 0;
+}
+
+static void
+unlock_shared(struct store_user *u)
+{
+    if (!u->keeps_lock)
+        flock(u->lock_fd, LOCK_UN);
+}
+
+/* 0: there is none. */
+static uint64_t
+inode_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) ? 0 : (uint64_t)st.st_ino;
+}
+
 static int
 open_once(struct store_user *u, struct err *e)
 {
     char *path = path_join(u->index_dir, INDEX_FILE, NULL),
          *lock = path_join(u->index_dir, INDEX_LOCK_FILE, NULL);
     bool is_new = false;
-    struct stat st;
     int rc = -1;
 
     u->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -288,10 +316,15 @@ open_once(struct store_user *u, struct err *e)
         err_sys(e, "cannot open %s", lock);
         goto out;
     }
-    if (open_database(u, path, e))
+    if (lock_shared(u, e)) /* not while it is set aside */
         goto out;
-    u->db_inode = stat(path, &st) ? 0 : (uint64_t)st.st_ino;
-    rc = make_schema(u, &is_new, e);
+    u->db_inode = inode_of(path); /* should it not be a database */
+    rc = open_database(u, path, e);
+    if (rc == 0)
+        u->db_inode = inode_of(path);
+    unlock_shared(u);
+    if (rc == 0)
+        rc = make_schema(u, &is_new, e);
     if (rc == 0)
         rc = check_boot(u, is_new, e);
     if (rc == 0)
@@ -308,15 +341,13 @@ out:
     return rc;
 }
 
-/* A damaged index goes aside: the Maildir is the truth and gives another. */
+/* The three files of it. The log first: the next index must not find another's. */
 static int
-set_aside(struct store_user *u, const struct err *why, struct err *e)
+move_aside(struct store_user *u, struct err *e)
 {
-    static const char *const parts[] = { INDEX_FILE, INDEX_FILE "-wal", INDEX_FILE "-shm" };
+    static const char *const parts[] = { INDEX_FILE "-wal", INDEX_FILE "-shm", INDEX_FILE };
     int rc = 0;
 
-    log_error("store.damaged", LOG_F(LF_Z("user", u->name)),
-              "user %s: %s; the index is rebuilt from the Maildir", u->name, why->msg);
     for (size_t i = 0; i < COUNT_OF(parts); i++) {
         struct buf to = { 0 };
         char *from = path_join(u->index_dir, parts[i], NULL);
@@ -327,6 +358,34 @@ set_aside(struct store_user *u, const struct err *why, struct err *e)
         buf_free(&to);
         free(from);
     }
+    return rc;
+}
+
+/* A damaged index goes aside: the Maildir is the truth and gives another. Not one that another process has made since: it
+ * would lose what it has told its clients. Nobody opens it meanwhile. The index is closed. */
+static int
+set_aside(struct store_user *u, const struct err *why, struct err *e)
+{
+    char *path = path_join(u->index_dir, INDEX_FILE, NULL),
+         *lock = path_join(u->index_dir, INDEX_LOCK_FILE, NULL);
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), rc = -1;
+    struct stat st;
+
+    if (fd >= 0)
+        do
+            rc = flock(fd, LOCK_EX);
+        while (rc && errno == EINTR);
+    if (rc) {
+        err_sys(e, "cannot lock %s", lock);
+    } else if (stat(path, &st) == 0 && (uint64_t)st.st_ino == u->db_inode) {
+        log_error("store.damaged", LOG_F(LF_Z("user", u->name)),
+                  "user %s: %s; the index is rebuilt from the Maildir", u->name, why->msg);
+        rc = move_aside(u, e);
+    }
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    free(lock);
     return rc;
 }
 
@@ -357,12 +416,14 @@ void
 index_mend(struct store_user *u)
 {
     struct err why = { 0 };
+    bool is_bad;
 
     if (u->db == NULL || !db_is_damaged(u->db))
         return;
-    if (db_check(u->db, &why) && why.kind == ERR_PERM)
-        set_aside(u, &why, &why); /* other processes see that it is another file, and open that */
+    is_bad = db_check(u->db, &why) && why.kind == ERR_PERM;
     index_close(u);
+    if (is_bad)
+        set_aside(u, &why, &why); /* other processes see that it is another file, and open that */
 }
 
 void
@@ -376,26 +437,6 @@ index_close(struct store_user *u)
 }
 
 /* ---- transactions ---- */
-
-/* SQLite 3.40 can lose a commit when one connection writes while another checkpoints and resets the log: writers hold the
- * lock shared, a checkpoint has it alone. */
-static int
-lock_shared(struct store_user *u, struct err *e)
-{
-    int rc;
-
-    do
-        rc = flock(u->lock_fd, LOCK_SH);
-    while (rc && errno == EINTR);
-    return rc ? err_sys(e, "cannot lock the index of %s", u->name) : 0;
-}
-
-static void
-unlock_shared(struct store_user *u)
-{
-    if (!u->keeps_lock)
-        flock(u->lock_fd, LOCK_UN);
-}
 
 static void
 end_durable(struct store_user *u)

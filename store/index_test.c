@@ -162,6 +162,55 @@ TEST(an_index_of_a_newer_version_is_left_alone)
     fs_remove_tree(base, NULL);
 }
 
+/* Two processes meet the same damage: the second one does not take away what the first has made meanwhile. */
+TEST(a_damaged_index_is_set_aside_once)
+{
+    struct store *st2;
+    struct store_user *us2;
+    struct store_view *v = NULL;
+    struct db_stmt *s;
+    char path[300], *junk;
+    struct stat at, made;
+    int fd, rc;
+
+    setup();
+    fill(600);
+    open_store();
+    v = sel("INBOX");
+    store_unselect(&v);
+    BUG_ON(user_lock(us, &e) || db_checkpoint(us->db, true, &e));
+    user_unlock(us);
+    close_store();
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    BUG_ON(stat(path, &at) || (fd = open(path, O_WRONLY)) < 0);
+    junk = mem_zalloc((size_t)at.st_size);
+    memset(junk, 0x5a, (size_t)at.st_size);
+    BUG_ON(pwrite(fd, junk, (size_t)at.st_size / 2, at.st_size / 2) != at.st_size / 2);
+    close(fd);
+    free(junk);
+    open_store();
+    BUG_ON(store_new(conf, &st2, &e) ||
+           store_user_open(st2, SL("bob@example.org"), NULL, &us2, &e) || user_lock(us2, &e));
+    BUG_ON(db_prepare(us2->db, "SELECT file FROM messages WHERE flags >= 0 AND file > ''", &s, &e));
+    while ((rc = db_step(s, &e)) == 1)
+        ;
+    CHECK_EQ_INT(rc, -1);
+    CHECK(db_is_damaged(us2->db));
+    foreign("cur", "9999.M1P1.x:2,", "x\n"); /* the scan looks at every row */
+    CHECK_EQ_INT(store_select(us, SL("INBOX"), false, &v, &e), -1);
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 601);
+    BUG_ON(stat(path, &made));
+    CHECK(made.st_ino != at.st_ino);
+    user_unlock(us2);
+    CHECK(stat(path, &at) == 0 && at.st_ino == made.st_ino);
+    sync_quiet(v);
+    store_unselect(&v);
+    store_user_close(&us2);
+    store_free(&st2);
+    teardown();
+}
+
 int
 main(int argc, char **argv)
 {
