@@ -118,12 +118,6 @@ sums_add_pending(struct store_user *u, struct sums *out, struct err *e)
     return rc;
 }
 
-static bool
-starts_with_base(struct slice file, struct slice base)
-{
-    return sl_has_prefix(file, base) && (file.n == base.n || file.p[base.n] == ':');
-}
-
 /* ---- which rows of deliveries are in the sums ---- */
 
 struct row {
@@ -169,22 +163,32 @@ rows_load(struct quota *q, int64_t user, struct rows *out, struct err *e)
     return rc;
 }
 
-/* Those met for the first time by the scans of this transaction. */
+/* Rows of those met for the first time by the scans of this transaction leave, each found by its name: there may be very
+ * many of either, and everybody's deliveries wait for this. */
 static int
-find_in_scan(struct store_user *u, const struct quota_scan *scan, struct rows *rows, struct err *e)
+drop_met(struct store_user *u, int64_t user, const struct quota_scan *scan, struct err *e)
 {
-    struct db_stmt *s;
+    struct quota *q = u->s->quota;
+    struct db_stmt *s, *drop;
     int rc;
 
-    if (db_prepare(u->db, "SELECT file FROM messages WHERE mailbox = ? AND uid >= ?", &s, e))
+    if (db_prepare(q->db, "DELETE FROM deliveries WHERE user = ?1 AND base = ?2 AND dir = ?3",
+                   &drop, e) ||
+        db_prepare(u->db, "SELECT file FROM messages WHERE mailbox = ? AND uid >= ?", &s, e))
         return -1;
     db_bind_int(s, 1, scan->mailbox);
     db_bind_int(s, 2, scan->first_uid);
-    while ((rc = db_step(s, e)) == 1)
-        for (size_t i = 0; i < rows->n; i++)
-            if (!rows->v[i].is_in && strcmp(rows->v[i].dir, scan->dir) == 0 &&
-                starts_with_base(db_text(s, 0), sl_z(rows->v[i].base)))
-                rows->v[i].is_in = true;
+    while ((rc = db_step(s, e)) == 1) {
+        struct slice file = db_text(s, 0);
+
+        db_bind_int(drop, 1, user);
+        db_bind_text(drop, 2, sl_head(file, sl_find_char(file, ':')));
+        db_bind_text(drop, 3, sl_z(scan->dir));
+        if (db_run(drop, e)) {
+            db_reset(s);
+            return -1;
+        }
+    }
     return rc;
 }
 
@@ -217,13 +221,20 @@ find_anywhere(struct store_user *u, struct rows *rows, struct err *e)
     return rc;
 }
 
-static bool
-was_seen(const struct quota_charge *c, int64_t id)
+static int
+drop_found(struct store_user *u, int64_t user, struct err *e)
 {
-    for (size_t i = 0; i < c->n_seen; i++)
-        if (c->seen[i] == id)
-            return true;
-    return false;
+    struct quota *q = u->s->quota;
+    struct rows rows = { 0 };
+    int rc = rows_load(q, user, &rows, e);
+
+    if (rc == 0)
+        rc = find_anywhere(u, &rows, e);
+    for (size_t i = 0; rc == 0 && i < rows.n; i++)
+        if (rows.v[i].is_in)
+            rc = quota_delivery_drop(q, rows.v[i].id, e);
+    rows_free(&rows);
+    return rc;
 }
 
 /* Rows that the sums now have leave in the transaction that brings the sums. */
@@ -231,23 +242,16 @@ static int
 drop_rows(struct store_user *u, const struct quota_row *row, struct err *e)
 {
     const struct quota_charge *c = &u->charge;
-    struct quota *q = u->s->quota;
-    struct rows rows = { 0 };
     int rc = 0;
 
-    if (row->open_messages == 0 || (c->n_scans == 0 && c->n_seen == 0 && !c->is_full))
+    if (row->open_messages == 0)
         return 0;
-    rc = rows_load(q, row->id, &rows, e);
-    for (size_t i = 0; rc == 0 && i < rows.n; i++)
-        rows.v[i].is_in = was_seen(c, rows.v[i].id);
+    for (size_t i = 0; rc == 0 && i < c->n_seen; i++)
+        rc = quota_delivery_drop(u->s->quota, c->seen[i], e);
     if (rc == 0 && c->is_full)
-        rc = find_anywhere(u, &rows, e);
-    for (size_t i = 0; rc == 0 && !c->is_full && i < c->n_scans; i++)
-        rc = find_in_scan(u, &c->scans[i], &rows, e);
-    for (size_t i = 0; rc == 0 && i < rows.n; i++)
-        if (rows.v[i].is_in)
-            rc = quota_delivery_drop(q, rows.v[i].id, e);
-    rows_free(&rows);
+        return drop_found(u, row->id, e);
+    for (size_t i = 0; rc == 0 && i < c->n_scans; i++)
+        rc = drop_met(u, row->id, &c->scans[i], e);
     return rc;
 }
 
