@@ -118,6 +118,7 @@ open_facts(const char *path)
 }
 
 /* Facts are gathered and written by one write. */
+static inline void fact(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static inline void
 fact(struct buf *b, const char *fmt, ...)
 {

@@ -786,15 +786,8 @@ do_folders(struct worker *w)
     } else if (store_list(w->u, &list, &e)) {
         must(w, "list", -1, &e);
     } else {
-        for (size_t i = 0, n = 0; i < N_BOXES; i++) {
-            bool has = false;
-
-            for (size_t k = 0; k < list.n; k++)
-                has = has || strcmp(list.v[k].name, boxes[i].name) == 0;
-            n += has;
-            if (!has && i == 0)
-                violation(w, "LIST has no INBOX");
-        }
+        if (list.n == 0 || strcmp(list.v[0].name, "INBOX") != 0)
+            violation(w, "LIST does not begin with INBOX");
         store_mailboxes_free(&list);
     }
 }
