@@ -83,7 +83,8 @@ load_rows(struct scan *c, bool only_new, struct err *e)
     int rc;
 
     c->n_rows = 0;
-    c->known = c->mb->modseq; /* before the first is read: later changes are seen as such */
+    c->read = c->known =
+        c->mb->modseq; /* before the first is read: later changes are seen as such */
     while ((rc = load_piece(c, only_new, &last, e)) == 1)
         if (!c->in_tx && user_turn(c->u, e))
             return -1;
@@ -190,7 +191,8 @@ read_part(struct scan *c, int dir, struct err *e)
     int rc = 0;
 
     /* A folder that is not there at all was renamed or deleted by another process: nothing is known of its messages. */
-    if (d == NULL && errno == ENOENT && stat(c->dir, &st) == 0 && !(dir == MAILDIR_CUR && c->u->loc.layout == LAYOUT_FS && strcmp(c->dir, c->u->root) != 0) &&
+    if (d == NULL && errno == ENOENT && stat(c->dir, &st) == 0 &&
+        !(dir == MAILDIR_CUR && c->u->loc.layout == LAYOUT_FS && strcmp(c->dir, c->u->root) != 0) &&
         maildir_make(c->dir, folder_has_mark(c->u, c->dir), NULL) == 0)
         d = opendir(path);
     if (d == NULL) {
@@ -243,10 +245,31 @@ read_once(struct scan *c, bool only_new, struct err *e)
     return 0;
 }
 
+/* What was left in tmp/ by a delivery that never ended; 36 hours is the rule of Maildir. */
+static void
+sweep_tmp(const char *dir)
+{
+    char *path = path_join(dir, "tmp", NULL);
+    int64_t now_s = now_realtime_ns() / 1000000000;
+    DIR *d = opendir(path);
+    struct dirent *ent;
+    struct stat st;
+
+    while (d != NULL && (ent = readdir(d)) != NULL)
+        if (ent->d_name[0] != '.' &&
+            fstatat(dirfd(d), ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+            now_s - st.st_ctim.tv_sec > SCAN_TMP_AGE_S)
+            unlinkat(dirfd(d), ent->d_name, 0);
+    if (d != NULL)
+        closedir(d);
+    free(path);
+}
+
 /* No lock is held, unless a caller's transaction goes around all of it. */
 static int
 read_disk(struct scan *c, bool only_new, struct err *e)
 {
+    struct err why = { 0 };
     int rc = 0;
 
     hash_rows(c);
@@ -259,8 +282,13 @@ read_disk(struct scan *c, bool only_new, struct err *e)
         if (rc || c->n_unseen == 0 || c->is_still || only_new)
             break;
     }
-    if (!c->in_tx && user_relock(c->u, rc ? NULL : e))
+    if (rc == 0 && !only_new)
+        sweep_tmp(c->dir);
+    if (!c->in_tx && user_relock(c->u, &why)) {
+        if (rc == 0)
+            *e = why;
         rc = -1;
+    }
     return rc;
 }
 
@@ -289,26 +317,6 @@ new_is_changed(const struct mbox *mb, const char *dir)
     return mb->new_mtime_ns == 0 || dir_mtime_ns(dir, "new") != mb->new_mtime_ns;
 }
 
-/* What was left in tmp/ by a delivery that never ended; 36 hours is the rule of Maildir. */
-static void
-sweep_tmp(const char *dir)
-{
-    char *path = path_join(dir, "tmp", NULL);
-    int64_t now_s = now_realtime_ns() / 1000000000;
-    DIR *d = opendir(path);
-    struct dirent *ent;
-    struct stat st;
-
-    while (d != NULL && (ent = readdir(d)) != NULL)
-        if (ent->d_name[0] != '.' &&
-            fstatat(dirfd(d), ent->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-            now_s - st.st_ctim.tv_sec > SCAN_TMP_AGE_S)
-            unlinkat(dirfd(d), ent->d_name, 0);
-    if (d != NULL)
-        closedir(d);
-    free(path);
-}
-
 /* What the scan has seen, for the next to compare. Our own renames meanwhile are accounted for in mtime_ns, but may hide
  * a foreign one of the same moment. */
 static void
@@ -329,10 +337,7 @@ scan_full(struct scan *c, struct err *e)
     if (load_rows(c, false, e) || read_disk(c, false, e))
         return -1;
     c->is_whole = c->n_unseen == 0 || c->is_still;
-    if (scan_apply(c, c->is_whole, e))
-        return -1;
-    sweep_tmp(c->dir);
-    return 0;
+    return scan_apply(c, c->is_whole, e);
 }
 
 /* Only new/ has changed, as after a delivery. 1: that was not all, a full scan is needed. */

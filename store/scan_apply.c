@@ -150,16 +150,6 @@ add_cand(struct scan *c, const char *file, int dir, bool is_twin)
                             .is_twin = is_twin };
 }
 
-/* What has another size is another message: of none may the octets change under its UID. */
-static bool
-is_rewritten(const struct scan *c, const struct scan_row *r, const struct msg_brief *m)
-{
-    struct stat st;
-
-    return fstatat(c->parts.fd[r->seen_dir], r->seen, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           st.st_size != m->size;
-}
-
 static int
 replace_row(struct scan *c, const struct scan_row *r, const struct msg_brief *m, struct err *e)
 {
@@ -172,7 +162,9 @@ static int
 apply_row(struct scan *c, const struct scan_row *r, struct msg_brief *m, bool may_expunge,
           struct err *e)
 {
-    bool is_as_read = m->dir == r->dir && strcmp(m->file, r->file) == 0;
+    struct stat st;
+    /* By its MODSEQ, too: changed twice it may have the name it had. */
+    bool is_as_read = m->modseq <= c->read && m->dir == r->dir && strcmp(m->file, r->file) == 0;
 
     if (r->seen != NULL && m->dir == r->seen_dir && strcmp(m->file, r->seen) == 0)
         return 0;
@@ -182,7 +174,12 @@ apply_row(struct scan *c, const struct scan_row *r, struct msg_brief *m, bool ma
     }
     if (r->seen == NULL)
         return msg_expunge_batch(c->u, c->mb, m, 1, e);
-    return is_rewritten(c, r, m) ? replace_row(c, r, m, e) : update_row(c, r, m, e);
+    if (fstatat(c->parts.fd[r->seen_dir], r->seen, &st, AT_SYMLINK_NOFOLLOW)) {
+        c->is_whole = false; /* it has another name again */
+        return 0;
+    }
+    /* What has another size is another message: of none may the octets change under its UID. */
+    return st.st_size != m->size ? replace_row(c, r, m, e) : update_row(c, r, m, e);
 }
 
 /* Some rows that differ; `rows` has their indexes. */

@@ -58,6 +58,7 @@ struct scan {
     bool is_proof[2];    /* a later change has another */
     bool is_whole;       /* nothing was left for the next scan */
     /* applying */
+    uint64_t read;       /* the MODSEQ when the first row was read */
     uint64_t known;      /* what changed after this MODSEQ is in `since` */
     struct map *since;   /* base names of rows made or changed since the rows were read */
     struct map *pending; /* base names that a record is about */

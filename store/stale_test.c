@@ -137,6 +137,35 @@ TEST(another_index_under_a_view)
     }
 }
 
+/* In the middle of a scan both the folder and the index go: an error, and nothing is locked after. */
+TEST(neither_folder_nor_index_after_a_scan)
+{
+    char path[300], lock[300], cur[300];
+    struct mbox mb;
+    int64_t id;
+
+    setup();
+    open_store();
+    append("Sent", "x\r\n", 0, NULL);
+    snprintf(path, sizeof path, "%s/" INDEX_FILE, root);
+    snprintf(lock, sizeof lock, "%s/" INDEX_LOCK_FILE, root);
+    snprintf(cur, sizeof cur, "%s/.Sent/cur", root);
+    NEED(user_lock(us, &e) == 0);
+    CHECK_EQ_INT(mbox_find(us, SL("Sent"), &id, &e), 0);
+    CHECK_EQ_INT(mbox_load(us, id, &mb, &e), 1);
+    CHECK_EQ_INT(unlink(path), 0);
+    CHECK_EQ_INT(unlink(lock), 0);
+    CHECK_EQ_INT(mkdir(lock, 0700), 0);
+    CHECK_EQ_INT(fs_remove_tree(cur, &e), 0);
+    CHECK_EQ_INT(fs_replace_file(cur, SL("no folder"), 0600, &e), 0);
+    CHECK_EQ_INT(mbox_scan(us, SL("Sent"), &mb, true, true, &e), -1);
+    CHECK(strstr(e.msg, "/cur") != NULL);
+    CHECK(us->db == NULL);
+    user_unlock(us);
+    rmdir(lock);
+    teardown();
+}
+
 int
 main(int argc, char **argv)
 {
