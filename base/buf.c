@@ -89,6 +89,10 @@ buf_addz(struct buf *b, const char *z)
 int
 buf_addc(struct buf *b, char c)
 {
+    if (b->n + 1 < b->cap - b->off && (b->max == 0 || b->n < b->max)) {
+        b->p[b->off + b->n++] = c;
+        return 0;
+    }
     return buf_add(b, &c, 1);
 }
 
@@ -107,15 +111,18 @@ buf_addf(struct buf *b, const char *fmt, ...)
 int
 buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
+    char small[128]; /* most fit */
     va_list again;
     int want;
     char *at;
 
     va_copy(again, ap);
-    want = vsnprintf(NULL, 0, fmt, again);
+    want = vsnprintf(small, sizeof(small), fmt, again);
     va_end(again);
     if (want < 0)
         return -1;
+    if ((size_t)want < sizeof(small))
+        return buf_add(b, small, (size_t)want);
     at = buf_reserve(b, (size_t)want);
     if (at == NULL)
         return -1;

@@ -1,6 +1,8 @@
 /* mime/structure.c - ENVELOPE, BODY and BODYSTRUCTURE (RFC 3501 §7.4.2). */
 #include "mime/mime.h"
 
+#include "base/find.h"
+
 enum {
     QUOTED_MAX = 4096, /* longer strings go as literals: some clients choke on long quoted ones */
     STRING_MAX_OCTETS = 64 * 1024,     /* of one text, name or address; a longer one is cut */
@@ -8,32 +10,42 @@ enum {
     LANGUAGES_MAX = 100
 };
 
+static bool
+is_quotable(struct slice s)
+{
+    return s.n <= QUOTED_MAX && find_ascii(s) == s.n && memchr(s.p, '\r', s.n) == NULL &&
+           memchr(s.p, '\n', s.n) == NULL && memchr(s.p, '\0', s.n) == NULL;
+}
+
 void
 mime_imap_nstring(struct slice s, struct buf *out)
 {
-    bool is_quotable = s.n <= QUOTED_MAX;
+    size_t from = 0;
 
     if (s.p == NULL) {
         buf_addz(out, "NIL");
         return;
     }
-    for (size_t i = 0; i < s.n && is_quotable; i++)
-        is_quotable =
-            s.p[i] != '\r' && s.p[i] != '\n' && s.p[i] != '\0' && (unsigned char)s.p[i] < 0x80;
-    if (is_quotable) {
+    if (is_quotable(s)) {
         buf_addc(out, '"');
-        for (size_t i = 0; i < s.n; i++) {
-            if (s.p[i] == '"' || s.p[i] == '\\')
+        for (size_t i = 0; i < s.n; i++)
+            if (s.p[i] == '"' || s.p[i] == '\\') {
+                buf_add(out, s.p + from, i - from);
                 buf_addc(out, '\\');
-            buf_addc(out, s.p[i]);
-        }
+                from = i;
+            }
+        buf_add(out, s.p + from, s.n - from);
         buf_addc(out, '"');
         return;
     }
     /* A literal carries no NUL (RFC 3501 §9, CHAR8): Dovecot puts 0x80 in its place. */
     buf_addf(out, "{%zu}\r\n", s.n);
-    for (size_t i = 0; i < s.n; i++)
-        buf_addc(out, s.p[i] == '\0' ? (char)0x80 : s.p[i]);
+    while ((from = sl_find_char(s, '\0')) != SL_NPOS) {
+        buf_adds(out, sl_head(s, from));
+        buf_addc(out, (char)0x80);
+        s = sl_from(s, from + 1);
+    }
+    buf_adds(out, s);
 }
 
 /* What nobody reads to its end ends early, behind a whole character. */

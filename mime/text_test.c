@@ -182,6 +182,73 @@ TEST(preview)
     }
 }
 
+/* A long body is decoded from its front on, as far as it takes: what is told is that of the whole. */
+TEST(preview_of_a_long_body)
+{
+    static const struct { /* the filling many times, then much of the text */
+        const char *head, *fill, *text;
+        size_t n;
+        const char *want;
+    } t[] = {
+        { "", "> quoted line\r\n", "answer ", 500, "answer answer " },
+        { "", "   \r\n", "\xc3\xa9t\xc3\xa9 ", 3000, "\xc3\xa9t\xc3\xa9 \xc3\xa9" },
+        { "", "> quoted\r\nshort\r\n-- \r\n", "signature\r\n", 100, "short" },
+        { "Content-Type: text/html; charset=utf-8\r\n", "<p class=\"long and longer\"></p>",
+          "seen ", 500, "seen seen" },
+        { "Content-Type: text/html; charset=utf-8\r\n", "<!-- not seen -->", "<b>seen</b> ", 5000,
+          "seen seen" },
+        { "Content-Type: text/html\r\n", "<!-- not seen -->", "caf\xc3\xa9 ", 500,
+          "caf\xc3\xa9 caf" },
+        { "Content-Transfer-Encoding: quoted-printable\r\nContent-Type: text/plain; "
+          "charset=utf-8\r\n",
+          "=20=20=\r\n", "=C3=A9", 2000, "\xc3\xa9\xc3\xa9" },
+        { "Content-Transfer-Encoding: base64\r\n", "ICAg", "YWJj", 1000, "abcabc" },
+    };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct buf in = { 0 }, out = { 0 };
+        struct arena mem = { 0 };
+
+        TEST_ROW("%s%s", t[i].head, t[i].fill);
+        buf_addz(&in, t[i].head);
+        buf_addz(&in, "\r\n");
+        for (size_t k = 0; k < t[i].n; k++)
+            buf_addz(&in, t[i].fill);
+        for (size_t k = 0; k < 5000; k++)
+            buf_addz(&in, t[i].text);
+        mime_preview(mime_parse(buf_slice(&in), &mem), &out);
+        CHECK(sl_has_prefix(buf_slice(&out), sl_z(t[i].want)));
+        buf_free(&in);
+        buf_free(&out);
+        arena_free(&mem);
+    }
+}
+
+/* Wherever the front of a body ends, no trace of that is told. */
+TEST(preview_of_a_front)
+{
+    for (int n = 0; n < 400; n++) {
+        struct buf in = { 0 }, out = { 0 };
+        struct arena mem = { 0 };
+
+        TEST_ROW("%d blanks before", n);
+        buf_addz(&in, "Content-Transfer-Encoding: quoted-printable\r\n"
+                      "Content-Type: text/plain; charset=utf-8\r\n\r\n");
+        for (int k = 0; k < n; k++)
+            buf_addc(&in, ' ');
+        for (int k = 0; k < 300; k++)
+            buf_addz(&in, "=C3=A9");
+        buf_addz(&in, "\r\n");
+        mime_preview(mime_parse(buf_slice(&in), &mem), &out);
+        CHECK_EQ_INT(out.n, 2 * MIME_PREVIEW_CHARS);
+        CHECK_EQ_INT(sl_find(buf_slice(&out), SL("=")), SL_NPOS);
+        CHECK_EQ_INT(sl_find(buf_slice(&out), SL("\xef\xbf\xbd")), SL_NPOS);
+        buf_free(&in);
+        buf_free(&out);
+        arena_free(&mem);
+    }
+}
+
 TEST(preview_is_bounded)
 {
     struct buf in = { 0 }, out = { 0 };
