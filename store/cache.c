@@ -77,20 +77,38 @@ cache_has(struct store_user *u, int64_t mailbox, uint32_t uid, struct err *e)
 
 /* ---- writing ---- */
 
-/* The row's size and thread, where they were not known: what was told stays. */
+/* The row's size and thread, where they were not known: what was told stays. 1, 0 there is no such row, -1. */
 static int
-save_row(struct store_user *u, struct mbox *mb, const struct msg_row *m, const struct forms *f,
-         struct err *e)
+save_row(struct store_user *u, struct mbox *mb, const struct forms *f, struct err *e)
 {
-    int64_t thread = m->thread, crlf = m->crlf < 0 ? f->crlf : m->crlf;
+    int64_t size, crlf, email, thread;
     struct db_stmt *s;
+    bool is_sized;
+    int rc;
 
-    if (m->crlf >= 0 && thread != 0)
-        return 0;
-    if (thread == 0 && thread_of(u, f, m->email, &thread, e))
+    if (db_prepare(u->db,
+                   "SELECT size, crlf, email, thread FROM messages WHERE mailbox = ? AND uid = ?",
+                   &s, e))
         return -1;
-    if (m->crlf < 0 && crlf > m->size)
-        mb->crlf_octets += crlf - m->size; /* as msg_insert() counted it */
+    db_bind_int(s, 1, mb->id);
+    db_bind_int(s, 2, f->uid);
+    rc = db_step(s, e);
+    if (rc < 1)
+        return rc;
+    size = db_int(s, 0);
+    crlf = db_int(s, 1);
+    email = db_int(s, 2);
+    thread = db_int(s, 3);
+    db_reset(s);
+    is_sized = crlf >= 0;
+    if (is_sized && thread != 0)
+        return 1;
+    if (thread == 0 && thread_of(u, f, email, &thread, e))
+        return -1;
+    if (!is_sized)
+        crlf = f->crlf;
+    if (!is_sized && crlf > size)
+        mb->crlf_octets += crlf - size; /* as msg_insert() counted it */
     if (db_prepare(u->db, "UPDATE messages SET crlf = ?, thread = ? WHERE mailbox = ? AND uid = ?",
                    &s, e))
         return -1;
@@ -98,7 +116,7 @@ save_row(struct store_user *u, struct mbox *mb, const struct msg_row *m, const s
     db_bind_int(s, 2, thread);
     db_bind_int(s, 3, mb->id);
     db_bind_int(s, 4, f->uid);
-    return db_run(s, e);
+    return db_run(s, e) ? -1 : 1;
 }
 
 static void
@@ -166,26 +184,22 @@ save_sort(struct store_user *u, int64_t mailbox, const struct forms *f, struct e
 }
 
 static int
-save_all(struct store_user *u, int64_t mailbox, struct forms *v, size_t n, struct err *e)
+save_all(struct store_user *u, int64_t mailbox, const struct forms *v, size_t n, struct err *e)
 {
     struct mbox mb;
     int rc = mbox_load(u, mailbox, &mb, e);
 
     for (size_t i = 0; rc == 1 && i < n; i++) {
-        struct msg_row m;
+        int is_there;
 
         if (v[i].is_kept)
             continue;
         /* Only for a message that is still there: nobody would remove the rows again. */
-        rc = msg_load(u, mailbox, v[i].uid, &m, e);
-        if (rc == 0) {
-            rc = 1;
+        is_there = save_row(u, &mb, &v[i], e);
+        if (is_there == 0)
             continue;
-        }
-        if (rc < 0 || save_row(u, &mb, &m, &v[i], e) || save_texts(u, mailbox, &v[i], e) ||
-            save_sort(u, mailbox, &v[i], e))
+        if (is_there < 0 || save_texts(u, mailbox, &v[i], e) || save_sort(u, mailbox, &v[i], e))
             return -1;
-        v[i].is_kept = true;
     }
     return rc == 1 ? mbox_save(u, &mb, e) : rc;
 }
@@ -199,7 +213,11 @@ cache_save(struct store_user *u, int64_t mailbox, struct forms *v, size_t n, str
         index_rollback(u);
         return -1;
     }
-    return index_commit(u, e);
+    if (index_commit(u, e))
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        v[i].is_kept = true;
+    return 0;
 }
 
 int

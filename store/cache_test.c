@@ -1,5 +1,6 @@
 /* store/cache_test.c - what is computed of a message, when, and what becomes of it; long messages. */
 #include "store/cache.h"
+#include "mime/mime.h"
 #include "store/store_test.h"
 
 /* ---- one message ---- */
@@ -274,6 +275,101 @@ TEST(forms_too_long_to_keep)
     buf_free(&text);
     store_unselect(&v);
     teardown();
+}
+
+/* Files are opened by the names of rows that were read ahead: others may have renamed or removed them since. */
+TEST(files_change_while_a_mailbox_is_gone_through)
+{
+    struct store_view *v;
+    struct store_msg m;
+    char from[600], to[600];
+
+    setup();
+    foreign_mkdirs(".");
+    foreign("cur", "1.a:2,", "Subject: one\r\n\r\n");
+    foreign("cur", "2.b:2,", "Subject: two\r\n\r\n");
+    foreign("cur", "3.c:2,", "Subject: three\r\n\r\n");
+    foreign("cur", "4.d:2,", "Subject: four\r\n\r\n");
+    open_store();
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), 4);
+    CHECK_EQ_INT(store_fetch(v, 1, STORE_GET_ENVELOPE, &m, &e), 0);
+    store_msg_free(&m);
+    snprintf(from, sizeof from, "%s/cur/2.b:2,", root);
+    snprintf(to, sizeof to, "%s/cur/2.b:2,S", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    snprintf(from, sizeof from, "%s/cur/3.c:2,", root);
+    CHECK_EQ_INT(unlink(from), 0);
+    CHECK_EQ_INT(store_fetch(v, 2, STORE_GET_ENVELOPE | STORE_GET_SIZE | STORE_GET_IDS, &m, &e), 0);
+    CHECK(sl_find(m.envelope, SL("two")) != SL_NPOS);
+    CHECK_EQ_INT(m.size_octets, 16);
+    CHECK(m.thread_id[0] != '\0');
+    store_msg_free(&m);
+    CHECK_EQ_INT(store_fetch(v, 3, STORE_GET_ENVELOPE, &m, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    e = (struct err){ 0 };
+    CHECK_EQ_INT(store_fetch(v, 4, STORE_GET_ENVELOPE, &m, &e), 0);
+    CHECK(sl_find(m.envelope, SL("four")) != SL_NPOS);
+    store_msg_free(&m);
+    CHECK_EQ_INT(store_fetch(v, 4, STORE_GET_ENVELOPE, &m, &e),
+                 0); /* computed, not in the index yet */
+    store_msg_free(&m);
+    CHECK_EQ_INT(v->n_fresh,
+                 1); /* the second one is kept, for its id; the fourth was computed once */
+    store_unselect(&v);
+    CHECK_EQ_INT(COUNT("cache_sort"), 3);
+    CHECK_EQ_INT(COUNT("cache_sort WHERE uid NOT IN (SELECT uid FROM messages)"), 0);
+    teardown();
+}
+
+static void
+pick(struct slice header, struct slice name, struct buf *out)
+{
+    struct mime_field f;
+
+    while (mime_next_field(&header, &f))
+        if (sl_ieq(f.name, name)) {
+            buf_adds(out, f.whole);
+            if (!sl_ends(f.whole, '\n'))
+                buf_addz(out, "\r\n");
+        }
+}
+
+/* A field from what is kept is the field from the file, however the header is written. */
+TEST(kept_fields_are_those_of_the_file)
+{
+    static const struct slice names[] = { SL_INIT("Subject"),   SL_INIT("subject"), SL_INIT("To"),
+                                          SL_INIT("List-"),     SL_INIT("List-Id"), SL_INIT("From"),
+                                          SL_INIT("X-Priority") };
+    static const struct slice t[] = {
+        SL_INIT("Subject: a\r\n b\r\n\tc\r\nSUBJECT:d\r\nSubject : e\r\nSubjects: f\r\n\r\nTo: g"),
+        SL_INIT(" Subject: first\r\nSubject: a\r\nnothing\r\n Subject: b\r\nTo:\r\n\r\n"),
+        SL_INIT("From joe\r\n To: x\r\nTo: y\r\nList-: z\r\nList-Id: \xff\xfe\r\nX-Priority: 1"),
+        SL_INIT("Subject: nul \0 octet\r\nTo\0: x\r\nFrom:\r\n \r\n\t\r\nTo: a\r\r\n\r\n"),
+        SL_INIT("Subject"),
+        SL_INIT("Subject:"),
+        SL_INIT("To: a\r"),
+        SL_INIT("To: a\r\n\r"),
+        SL_INIT(": x\r\n To: y\r\n\tSubject: a\r\nTo: b\r\n"),
+    };
+
+    for (size_t i = 0; i < COUNT_OF(t); i++) {
+        struct forms f;
+
+        forms_compute(t[i], &f);
+        for (size_t k = 0; k < COUNT_OF(names); k++) {
+            struct buf got = { 0 }, want = { 0 };
+
+            TEST_ROW("%d %.*s", (int)i, SL_ARG(names[k]));
+            CHECK(store_caches_field(names[k]));
+            pick(mime_header_of(t[i]), names[k], &want);
+            pick(buf_slice(&f.form[FORM_HEADERS]), names[k], &got);
+            CHECK(sl_eq(buf_slice(&got), buf_slice(&want)));
+            buf_free(&got);
+            buf_free(&want);
+        }
+        forms_free(&f);
+    }
 }
 
 TEST(ids_of_a_flood_of_references)

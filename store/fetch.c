@@ -28,7 +28,7 @@ view_drop_fresh(struct store_view *v)
 {
     for (size_t i = 0; i < v->n_fresh; i++)
         forms_free(&v->fresh[i]);
-    v->n_fresh = 0;
+    v->n_fresh = v->fresh_octets = 0;
 }
 
 static void
@@ -52,13 +52,9 @@ view_save_fresh(struct store_view *v)
 static int
 make_room(struct store_view *v, struct err *e)
 {
-    size_t octets = 0;
-
     if (v->fresh == NULL)
         v->fresh = mem_zalloc(VIEW_FRESH_MAX * sizeof(v->fresh[0]));
-    for (size_t i = 0; i < v->n_fresh; i++)
-        octets += forms_octets(&v->fresh[i]);
-    if (v->n_fresh < VIEW_FRESH_MAX && octets < VIEW_FRESH_OCTETS)
+    if (v->n_fresh < VIEW_FRESH_MAX && v->fresh_octets < VIEW_FRESH_OCTETS)
         return 0;
     if (user_lock(v->u, e))
         return -1;
@@ -128,8 +124,9 @@ struct ahead {
     unsigned want; /* forms that were read */
     size_t n;
     struct {
-        struct msg_row row; /* uid, crlf, dates, ids */
+        struct msg_row row; /* uid, crlf, dates, ids; the file's name may be another now */
         struct form_texts texts;
+        bool is_missing; /* nothing was computed of it */
     } v[FETCH_AHEAD];
     struct buf mem;
 };
@@ -144,11 +141,13 @@ view_drop_ahead(struct store_view *v)
     v->ahead = NULL;
 }
 
-/* The columns after the row's seven: by what is wanted of which table. */
-#define AHEAD_ROW     "SELECT m.uid, m.crlf, m.date, m.tz, m.savedate, m.email, m.thread"
+/* The columns after the row's nine: by what is wanted of which table. */
+#define AHEAD_ROW     "SELECT m.uid, m.crlf, m.date, m.tz, m.savedate, m.email, m.thread, m.dir, m.file"
 #define AHEAD_REST    " WHERE m.mailbox = ? AND m.uid >= ? ORDER BY m.uid LIMIT 64"
 #define AHEAD_CACHE   " LEFT JOIN cache c ON c.mailbox = m.mailbox AND c.uid = m.uid"
 #define AHEAD_HEADERS " LEFT JOIN cache_headers h ON h.mailbox = m.mailbox AND h.uid = m.uid"
+
+enum { AHEAD_UID = 9, AHEAD_LAST_UID = 15 }; /* NULL: no such row */
 
 static int
 prepare_ahead(struct store_view *v, unsigned want, struct db_stmt **s, struct err *e)
@@ -196,9 +195,15 @@ read_ahead(struct store_view *v, uint32_t uid, unsigned want, struct err *e)
         m->savedate_s = db_int(s, 4);
         m->email = db_int(s, 5);
         m->thread = db_int(s, 6);
+        m->dir = (int)db_int(s, 7);
+        if (want & FORM_BITS)
+            a->v[a->n].is_missing = db_is_null(s, AHEAD_UID) && db_is_null(s, AHEAD_LAST_UID);
+        if (a->v[a->n].is_missing)
+            snprintf(m->file, sizeof(m->file), "%.*s", SL_ARG(db_text(s, 8)));
         for (int i = 0; i < FORMS; i++)
-            if ((want & form_bits[i]) && !db_is_null(s, i < FORM_HEADERS ? 7 : 13))
-                form_take(&a->mem, &a->v[a->n].texts, (enum form)i, s, 8 + i);
+            if ((want & form_bits[i]) &&
+                !db_is_null(s, i < FORM_HEADERS ? AHEAD_UID : AHEAD_LAST_UID))
+                form_take(&a->mem, &a->v[a->n].texts, (enum form)i, s, AHEAD_UID + 1 + i);
         if (++a->n == FETCH_AHEAD || a->mem.n > FETCH_AHEAD_MAX_OCTETS) {
             db_reset(s);
             return 0;
@@ -222,11 +227,10 @@ row_has_all(const struct msg_row *m, unsigned want)
            (!(want & STORE_GET_IDS) || m->thread != 0);
 }
 
-static bool
-from_ahead(const struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out)
+/* Its place among them; SL_NPOS. */
+static size_t
+find_ahead(const struct ahead *a, uint32_t uid)
 {
-    const struct ahead *a = v->ahead;
-    struct form_texts t = { 0 };
     size_t lo = 0, hi = a == NULL ? 0 : a->n;
 
     while (lo < hi) {
@@ -234,8 +238,17 @@ from_ahead(const struct store_view *v, uint32_t uid, unsigned want, struct store
 
         *(a->v[mid].row.uid < uid ? &lo : &hi) = a->v[mid].row.uid < uid ? mid + 1 : mid;
     }
-    if (a == NULL || lo == a->n || a->v[lo].row.uid != uid || !has_all(&a->v[lo].texts, want) ||
-        !row_has_all(&a->v[lo].row, want))
+    return a == NULL || lo == a->n || a->v[lo].row.uid != uid ? SL_NPOS : lo;
+}
+
+static bool
+from_ahead(const struct store_view *v, uint32_t uid, unsigned want, struct store_msg *out)
+{
+    const struct ahead *a = v->ahead;
+    struct form_texts t = { 0 };
+    size_t lo = find_ahead(a, uid);
+
+    if (lo == SL_NPOS || !has_all(&a->v[lo].texts, want) || !row_has_all(&a->v[lo].row, want))
         return false;
     for (int i = 0; i < FORMS; i++) {
         const struct form_texts *from = &a->v[lo].texts;
@@ -288,6 +301,22 @@ struct lookup {
     bool is_kept; /* the index has its rows, but some form is too long to keep */
 };
 
+/* Nothing was computed of it when rows were read ahead: its file is open, unless it has another name by now or something
+ * was computed by us. Somebody else may have computed it meanwhile, to the same end. No lock. */
+static bool
+open_ahead(struct store_view *v, uint32_t uid, unsigned want, struct lookup *l)
+{
+    size_t at = find_ahead(v->ahead, uid);
+    struct place p = place_of(v);
+    struct err why = { 0 };
+
+    if (at == SL_NPOS || !v->ahead->v[at].is_missing || (want & FORM_BITS & ~v->ahead->want) != 0 ||
+        fresh_of(v, uid) != NULL)
+        return false;
+    l->m = v->ahead->v[at].row;
+    return file_open(&p, &l->m, &l->fd, &why) == 1;
+}
+
 /* With user.lock: 0 told; 1 must be computed; -1 e. */
 static int
 from_index(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out,
@@ -305,6 +334,8 @@ from_index(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *
             return -1;
         if (from_ahead(v, view_uid_at(v, seq - 1), want, out))
             return 0;
+        if (open_ahead(v, view_uid_at(v, seq - 1), want, l))
+            return 1;
     }
     if (load_row(v, seq, m, e))
         return -1;
@@ -325,7 +356,8 @@ from_index(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *
         return 0;
     }
     buf_reset(&out->mem);
-    rc = cache_has(v->u, v->mailbox, m->uid, e);
+    if (rc == 1)
+        rc = cache_has(v->u, v->mailbox, m->uid, e);
     l->is_kept = rc == 1 && row_has_all(m, STORE_GET_SIZE | STORE_GET_IDS);
     return rc < 0 || file_find(&p, m, &l->fd, e) ? -1 : 1;
 }
@@ -345,6 +377,7 @@ compute(struct store_view *v, struct lookup *l, unsigned want, struct store_msg 
         return -1;
     f = &v->fresh[v->n_fresh++];
     forms_compute(store_file_octets(file), f);
+    v->fresh_octets += forms_octets(f);
     store_file_close(&file);
     f->uid = m->uid;
     f->is_kept = l->is_kept;
@@ -368,19 +401,22 @@ compute(struct store_view *v, struct lookup *l, unsigned want, struct store_msg 
 int
 store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out, struct err *e)
 {
+    bool is_there = seq > 0 && seq <= v->n && !v->is_asleep && !view_gone_at(v, seq - 1);
+    uint32_t uid = is_there ? view_uid_at(v, seq - 1) : 0;
     struct lookup l = { .fd = -1 };
-    int rc;
+    int rc = 1;
 
     memset(out, 0, sizeof(*out));
-    if (seq > 0 && seq <= v->n && !v->is_asleep && !view_gone_at(v, seq - 1) &&
-        from_ahead(v, view_uid_at(v, seq - 1), want, out)) {
+    if (is_there && from_ahead(v, uid, want, out)) {
         v->last_fetched = seq;
         return 0;
     }
-    if (user_lock(v->u, e))
-        return -1;
-    rc = from_index(v, seq, want, out, &l, e);
-    user_unlock(v->u);
+    if (!is_there || !open_ahead(v, uid, want, &l)) {
+        if (user_lock(v->u, e))
+            return -1;
+        rc = from_index(v, seq, want, out, &l, e);
+        user_unlock(v->u);
+    }
     v->last_fetched = seq;
     if (rc == 1) {
         rc = compute(v, &l, want, out, e);
