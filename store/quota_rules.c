@@ -11,6 +11,7 @@ enum {
     RULES_MAX = 1000, /* of each kind */
     MESSAGE_MAX_OCTETS = 1000
 };
+#define AMOUNT_MAX       (INT64_MAX / 4) /* two of them and a grace can be added up */
 #define EXCEEDED_MESSAGE "Quota exceeded (mailbox for user is full)"
 
 struct amount {
@@ -132,7 +133,7 @@ parse_amount(struct slice s, int64_t bare, bool may_be_relative, struct amount *
     if (at.n > 0)
         return err_set(e, ERR_CONFIG, "\"%.*s\": unit \"%.*s\" is not known (B, k, M, G, T, %%)",
                        SL_ARG(s), SL_ARG(at));
-    if (n > (uint64_t)(INT64_MAX / 4 / unit) || (out->is_percent && n > 100000))
+    if (n > (uint64_t)(AMOUNT_MAX / unit) || (out->is_percent && n > 100000))
         return err_set(e, ERR_CONFIG, "\"%.*s\" is too much", SL_ARG(s));
     out->n = (int64_t)n * unit * (is_negative ? -1 : 1);
     return 0;
@@ -141,9 +142,13 @@ parse_amount(struct slice s, int64_t bare, bool may_be_relative, struct amount *
 static int64_t
 amount_of(const struct amount *a, int64_t whole)
 {
+    int64_t n;
+
     if (!a->is_percent)
         return a->n;
-    return whole / 100 * a->n + whole % 100 * a->n / 100; /* no overflow on the way */
+    if (__builtin_mul_overflow(whole / 100, a->n, &n) || n > AMOUNT_MAX || n < -AMOUNT_MAX)
+        return a->n < 0 ? -AMOUNT_MAX : AMOUNT_MAX;
+    return n + whole % 100 * a->n / 100;
 }
 
 /* "storage=1G:messages=1000" */
