@@ -125,6 +125,66 @@ def there_and_back(name, options, sep):
         m.logout()
 
 
+def hand_over(source, to, uid):
+    shutil.rmtree(to, ignore_errors=True)
+    os.makedirs(os.path.dirname(to), exist_ok=True)
+    shutil.move(source, to)
+    for folder, _, files in os.walk(os.path.dirname(to)):
+        for f in [""] + files:
+            os.lchown(os.path.join(folder, f), uid, uid)
+
+
+def exported_and_back(options, sep):
+    """By `postern store`: the same UIDs there, and what Dovecot then makes is the same here."""
+    location = "maildir:%s/%d/%n/mail" + options
+    with RefStack(tmp("ref"), parts=("dovecot",), users=[USER],
+                  dovecot_conf=["mail_location = " + location.replace("%s", "/var/mail/vhosts")]) as ref:
+        theirs = os.path.join(ref.mail_root, "example.com", "u0")
+        m = login(ref.ports["imap"])
+        fill(m, sep)
+        m.logout()
+        ours = tmp("ours")
+        with Stack(ours, users=[USER], extra_conf=["mail_location = " + location.replace("%s", os.path.join(ours, "mail"))]) as s:
+            place = s.maildir(USER)
+            hand_over(theirs, place, os.geteuid())
+            m = login(s.ports["imap"])
+            change(m, sep)
+            want = look(m)
+            m.logout()
+            s.process.stop(timeout_s=30)
+            s.postern("store", "export-dovecot", USER)
+            hand_over(place, theirs, 5000)
+            m = login(ref.ports["imap"])
+            compare(look(m), want, "exported")
+            for name in "Zeta", "Alpha", "Mid":  # UIDVALIDITYs in no order of names
+                ok(m.create(name), "CREATE")
+                put(m, name, "($Forwarded $Theirs)", 3)
+            ok(m.rename('"INBOX%sbelow"' % sep, '"INBOX%sabove"' % sep), "RENAME")
+            put(m, "INBOX", "($Theirs)", 9)
+            ok(m.select("INBOX"), "SELECT")
+            ok(m.store("1", "+FLAGS", r"(\Deleted)"), "STORE")
+            ok(m.expunge(), "EXPUNGE")
+            want = look(m)
+            m.logout()
+            hand_over(theirs, place, os.geteuid())
+            s.process = None
+            s.start()
+            m = login(s.ports["imap"])
+            compare(look(m), want, "back again")
+            m.logout()
+            equal(s.postern("store", "check", "-q", "--full", USER), "", "check")
+            # An export that lies there is no Dovecot's doing: the UIDs of a rebuilt index stay its own.
+            s.postern("store", "rebuild", USER)
+            m = login(s.ports["imap"])
+            anew = look(m)
+            m.logout()
+            check(int(anew["INBOX"]["UIDVALIDITY"]) > int(want["INBOX"]["UIDVALIDITY"]), "rebuilt: %s" % anew["INBOX"])
+            equal(s.postern("store", "import-dovecot", USER), "%s: imported, 0 mailboxes changed, 0 new messages\n" % USER, "no news")
+            m = login(s.ports["imap"])
+            compare(look(m), anew, "after a rebuild")
+            m.logout()
+
+
 @case
 def folders_in_folders():
     there_and_back("fs", ":LAYOUT=fs", "/")
@@ -143,6 +203,16 @@ def control_and_index_apart():
 @case
 def all_of_it():
     there_and_back("all", ":LAYOUT=fs:UTF-8:CONTROL=%s/%%d/%%n/control:INDEX=%s/%%d/%%n/index".replace("%%", "%"), "/")
+
+
+@case
+def exported():
+    exported_and_back("", ".")
+
+
+@case
+def exported_with_all_of_it():
+    exported_and_back(":LAYOUT=fs:UTF-8:CONTROL=%s/%%d/%%n/control:INDEX=%s/%%d/%%n/index".replace("%%", "%"), "/")
 
 
 main()
