@@ -190,7 +190,7 @@ take_back(struct work *w)
             continue;
         if (w->r->how == RECORD_MOVE && errno != EEXIST && errno != EXDEV)
             rc = -1;
-        else if (unlinkat(cur, it->m.file, 0) && errno != ENOENT)
+        else if (unlinkat(cur, it->m.file, 0)) /* ENOENT: another program gave it another name */
             rc = -1;
     }
     w->n_placed = 0;

@@ -166,6 +166,62 @@ TEST(neither_folder_nor_index_after_a_scan)
     teardown();
 }
 
+/* Gives every message in Sent a flag as soon as it is there. */
+static void *
+flag_at_once(void *arg)
+{
+    char path[300], to[600];
+    struct dirent *ent;
+
+    snprintf(path, sizeof path, "%s/.Sent/cur", root);
+    while (!atomic_load((atomic_bool *)arg)) {
+        DIR *d = opendir(path);
+
+        while (d != NULL && (ent = readdir(d)) != NULL) {
+            snprintf(to, sizeof to, "%sF", ent->d_name);
+            if (strstr(ent->d_name, ":2,") != NULL && !strchr(ent->d_name, 'F'))
+                renameat(dirfd(d), ent->d_name, dirfd(d), to);
+        }
+        if (d != NULL)
+            closedir(d);
+    }
+    return NULL;
+}
+
+TEST(a_copy_that_fails_is_undone_whatever_its_files_are_called_by_now)
+{
+    enum { N = 800 };
+    static atomic_bool must_end;
+    struct store_uids all = { 0 };
+    struct store_copied done;
+    struct store_view *v;
+    char name[60], path[600];
+    pthread_t other;
+
+    setup();
+    open_store();
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "%d.a:2,", 1700000000 + i);
+        foreign("cur", name, "x\n");
+    }
+    v = sel("INBOX");
+    CHECK_EQ_INT(exists(v), N);
+    snprintf(path, sizeof path, "%s/cur/%s", root, name); /* the last is gone */
+    CHECK_EQ_INT(unlink(path), 0);
+    store_uids_add(&all, 1, N);
+    NEED(pthread_create(&other, NULL, flag_at_once, &must_end) == 0);
+    CHECK_EQ_INT(store_copy(v, &all, SL("Sent"), false, &done, &e), -1);
+    store_unselect(&v);
+    v = sel("Sent");
+    CHECK_EQ_INT(exists(v), 0);
+    atomic_store(&must_end, true);
+    pthread_join(other, NULL);
+    CHECK_EQ_INT(count_files("cur"), N - 1);
+    store_unselect(&v);
+    store_uids_free(&all);
+    teardown();
+}
+
 int
 main(int argc, char **argv)
 {
