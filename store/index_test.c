@@ -53,6 +53,32 @@ TEST(status_is_exact)
     teardown();
 }
 
+/* UIDs end: what comes after the last one gets none of those that were given. */
+TEST(uids_that_are_used_up)
+{
+    struct store_box was, now;
+    struct store_view *v;
+
+    setup();
+    fill(3);
+    open_store();
+    v = sel("INBOX");
+    store_view_box(v, &was);
+    store_unselect(&v);
+    run("UPDATE mailboxes SET uidnext = 4294967294, uid_reserved = 4294967294,"
+        " recent_from = 4294967294 WHERE name = 'INBOX'"); /* as from an old server's list */
+    for (uint32_t i = 0; i < 4; i++)
+        CHECK_EQ_INT(append("INBOX", "Subject: a\r\n\r\nb\r\n", 0, NULL), 1 + i);
+    v = sel("INBOX");
+    store_view_box(v, &now);
+    CHECK_EQ_INT(now.exists, 7);
+    CHECK_EQ_INT(now.uidnext, 8);
+    CHECK(now.uidvalidity > was.uidvalidity);
+    check_sums();
+    store_unselect(&v);
+    teardown();
+}
+
 /* ---- versions of the index ---- */
 
 /* What version 1 of the index was made by. */

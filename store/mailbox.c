@@ -11,6 +11,8 @@
 
 enum { UIDS_EXPECTED_MAX = 1000 * 1000 }; /* what a power cut may make of a block */
 
+enum { MBOX_UIDS_LEFT = 16 * 1024 * 1024 }; /* more than ever come between two looks at it */
+
 int
 mbox_dir(const struct store_user *u, struct slice normal, struct buf *out, struct err *e)
 {
@@ -37,33 +39,40 @@ mbox_control_dir(const struct store_user *u, const char *dir)
     return out.p;
 }
 
+/* used_up: (may be NULL) hardly any UIDs are left, which only an old server's list can have brought about. */
 static int
-row_by_name(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
+row_by_name(struct store_user *u, struct slice normal, int64_t *id, bool *used_up, struct err *e)
 {
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db, "SELECT id FROM mailboxes WHERE name = ?", &s, e))
+    if (db_prepare(u->db, "SELECT id, uidnext FROM mailboxes WHERE name = ?", &s, e))
         return -1;
     db_bind_text(s, 1, normal);
     rc = db_step(s, e);
     if (rc == 1) {
         *id = db_int(s, 0);
+        if (used_up != NULL)
+            *used_up = db_int(s, 1) > UINT32_MAX - MBOX_UIDS_LEFT;
         db_reset(s);
     }
     return rc;
 }
 
-/* The folder is gone or new: make the row agree, in a transaction, since another process may be about it too. */
+/* The folder is gone or new, or its UIDs are used up: make the row agree, in a transaction, since another process may be about it too. */
 static int
 settle_row(struct store_user *u, struct slice normal, const char *dir, int64_t *id, struct err *e)
 {
     int rc, is_there;
+    bool used_up;
 
     if (index_begin(u, e))
         return -1;
     is_there = folder_is_there(u, dir, e);
-    rc = is_there < 0 ? -1 : row_by_name(u, normal, id, e);
+    rc = is_there < 0 ? -1 : row_by_name(u, normal, id, &used_up, e);
+    if (rc == 1 && is_there &&
+        used_up) /* another UIDVALIDITY, and UIDs from 1 (RFC 3501 §2.3.1.1) */
+        rc = mbox_forget(u, *id, e);
     if (rc == 1 && !is_there) {
         rc = mbox_forget(u, *id, e);
     } else if (rc == 0 && is_there) {
@@ -89,16 +98,17 @@ mbox_find(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
 {
     struct buf dir = { 0 };
     int rc = -1, is_there;
+    bool used_up = false;
 
     if (mbox_dir(u, normal, &dir, e))
         goto out;
     is_there = folder_is_there(u, buf_z(&dir), e);
     if (is_there < 0)
         goto out;
-    rc = row_by_name(u, normal, id, e);
+    rc = row_by_name(u, normal, id, &used_up, e);
     if (rc < 0)
         goto out;
-    if (rc == 1 && is_there)
+    if (rc == 1 && is_there && !used_up)
         rc = 0;
     else
         rc = settle_row(u, normal, buf_z(&dir), id, e);
@@ -161,7 +171,7 @@ mbox_load_named(struct store_user *u, int64_t id, struct slice normal, struct mb
                 struct err *e)
 {
     int64_t now = 0;
-    int rc = row_by_name(u, normal, &now, e);
+    int rc = row_by_name(u, normal, &now, NULL, e);
 
     return rc == 1 && now != id ? 0 : rc == 1 ? mbox_load(u, id, out, e) : rc;
 }

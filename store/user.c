@@ -443,9 +443,11 @@ user_turn(struct store_user *u, struct err *e)
 void
 user_unlock(struct store_user *u)
 {
+    struct store *s = u->s; /* user_free() may wait for the lock */
+
     index_mend(u);
     pthread_mutex_unlock(&u->lock);
-    atomic_fetch_sub(&u->s->n_busy, 1);
+    atomic_fetch_sub(&s->n_busy, 1);
 }
 
 void
