@@ -14,6 +14,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+enum { UNDO_TRIES = 5 };
+
 static struct slice
 base_of(struct slice file)
 {
@@ -120,6 +122,27 @@ go_home(int fd, const char *name, int home, const char *src)
     return -1;
 }
 
+/* 1: some got other names meanwhile, and are still there. */
+static int
+undo_part(DIR *d, const struct map *which, const struct parts *home, struct err *e)
+{
+    struct dirent *ent;
+    int rc = 0;
+
+    while ((errno = 0, ent = readdir(d)) != NULL) {
+        const char *src = map_get(which, base_of(sl_z(ent->d_name)));
+
+        if (src == NULL ||
+            (home != NULL ? go_home(dirfd(d), ent->d_name, home->fd[MAILDIR_CUR], src)
+                          : unlinkat(dirfd(d), ent->d_name, 0)) == 0)
+            continue;
+        if (errno != ENOENT)
+            return err_sys(e, "cannot take back %s", ent->d_name);
+        rc = 1;
+    }
+    return errno != 0 ? err_sys(e, "cannot read a folder") : rc;
+}
+
 /* Every file of dir's new/ and cur/ whose base name is in the map: home (parts; NULL: away). */
 static int
 undo_folder(const char *dir, const struct map *which, const struct parts *home, struct err *e)
@@ -132,7 +155,6 @@ undo_folder(const char *dir, const struct map *which, const struct parts *home, 
     for (int i = 0; rc == 0 && i < 2; i++) {
         int fd = dup(p.fd[i]);
         DIR *d = fd < 0 ? NULL : fdopendir(fd);
-        struct dirent *ent;
 
         if (d == NULL) {
             rc = err_sys(e, "cannot read folder %s", dir);
@@ -140,17 +162,12 @@ undo_folder(const char *dir, const struct map *which, const struct parts *home, 
                 close(fd);
             continue;
         }
-        while (rc == 0 && (errno = 0, ent = readdir(d)) != NULL) {
-            const char *src = map_get(which, base_of(sl_z(ent->d_name)));
-
-            if (src == NULL)
-                continue;
-            if (home != NULL ? go_home(p.fd[i], ent->d_name, home->fd[MAILDIR_CUR], src)
-                             : unlinkat(p.fd[i], ent->d_name, 0))
-                rc = errno == ENOENT ? 0 : err_sys(e, "cannot take back %s", ent->d_name);
+        rc = undo_part(d, which, home, e);
+        for (int again = 0; rc == 1 && again < UNDO_TRIES; again++) {
+            rewinddir(d);
+            rc = undo_part(d, which, home, e);
         }
-        if (rc == 0 && errno != 0)
-            rc = err_sys(e, "cannot read folder %s", dir);
+        rc = rc < 0 ? -1 : 0;
         if (rc == 0) /* before the record goes */
             rc = fs_sync_fd(p.fd[i], e);
         closedir(d);
