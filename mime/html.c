@@ -111,10 +111,12 @@ take_reference(struct slice *in)
     } else {
         while (n < at.n && n < REFERENCE_MAX_OCTETS && sl_is_alnum_char(at.p[n]))
             n++;
+        if (n == 0 || n == at.n || at.p[n] != ';')
+            return 0; /* "?a=b&copy=c" in a text is no reference; and a flood of '&' looks for no names */
         cp = named(sl_head(at, n));
-        at = sl_from(at, n);
-        if (cp == 0 || !sl_take_char(&at, ';'))
-            return 0; /* "?a=b&copy=c" in a text is no reference */
+        if (cp == 0)
+            return 0;
+        at = sl_from(at, n + 1);
     }
     *in = at;
     return cp;
