@@ -54,35 +54,48 @@ seek(struct cursor *c, uint32_t uid, bool *is_there, struct err *e)
     return 0;
 }
 
+#define OF_MAILBOX " WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid"
+
+/* A column that is not read is time that is not spent. */
+static const char *
+sort_columns(unsigned need)
+{
+    if (need & BULK_SUBJECT)
+        return "SELECT uid, base_subject FROM cache_sort" OF_MAILBOX;
+    if (need & BULK_LINKS)
+        return "SELECT uid, base_subject, is_reply, sent, message_id, refs FROM "
+               "cache_sort" OF_MAILBOX;
+    return "SELECT uid, base_subject, is_reply, sent, message_id, refs, from_key, to_key, cc_key, "
+           "from_name, to_name, sent_tz FROM cache_sort" OF_MAILBOX;
+}
+
 static int
 open_cursors(struct scan *s, uint32_t first, uint32_t last, struct err *e)
 {
     if (open_cursor(s->b, &s->messages,
-                    "SELECT uid, crlf, date, tz, savedate, email, thread, dir, file FROM messages"
-                    " WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid",
+                    s->b->need & BULK_BRIEF
+                        ? "SELECT uid, crlf, date FROM messages" OF_MAILBOX
+                        : "SELECT uid, crlf, date, tz, savedate, email, thread, dir, file "
+                          "FROM messages" OF_MAILBOX,
                     first, last, e))
         return -1;
     if ((s->b->need & BULK_SORT) &&
-        open_cursor(s->b, &s->sort,
-                    "SELECT uid, base_subject, is_reply, from_key, to_key, cc_key, from_name, "
-                    "to_name, sent, sent_tz, message_id, refs FROM cache_sort"
-                    " WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid",
-                    first, last, e))
+        open_cursor(s->b, &s->sort, sort_columns(s->b->need), first, last, e))
         return -1;
     if ((s->b->need & BULK_HEADERS) &&
-        open_cursor(s->b, &s->headers,
-                    "SELECT uid, headers FROM cache_headers"
-                    " WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid",
-                    first, last, e))
+        open_cursor(s->b, &s->headers, "SELECT uid, headers FROM cache_headers" OF_MAILBOX, first,
+                    last, e))
         return -1;
     return 0;
 }
 
 static void
-read_message(struct bulk_row *r, struct db_stmt *s)
+read_message(struct bulk_row *r, struct db_stmt *s, unsigned need)
 {
     r->crlf = db_int(s, 1);
     r->date_s = db_int(s, 2);
+    if (need & BULK_BRIEF)
+        return;
     r->tz_minutes = (int)db_int(s, 3);
     r->savedate_s = db_int(s, 4);
     r->email = db_int(s, 5);
@@ -92,20 +105,24 @@ read_message(struct bulk_row *r, struct db_stmt *s)
 }
 
 static void
-read_sort(struct bulk_row *r, struct db_stmt *s)
+read_sort(struct bulk_row *r, struct db_stmt *s, unsigned need)
 {
     r->base_subject = db_text(s, 1);
+    if (need & BULK_SUBJECT)
+        return;
     r->is_reply = db_int(s, 2) != 0;
-    r->from_key = db_text(s, 3);
-    r->to_key = db_text(s, 4);
-    r->cc_key = db_text(s, 5);
-    r->from_name = db_text(s, 6);
-    r->to_name = db_text(s, 7);
-    r->has_sent = !db_is_null(s, 8);
-    r->sent_s = db_int(s, 8);
-    r->sent_tz_minutes = (int16_t)db_int(s, 9);
-    r->message_id = db_text(s, 10);
-    r->refs = db_text(s, 11);
+    r->has_sent = !db_is_null(s, 3);
+    r->sent_s = db_int(s, 3);
+    r->message_id = db_text(s, 4);
+    r->refs = db_text(s, 5);
+    if (need & BULK_LINKS)
+        return;
+    r->from_key = db_text(s, 6);
+    r->to_key = db_text(s, 7);
+    r->cc_key = db_text(s, 8);
+    r->from_name = db_text(s, 9);
+    r->to_name = db_text(s, 10);
+    r->sent_tz_minutes = (int16_t)db_int(s, 11);
 }
 
 static bool
@@ -125,11 +142,11 @@ read_one(struct scan *s, uint32_t seq, struct err *e)
     if (seek(&s->messages, r.uid, &r.is_there, e))
         return -1;
     if (r.is_there) {
-        read_message(&r, s->messages.s);
+        read_message(&r, s->messages.s, b->need);
         if ((b->need & BULK_SORT) && seek(&s->sort, r.uid, &r.has_sort, e))
             return -1;
         if (r.has_sort)
-            read_sort(&r, s->sort.s);
+            read_sort(&r, s->sort.s, b->need);
         if ((b->need & BULK_HEADERS) && seek(&s->headers, r.uid, &r.has_headers, e))
             return -1;
         if (r.has_headers)

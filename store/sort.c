@@ -186,6 +186,9 @@ store_sort_new(struct store_view *v, const struct sort_by *by, size_t n_by, cons
         s->by[s->n_by++] = by[i];
         s->bulk.need |= need_of(by[i].key);
     }
+    s->bulk.need |= BULK_BRIEF;
+    if (!(seen & ~(1u << SORT_SUBJECT | 1u << SORT_ARRIVAL | 1u << SORT_SIZE)))
+        s->bulk.need |= BULK_SUBJECT;
     s->n = n;
     s->seqs = mem_alloc((n + 1) * sizeof(s->seqs[0]));
     if (n > 0)

@@ -250,7 +250,9 @@ store_thread_new(struct store_view *v, enum thread_kind kind, const uint32_t *se
     t->seqs = mem_alloc((n + 1) * sizeof(t->seqs[0]));
     if (n > 0)
         memcpy(t->seqs, seqs, n * sizeof(t->seqs[0]));
-    t->bulk = (struct bulk){ .v = v, .need = BULK_SORT, .seqs = t->seqs, .n = n };
+    t->bulk = (struct bulk){
+        .v = v, .need = BULK_SORT | BULK_BRIEF | BULK_LINKS, .seqs = t->seqs, .n = n
+    };
     forest_init(&t->forest, n);
     return t;
 }
