@@ -398,6 +398,30 @@ compute(struct store_view *v, struct lookup *l, unsigned want, struct store_msg 
     return 0;
 }
 
+static bool
+one_batch(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+/* Ids are told from the index alone: who goes through a mailbox for them would have a transaction for each message. So
+ * the next dozens are computed at once. What fails here is told of the message itself. */
+static void
+fill_ids(struct store_view *v, uint32_t uid)
+{
+    size_t at = find_ahead(v->ahead, uid);
+    struct store_uids next = { 0 };
+    struct err why = { 0 };
+    uint32_t done = 0;
+
+    if (at == SL_NPOS || v->ahead->v[at].row.thread != 0)
+        return;
+    store_uids_add(&next, uid, v->ahead->v[v->ahead->n - 1].row.uid);
+    cache_fill(v, &next, &done, one_batch, NULL, &why); /* drops what was read ahead */
+    store_uids_free(&next);
+}
+
 int
 store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg *out, struct err *e)
 {
@@ -411,6 +435,8 @@ store_fetch(struct store_view *v, uint32_t seq, unsigned want, struct store_msg 
         v->last_fetched = seq;
         return 0;
     }
+    if (is_there && (want & STORE_GET_IDS) && seq == v->last_fetched + 1)
+        fill_ids(v, uid);
     if (!is_there || !open_ahead(v, uid, want, &l)) {
         if (user_lock(v->u, e))
             return -1;
