@@ -5,10 +5,15 @@
 #include "base/log.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+enum { PENDING_TRIES = 20, PENDING_WAIT_US = 50 * 1000 };
 
 struct user_check {
     struct store_user *u;
@@ -119,6 +124,26 @@ check_orphans(struct user_check *k, struct err *e)
     return 0;
 }
 
+/* Who is at a COPY or APPEND shares the index's lock. *out: 0 too when somebody is at it all the time. */
+static int
+count_interrupted(struct store_user *u, int64_t *out, struct err *e)
+{
+    int rc;
+
+    *out = 0;
+    for (int i = 0; i < PENDING_TRIES; i++) {
+        if (flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
+            rc = count_rows(u, "SELECT count(*) FROM pending", out, e);
+            flock(u->lock_fd, LOCK_UN);
+            return rc;
+        }
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return err_sys(e, "cannot lock the index of %s", u->name);
+        usleep(PENDING_WAIT_US);
+    }
+    return 0;
+}
+
 /* Records of a COPY or APPEND that is not under way: user.lock and the flock tell. */
 static int
 check_pending(struct user_check *k, struct err *e)
@@ -128,7 +153,11 @@ check_pending(struct user_check *k, struct err *e)
     if (count_rows(k->u, "SELECT count(*) FROM pending", &before, e) || before == 0)
         return before == 0 ? 0 : -1;
     if (!k->c->must_fix) {
-        note(k, sl_n(NULL, 0), "%lld messages of a command that was interrupted, or is under way",
+        if (count_interrupted(k->u, &before, e))
+            return -1;
+        if (before == 0)
+            return 0;
+        note(k, sl_n(NULL, 0), "%lld messages of a command that was interrupted",
              (long long)before);
         k->c->faults += (uint64_t)before;
         return 0;

@@ -5,6 +5,8 @@
 
 #include "store/store_test.h"
 
+#include <sys/file.h>
+
 static char notes[4000];
 
 static void
@@ -248,6 +250,28 @@ TEST(changes_not_yet_seen)
     CHECK_EQ_STR(notes, "");
     CHECK_EQ_INT(c.faults, 0);
     CHECK_EQ_INT(c.pending, 1);
+    teardown();
+}
+
+/* A COPY of another process is no fault while it is under way, and is one when that process has died. */
+TEST(commands_under_way)
+{
+    struct store_check c;
+    char path[300];
+    int other;
+
+    fill();
+    sql("INSERT INTO pending VALUES (99, 1, 1, 'INBOX', 'none', '9.none:2,', '', '')");
+    snprintf(path, sizeof path, "%s/" INDEX_LOCK_FILE, root);
+    other = open(path, O_RDWR | O_CLOEXEC);
+    NEED(other >= 0 && flock(other, LOCK_SH) == 0);
+    c = check(false, false);
+    CHECK_EQ_STR(notes, "");
+    CHECK_EQ_INT(c.faults, 0);
+    close(other);
+    c = check(false, false);
+    CHECK_EQ_STR(notes, ": 1 messages of a command that was interrupted\n");
+    CHECK_EQ_INT(c.faults, 1);
     teardown();
 }
 

@@ -540,7 +540,8 @@ store_import_dovecot(struct store *s, struct slice name, const struct store_user
             if (rc == 0)
                 rc = import_again(u, &v, must, t, out, e);
         } else if (rc == 0 && t != NULL && t->note != NULL) {
-            t->note(t->arg, sl_n(NULL, 0), "was never exported: nothing is taken over");
+            t->note(t->arg, sl_n(NULL, 0),
+                    "taken over already, and not exported since: nothing to do");
         }
         user_unlock(u);
     }
