@@ -7,6 +7,9 @@
 
 #include <stdlib.h>
 
+/* Of a text so much decides, and more where few are sorted: subjects of hostile mail fold to 88 KB each. */
+enum { SORT_TEXT_OCTETS = 256, SORT_TEXTS_OCTETS = 64 * 1024 * 1024 };
+
 struct entry {
     uint64_t head; /* the key's first octets, which mostly decide */
     size_t at;     /* in keys */
@@ -18,6 +21,7 @@ struct store_sort {
     size_t n_by;
     uint32_t *seqs; /* as given, then the result */
     size_t n;
+    size_t max_text;
     struct bulk bulk;
     struct buf keys;
     struct entry *v, *spare; /* v: n_v of them */
@@ -52,7 +56,7 @@ add_text(struct buf *out, struct slice text, uint8_t flip)
 }
 
 static void
-add_key(struct buf *out, const struct bulk_row *r, const struct sort_by *by)
+add_key(struct buf *out, const struct bulk_row *r, const struct sort_by *by, size_t max_text)
 {
     uint8_t flip = by->is_reverse ? 0xff : 0;
 
@@ -67,22 +71,22 @@ add_key(struct buf *out, const struct bulk_row *r, const struct sort_by *by)
         add_number(out, r->crlf, flip);
         break;
     case SORT_CC:
-        add_text(out, r->cc_key, flip);
+        add_text(out, sl_head(r->cc_key, max_text), flip);
         break;
     case SORT_FROM:
-        add_text(out, r->from_key, flip);
+        add_text(out, sl_head(r->from_key, max_text), flip);
         break;
     case SORT_TO:
-        add_text(out, r->to_key, flip);
+        add_text(out, sl_head(r->to_key, max_text), flip);
         break;
     case SORT_DISPLAYFROM:
-        add_text(out, r->from_name, flip);
+        add_text(out, sl_head(r->from_name, max_text), flip);
         break;
     case SORT_DISPLAYTO:
-        add_text(out, r->to_name, flip);
+        add_text(out, sl_head(r->to_name, max_text), flip);
         break;
     case SORT_SUBJECT:
-        add_text(out, r->base_subject, flip);
+        add_text(out, sl_head(r->base_subject, max_text), flip);
         break;
     }
 }
@@ -96,7 +100,7 @@ take(void *to, const struct bulk_row *r)
 
     *e = (struct entry){ .at = s->keys.n, .seq = r->seq };
     for (size_t i = 0; i < s->n_by; i++)
-        add_key(&s->keys, r, &s->by[i]);
+        add_key(&s->keys, r, &s->by[i], s->max_text);
     e->n = (uint32_t)(s->keys.n - e->at);
     p = (const uint8_t *)s->keys.p + s->keys.off + e->at;
     for (size_t i = 0; i < 8; i++)
@@ -190,6 +194,9 @@ store_sort_new(struct store_view *v, const struct sort_by *by, size_t n_by, cons
     if (!(seen & ~(1u << SORT_SUBJECT | 1u << SORT_ARRIVAL | 1u << SORT_SIZE)))
         s->bulk.need |= BULK_SUBJECT;
     s->n = n;
+    s->max_text = SORT_TEXTS_OCTETS / (n * s->n_by + 1);
+    if (s->max_text < SORT_TEXT_OCTETS)
+        s->max_text = SORT_TEXT_OCTETS;
     s->seqs = mem_alloc((n + 1) * sizeof(s->seqs[0]));
     if (n > 0)
         memcpy(s->seqs, seqs, n * sizeof(s->seqs[0]));
