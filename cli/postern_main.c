@@ -12,8 +12,7 @@
 
 static const struct cli_command *const commands[] = {
     &cmd_serve, &cmd_check, &cmd_config, &cmd_cert,   &cmd_sql,    &cmd_domain, &cmd_user,
-    &cmd_alias, &cmd_queue, &cmd_store,  &cmd_reload, &cmd_status, &cmd_stop,
-    &cmd_quota,
+    &cmd_alias, &cmd_queue, &cmd_store,  &cmd_reload, &cmd_status, &cmd_stop,   &cmd_quota,
 };
 
 static void

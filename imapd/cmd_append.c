@@ -89,7 +89,7 @@ begin(struct imap_cmd *c)
         keywords[i] = arena_dupz(&c->mem, a->flags.keywords[i]);
     if (!keywords || store_append_expect(ap->store, c->stream_octets, &e) < 0 ||
         store_append_msg(ap->store, a->flags.sys, keywords, a->flags.n_keywords,
-                                      a->has_date ? a->date_unix_s : 0, a->tz_minutes, &e) < 0)
+                         a->has_date ? a->date_unix_s : 0, a->tz_minutes, &e) < 0)
         give_up(c, &e, name);
 }
 

@@ -91,8 +91,8 @@ enum imap_fetch_kind {
     IMAP_FETCH_RFC822,
     IMAP_FETCH_RFC822_HEADER,
     IMAP_FETCH_RFC822_TEXT,
-    IMAP_FETCH_PREVIEW,  /* RFC 8970; LAZY or not */
-    IMAP_FETCH_EMAILID,  /* RFC 8474 §5 */
+    IMAP_FETCH_PREVIEW, /* RFC 8970; LAZY or not */
+    IMAP_FETCH_EMAILID, /* RFC 8474 §5 */
     IMAP_FETCH_THREADID
 };
 enum imap_section_text {

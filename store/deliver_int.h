@@ -85,7 +85,7 @@ struct deliver_job {
     int device; /* row of lane.devices, or -1 */
     char base[MAILDIR_NAME_MAX];
     char file[MAILDIR_NAME_MAX]; /* its name in new/ or cur/ */
-    char *found; /* a repeat: its file */
+    char *found;                 /* a repeat: its file */
 };
 static inline struct deliver_job *
 deliver_job_of(struct list *l)

@@ -47,8 +47,7 @@ open_user(struct store **s)
     struct store_user *u = NULL;
     struct err e = { 0 };
 
-    if (store_new(conf, s, &e) ||
-        store_user_open(*s, SL("bob@example.org"), NULL, &u, &e)) {
+    if (store_new(conf, s, &e) || store_user_open(*s, SL("bob@example.org"), NULL, &u, &e)) {
         fprintf(stderr, "race: open: %s\n", e.msg);
         abort();
     }

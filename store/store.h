@@ -29,9 +29,10 @@ void store_fill_ahead(struct store *s);
 /* ---- a user ---- */
 struct
     store_user; /* counted; the index database behind it is opened on need and kept in a bounded LRU */
-struct store_userdb {    /* what userdb says of a user; each may be empty */
-    struct slice mail;  /* mail location, over mail_location */
-    struct slice quota; /* lines of NAME=VALUE LF: quota_rule, quota_rule2 and what else store/quota.h names */
+struct store_userdb {  /* what userdb says of a user; each may be empty */
+    struct slice mail; /* mail location, over mail_location */
+    struct slice
+        quota; /* lines of NAME=VALUE LF: quota_rule, quota_rule2 and what else store/quota.h names */
 };
 /* name "u@d". db NULL: userdb says nothing. Makes the Maildir when absent. A handle that is open already takes over the
  * newest quota rules. */
@@ -181,7 +182,7 @@ struct store_msg {
     /* The usual fields, raw with CRLF, in the message's order; p NULL: longer than the index keeps,
      * see store_header_open(). */
     struct slice headers;
-    struct slice preview; /* text for people, one line of UTF-8 (RFC 8970 §3.1) */
+    struct slice preview;             /* text for people, one line of UTF-8 (RFC 8970 §3.1) */
     char email_id[40], thread_id[40]; /* STORE_GET_IDS. Once told they never change */
     struct buf mem;                   /* what the slices point into: store_msg_free() */
 };

@@ -25,7 +25,8 @@
 
 enum {
     STORE_OPEN_MAX = 32, /* index databases open at once in a process */
-    STORE_DB_CACHE_KIB = 512, /* of each at most: less, and what is computed is read back from the log */
+    STORE_DB_CACHE_KIB =
+        512, /* of each at most: less, and what is computed is read back from the log */
     STORE_IDLE_MS = 10 * 1000, /* a database unused for that long is closed */
     INDEX_SCHEMA = 2,
     INDEX_UID_BLOCK = 512, /* reserved durably at a time */
@@ -168,10 +169,10 @@ struct
     /* Sums over its messages: octets are those of the files, crlf_octets RFC822.SIZEs. */
     int64_t messages, unseen, deleted, octets, crlf_octets;
     int64_t was_messages, was_octets; /* as loaded, for quota */
-    int64_t recent;         /* messages from recent_from on */
-    int64_t ranges;         /* in the expunge log */
-    uint64_t pruned_modseq; /* what was expunged up to here is not all in the log */
-    uint64_t change; /* the modseq of this transaction, 0: none yet */
+    int64_t recent;                   /* messages from recent_from on */
+    int64_t ranges;                   /* in the expunge log */
+    uint64_t pruned_modseq;           /* what was expunged up to here is not all in the log */
+    uint64_t change;                  /* the modseq of this transaction, 0: none yet */
     char object_id[40];
 };
 /* The folder's path, appended and NUL-terminated. */
@@ -346,8 +347,10 @@ int import_again(struct store_user *u, struct uidvalidity *v, bool must,
 
 /* ---- several messages at once (record.c, recover.c) ---- */
 struct record_item {
-    struct msg_brief m;   /* what its row will be; file: the name it gets in cur/. The uid is filled in */
-    const char *src_file; /* append: in tmp/ of the destination, whole and synced; else in src_dir of the source */
+    struct msg_brief
+        m; /* what its row will be; file: the name it gets in cur/. The uid is filled in */
+    const char *
+        src_file; /* append: in tmp/ of the destination, whole and synced; else in src_dir of the source */
     int src_dir;
     uint32_t src_uid; /* copy, move */
 };
@@ -416,7 +419,7 @@ void folders_sweep(struct store_user *u);
  *   message_id refs       without <>; refs oldest first, LF between, In-Reply-To's first one where there are no References
  * cache_headers.headers: fields of store_caches_field(), raw, CRLF, as they stand; preview: RFC 8970. */
 enum {
-    CACHE_VERSION = 1,                  /* of the forms: an index with another drops them */
+    CACHE_VERSION = 1,                   /* of the forms: an index with another drops them */
     CACHE_TEXT_MAX_OCTETS = 1024 * 1024, /* envelope, bodystructure, body, each */
     CACHE_HEADERS_MAX_OCTETS = 64 * 1024,
     CACHE_KEY_MAX_OCTETS = 512, /* each text of cache_sort but refs */
@@ -458,11 +461,12 @@ struct store_view {
     bool
         is_asleep; /* rows are made again by view_wake(): n, last_uid and modseq say what was told */
     uint32_t uidvalidity, uidnext, n_recent, last_uid, first_unseen;
-    uint64_t modseq; /* changes up to here are in rows */
+    uint64_t modseq;       /* changes up to here are in rows */
     struct rows *rows;     /* NULL asleep; what this holds does not change: rows.h */
     struct shared *shared; /* NULL asleep */
     size_t n, n_gone;
-    struct store_uids gone;   /* expunged, not yet announced: still in rows; in between are none that are not */
+    struct store_uids
+        gone; /* expunged, not yet announced: still in rows; in between are none that are not */
     struct store_uids recent; /* \Recent here, as far as they are there */
     struct keywords keywords;
     struct silent *silent;
