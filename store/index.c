@@ -148,7 +148,8 @@ meta_set(struct store_user *u, const char *key, struct slice value, struct err *
 }
 
 /* The machine stopped since the index was written: what was told last may not be in it. No UID and no MODSEQ of the
- * reserved blocks may be given again, so the rest of each block counts as used and gone; every message counts as changed. */
+ * reserved blocks may be given again, so the rest of each block counts as used and gone; every message counts as changed.
+ * quota.db may have more of it, so that the number it knows must not come again either. */
 static int
 skip_blocks(struct store_user *u, struct err *e)
 {
@@ -161,8 +162,9 @@ skip_blocks(struct store_user *u, struct err *e)
              "UPDATE mailboxes SET ranges = ranges + (uid_reserved > uidnext),"
              " modseq = modseq_reserved + 1, floor = modseq_reserved + 1,"
              " modseq_reserved = modseq_reserved + 1 + %d, uidnext = max(uidnext, uid_reserved),"
-             " new_mtime = 0, cur_mtime = 0;",
-             INDEX_MODSEQ_BLOCK);
+             " new_mtime = 0, cur_mtime = 0;"
+             "UPDATE meta SET value = max(value, %lld) + 1 WHERE key = 'seq';",
+             INDEX_MODSEQ_BLOCK, (long long)clock_unix_us());
     return db_exec(u->db, text, e);
 }
 

@@ -12,7 +12,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { CHARGE_RETRY_MS = 5000 };
+enum {
+    CHARGE_RETRY_MS = 5000,
+    CHARGE_LOOK_MS = 5000, /* between looks for files of deliveries that are gone */
+    CHARGE_LOOK_ROWS = 500 /* at one */
+};
 
 static const struct quota_rules *
 rules_of(const struct store_user *u)
@@ -35,11 +39,9 @@ rules_ref(struct store_user *u)
 static void
 charge_reset(struct quota_charge *c)
 {
-    for (size_t i = 0; i < c->n_scans; i++)
-        free(c->scans[i].dir);
     c->n_scans = c->n_seen = 0;
     c->is_changed = c->is_recount = c->is_full = false;
-    c->floor = 0;
+    c->floor = c->seq = 0;
 }
 
 void
@@ -48,6 +50,7 @@ quota_charge_free(struct quota_charge *c)
     charge_reset(c);
     free(c->scans);
     free(c->seen);
+    free(c->looked);
     memset(c, 0, sizeof(*c));
 }
 
@@ -142,16 +145,21 @@ rows_free(struct rows *r)
     free(r->v);
 }
 
+/* Up to n of them (-1: all) behind a base name. */
 static int
-rows_load(struct quota *q, int64_t user, struct rows *out, struct err *e)
+rows_load(struct quota *q, int64_t user, const char *behind, int n, struct rows *out, struct err *e)
 {
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(q->db, "SELECT id, base, dir, file, is_done FROM deliveries WHERE user = ?", &s,
-                   e))
+    if (db_prepare(q->db,
+                   "SELECT id, base, dir, file, is_done FROM deliveries WHERE user = ?1 AND"
+                   " base > ?2 ORDER BY base LIMIT ?3",
+                   &s, e))
         return -1;
     db_bind_int(s, 1, user);
+    db_bind_text(s, 2, sl_z(behind));
+    db_bind_int(s, 3, n);
     while ((rc = db_step(s, e)) == 1) {
         out->v = mem_grow(out->v, &out->cap, out->n + 1, sizeof(out->v[0]));
         out->v[out->n++] = (struct row){ .id = db_int(s, 0),
@@ -168,12 +176,13 @@ rows_load(struct quota *q, int64_t user, struct rows *out, struct err *e)
 static int
 drop_met(struct store_user *u, int64_t user, const struct quota_scan *scan, struct err *e)
 {
+    /* Wherever it was delivered to: its folder may have another name by now. Should there be two of its name, the other
+     * is counted by a scan. */
     struct quota *q = u->s->quota;
     struct db_stmt *s, *drop;
     int rc;
 
-    if (db_prepare(q->db, "DELETE FROM deliveries WHERE user = ?1 AND base = ?2 AND dir = ?3",
-                   &drop, e) ||
+    if (db_prepare(q->db, "DELETE FROM deliveries WHERE user = ?1 AND base = ?2", &drop, e) ||
         db_prepare(u->db, "SELECT file FROM messages WHERE mailbox = ? AND uid >= ?", &s, e))
         return -1;
     db_bind_int(s, 1, scan->mailbox);
@@ -183,13 +192,23 @@ drop_met(struct store_user *u, int64_t user, const struct quota_scan *scan, stru
 
         db_bind_int(drop, 1, user);
         db_bind_text(drop, 2, sl_head(file, sl_find_char(file, ':')));
-        db_bind_text(drop, 3, sl_z(scan->dir));
         if (db_run(drop, e)) {
             db_reset(s);
             return -1;
         }
     }
     return rc;
+}
+
+/* Is its file not where it was delivered to? */
+static bool
+is_gone(const struct row *r)
+{
+    char *path = path_join(r->dir, r->file, NULL);
+    bool is = access(path, F_OK) && (errno == ENOENT || errno == ENOTDIR);
+
+    free(path);
+    return is;
 }
 
 static int
@@ -211,13 +230,8 @@ find_anywhere(struct store_user *u, struct rows *rows, struct err *e)
         }
     map_free(&by_base, NULL);
     /* Neither there: gone with its folder, or moved by another program, so that a scan will meet it anew. */
-    for (size_t i = 0; rc == 0 && i < rows->n; i++) {
-        char *path = path_join(rows->v[i].dir, rows->v[i].file, NULL);
-
-        rows->v[i].is_in =
-            rows->v[i].is_in || (rows->v[i].is_done && access(path, F_OK) && errno == ENOENT);
-        free(path);
-    }
+    for (size_t i = 0; rc == 0 && i < rows->n; i++)
+        rows->v[i].is_in = rows->v[i].is_in || (rows->v[i].is_done && is_gone(&rows->v[i]));
     return rc;
 }
 
@@ -226,7 +240,7 @@ drop_found(struct store_user *u, int64_t user, struct err *e)
 {
     struct quota *q = u->s->quota;
     struct rows rows = { 0 };
-    int rc = rows_load(q, user, &rows, e);
+    int rc = rows_load(q, user, "", -1, &rows, e);
 
     if (rc == 0)
         rc = find_anywhere(u, &rows, e);
@@ -265,8 +279,17 @@ usage_of_row(const struct quota_row *r, struct quota_usage *out)
     out->messages = r->messages + r->open_messages;
 }
 
+/* The sums differ from what quota.db has by this transaction, and by nothing else: not by one of another process, which
+ * may have been killed before it dropped its rows, nor by another name of this Maildir. */
+static bool
+is_ours_alone(const struct quota_charge *c, int64_t seq, int64_t was)
+{
+    return seq == was || (c->is_changed && seq == c->seq && was == c->seq - 1);
+}
+
 static int
-write_sums(struct store_user *u, struct quota_usage *was, struct quota_usage *now, struct err *e)
+write_sums(struct store_user *u, struct quota_usage *was, struct quota_usage *now, bool *is_late,
+           struct err *e)
 {
     struct quota *q = u->s->quota;
     struct quota_row row;
@@ -276,11 +299,14 @@ write_sums(struct store_user *u, struct quota_usage *was, struct quota_usage *no
     if (quota_row_take(q, sl_z(u->name), &row, e) || sums_read(u, &sums, e))
         return -1;
     usage_of_row(&row, was);
-    /* Somebody changed the index and this row does not know: another name of this Maildir, whose scan may have met files
-     * that have rows here. */
-    if (sums.seq > row.seq + 1)
+    *now = *was;
+    /* An index that fell behind, as by a power cut, and was not looked at when it was opened. */
+    *is_late = sums.seq < row.seq;
+    if (*is_late)
+        return 0;
+    if (!is_ours_alone(&u->charge, sums.seq, row.seq))
         u->charge.is_full = true;
-    if (sums.seq > row.seq || u->charge.is_recount) {
+    if (sums.seq > row.seq || u->charge.is_full) {
         row.seq = sums.seq;
         row.octets = sums.octets;
         row.messages = sums.messages;
@@ -301,10 +327,11 @@ charge(struct store_user *u)
     struct quota *q = u->s->quota;
     struct quota_change change = { .user = sl_z(u->name), .rules = rules_of(u) };
     struct err e = { 0 };
+    bool is_late = false;
     int rc = -1;
 
     if (quota_begin(q, true, &e) == 0)
-        rc = quota_end(q, true, write_sums(u, &change.was, &change.now, &e), &e);
+        rc = quota_end(q, true, write_sums(u, &change.was, &change.now, &is_late, &e), &e);
     if (rc) {
         if (err_is_full(&e))
             reserve_release(u->s->reserve);
@@ -315,7 +342,8 @@ charge(struct store_user *u)
         u->charge.retry_ms = clock_mono_ms() + CHARGE_RETRY_MS;
         return;
     }
-    u->charge.is_behind = false;
+    u->charge.is_behind = is_late;
+    u->charge.retry_ms = 0;
     if (change.was.octets == change.now.octets && change.was.messages == change.now.messages)
         return;
     change.was.limit = change.now.limit = quota_rules_user(change.rules);
@@ -329,18 +357,21 @@ int
 quota_before_commit(struct store_user *u, struct err *e)
 {
     struct db_stmt *s;
+    int rc;
 
     if (!u->charge.is_changed)
         return 0;
     /* Kept also while quota is off: so that the numbers differ when it is turned on. */
     if (db_prepare(u->db,
                    "INSERT INTO meta VALUES ('seq', max(?1, ?2) + 1) ON CONFLICT (key) DO UPDATE"
-                   " SET value = max(value, ?2) + 1",
+                   " SET value = max(value, ?2) + 1 RETURNING value",
                    &s, e))
         return -1;
     db_bind_int(s, 1, clock_unix_us()); /* a new index's is beyond its forerunner's */
     db_bind_int(s, 2, u->charge.floor);
-    return db_run(s, e);
+    while ((rc = db_step(s, e)) == 1)
+        u->charge.seq = db_int(s, 0);
+    return rc;
 }
 
 void
@@ -402,15 +433,14 @@ quota_scan_look(struct store_user *u, const char *dir, struct quota_charge *done
 }
 
 void
-quota_scan_tx(struct store_user *u, int64_t mailbox, const char *dir, uint32_t uidnext)
+quota_scan_tx(struct store_user *u, int64_t mailbox, uint32_t uidnext)
 {
     struct quota_charge *c = &u->charge;
 
     if (u->s->quota == NULL)
         return;
     c->scans = mem_grow(c->scans, &c->cap_scans, c->n_scans + 1, sizeof(c->scans[0]));
-    c->scans[c->n_scans++] =
-        (struct quota_scan){ .mailbox = mailbox, .first_uid = uidnext, .dir = mem_dupz(dir) };
+    c->scans[c->n_scans++] = (struct quota_scan){ .mailbox = mailbox, .first_uid = uidnext };
 }
 
 void
@@ -491,6 +521,47 @@ forget_vanished(struct store_user *u, struct err *e)
     return rc;
 }
 
+/* Some rows whose files are no more where they were delivered to, into charge.seen. Wherever they went, a scan has met
+ * them or will, and then this was right. */
+static int
+look_for_gone(struct store_user *u, struct err *e)
+{
+    struct quota *q = u->s->quota;
+    struct quota_charge *c = &u->charge;
+    struct rows rows = { 0 };
+    struct quota_row row;
+    int rc;
+
+    if (quota_begin(q, false, e))
+        return -1;
+    rc = quota_row_load(q, sl_z(u->name), &row, e);
+    if (rc == 1)
+        rc = row.open_messages == 0 ? 0
+                                    : rows_load(q, row.id, c->looked == NULL ? "" : c->looked,
+                                                CHARGE_LOOK_ROWS, &rows, e);
+    rc = quota_end(q, false, rc, e);
+    free(c->looked);
+    c->looked = rc == 0 && rows.n == CHARGE_LOOK_ROWS ? mem_dupz(rows.v[rows.n - 1].base) : NULL;
+    for (size_t i = 0; rc == 0 && i < rows.n; i++)
+        if (rows.v[i].is_done && is_gone(&rows.v[i])) {
+            c->seen = mem_grow(c->seen, &c->cap_seen, c->n_seen + 1, sizeof(c->seen[0]));
+            c->seen[c->n_seen++] = rows.v[i].id;
+        }
+    rows_free(&rows);
+    return rc;
+}
+
+static void
+drop_gone(struct store_user *u)
+{
+    struct err e = { 0 };
+
+    u->charge.look_ms = clock_mono_ms() + CHARGE_LOOK_MS;
+    if (look_for_gone(u, &e))
+        log_warn("quota.look", LOG_F(LF_Z("user", u->name)), "user %s: %s", u->name, e.msg);
+    quota_after_commit(u);
+}
+
 void
 quota_opened(struct store_user *u)
 {
@@ -502,6 +573,7 @@ quota_opened(struct store_user *u)
 
     if (q == NULL)
         return;
+    u->charge.is_behind = false;
     rc = index_seq(u, &seq, &e) ? -1 : quota_row_of(q, sl_z(u->name), &row, &e);
     if (rc == 1 && (row.seq != seq || row.ignored != quota_rules_ignored(rules_of(u))))
         rc = forget_vanished(u, &e) ? -1 : write_anew(u, false, row.seq, &e);
@@ -510,14 +582,20 @@ quota_opened(struct store_user *u)
                  "user %s: usage is written later: %s", u->name, e.msg);
         u->charge.is_behind = true;
         u->charge.retry_ms = clock_mono_ms() + CHARGE_RETRY_MS;
+        return;
     }
+    drop_gone(u);
 }
 
 void
 quota_locked(struct store_user *u)
 {
-    if (u->charge.is_behind && clock_mono_ms() >= u->charge.retry_ms && u->s->quota != NULL)
-        quota_after_commit(u);
+    if (u->s->quota == NULL)
+        return;
+    if (u->charge.is_behind && clock_mono_ms() >= u->charge.retry_ms)
+        quota_opened(u);
+    else if (clock_mono_ms() >= u->charge.look_ms)
+        drop_gone(u);
 }
 
 /* ---- folders ---- */
@@ -532,13 +610,12 @@ quota_moved(struct store_user *u, const char *dir, const char *to)
     int rc;
 
     if (q == NULL || quota_begin(q, true, &e))
-        return; /* rows stay: counting anew finds them done */
+        return; /* rows stay: somebody looks for their files some time */
     rc = quota_row_load(q, sl_z(u->name), &row, &e);
     if (rc == 1 && row.open_messages > 0) {
         rc = db_prepare(q->db,
-                        to == NULL
-                            ? "DELETE FROM deliveries WHERE user = ?1 AND dir = ?2 AND is_done = 1"
-                            : "UPDATE deliveries SET dir = ?3 WHERE user = ?1 AND dir = ?2",
+                        to == NULL ? "DELETE FROM deliveries WHERE user = ?1 AND dir = ?2"
+                                   : "UPDATE deliveries SET dir = ?3 WHERE user = ?1 AND dir = ?2",
                         &s, &e);
         if (rc == 0) {
             db_bind_int(s, 1, row.id);

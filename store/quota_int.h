@@ -12,11 +12,13 @@
  *     sync of the round takes the log of quota.db with it), so a power cut leaves no file without one; it can take the
  *     mark, and then the above. A repeat that is found writes no row: its first attempt did.
  *   scan      done rows read | folder read | index committed | sums and rows of quota.db in one transaction
- *     after the index's commit: sequence numbers differ; who opens the index next writes the sums and drops the rows
- *     whose files the index knows. A row leaves with the transaction that brings the sums its file is in.
+ *     after the index's commit: sequence numbers differ; who opens the index next, or writes sums that are not of his
+ *     own transaction alone, drops the rows whose files the index knows. A row leaves with the transaction that brings
+ *     the sums its file is in. Rows whose files no scan met (removed, moved away by another program, deleted or renamed
+ *     with their folder) may be left by this, or be marked done after it: whoever has the user open looks for them.
  *   append, copy, move, expunge, delete, rename   index committed | sums of quota.db: as above.
  *   power cut  both databases fall back to some earlier commit of theirs: the numbers differ, or nothing is missing; an
- *     index that fell behind quota.db goes on at a number beyond it.
+ *     index that fell behind quota.db goes on at a number beyond it: the first to open it moves on to the clock's.
  *   index set aside, deleted: its successor's numbers start with the clock, so they differ.
  *   quota.db set aside, deleted: nobody is counted in it; counting is a scan of all mailboxes. */
 #ifndef POSTERN_STORE_QUOTA_INT_H
@@ -112,7 +114,6 @@ void quota_settle_dead(struct quota *q);
 struct quota_scan { /* a folder that was scanned in this transaction */
     int64_t mailbox;
     uint32_t first_uid; /* files met for the first time have UIDs from here on */
-    char *dir;
 };
 struct quota_charge { /* of a store_user: what this transaction of the index means for quota.db */
     bool is_changed;  /* sums: the sequence number grows with them */
@@ -121,16 +122,19 @@ struct quota_charge { /* of a store_user: what this transaction of the index mea
     bool
         is_behind; /* quota.db could not be written: tried again with the next transaction, or lock, or opening */
     int64_t floor; /* the sequence number shall be beyond */
-    uint64_t retry_ms;
+    int64_t seq;   /* what this transaction made of it */
+    uint64_t retry_ms, look_ms;
+    char *looked; /* base name up to which rows were looked at */
     struct quota_scan *scans;
     size_t n_scans, cap_scans;
-    int64_t *seen; /* rows of deliveries that were done before a scan looked */
+    int64_t
+        *seen; /* rows of deliveries that were done before a scan looked, or whose files are gone */
     size_t n_seen, cap_seen;
 };
 /* A scan of a folder begins, before anything is read: deliveries that are done, into `seen` of a charge of its own. */
 void quota_scan_look(struct store_user *u, const char *dir, struct quota_charge *done);
 /* A transaction of it: messages from uidnext on are new. */
-void quota_scan_tx(struct store_user *u, int64_t mailbox, const char *dir, uint32_t uidnext);
+void quota_scan_tx(struct store_user *u, int64_t mailbox, uint32_t uidnext);
 /* In its last one, when the folder was still: those deliveries have been met, or are gone. */
 void quota_scan_seen(struct store_user *u, const struct quota_charge *done);
 /* Part of index_commit(): the sequence number, inside; and quota.db, after it. Nothing that fails afterwards undoes the
@@ -138,7 +142,8 @@ void quota_scan_seen(struct store_user *u, const struct quota_charge *done);
 int quota_before_commit(struct store_user *u, struct err *e);
 void quota_after_commit(struct store_user *u);
 void quota_after_rollback(struct store_user *u);
-/* The index was opened: is quota.db as of it? And each time it is locked: is something still to be written? */
+/* The index was opened: is quota.db as of it? And each time it is locked: is something still to be written? Now and then
+ * rows whose files are no more where they were delivered to leave: no scan may ever come there again. */
 void quota_opened(struct store_user *u);
 void quota_locked(struct store_user *u);
 void quota_charge_free(struct quota_charge *c);

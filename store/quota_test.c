@@ -619,6 +619,138 @@ TEST(what_vanishes_before_a_scan_meets_it)
     end();
 }
 
+static void
+count_open(const char *what, int64_t want)
+{
+    CHECK_EQ_INT(query("SELECT count(*) FROM deliveries"), want);
+    check_usage(what, NULL);
+}
+
+static void
+remove_new(const char *at)
+{
+    char path[600];
+
+    snprintf(path, sizeof path, "%s/%s/%s", root, at, name_with(at, ",S="));
+    CHECK_EQ_INT(unlink(path), 0);
+}
+
+/* The last word of a scan, that a row's file is gone, was lost by a kill, or the row was marked done after it: the folder
+ * gives no reason for another scan. */
+TEST(rows_that_no_scan_comes_for)
+{
+    setup_quota(RULES);
+    start();
+    CHECK(deliver_to("INBOX", 100));
+    wait_marks();
+    exec("UPDATE deliveries SET is_done = 0");
+    remove_new("new");
+    usleep(50 * 1000); /* the folder's time proves something */
+    scan("INBOX");
+    CHECK_EQ_INT(query("SELECT count(*) FROM deliveries"), 1);
+    exec("UPDATE deliveries SET is_done = 1");
+    close_store();
+    open_store();
+    scan("INBOX");
+    count_open("opened again", 0);
+
+    /* and by who has it open for long */
+    CHECK(deliver_to("INBOX", 100));
+    wait_marks();
+    exec("UPDATE deliveries SET is_done = 0");
+    remove_new("new");
+    usleep(50 * 1000);
+    scan("INBOX");
+    exec("UPDATE deliveries SET is_done = 1");
+    us->charge.look_ms = 0;
+    scan("INBOX");
+    count_open("looked", 0);
+    end();
+}
+
+/* A row is marked after its mailbox was deleted; or before it was renamed, and quota.db was not told. */
+TEST(rows_whose_folders_are_gone)
+{
+    setup_quota(RULES);
+    start();
+    CHECK(deliver_to("Lists", 100));
+    wait_marks();
+    exec("UPDATE deliveries SET is_done = 0");
+    CHECK_EQ_INT(store_delete(us, SL("Lists"), &e), 0);
+    count_open("deleted before it was marked", 0);
+
+    CHECK(deliver_to("Lists", 100));
+    wait_marks();
+    exec("UPDATE deliveries SET dir = replace(dir, 'Lists', 'Before')");
+    scan("Lists");
+    count_open("renamed and met", 0);
+    CHECK(deliver_to("Lists", 100));
+    wait_marks();
+    exec("UPDATE deliveries SET dir = replace(dir, 'Lists', 'Before')");
+    close_store();
+    open_store();
+    scan("Lists");
+    count_open("renamed", 0);
+    end();
+}
+
+/* A process that was killed when its scan had met a file and its row was still there: the sums that another then writes
+ * have that message, so the row must go with them, too. */
+TEST(sums_of_another_who_was_killed)
+{
+    struct store_user *other;
+    int64_t was;
+
+    setup_quota(RULES);
+    start();
+    CHECK(append("INBOX", "Subject: a\r\n\r\nb\r\n", 0, NULL) > 0);
+    CHECK(deliver_to("INBOX", 100));
+    wait_marks();
+    was = query("SELECT seq FROM users");
+    exec("CREATE TABLE kept AS SELECT * FROM deliveries");
+    scan("INBOX");
+    CHECK_EQ_INT(query("SELECT seq FROM users"), was + 1);
+    /* as quota.db was before; and its next writer brings no sums of his own, but marks of rows */
+    exec("INSERT INTO deliveries SELECT * FROM kept");
+    exec("UPDATE users SET seq = seq - 1, octets = octets - open_octets, messages = messages - 1");
+    CHECK_EQ_INT(query("SELECT messages + open_messages FROM users"), 2);
+    other = us;
+    CHECK_EQ_INT(user_lock(other, &e), 0);
+    CHECK_EQ_INT(index_begin(other, &e), 0);
+    quota_scan_seen(other, &(struct quota_charge){ .seen = &was, .n_seen = 1 });
+    CHECK_EQ_INT(index_commit(other, &e), 0);
+    user_unlock(other);
+    count_open("sums of another", 0);
+    end();
+}
+
+/* The cut took the index's last transaction, and what comes instead makes the same number of something else. */
+TEST(numbers_of_an_index_that_fell_behind_do_not_come_again)
+{
+    int64_t was;
+
+    setup_quota(RULES);
+    paths();
+    start();
+    op_append();
+    op_append();
+    close_store();
+    save_db(index_path);
+    open_store();
+    was = query("SELECT seq FROM users");
+    op_append();
+    CHECK_EQ_INT(query("SELECT seq FROM users"), was + 1);
+    finish();
+    restore_db(index_path);
+    index_fake_boot("after the cut");
+    start();
+    scan_all();
+    CHECK(query("SELECT seq FROM users") > was + 1000);
+    check_usage("after the cut", NULL);
+    end();
+    index_fake_boot(NULL);
+}
+
 /* ---- quota.db itself ---- */
 
 TEST(a_damaged_or_missing_database_is_made_again)

@@ -68,7 +68,7 @@ scan_tx_begin(struct scan *c, struct err *e)
         c->own = mbox_own_begin(c->mb, c->dir);
         c->is_moved = false;
         if (!c->in_tx || !c->is_noted)
-            quota_scan_tx(c->u, c->mb->id, c->dir, c->mb->uidnext);
+            quota_scan_tx(c->u, c->mb->id, c->mb->uidnext);
         c->is_noted = true;
         return 0;
     }
