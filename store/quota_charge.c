@@ -14,8 +14,9 @@
 
 enum {
     CHARGE_RETRY_MS = 5000,
-    CHARGE_LOOK_MS = 5000, /* between looks for files of deliveries that are gone */
-    CHARGE_LOOK_ROWS = 500 /* at one */
+    CHARGE_LOOK_MS = 5000,            /* between looks for files of deliveries that are gone */
+    CHARGE_LOOK_BOXES_MS = 60 * 1000, /* and for mailboxes */
+    CHARGE_LOOK_ROWS = 500            /* at one */
 };
 
 static const struct quota_rules *
@@ -496,7 +497,8 @@ write_anew(struct store_user *u, bool is_recount, int64_t floor, struct err *e)
                                : 0;
 }
 
-/* Mailboxes that the index knows and the disk does not: their rows go. */
+/* Mailboxes that the index knows and the disk does not: their rows go. One who deletes a mailbox may be killed, or a power
+ * cut come, when its folder has gone and the index was not told; and nobody selects it any more. */
 static int
 forget_vanished(struct store_user *u, struct err *e)
 {
@@ -552,12 +554,20 @@ look_for_gone(struct store_user *u, struct err *e)
 }
 
 static void
-drop_gone(struct store_user *u)
+look(struct store_user *u)
 {
     struct err e = { 0 };
+    uint64_t now_ms = clock_mono_ms();
+    int rc = 0;
 
-    u->charge.look_ms = clock_mono_ms() + CHARGE_LOOK_MS;
-    if (look_for_gone(u, &e))
+    u->charge.look_ms = now_ms + CHARGE_LOOK_MS;
+    if (now_ms >= u->charge.look_boxes_ms) {
+        u->charge.look_boxes_ms = now_ms + CHARGE_LOOK_BOXES_MS;
+        rc = forget_vanished(u, &e);
+    }
+    if (rc == 0)
+        rc = look_for_gone(u, &e);
+    if (rc)
         log_warn("quota.look", LOG_F(LF_Z("user", u->name)), "user %s: %s", u->name, e.msg);
     quota_after_commit(u);
 }
@@ -584,7 +594,8 @@ quota_opened(struct store_user *u)
         u->charge.retry_ms = clock_mono_ms() + CHARGE_RETRY_MS;
         return;
     }
-    drop_gone(u);
+    u->charge.look_boxes_ms = 0;
+    look(u);
 }
 
 void
@@ -595,7 +606,7 @@ quota_locked(struct store_user *u)
     if (u->charge.is_behind && clock_mono_ms() >= u->charge.retry_ms)
         quota_opened(u);
     else if (clock_mono_ms() >= u->charge.look_ms)
-        drop_gone(u);
+        look(u);
 }
 
 /* ---- folders ---- */

@@ -17,6 +17,7 @@
  *     the sums its file is in. Rows whose files no scan met (removed, moved away by another program, deleted or renamed
  *     with their folder) may be left by this, or be marked done after it: whoever has the user open looks for them.
  *   append, copy, move, expunge, delete, rename   index committed | sums of quota.db: as above.
+ *     A delete whose folder went and whose index was not committed: who opens the index sees that there is no such folder.
  *   power cut  both databases fall back to some earlier commit of theirs: the numbers differ, or nothing is missing; an
  *     index that fell behind quota.db goes on at a number beyond it: the first to open it moves on to the clock's.
  *   index set aside, deleted: its successor's numbers start with the clock, so they differ.
@@ -123,7 +124,7 @@ struct quota_charge { /* of a store_user: what this transaction of the index mea
         is_behind; /* quota.db could not be written: tried again with the next transaction, or lock, or opening */
     int64_t floor; /* the sequence number shall be beyond */
     int64_t seq;   /* what this transaction made of it */
-    uint64_t retry_ms, look_ms;
+    uint64_t retry_ms, look_ms, look_boxes_ms;
     char *looked; /* base name up to which rows were looked at */
     struct quota_scan *scans;
     size_t n_scans, cap_scans;
@@ -143,7 +144,8 @@ int quota_before_commit(struct store_user *u, struct err *e);
 void quota_after_commit(struct store_user *u);
 void quota_after_rollback(struct store_user *u);
 /* The index was opened: is quota.db as of it? And each time it is locked: is something still to be written? Now and then
- * rows whose files are no more where they were delivered to leave: no scan may ever come there again. */
+ * rows whose files are no more where they were delivered to leave, and mailboxes whose folders are gone: no scan may ever
+ * come there again. */
 void quota_opened(struct store_user *u);
 void quota_locked(struct store_user *u);
 void quota_charge_free(struct quota_charge *c);

@@ -694,6 +694,35 @@ TEST(rows_whose_folders_are_gone)
     end();
 }
 
+/* Whoever deleted a mailbox was killed before the index knew; or another program did. Nobody selects it again. */
+TEST(a_folder_that_is_gone)
+{
+    for (int is_open = 0; is_open < 2; is_open++) {
+        char path[600];
+
+        setup_quota(RULES);
+        TEST_ROW("%d", is_open);
+        start();
+        op_append();
+        CHECK_EQ_INT(store_create(us, SL("Lists"), 0, &e), 0);
+        CHECK(append("Lists", "Subject: a\r\n\r\nb\r\n", 0, NULL) > 0);
+        CHECK(deliver_to("Lists", 100));
+        wait_marks();
+        snprintf(path, sizeof path, "%s/.Lists", root);
+        if (is_open) {
+            fs_remove_tree(path, NULL);
+            us->charge.look_ms = us->charge.look_boxes_ms = 0;
+        } else {
+            close_store();
+            fs_remove_tree(path, NULL);
+            open_store();
+        }
+        scan("INBOX");
+        count_open("a folder is gone", 0);
+        end();
+    }
+}
+
 /* A process that was killed when its scan had met a file and its row was still there: the sums that another then writes
  * have that message, so the row must go with them, too. */
 TEST(sums_of_another_who_was_killed)
