@@ -17,9 +17,6 @@ from mailload import ALIASES, READERS, USERS, Command, Imap, Ledger, Load, Mailb
 from powercut import MODES, Disk, Journal
 from stack import PORTS, Stack
 
-# The fault layer stands before a sanitizer's runtime.
-os.environ["ASAN_OPTIONS"] = ":".join(filter(None, [os.environ.get("ASAN_OPTIONS"), "verify_asan_link_order=0"]))
-
 FOUND_S = 30
 BLOCKS = 1200  # more than store/'s blocks of UIDs (512) and MODSEQs (1024)
 WORKERS = 2
