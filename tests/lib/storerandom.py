@@ -290,7 +290,7 @@ class Play:
         facts = Facts(self.facts_path)
         d, wrong = self.settled()
         problems = [(w, t, None) for w, t in wrong] + [(t, None, None) for t in d.trouble] + facts.trouble
-        problems += self.uids(facts, d) + self.counts(facts, d) + self.sums(d) + self.keywords(facts, d, is_cut)
+        problems += self.uids(facts, d) + self.counts(facts, d, is_cut) + self.sums(d) + self.keywords(facts, d, is_cut)
         out = []
         for what, *tokens in problems[:8]:
             out.append("\n      ".join([what] + (facts.trail(*tokens) if any(t is not None for t in tokens) else [])))
@@ -324,7 +324,7 @@ class Play:
                 out.append(("UID %d of UIDVALIDITY %d was answered OK and is not there" % (uid, validity), token, None))
         return out
 
-    def counts(self, facts, d):
+    def counts(self, facts, d, is_cut):
         out = []
         least, most = collections.Counter(), collections.Counter()
         open_ops = {}
@@ -347,7 +347,8 @@ class Play:
                 continue
             lo, hi = least[t], most[t]
             if t in facts.foreign:
-                lo, hi = min(lo, 1), 1 << 30
+                # Its new name is not synced by that program: a cut may take it, the old one's end being ours to sync.
+                lo, hi = 0 if is_cut else min(lo, 1), 1 << 30
             if found[t] < lo:
                 out.append(("message %d is lost: %d of %d are there" % (t, found[t], lo), t, None))
             if found[t] > hi:
