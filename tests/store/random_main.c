@@ -31,7 +31,8 @@ enum {
     BOX_AIM = 50,
     FLIGHT_MAX = 4, /* deliveries of one deliverer at a time */
     VALIDITIES = 4096,
-    HANG_S = 30
+    HANG_S =
+        75 /* under the fault layer a first count of a user waits for three others that never rest */
 };
 
 struct box {
