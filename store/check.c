@@ -70,23 +70,6 @@ static const struct {
 };
 
 static int
-count_rows(struct store_user *u, const char *sql, int64_t *out, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    *out = 0;
-    if (db_prepare(u->db, sql, &s, e))
-        return -1;
-    rc = db_step(s, e);
-    if (rc == 1) {
-        *out = db_int(s, 0);
-        db_reset(s);
-    }
-    return rc < 0 ? -1 : 0;
-}
-
-static int
 remove_orphans(struct store_user *u, struct err *e)
 {
     int rc = index_begin(u, e);
@@ -109,7 +92,7 @@ check_orphans(struct user_check *k, struct err *e)
     int64_t n;
 
     for (size_t i = 0; i < COUNT_OF(orphans); i++) {
-        if (count_rows(k->u, orphans[i].count, &n, e))
+        if (index_number(k->u, orphans[i].count, &n, e))
             return -1;
         if (n > 0)
             note(k, sl_n(NULL, 0), "%lld %s", (long long)n, orphans[i].what);
@@ -133,7 +116,7 @@ count_interrupted(struct store_user *u, int64_t *out, struct err *e)
     *out = 0;
     for (int i = 0; i < PENDING_TRIES; i++) {
         if (flock(u->lock_fd, LOCK_EX | LOCK_NB) == 0) {
-            rc = count_rows(u, "SELECT count(*) FROM pending", out, e);
+            rc = index_number(u, "SELECT count(*) FROM pending", out, e);
             flock(u->lock_fd, LOCK_UN);
             return rc;
         }
@@ -150,7 +133,7 @@ check_pending(struct user_check *k, struct err *e)
 {
     int64_t before, after;
 
-    if (count_rows(k->u, "SELECT count(*) FROM pending", &before, e) || before == 0)
+    if (index_number(k->u, "SELECT count(*) FROM pending", &before, e) || before == 0)
         return before == 0 ? 0 : -1;
     if (!k->c->must_fix) {
         if (count_interrupted(k->u, &before, e))
@@ -162,7 +145,7 @@ check_pending(struct user_check *k, struct err *e)
         k->c->faults += (uint64_t)before;
         return 0;
     }
-    if (record_recover(k->u, e) || count_rows(k->u, "SELECT count(*) FROM pending", &after, e))
+    if (record_recover(k->u, e) || index_number(k->u, "SELECT count(*) FROM pending", &after, e))
         return -1;
     if (after < before) {
         note(k, sl_n(NULL, 0), "%lld messages of a command that was interrupted",
@@ -242,7 +225,7 @@ check_boxes(struct user_check *k, struct err *e)
     struct db_stmt *s;
     int rc;
 
-    if (count_rows(k->u, "SELECT coalesce(sum(messages), 0) FROM mailboxes", &all, e) ||
+    if (index_number(k->u, "SELECT coalesce(sum(messages), 0) FROM mailboxes", &all, e) ||
         db_prepare(k->u->db, "SELECT name, id FROM mailboxes ORDER BY name", &s, e))
         return -1;
     k->all = (uint64_t)all;

@@ -583,3 +583,20 @@ index_sync(struct store_user *u, struct err *e)
     free(wal);
     return rc;
 }
+
+int
+index_number(struct store_user *u, const char *sql, int64_t *out, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    *out = 0;
+    if (db_prepare(u->db, sql, &s, e))
+        return -1;
+    rc = db_step(s, e);
+    if (rc == 1) {
+        *out = db_int(s, 0);
+        db_reset(s);
+    }
+    return rc < 0 ? -1 : 0;
+}

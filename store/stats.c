@@ -61,23 +61,6 @@ store_has_index(struct store *s, struct slice name, const struct store_userdb *d
 /* ---- stats ---- */
 
 static int
-one_number(struct store_user *u, const char *sql, int64_t *out, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    *out = 0;
-    if (db_prepare(u->db, sql, &s, e))
-        return -1;
-    rc = db_step(s, e);
-    if (rc == 1) {
-        *out = db_int(s, 0);
-        db_reset(s);
-    }
-    return rc < 0 ? -1 : 0;
-}
-
-static int
 cmp_name(const void *a, const void *b)
 {
     struct slice x = sl_z(((const struct store_mailbox_stats *)a)->name),
@@ -120,8 +103,8 @@ load_stats(struct store_user *u, struct store_stats *out, struct err *e)
             .keywords = (unsigned)db_int(s, 10),
         };
     }
-    if (rc || one_number(u, "PRAGMA freelist_count", &pages, e) ||
-        one_number(u, "PRAGMA page_size", &octets, e))
+    if (rc || index_number(u, "PRAGMA freelist_count", &pages, e) ||
+        index_number(u, "PRAGMA page_size", &octets, e))
         return -1;
     out->index_octets = (uint64_t)index_octets(u);
     out->free_octets = (uint64_t)(pages * octets);

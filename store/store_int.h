@@ -139,6 +139,8 @@ int index_sync(struct store_user *u, struct err *e);
 int index_read_begin(struct store_user *u, struct err *e);
 /* rc and e: what came of the reading; given back, or the failure of the end. */
 int index_read_end(struct store_user *u, int rc, struct err *e);
+/* The one number that a statement without parameters asks for; 0 when it has no row. */
+int index_number(struct store_user *u, const char *sql, int64_t *out, struct err *e);
 /* For tests: another boot than the kernel's. NULL: the kernel's. */
 void index_fake_boot(const char *id);
 
