@@ -186,6 +186,21 @@ tell_sorted(struct imap_cmd *c, const struct work *w)
     imap_reply(c, "OK Sort completed.");
 }
 
+/* What to sort or thread: the search, in as many turns as it takes. False: *rc is this turn's answer. */
+static bool
+first_half(struct imap_cmd *c, struct work *w, const uint32_t **seqs, size_t *n, enum cmd_rc *rc)
+{
+    bool is_found;
+
+    *rc = search_run(&w->run, true, &is_found);
+    if (!is_found)
+        return false;
+    *seqs = store_search_result(w->run.search, n);
+    w->run.begun_ms = 0; /* the second half is timed by itself */
+    search_turn_begin(&w->run, c);
+    return true;
+}
+
 enum cmd_rc
 imap_run_sort(struct imap_cmd *c)
 {
@@ -195,17 +210,12 @@ imap_run_sort(struct imap_cmd *c)
     int rc;
 
     if (!w->sort) {
-        enum cmd_rc searched;
         const uint32_t *seqs;
-        bool is_found;
+        enum cmd_rc searched;
         size_t n;
 
-        searched = search_run(&w->run, true, &is_found);
-        if (!is_found)
+        if (!first_half(c, w, &seqs, &n, &searched))
             return searched;
-        seqs = store_search_result(w->run.search, &n);
-        w->run.begun_ms = 0; /* the second half is timed by itself */
-        search_turn_begin(&w->run, c);
         w->sort = store_sort_new(c->s->view, a->by, a->n_by, seqs, n);
     }
     rc = store_sort_run(w->sort, search_turn_is_over, &w->run, &e);
@@ -290,17 +300,12 @@ imap_run_thread(struct imap_cmd *c)
     int rc;
 
     if (!w->thread) {
-        enum cmd_rc searched;
         const uint32_t *seqs;
-        bool is_found;
+        enum cmd_rc searched;
         size_t n;
 
-        searched = search_run(&w->run, true, &is_found);
-        if (!is_found)
+        if (!first_half(c, w, &seqs, &n, &searched))
             return searched;
-        seqs = store_search_result(w->run.search, &n);
-        w->run.begun_ms = 0;
-        search_turn_begin(&w->run, c);
         w->thread = store_thread_new(c->s->view, a->kind, seqs, n);
     }
     rc = store_thread_run(w->thread, search_turn_is_over, &w->run, &e);
