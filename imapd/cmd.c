@@ -36,13 +36,13 @@ static const struct imap_row rows[] = {
     { "UNSELECT",    "UNSELECT",                     SEL, 0,                               imap_parse_none,    imap_run_unselect,    NULL },
     { "EXPUNGE",     "EXPUNGE",                      SEL, IF_SYNC,                         imap_parse_none,    imap_run_expunge,     NULL },
     { "EXPUNGE",     "UID EXPUNGE set",              SEL, IF_SYNC | IF_UID | IF_ONLY_UID,  imap_parse_set,     imap_run_uid_expunge, NULL },
-    { "FETCH",       "FETCH set items",              SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_fetch,   imap_run_fetch,       imap_done_fetch },
-    { "STORE",       "STORE set [+-]FLAGS[.SILENT] flags", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_store, imap_run_store,   NULL },
-    { "SEARCH",      "SEARCH [CHARSET name] key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_search, imap_run_search,      imap_done_search },
-    { "SORT",        "SORT (key ...) charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_sort, imap_run_sort,      imap_done_sort },
-    { "THREAD",      "THREAD algorithm charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ, imap_parse_thread, imap_run_thread,  imap_done_sort },
-    { "COPY",        "COPY set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES,     imap_parse_copy,    imap_run_copy,        NULL },
-    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES,     imap_parse_copy,    imap_run_move,        NULL },
+    { "FETCH",       "FETCH set items",              SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_fetch,   imap_run_fetch,       imap_done_fetch },
+    { "STORE",       "STORE set [+-]FLAGS[.SILENT] flags", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_store, imap_run_store,   NULL },
+    { "SEARCH",      "SEARCH [CHARSET name] key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_search, imap_run_search,      imap_done_search },
+    { "SORT",        "SORT (key ...) charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_sort, imap_run_sort,      imap_done_sort },
+    { "THREAD",      "THREAD algorithm charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_thread, imap_run_thread,  imap_done_sort },
+    { "COPY",        "COPY set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES | IF_SEQ,     imap_parse_copy,    imap_run_copy,        NULL },
+    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES | IF_SEQ,     imap_parse_copy,    imap_run_move,        NULL },
 };
 /* clang-format on */
 

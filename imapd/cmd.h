@@ -18,7 +18,8 @@ enum {                   /* of rows */
        IF_UID = 8,       /* "UID name" exists too */
        IF_ONLY_UID = 16, /* and nothing else does (UID EXPUNGE has a row of its own) */
        IF_STREAM = 32,   /* the last literal is streamed into the command */
-       IF_SAVES = 64     /* what is too much for it is so for the quota */
+       IF_SAVES = 64,    /* what is too much for it is so for the quota */
+       IF_SEQ = 128 /* takes or tells message numbers, except in the UID form (RFC 9586 §3.2) */
 };
 struct imap_row {
     const char *name, *usage;
@@ -81,10 +82,12 @@ bool imap_is_cancelled(const struct imap_cmd *c);
 void imap_untagged(struct imap_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- names.c ---- */
-/* From the wire: INBOX in any case, modified UTF-7. False: replied. Into c->mem. */
+/* From the wire: INBOX in any case, modified UTF-7 or, where enabled, UTF-8. False: replied. Into c->mem. */
 bool imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name);
-/* To the wire, as an astring. */
-void imap_add_mailbox(struct buf *out, struct slice name);
+/* To the wire, without quotes: what LIST's patterns are held against. -1: no such form. */
+int imap_name_encode(const struct imap_sess *s, struct slice name, struct buf *out);
+/* The same as an astring, onto c->out. */
+void imap_add_mailbox(struct imap_cmd *c, struct slice name);
 /* A LIST pattern, to hold names (as on the wire) against. In mem; NULL, which matches nothing, when that
  * is full. */
 struct list_pattern;

@@ -1,5 +1,4 @@
-/* imapd/cmd_select.c - SELECT and EXAMINE (RFC 3501 §6.3.1, §6.3.2), CLOSE (§6.4.2), UNSELECT (RFC 3691),
- * EXPUNGE (§6.4.3) and UID EXPUNGE (RFC 4315 §2.1). */
+/* imapd/cmd_select.c - SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3). */
 #include "imapd/rows.h"
 
 static void
@@ -54,79 +53,4 @@ enum cmd_rc
 imap_run_examine(struct imap_cmd *c)
 {
     return run_open(c, true);
-}
-
-/* How many would go, for the log. */
-static size_t
-count_deleted(const struct imap_cmd *c, const struct store_uids *uids)
-{
-    struct store_row row;
-    size_t n = 0;
-
-    for (uint32_t seq = 1; store_view_row(c->s->view, seq, &row); seq++)
-        n += (row.flags.sys & STORE_DELETED) && (!uids || store_uids_has(uids, row.uid));
-    return n;
-}
-
-static int
-expunge(struct imap_cmd *c, const struct store_uids *uids)
-{
-    struct err e = { 0 };
-    size_t n = count_deleted(c, uids);
-
-    if (store_expunge(c->s->view, uids, &e) < 0) {
-        imap_fail(c, &e, store_view_name(c->s->view), "NONEXISTENT");
-        return -1;
-    }
-    c->s->stats.expunged += n;
-    return 0;
-}
-
-enum cmd_rc
-imap_run_close(struct imap_cmd *c)
-{
-    struct imap_sess *s = c->s;
-
-    if (!s->is_examine && expunge(c, NULL) < 0)
-        return CMD_DONE;
-    store_unselect(&s->view);
-    imap_reply(c, "OK Close completed.");
-    return CMD_DONE;
-}
-
-enum cmd_rc
-imap_run_unselect(struct imap_cmd *c)
-{
-    store_unselect(&c->s->view);
-    imap_reply(c, "OK Unselect completed.");
-    return CMD_DONE;
-}
-
-static void
-run_expunge(struct imap_cmd *c, const struct store_uids *uids)
-{
-    /* In EXAMINE nothing is removed and that is no error, as with Dovecot. */
-    if (c->s->is_examine || expunge(c, uids) == 0)
-        imap_reply(c, "OK Expunge completed.");
-}
-
-enum cmd_rc
-imap_run_expunge(struct imap_cmd *c)
-{
-    run_expunge(c, NULL);
-    return CMD_DONE;
-}
-
-enum cmd_rc
-imap_run_uid_expunge(struct imap_cmd *c)
-{
-    struct store_uids seqs, uids;
-
-    if (imap_set_resolve(c, c->args, true, &seqs)) {
-        imap_seqs_to_uids(c, &seqs, &uids);
-        run_expunge(c, &uids);
-        store_uids_free(&uids);
-    }
-    store_uids_free(&seqs);
-    return CMD_DONE;
 }

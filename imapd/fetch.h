@@ -1,4 +1,4 @@
-/* imapd/fetch.h - a FETCH in work: fetch.c goes through messages, fetch_body.c makes sections. Folder-private. */
+/* imapd/fetch.h - a FETCH in work: cmd_fetch.c goes through messages, fetch_body.c makes sections. Folder-private. */
 #ifndef POSTERN_IMAPD_FETCH_H
 #define POSTERN_IMAPD_FETCH_H
 

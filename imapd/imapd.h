@@ -27,10 +27,6 @@
 
 #include <stdatomic.h>
 
-#define IMAPD_CAPABILITY                                                                           \
-    "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE "          \
-    "SPECIAL-USE PREVIEW SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS"
-
 enum {
     IMAPD_IDLE_MS = 30 * 60 * 1000,        /* autologout: RFC 3501 §5.4 */
     IMAPD_WRITE_MS = 5 * 60 * 1000,        /* a client that reads nothing */
@@ -70,6 +66,16 @@ struct imap_reader {
 
 enum imap_state { IMAP_ST_AUTH = 1, IMAP_ST_SELECTED = 2 };
 
+/* What the client has switched on, by ENABLE (RFC 5161) or by using it; for the rest of the session. */
+enum imap_enabled {
+    IMAP_ON_CONDSTORE = 1, /* RFC 7162 §3.1: untagged FETCH has MODSEQ */
+    IMAP_ON_QRESYNC = 2,   /* §3.2: VANISHED for EXPUNGE; brings CONDSTORE */
+    IMAP_ON_REV2 = 4,      /* RFC 9051: no RECENT, ESEARCH for SEARCH, names in UTF-8 */
+    IMAP_ON_UTF8 = 8,      /* RFC 6855 */
+    IMAP_ON_UIDONLY =
+        16 /* RFC 9586: no message numbers, UIDFETCH for FETCH; VANISHED for EXPUNGE */
+};
+
 struct imap_sess {
     uint64_t id;
     struct list link;
@@ -83,6 +89,8 @@ struct imap_sess {
     struct store_user *store; /* J; NULL until the first job opened it */
     struct store_view *view;  /* J; the selected mailbox */
     bool is_examine;          /* J */
+    unsigned enabled;         /* IMAP_ON_*; J, and the loop's between commands */
+    struct store_uids saved;  /* J; UIDs that "$" stands for (RFC 5182) */
     bool is_watched;          /* store_view_watch() is on */
     bool is_changed;          /* the watch fired since the last sync began */
     bool is_sync_failed;      /* J; the last one: what has changed was not told */
@@ -126,7 +134,6 @@ struct imap_adopted {
     char *userip;
 };
 void imap_sess_new(const struct imap_adopted *a);
-const char *imap_capability_more(const struct imap_sess *s); /* behind IMAPD_CAPABILITY */
 void imap_sess_write(struct imap_sess *s, struct slice octets);
 void imap_sess_writef(struct imap_sess *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -136,6 +143,16 @@ void imap_sess_bye(struct imap_sess *s, const char *text, const char *why);
 void imap_sess_continue(struct imap_sess *s);
 void imap_sess_stop_watch(struct imap_sess *s);
 void imap_sess_drain(void);
+
+/* ---- capability.c ---- */
+/* The names that this session is offered, with spaces between. */
+void imap_add_capabilities(const struct imap_sess *s, struct buf *out);
+/* Names travel as UTF-8 rather than in modified UTF-7, and quoted strings may hold it. */
+static inline bool
+imap_is_utf8(const struct imap_sess *s)
+{
+    return (s->enabled & (IMAP_ON_REV2 | IMAP_ON_UTF8)) != 0;
+}
 
 /* ---- adopt.c ---- */
 struct auth_master;

@@ -20,9 +20,12 @@ imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name)
         imap_reply(c, "NO [CANNOT] Mailbox name too long");
         return false;
     }
-    if (utf8_from_mutf7(&b, raw) < 0) {
+    if (imap_is_utf8(c->s) && utf8_is_valid(raw)) {
+        buf_adds(&b, raw);
+    } else if (imap_is_utf8(c->s) || utf8_from_mutf7(&b, raw) < 0) {
         buf_free(&b);
-        imap_reply(c, "NO [CANNOT] Mailbox name is not valid mUTF-7");
+        imap_reply(c, "NO [CANNOT] Mailbox name is not valid %s",
+                   imap_is_utf8(c->s) ? "UTF-8" : "mUTF-7");
         return false;
     }
     if (inbox_octets(buf_slice(&b), store_separator(c->s->store)) > 0)
@@ -32,14 +35,26 @@ imap_name_decode(struct imap_cmd *c, struct slice raw, struct slice *name)
     return true;
 }
 
+int
+imap_name_encode(const struct imap_sess *s, struct slice name, struct buf *out)
+{
+    if (!imap_is_utf8(s))
+        return utf8_to_mutf7(out, name);
+    buf_adds(out, name);
+    return 0;
+}
+
 void
-imap_add_mailbox(struct buf *out, struct slice name)
+imap_add_mailbox(struct imap_cmd *c, struct slice name)
 {
     struct buf b = { 0 };
 
-    if (utf8_to_mutf7(&b, name) < 0)
+    if (imap_name_encode(c->s, name, &b) < 0)
         buf_adds(&b, name);
-    imap_add_astring(out, buf_slice(&b));
+    if (imap_is_utf8(c->s))
+        imap_add_utf8_astring(&c->out, buf_slice(&b));
+    else
+        imap_add_astring(&c->out, buf_slice(&b));
     buf_free(&b);
 }
 

@@ -1,4 +1,4 @@
-/* imapd/rows.h - the functions that the table of commands (cmd.c) names; each is in a cmd_*.c, or fetch.c, idle.c.
+/* imapd/rows.h - the functions that the table of commands (cmd.c) names; each is in a cmd_*.c, or idle.c.
  * Folder-private. */
 #ifndef POSTERN_IMAPD_ROWS_H
 #define POSTERN_IMAPD_ROWS_H
@@ -47,6 +47,8 @@ IMAP_CMD(sort)
 IMAP_CMD(thread)
 IMAP_CMD(getquota)
 IMAP_RUN(getquotaroot)
+/* Expunge of uids (NULL: all) what has \Deleted. -1: replied. */
+int imap_expunge(struct imap_cmd *c, const struct store_uids *uids);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);

@@ -92,6 +92,7 @@ done_close(struct imap_cmd *c)
     id_del(s->id);
     imap_userip_drop(s->userip);
     imap_reader_free(&s->reader);
+    store_uids_free(&s->saved);
     conf_unref(&s->conf);
     free(s->user);
     free(s->name);
@@ -105,16 +106,11 @@ static const struct imap_row row_close = { "closing", "", 0, 0, NULL, run_close,
 
 /* ---- the beginning ---- */
 
-const char *
-imap_capability_more(const struct imap_sess *s)
-{
-    return s->conf->quota[0] ? " QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE" : "";
-}
-
 static enum cmd_rc
 run_open(struct imap_cmd *c)
 {
     struct store_userdb db = { .mail = sl_z(c->s->mail), .quota = sl_z(c->s->quota) };
+    struct buf names = { 0 };
     struct err e = { 0 };
 
     if (store_user_open(imapd.store, sl_z(c->s->user), &db, &c->s->store, &e) < 0) {
@@ -122,8 +118,9 @@ run_open(struct imap_cmd *c)
         c->must_end = true;
         c->why = "Internal error: the mailboxes could not be opened";
     } else {
-        imap_reply(c, "OK [CAPABILITY " IMAPD_CAPABILITY "%s] Logged in",
-                   imap_capability_more(c->s));
+        imap_add_capabilities(c->s, &names);
+        imap_reply(c, "OK [CAPABILITY %s] Logged in", buf_z(&names));
+        buf_free(&names);
     }
     return CMD_DONE;
 }

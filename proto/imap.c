@@ -2,6 +2,7 @@
 #include "proto/imap.h"
 
 #include "base/mem.h"
+#include "base/utf8.h"
 
 /* atom-specials and the controls out, RFC 3501 §9. Octets above 127 are let in: clients send them in mailbox names
  * and the name's decoder answers for them. */
@@ -355,24 +356,28 @@ imap_take_flags(struct slice *in, bool is_bare_allowed, struct arena *mem, struc
 enum { QUOTED_MAX = 1000 }; /* longer strings go as literals: clients have line limits too */
 
 static bool
-is_quotable(struct slice s)
+is_quotable(struct slice s, bool is_utf8)
 {
+    bool has_8bit = false;
+
     if (s.n > QUOTED_MAX)
         return false;
-    for (size_t i = 0; i < s.n; i++)
-        if (s.p[i] == '\0' || s.p[i] == '\r' || s.p[i] == '\n' || (unsigned char)s.p[i] >= 0x80)
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] == '\0' || s.p[i] == '\r' || s.p[i] == '\n')
             return false;
-    return true;
+        has_8bit = has_8bit || (unsigned char)s.p[i] >= 0x80;
+    }
+    return !has_8bit || (is_utf8 && utf8_is_valid(s));
 }
 
-void
-imap_add_nstring(struct buf *out, struct slice s)
+static void
+add_nstring(struct buf *out, struct slice s, bool is_utf8)
 {
     if (!s.p) {
         buf_addz(out, "NIL");
         return;
     }
-    if (!is_quotable(s)) {
+    if (!is_quotable(s, is_utf8)) {
         buf_addf(out, "{%zu}\r\n", s.n);
         buf_adds(out, s);
         return;
@@ -387,7 +392,13 @@ imap_add_nstring(struct buf *out, struct slice s)
 }
 
 void
-imap_add_astring(struct buf *out, struct slice s)
+imap_add_nstring(struct buf *out, struct slice s)
+{
+    add_nstring(out, s, false);
+}
+
+static void
+add_astring(struct buf *out, struct slice s, bool is_utf8)
 {
     bool is_bare = s.n > 0 && !sl_ieqz(s, "NIL");
 
@@ -396,7 +407,19 @@ imap_add_astring(struct buf *out, struct slice s)
     if (is_bare)
         buf_adds(out, s);
     else
-        imap_add_nstring(out, s.p ? s : SL(""));
+        add_nstring(out, s.p ? s : SL(""), is_utf8);
+}
+
+void
+imap_add_astring(struct buf *out, struct slice s)
+{
+    add_astring(out, s, false);
+}
+
+void
+imap_add_utf8_astring(struct buf *out, struct slice s)
+{
+    add_astring(out, s, true);
 }
 
 void

@@ -131,6 +131,8 @@ int imap_fetch_want_uid(struct imap_fetch_items *items, struct arena *mem);
 void imap_add_nstring(struct buf *out, struct slice s);
 /* An astring: bare when it can be. */
 void imap_add_astring(struct buf *out, struct slice s);
+/* The same for who takes UTF-8 in quotes (RFC 9051 §9, RFC 6855 §3). */
+void imap_add_utf8_astring(struct buf *out, struct slice s);
 /* Text of a response, after any code: control octets become '?'. */
 void imap_add_text(struct buf *out, struct slice s);
 /* "1:3,5": numbers ascending. */

@@ -1,4 +1,4 @@
-/* imapd/fetch.c - FETCH and UID FETCH (RFC 3501 §6.4.5). The run function is a machine that may stop after any piece: it hands
+/* imapd/cmd_fetch.c - FETCH and UID FETCH (RFC 3501 §6.4.5). The run function is a machine that may stop after any piece: it hands
  * output over at IMAPD_OUT_MARK and goes on when the client has taken enough, so that a message of any size costs that much
  * memory and the others their turn. Items from the index come first, then sections, as with Dovecot. */
 #include "imapd/fetch.h"

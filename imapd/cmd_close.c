@@ -1,0 +1,22 @@
+/* imapd/cmd_close.c - CLOSE (RFC 9051 §6.4.1) and UNSELECT (RFC 3691). */
+#include "imapd/rows.h"
+
+enum cmd_rc
+imap_run_close(struct imap_cmd *c)
+{
+    struct imap_sess *s = c->s;
+
+    if (!s->is_examine && imap_expunge(c, NULL) < 0)
+        return CMD_DONE;
+    store_unselect(&s->view);
+    imap_reply(c, "OK Close completed.");
+    return CMD_DONE;
+}
+
+enum cmd_rc
+imap_run_unselect(struct imap_cmd *c)
+{
+    store_unselect(&c->s->view);
+    imap_reply(c, "OK Unselect completed.");
+    return CMD_DONE;
+}
