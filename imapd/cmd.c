@@ -1,6 +1,7 @@
 /* imapd/cmd.c - the table of commands, and the life of one: parse, run on the pool, reply.
  * States: RFC 3501 §3 and §6; what a command's reply may say about sequence numbers: §7.4.1. */
 #include "imapd/rows.h"
+#include "imapd/url.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -236,6 +237,7 @@ job_run(struct work_job *j)
     switch (c->rc) {
     case CMD_FLUSH:
     case CMD_INPUT:
+    case CMD_ASK:
         return WORK_PARK;
     case CMD_YIELD:
         return WORK_YIELD;
@@ -263,6 +265,8 @@ job_parked(struct work_job *j)
     flush_output(c);
     if (!imap_is_cancelled(c) && c->is_input_wanted)
         conn_resume_input(s->conn); /* the reader fills c->piece and resumes */
+    else if (!imap_is_cancelled(c) && c->rc == CMD_ASK)
+        c->ask(c);
     else if (imap_is_cancelled(c) || !conn_is_out_full(s->conn))
         imap_cmd_resume(c);
     /* else on_drain resumes */

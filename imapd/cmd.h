@@ -9,6 +9,7 @@ enum cmd_rc {
     CMD_DONE,
     CMD_FLUSH, /* hand over c->out, then run again when the client has taken enough */
     CMD_YIELD, /* others' turn, then run again */
+    CMD_ASK,   /* c->ask(c) is called on the loop; who has the answer calls imap_cmd_resume() */
     CMD_INPUT /* hand over c->out, then run again with c->piece filled from the stream, or is_stream_end */
 };
 enum {                   /* of rows */
@@ -44,7 +45,9 @@ struct imap_cmd {
     struct buf tagged; /* J; "OK ..." without the tag */
     struct store_uids
         told;        /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
-    bool is_bad;     /* J; counts as a bad command */
+    uint32_t
+        limit_uid; /* J; not 0: MESSAGELIMIT cut its messages, this is the lowest that was kept */
+    bool is_bad;   /* J; counts as a bad command */
     bool must_end;   /* J; end the session after the reply */
     const char *why; /* J; with must_end: for the log */
     enum cmd_rc rc;  /* J; of the last run() */
@@ -55,6 +58,8 @@ struct imap_cmd {
     uint64_t stream_left; /* of the literal, beyond piece */
     bool is_stream_end;   /* the command's last line was read */
     bool is_stream_bad;   /* it was not empty */
+    void (*ask)(struct imap_cmd *c); /* J; CMD_ASK */
+    struct imap_urls *urls;          /* J; url.c's; NULL: no URL was opened */
     atomic_bool is_cancelled;
 };
 
@@ -105,10 +110,45 @@ void imap_set_find(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
 /* Their UIDs. */
 void imap_seqs_to_uids(const struct imap_cmd *c, const struct store_uids *seqs,
                        struct store_uids *uids);
+/* "1:3,5". */
+void imap_add_set(struct buf *out, const struct store_uids *set);
+/* The same from range `at` on, until it has so many octets; the range to go on with. */
+size_t imap_add_set_from(struct buf *out, const struct store_uids *set, size_t at, size_t octets);
+/* The same ranges, as written; '*' is UINT32_MAX. */
+void imap_set_to_uids(const struct imap_set *set, struct store_uids *uids);
+
+/* ---- condstore.c: MODSEQs (RFC 7162) ---- */
+/* Does the client know of MODSEQs? Then FETCH responses that tell flags tell MODSEQ too. */
+bool imap_has_condstore(const struct imap_sess *s);
+/* Expunges are told by UID: QRESYNC, or UIDONLY. */
+bool imap_has_vanished(const struct imap_sess *s);
+/* The client switched these on (IMAP_ON_*), by ENABLE or by a command that uses them (§3.1). The first that makes it know of
+ * MODSEQs is told HIGHESTMODSEQ when a mailbox is selected. Loop or J. */
+void imap_enable(struct imap_cmd *c, unsigned on);
+/* "VANISHED (EARLIER)": what has gone since, of these UIDs (NULL: all); lines of bounded length into c->out, which may be
+ * some megabytes. -1: replied. */
+int imap_tell_vanished(struct imap_cmd *c, uint64_t since_modseq, const struct store_uids *among);
+
+/* "* VANISHED " earlier UIDs, in as many lines as that takes: long ones break clients. */
+void imap_add_vanished(struct imap_cmd *c, const char *earlier, const struct store_uids *uids);
+
+/* ---- limit.c: MESSAGELIMIT and SAVELIMIT (RFC 9738) ---- */
+/* Keep as many of the set's highest as a command may work on (all, when there is no limit). Every number in it is a message: of
+ * imap_set_resolve(), or is_uids, of imap_seqs_to_uids(). How many were left out; if any, the tagged reply gets its
+ * [MESSAGELIMIT n uid] without more ado. */
+size_t imap_limit_messages(struct imap_cmd *c, struct store_uids *set, bool is_uids);
+/* For commands that do all or nothing: COPY, APPEND, THREAD. False: n messages are too many; replied NO. */
+bool imap_limit_all(struct imap_cmd *c, size_t n);
+/* " MESSAGELIMIT=n" or so, for CAPABILITY. */
+void imap_add_limit_capability(const struct conf *c, struct buf *out);
+/* The code of a command whose messages were cut goes into its tagged reply, or before it when that has another code. */
+void imap_limit_tell(struct imap_cmd *c);
 
 /* ---- notify.c ---- */
 /* Bring the view up to date and say what changed. J. */
 void imap_sync(struct imap_cmd *c, bool allow_expunge);
+/* "* 3 FETCH (", or "* 17 UIDFETCH (" with UIDONLY (RFC 9586 §3.3); the items and ")" are the caller's. */
+void imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid);
 /* "(\Seen $Junk)" of a message. */
 void imap_add_flags(struct buf *out, const struct store_view *v, const struct store_flags *f);
 /* "* FLAGS (...)" and PERMANENTFLAGS. */

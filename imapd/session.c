@@ -144,7 +144,7 @@ on_drain(struct conn *conn, void *arg)
     (void)conn;
     if (!s->cmd)
         imap_sess_continue(s); /* the reader, or news of an IDLE, waited for it */
-    else if (s->cmd->is_parked && !s->cmd->is_input_wanted)
+    else if (s->cmd->is_parked && s->cmd->rc == CMD_FLUSH)
         imap_cmd_resume(s->cmd);
 }
 
