@@ -187,6 +187,7 @@ finish_output(struct imap_cmd *c)
         imap_sync(c, !(r->flags & IF_KEEPS_SEQ) || c->is_uid);
     if (c->tagged.n == 0)
         return;
+    imap_limit_tell(c);
     if (c->tag.n > 0)
         buf_adds(&c->out, c->tag);
     else
@@ -336,6 +337,8 @@ imap_cmd_head(const struct imap_sess *s, struct slice *in, struct slice *tag, bo
                  SL_ARG(sl_head(name, 80)));
     else if (!(row->states & (s->view ? IMAP_ST_SELECTED : IMAP_ST_AUTH)))
         buf_addz(why, "BAD No mailbox selected.");
+    else if ((row->flags & IF_SEQ) && !*is_uid && (s->enabled & IMAP_ON_UIDONLY))
+        buf_addz(why, "BAD [UIDREQUIRED] Message numbers are not allowed with UIDONLY.");
     return why->n > 0 ? NULL : row;
 }
 

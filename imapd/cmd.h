@@ -60,6 +60,9 @@ struct imap_cmd {
     bool is_stream_bad;   /* it was not empty */
     void (*ask)(struct imap_cmd *c); /* J; CMD_ASK */
     struct imap_urls *urls;          /* J; url.c's; NULL: no URL was opened */
+    /* J; progress.c */
+    const char *doing; /* "Searched"; NULL: "Processed" */
+    uint64_t begun_ms, told_ms, done_before;
     atomic_bool is_cancelled;
 };
 
@@ -85,6 +88,11 @@ void imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox,
 bool imap_is_cancelled(const struct imap_cmd *c);
 /* An untagged line. */
 void imap_untagged(struct imap_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- progress.c ---- */
+/* For a run() that takes turns, once a turn: done of goal (0: not known) messages, or whatever it counts. Tells the client
+ * [INPROGRESS] (RFC 9585) at most every ten seconds. True: something was told; return CMD_FLUSH rather than CMD_YIELD. */
+bool imap_progress(struct imap_cmd *c, uint64_t done, uint64_t goal);
 
 /* ---- names.c ---- */
 /* From the wire: INBOX in any case, modified UTF-7 or, where enabled, UTF-8. False: replied. Into c->mem. */

@@ -49,6 +49,15 @@ imap_tell_flags(struct imap_cmd *c)
     buf_addz(&c->out, "] Flags permitted.\r\n");
 }
 
+void
+imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid)
+{
+    if (c->s->enabled & IMAP_ON_UIDONLY)
+        buf_addf(&c->out, "* %u UIDFETCH (", uid);
+    else
+        buf_addf(&c->out, "* %u FETCH (", seq);
+}
+
 static void
 tell_message(struct imap_cmd *c, uint32_t seq)
 {
@@ -56,9 +65,12 @@ tell_message(struct imap_cmd *c, uint32_t seq)
 
     if (!store_view_row(c->s->view, seq, &row))
         return;
-    buf_addf(&c->out, "* %u FETCH (", seq);
-    if (c->is_uid)
+    imap_begin_fetch(c, seq, row.uid);
+    /* RFC 7162 §3.2.4: with QRESYNC always. */
+    if ((c->is_uid || (c->s->enabled & IMAP_ON_QRESYNC)) && !(c->s->enabled & IMAP_ON_UIDONLY))
         buf_addf(&c->out, "UID %u ", row.uid);
+    if (imap_has_condstore(c->s))
+        buf_addf(&c->out, "MODSEQ (%llu) ", (unsigned long long)row.modseq);
     buf_addz(&c->out, "FLAGS ");
     imap_add_flags(&c->out, c->s->view, &row.flags);
     buf_addz(&c->out, ")\r\n");
@@ -87,16 +99,29 @@ tell_messages(struct imap_cmd *c, const struct store_changes *ch)
 }
 
 static void
+tell_expunges(struct imap_cmd *c, const struct store_changes *ch)
+{
+    struct store_uids gone = { 0 };
+
+    for (size_t i = 0; i < ch->n_expunged; i++)
+        if (!imap_has_vanished(c->s))
+            imap_untagged(c, "%u EXPUNGE", ch->expunged[i]);
+        else
+            store_uids_add(&gone, ch->vanished[i], ch->vanished[i]);
+    imap_add_vanished(c, "", &gone);
+    store_uids_free(&gone);
+}
+
+static void
 tell_changes(struct imap_cmd *c, const struct store_changes *ch)
 {
     struct store_box box;
 
     store_view_box(c->s->view, &box);
-    for (size_t i = 0; i < ch->n_expunged; i++)
-        imap_untagged(c, "%u EXPUNGE", ch->expunged[i]);
+    tell_expunges(c, ch);
     if (ch->exists_changed)
         imap_untagged(c, "%u EXISTS", box.exists);
-    if (ch->recent_changed)
+    if (ch->recent_changed && !(c->s->enabled & IMAP_ON_REV2))
         imap_untagged(c, "%u RECENT", box.recent);
     if (ch->keywords_changed)
         imap_tell_flags(c);

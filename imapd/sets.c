@@ -98,3 +98,35 @@ imap_seqs_to_uids(const struct imap_cmd *c, const struct store_uids *seqs, struc
             if (store_view_row(c->s->view, seq, &row))
                 store_uids_add(uids, row.uid, row.uid);
 }
+
+size_t
+imap_add_set_from(struct buf *out, const struct store_uids *set, size_t at, size_t octets)
+{
+    size_t i, was = out->n;
+
+    for (i = at; i < set->n && out->n - was < octets; i++) {
+        const struct store_uid_range *r = &set->v[i];
+
+        buf_addf(out, i > at ? ",%u" : "%u", r->first);
+        if (r->last > r->first)
+            buf_addf(out, ":%u", r->last);
+    }
+    return i;
+}
+
+void
+imap_add_set(struct buf *out, const struct store_uids *set)
+{
+    imap_add_set_from(out, set, 0, SIZE_MAX);
+}
+
+void
+imap_set_to_uids(const struct imap_set *set, struct store_uids *uids)
+{
+    *uids = (struct store_uids){ 0 };
+    for (size_t i = 0; i < set->n; i++) {
+        struct store_uid_range r = range_of(&set->v[i], UINT32_MAX);
+
+        store_uids_add(uids, r.first, r.last);
+    }
+}
