@@ -27,12 +27,9 @@ imap_parse_search(struct imap_cmd *c, struct slice *in, struct err *e)
 void
 search_turn_begin(struct search_run *r, struct imap_cmd *c)
 {
-    uint64_t now_ms = clock_mono_ms();
-
     r->c = c;
-    r->turn_until_ms = now_ms + SEARCH_TURN_MS;
-    if (r->begun_ms == 0)
-        r->begun_ms = r->told_ms = now_ms;
+    r->c->doing = "Searched";
+    r->turn_until_ms = clock_mono_ms() + SEARCH_TURN_MS;
 }
 
 bool
@@ -43,30 +40,11 @@ search_turn_is_over(void *run)
     return imap_is_cancelled(r->c) || clock_mono_ms() >= r->turn_until_ms;
 }
 
-/* In Dovecot's words. Some clients show it; and who has closed its end without a word, which may be a half of a connection
- * that still listens, is known to be gone when a line cannot be sent. */
-static void
-tell_progress(struct search_run *r, uint64_t now_ms, size_t done, size_t all)
-{
-    uint64_t left_s = done > 0 ? (now_ms - r->begun_ms) * (all - done) / done / 1000 : 0;
-
-    r->told_ms = now_ms;
-    imap_untagged(r->c, "OK Searched %u%% of the mailbox, ETA %u:%02u",
-                  (unsigned)(all > 0 ? (uint64_t)done * 100 / all : 0), (unsigned)(left_s / 60),
-                  (unsigned)(left_s % 60));
-}
-
 enum cmd_rc
 search_run_stopped(struct search_run *r, int rc, const struct err *e, size_t done, size_t all)
 {
-    uint64_t now_ms = clock_mono_ms();
-
-    if (rc == 1 && !imap_is_cancelled(r->c)) {
-        if (now_ms < r->told_ms + SEARCH_TELL_MS)
-            return CMD_YIELD;
-        tell_progress(r, now_ms, done, all);
-        return CMD_FLUSH;
-    }
+    if (rc == 1 && !imap_is_cancelled(r->c))
+        return imap_progress(r->c, done, all) ? CMD_FLUSH : CMD_YIELD;
     if (rc < 0)
         imap_fail(r->c, e, store_view_name(r->c->s->view), "NONEXISTENT");
     return CMD_DONE; /* cancelled: nobody reads a reply */

@@ -196,7 +196,6 @@ first_half(struct imap_cmd *c, struct work *w, const uint32_t **seqs, size_t *n,
     if (!is_found)
         return false;
     *seqs = store_search_result(w->run.search, n);
-    w->run.begun_ms = 0; /* the second half is timed by itself */
     search_turn_begin(&w->run, c);
     return true;
 }

@@ -23,14 +23,13 @@ bool search_take_date(struct slice *in, int64_t *day);
 
 /* ---- cmd_search.c: what SEARCH, SORT and THREAD share ---- */
 enum {
-    SEARCH_TURN_MS = 20,       /* how long one of them keeps a thread while others wait */
-    SEARCH_TELL_MS = 10 * 1000 /* how often a client that waits is told how far it is */
+    SEARCH_TURN_MS = 20 /* how long one of them keeps a thread while others wait */
 };
 struct search_run {    /* zeroed, with rest set */
     struct slice rest; /* of the command: the program */
     struct search_program program;
     struct store_search *search;
-    uint64_t turn_until_ms, begun_ms, told_ms;
+    uint64_t turn_until_ms;
     struct imap_cmd *c;
 };
 void search_turn_begin(struct search_run *r, struct imap_cmd *c);

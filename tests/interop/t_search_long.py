@@ -43,7 +43,7 @@ def told_and_given_up():
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
         told = stays.response().decode()
-        check(told.startswith("* OK Searched ") and "% of the mailbox, ETA " in told, told[:200])
+        check(told.startswith("* OK [INPROGRESS (\"t\" ") and " 6000)] Searched " in told and "% of the mailbox, ETA " in told, told[:200])
         wait_for(lambda: s.log().count("Connection closed") == 1, 50, "the search to be given up")
         check(not stays.input.startswith(b"t "), "the other one goes on")
 
