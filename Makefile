@@ -79,7 +79,7 @@ FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/fuzz_%.c=$(BUILD)/tests/fuzz/%)
 
 # --- vendor libraries: $(BUILD)/deps.mk is made by tools/deps.sh, which installs what is missing
 
-NO_BUILD := help clean distclean format format-check check-layers deps deps-test
+NO_BUILD := help clean distclean format format-check check-layers rfc-map deps deps-test
 ifneq ($(filter-out $(NO_BUILD),$(or $(MAKECMDGOALS),all)),)
 $(BUILD)/deps.mk: tools/deps.sh tools/packages.list tools/layers.list
 	@tools/deps.sh build $@
@@ -201,9 +201,11 @@ fuzz: ## fuzz targets of tests/fuzz, in build/fuzz/tests/fuzz
 CLANG_FORMAT = $(or $(shell command -v clang-format-14 || command -v clang-format),clang-format)
 FORMATTED := $(SRCS) $(HDRS) $(TEST_SRCS) $(wildcard tests/*/*.h)
 
-.PHONY: check-layers format format-check lint lint-tidy lint-cppcheck
+.PHONY: check-layers rfc-map format format-check lint lint-tidy lint-cppcheck
 check-layers: ## every include obeys tools/layers.list
 	@tools/check-layers
+rfc-map: ## sections of RFCs that IMAP's code cites and no script of tests/script/imap shows
+	@python3 tools/rfc-map.py
 format: ## write all C files as .clang-format says; F=FOLDER only that folder
 	@printf '%s\n' $(call in_folders,$(FORMATTED)) | xargs -r $(CLANG_FORMAT) -i
 format-check: ## say which files `make format` would change

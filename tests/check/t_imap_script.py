@@ -25,13 +25,16 @@ def stack():
 def run_script(i, path):
     user = "s%d@example.com" % i
 
+    def connect_raw():
+        return Client(("127.0.0.1", stack().ports["imap"]))
+
     def connect():
-        c = Client(("127.0.0.1", stack().ports["imap"]))
+        c = connect_raw()
         c.login(user, "pass")
         return c
 
     try:
-        Script(path, connect).run()
+        Script(path, connect, {"user": user}, connect_raw).run()
     except Mismatch as e:
         fail(str(e))
 

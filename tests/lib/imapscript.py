@@ -9,6 +9,8 @@
     2> b FETCH $next (UID)
     1-                                   client 1 hears nothing for a moment
     1<EOF                                the server has closed
+    1! connect                           a client that has not logged in; more verbs: close, wait SECONDS
+    # also RFC 9051 §7.5.1               what the script shows beside what its name says (tools/rfc-map.py)
 
 A response with literals is one line here: {3} \\r\\n abc is written "{3}\\r\\nabc". \\r and \\n are those octets in what is
 sent, too; a sent line that ends by \\ gets no CRLF. "1<? line" is passed over when it does not come.
@@ -108,9 +110,9 @@ def unescape(text):
 
 
 class Script:
-    def __init__(self, path, connect, names=None):
-        """connect(): a Client that is logged in. names: $name values given from outside."""
-        self.path, self.connect = path, connect
+    def __init__(self, path, connect, names=None, connect_raw=None):
+        """connect(): a Client that is logged in; connect_raw(): one that is not. names: $name values given from outside."""
+        self.path, self.connect, self.connect_raw = path, connect, connect_raw
         self.clients, self.names, self.tags, self.trace = {}, dict(names or {}), 0, []
 
     def client(self, n):
@@ -198,6 +200,8 @@ class Script:
             verb, _, args = self.substitute(text).partition(" ")
             if verb == "append":
                 self.append(n, args)
+            elif verb == "connect":
+                self.clients[n] = self.connect_raw()
             elif verb == "wait":
                 time.sleep(float(args))
             elif verb == "close":
