@@ -20,12 +20,32 @@ static void tell_ready(struct conn *c);
 
 /* ---- the end of a turn ---- */
 
+/* The transport has more input than the owner had room for: the next piece, one a turn so that others get theirs. */
+static void
+pull(struct conn *c)
+{
+    struct err e = { 0 };
+    enum transport_rc rc;
+
+    if (!conn_holds_back(c) || c->in.n >= c->in_max || c->is_closing)
+        return;
+    rc = c->tr->pull(c->tr_state, &c->in, &e);
+    if (rc == TRANSPORT_FAILED) {
+        conn_finish(c, CONN_END_ERROR, &e);
+        return;
+    }
+    if (rc == TRANSPORT_CLOSED)
+        c->is_eof = true;
+    c->wants_input_call = true;
+}
+
 static void
 conn_settle(struct conn *c)
 {
     if (c->is_ended)
         return;
     tell_ready(c);
+    pull(c);
     if (c->wants_input_call && !c->is_ended)
         conn_deliver_input(c);
     if (!c->is_ended)
@@ -35,7 +55,9 @@ conn_settle(struct conn *c)
     conn_trim_input(c);
     conn_update_poll(c);
     /* Its own callbacks marked it again, but nothing is left to do. */
-    if (!c->wants_input_call && c->hold.n == 0 && (c->out.n == 0 || c->is_blocked))
+    if (conn_holds_back(c) && c->in.n < c->in_max && !c->is_closing)
+        conn_mark(c);
+    else if (!c->wants_input_call && c->hold.n == 0 && (c->out.n == 0 || c->is_blocked))
         list_remove(&c->dirty);
 }
 
@@ -203,7 +225,7 @@ conn_update_poll(struct conn *c)
     else {
         /* A paused conn goes on reading until in_max: changing epoll for every question that is out would cost
          * more than it saves, and a peer that is gone is noticed. */
-        if (!c->is_eof && !c->is_closing && c->in.n < c->in_max)
+        if (!c->is_eof && !c->is_closing && c->in.n < c->in_max && !conn_holds_back(c))
             want |= UV_READABLE;
         if (c->is_blocked)
             want |= UV_WRITABLE;
@@ -400,7 +422,7 @@ conn_set_transport(struct conn *c, const struct transport *t, void *state, struc
     if (rc == TRANSPORT_FAILED)
         conn_finish(c, CONN_END_ERROR, &e);
     buf_free(&raw);
-    c->wants_input_call = c->in.n > 0;
+    c->wants_input_call = c->in.n > 0 || c->is_eof;
     conn_mark(c);
 }
 

@@ -130,6 +130,9 @@ struct transport {
     bool (*is_ready)(void *state);                         /* handshake done */
     void (*say_goodbye)(void *state, struct buf *raw_out); /* close_notify */
     size_t (*buffered)(void *state);                       /* decrypted octets inside, 0 mostly */
+    /* May be NULL. What is buffered inside because plain had the conn's in_max octets: append more of it. Called when there is
+     * room again; nothing is read from the net meanwhile. */
+    enum transport_rc (*pull)(void *state, struct buf *plain, struct err *e);
     void (*free)(void *state);
 };
 /* From here on octets go through t. Input that is already buffered must be none (STARTTLS: no injected
@@ -137,5 +140,17 @@ struct transport {
  * before any input callback. first: what the transport wants sent before anything comes (client hello). */
 void conn_set_transport(struct conn *c, const struct transport *t, void *state, struct slice first);
 void *conn_transport_state(const struct conn *c); /* NULL: plain */
+
+/* ---- compression (conn_deflate.c): a transport of raw DEFLATE both ways (RFC 4978), flushed at the end of each turn ---- */
+enum { CONN_DEFLATE_REST_MS = 2000 }; /* after that long without a word its memory shrinks */
+/* From here on. Input that is buffered is of the compressed stream already. level: 1..9. What is no DEFLATE ends the conn
+ * with ERR_CLIENT. Not over TLS (which would be the transport). */
+void conn_start_deflate(struct conn *c, int level);
+bool conn_is_deflated(const struct conn *c);
+/* End it both ways: last is what is said last, compressed and with the stream's end appended to *raw (for whom the descriptor
+ * goes to; it is not written here). Input beyond the stream's end is in clear again. -1: there is compressed input that was
+ * not consumed, or output that was not taken; nothing changed. */
+int conn_end_deflate(struct conn *c, struct slice last, struct buf *raw);
+size_t conn_deflate_octets(const struct conn *c); /* of memory that compression takes now */
 
 #endif

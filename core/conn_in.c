@@ -5,12 +5,18 @@
 
 enum { KEEP_OCTETS = 4096 }; /* an input buffer up to this size is not worth moving */
 
+bool
+conn_holds_back(const struct conn *c)
+{
+    return c->tr && c->tr->pull && c->tr->buffered(c->tr_state) > 0;
+}
+
 /* EOF was told, the owner had its turn and waits for nothing: the end, after what is still to be sent. */
 void
 conn_end_at_eof(struct conn *c)
 {
     if (!c->is_eof || c->is_paused || c->is_ended || c->is_closing || c->wants_input_call ||
-        conn_is_out_full(c))
+        conn_holds_back(c) || conn_is_out_full(c))
         return;
     c->is_closing = true;
     c->end = CONN_END_PEER;
@@ -72,7 +78,7 @@ conn_consume(struct conn *c, size_t octets)
 
     buf_consume(&c->in, octets);
     c->scanned = 0;
-    if (was_full)
+    if (was_full || conn_holds_back(c))
         conn_mark(c); /* read again */
 }
 

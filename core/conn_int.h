@@ -1,5 +1,5 @@
 /* core/conn_int.h - the conn's inside, shared by conn.c (life and events), conn_in.c (input and framing),
- * conn_out.c (output) and conn_dial.c (connecting). Folder-private.
+ * conn_out.c (output), conn_deflate.c (compression) and conn_dial.c (connecting). Folder-private.
  *
  * All of an owner's calls only change state and mark the conn dirty; callbacks come from on_poll() (the loop found
  * the descriptor ready), from a timer, or from conn_settle(), which the loop calls for every dirty conn at the end of
@@ -81,6 +81,8 @@ extern char conn_scratch[CONN_SCRATCH_OCTETS];
 void conn_deliver_input(struct conn *c);
 void conn_end_at_eof(struct conn *c);
 void conn_trim_input(struct conn *c);
+
+bool conn_holds_back(const struct conn *c); /* the transport has input that found no room */
 
 /* conn_out.c: write what can be written. from_loop: callbacks may be made. */
 void conn_flush(struct conn *c, bool from_loop);
