@@ -10,4 +10,9 @@ void mime_skip_cfws(struct slice *in);
 /* The first of the addresses of a raw field, in the arena; false: there is none. */
 bool mime_first_address(struct slice raw, struct arena *mem, struct mime_address *out);
 
+/* Is a line of a multipart's body (with its end) one of that boundary's? RFC 2046 §5.1.1 */
+enum { MIME_BOUNDARY_MAX = 1000 };
+enum mime_line { MIME_LINE_OTHER, MIME_LINE_DELIMITER, MIME_LINE_CLOSE };
+enum mime_line mime_classify_line(struct slice line, struct slice boundary);
+
 #endif

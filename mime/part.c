@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { PARAMS_MAX = 200, BOUNDARY_MAX = 1000, LINES_BLOCK_OCTETS = 4096 };
+enum { PARAMS_MAX = 200, LINES_BLOCK_OCTETS = 4096 };
 
 struct walk {
     struct arena *mem;
@@ -229,18 +229,16 @@ read_header(struct mime_part *p, bool in_digest, struct arena *mem)
 static void read_part(struct mime_part *p, struct slice whole, bool in_digest, unsigned depth,
                       struct walk *w);
 
-enum line_is { LINE_OTHER, LINE_DELIMITER, LINE_CLOSE };
-
-static enum line_is
-classify(struct slice line, struct slice boundary)
+enum mime_line
+mime_classify_line(struct slice line, struct slice boundary)
 {
     if (line.n < 2 + boundary.n || line.p[0] != '-' || line.p[1] != '-' ||
         memcmp(line.p + 2, boundary.p, boundary.n) != 0)
-        return LINE_OTHER;
+        return MIME_LINE_OTHER;
     line = sl_from(line, 2 + boundary.n);
     if (sl_has_prefix(line, SL("--")))
-        return LINE_CLOSE;
-    return sl_trim(line).n == 0 ? LINE_DELIMITER : LINE_OTHER;
+        return MIME_LINE_CLOSE;
+    return sl_trim(line).n == 0 ? MIME_LINE_DELIMITER : MIME_LINE_OTHER;
 }
 
 struct pieces {
@@ -272,13 +270,13 @@ split(struct slice body, struct slice boundary, struct slice mark, struct pieces
     while (at != NULL && ps->n < MIME_PARTS_MAX) {
         const char *line = at + (*at == '\n'), *nl = memchr(line, '\n', (size_t)(end - line));
         const char *next = nl != NULL ? nl + 1 : end;
-        enum line_is is = classify(sl_n(line, (size_t)(next - line)), boundary);
+        enum mime_line is = mime_classify_line(sl_n(line, (size_t)(next - line)), boundary);
 
-        if (is != LINE_OTHER) {
+        if (is != MIME_LINE_OTHER) {
             if (start != NULL)
                 add_body_part(ps, start, line);
             start = next;
-            if (is == LINE_CLOSE)
+            if (is == MIME_LINE_CLOSE)
                 return;
         }
         at = nl != NULL ? memmem(nl, (size_t)(end - nl), mark.p, mark.n) : NULL;
@@ -296,7 +294,7 @@ read_multipart(struct mime_part *p, unsigned depth, struct walk *w)
 
     while (sl_ends(boundary, ' '))
         boundary.n--;
-    if (boundary.n > 0 && boundary.n <= BOUNDARY_MAX) {
+    if (boundary.n > 0 && boundary.n <= MIME_BOUNDARY_MAX) {
         struct buf mark = { 0 };
 
         buf_addz(&mark, "\n--");
