@@ -50,14 +50,31 @@ range_of(const struct imap_range *r, uint32_t star)
     return (struct store_uid_range){ a < b ? a : b, a < b ? b : a };
 }
 
+/* "$": of the UIDs that were saved those that are still there (RFC 5182 §2.1). */
+static void
+find_saved(const struct imap_sess *s, struct store_uids *seqs)
+{
+    for (size_t i = 0; i < s->saved.n; i++) {
+        struct store_uid_range r = s->saved.v[i];
+
+        if (uids_to_seqs(s->view, &r))
+            store_uids_add(seqs, r.first, r.last);
+    }
+}
+
 void
 imap_set_find(struct imap_cmd *c, const struct imap_set *set, bool is_uid, struct store_uids *seqs)
 {
     uint32_t star = star_of(c->s->view, is_uid);
-    struct store_uid_range *r = mem_alloc((set->n + 1) * sizeof(*r));
+    struct store_uid_range *r;
     size_t n = 0;
 
     *seqs = (struct store_uids){ 0 };
+    if (set->is_saved) {
+        find_saved(c->s, seqs);
+        return;
+    }
+    r = mem_alloc((set->n + 1) * sizeof(*r));
     for (size_t i = 0; i < set->n && star > 0; i++) {
         r[n] = range_of(&set->v[i], star);
         if (!is_uid && r[n].last > star)

@@ -254,7 +254,12 @@ imap_take_set(struct slice *in, struct arena *mem, struct imap_set *out, struct 
 
     for (size_t i = 0; i < at.n && is_list_char(at.p[i]); i++)
         most += at.p[i] == ',';
-    *out = (struct imap_set){ arena_alloc(mem, most * sizeof(*out->v)), 0 };
+    *out = (struct imap_set){ 0 };
+    if (imap_take_keyword(in, "$")) {
+        out->is_saved = true;
+        return PARSE_OK;
+    }
+    out->v = arena_alloc(mem, most * sizeof(*out->v));
     if (!out->v)
         return err_parse(e, "message set too long");
     do {

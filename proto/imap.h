@@ -54,6 +54,7 @@ struct imap_range {
 struct imap_set {
     struct imap_range *v; /* in the arena */
     size_t n;
+    bool is_saved; /* "$", what a SEARCH has saved (RFC 5182 §2.2, RFC 9051 §6.4.4.1); n is 0 */
 };
 enum parse_rc imap_take_set(struct slice *in, struct arena *mem, struct imap_set *out,
                             struct err *e);

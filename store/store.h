@@ -138,6 +138,8 @@ struct store_changes {
     uint32_t *
         changed; /* sequence numbers, ascending, after the expunges: flags or modseq differ; own silent ones left out */
     size_t n_changed;
+    uint32_t *silent; /* those left out: sequence numbers, ascending, after the expunges */
+    size_t n_silent;
     bool exists_changed, recent_changed, keywords_changed;
     bool is_gone;    /* the mailbox was deleted */
     bool is_invalid; /* UIDVALIDITY changed under us: end the session */
@@ -156,6 +158,38 @@ void store_view_sleep(struct store_view *v);
 int store_view_wake(struct store_view *v, struct err *e);
 /* Loop: another process said that this user's mailbox changed (the notify socket of imapd). */
 void store_notified(struct store *s, struct slice datagram);
+
+/* ---- what happens to a user's mailboxes, selected or not ---- */
+enum store_event_kind {
+    STORE_EVENT_CHANGED, /* there may be other messages or flags in it */
+    STORE_EVENT_CREATED,
+    STORE_EVENT_DELETED,
+    STORE_EVENT_RENAMED, /* mailbox: the new name, more: the old one; those below have events of their own */
+    STORE_EVENT_SUBSCRIBED,
+    STORE_EVENT_UNSUBSCRIBED,
+    STORE_EVENT_METADATA, /* more: the entry; mailbox "": the server's */
+    STORE_EVENT_LOST      /* some of these were lost: anything may have happened */
+};
+struct store_event {
+    enum store_event_kind kind;
+    struct slice mailbox, more; /* borrowed */
+    uint64_t by; /* store_act_as() of the thread that did it, in this process; else 0 */
+};
+struct store_user_watch;
+/* Loop: fn is called on the loop with what this process and others of Postern do, and with folders that foreign programs
+ * make, rename or remove. It may not start or stop a watch. The same event may come twice, and those of what is done through a
+ * folder of another user's name may be missing. The handle stays open as long. */
+struct store_user_watch *store_user_watch(struct store_user *u,
+                                          void (*fn)(void *arg, const struct store_event *ev),
+                                          void *arg);
+/* Loop: CHANGED is told too when a foreign program changes these mailboxes: by inotify, beyond its room by saying so every
+ * half minute. Adding one twice or taking one away that was not added is nothing. */
+void store_user_follow(struct store_user_watch *w, struct slice mailbox);
+void store_user_unfollow(struct store_user_watch *w, struct slice mailbox);
+/* Loop: NULL-safe, nulls. */
+void store_user_unwatch(struct store_user_watch **w);
+/* What this thread does from now on is done by that one (store_event.by). */
+void store_act_as(uint64_t id);
 
 /* ---- reading messages ---- */
 enum { /* what store_fetch() shall fill */
@@ -197,7 +231,15 @@ struct store_file;
 int store_file_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e);
 /* The same, but sure to be there is the header alone; what follows its empty line may be cut off. */
 int store_header_open(struct store_view *v, uint32_t seq, struct store_file **out, struct err *e);
+/* Octets [first, first + count) of it, as far as there are so many, without reading what is behind them, nor more of what is
+ * before than it takes to count its line ends. count: at most STORE_RANGE_MAX_OCTETS. */
+enum { STORE_RANGE_MAX_OCTETS = 4 * 1024 * 1024 };
+int store_file_range(struct store_view *v, uint32_t seq, uint64_t first, uint64_t count,
+                     struct store_file **out, struct err *e);
 struct slice store_file_octets(const struct store_file *f);
+/* Its parts, parsed once; good until it is closed. Not of a range or a header. */
+struct mime_part;
+const struct mime_part *store_file_tree(struct store_file *f);
 void store_file_close(struct store_file **f);
 
 /* ---- changing messages ---- */

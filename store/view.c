@@ -122,6 +122,8 @@ struct delta {
     struct store_view *v;
     uint32_t *uids; /* of known messages that changed */
     size_t n, cap;
+    uint32_t *silent; /* and of those that the session asked not to hear of */
+    size_t n_silent, cap_silent;
     uint32_t gone_first, gone_last; /* a run of neighbours in the view; 0: none */
     size_t gone_at;                 /* the index of the last of them */
     bool is_appended;
@@ -154,8 +156,11 @@ on_changed(void *arg, const struct vrow *now)
 {
     struct delta *d = arg;
 
-    if (is_silent(d->v, now->uid, now->modseq))
+    if (is_silent(d->v, now->uid, now->modseq)) {
+        d->silent = mem_grow(d->silent, &d->cap_silent, d->n_silent + 1, sizeof(d->silent[0]));
+        d->silent[d->n_silent++] = now->uid;
         return;
+    }
     d->uids = mem_grow(d->uids, &d->cap, d->n + 1, sizeof(d->uids[0]));
     d->uids[d->n++] = now->uid;
 }
@@ -407,8 +412,12 @@ announce_changed(struct store_view *v, struct delta *d, struct store_changes *ou
 {
     for (size_t i = 0; i < d->n; i++)
         d->uids[i] = store_view_seq(v, d->uids[i]);
+    for (size_t i = 0; i < d->n_silent; i++)
+        d->silent[i] = store_view_seq(v, d->silent[i]);
     out->changed = d->uids;
     out->n_changed = d->n;
+    out->silent = d->silent;
+    out->n_silent = d->n_silent;
 }
 
 /* Take over the newest rows, and tell what is different. */
@@ -534,5 +543,6 @@ store_changes_free(struct store_changes *c)
     free(c->expunged);
     free(c->vanished);
     free(c->changed);
+    free(c->silent);
     memset(c, 0, sizeof(*c));
 }

@@ -2,6 +2,32 @@
  * and awake. */
 #include "store/view_test.h"
 
+/* ---- changes ---- */
+
+TEST(what_was_silent_is_told_apart)
+{
+    struct store_view *a;
+    struct store_changes c;
+
+    setup_many();
+    a = sel("INBOX");
+    CHECK_EQ_INT(store_flags(a, 10, 11, STORE_ADD, STORE_FLAGGED, 0, true), 0);
+    CHECK_EQ_INT(store_flags(a, 20, 20, STORE_ADD, STORE_FLAGGED, 0, false), 0);
+    expunge(a, 5, 5);
+    CHECK_EQ_INT(store_view_sync(a, true, &c, &e), 0);
+    CHECK_EQ_INT(c.n_changed, 1);
+    CHECK_EQ_INT(c.changed[0], 19);
+    CHECK_EQ_INT(c.n_silent, 2);
+    CHECK_EQ_INT(c.silent[0], 9);
+    CHECK_EQ_INT(c.silent[1], 10);
+    store_changes_free(&c);
+    CHECK_EQ_INT(store_view_sync(a, true, &c, &e), 0);
+    CHECK_EQ_INT(c.n_silent, 0);
+    store_changes_free(&c);
+    store_unselect(&a);
+    teardown();
+}
+
 /* ---- shared rows ---- */
 
 TEST(views_in_the_same_state_share_all)
