@@ -45,24 +45,36 @@ add_parents(const struct location *l, struct names *all, const struct names *rea
                 names_add(all, p);
 }
 
-/* Special uses set by CREATE; those of auto_mailboxes hold by name. */
+enum { USE_KNOWN = 1 }; /* no STORE_MB_USE_*: that a mailbox has a row */
+
+/* Special uses set by CREATE or SETMETADATA; those of auto_mailboxes hold by name. A folder without a row, as when the index
+ * was made anew, is asked itself. */
 static int
-load_uses(struct store_user *u, struct map *uses, struct err *e)
+load_uses(struct store_user *u, const struct names *real, struct map *uses, struct err *e)
 {
+    struct buf dir = { 0 };
     struct db_stmt *s;
     int rc;
 
-    if (db_prepare(u->db, "SELECT name, special_use FROM mailboxes WHERE special_use != 0", &s, e))
+    if (db_prepare(u->db, "SELECT name, special_use FROM mailboxes", &s, e))
         return -1;
     while ((rc = db_step(s, e)) == 1)
-        map_set(uses, db_text(s, 0), (void *)(uintptr_t)db_int(s, 1));
+        map_set(uses, db_text(s, 0), (void *)(uintptr_t)(db_int(s, 1) | USE_KNOWN));
+    for (size_t i = 0; rc == 0 && i < real->n; i++) {
+        buf_reset(&dir);
+        if (map_get(uses, sl_z(real->v[i])) == NULL &&
+            mbox_dir(u, sl_z(real->v[i]), &dir, NULL) == 0)
+            map_set(uses, sl_z(real->v[i]),
+                    (void *)(uintptr_t)(meta_read_use(u, buf_z(&dir)) | USE_KNOWN));
+    }
+    buf_free(&dir);
     return rc;
 }
 
 static unsigned
 use_of(struct store_user *u, const struct map *uses, struct slice name)
 {
-    unsigned use = (unsigned)(uintptr_t)map_get(uses, name);
+    unsigned use = (unsigned)(uintptr_t)map_get(uses, name) & ~(unsigned)USE_KNOWN;
     struct slice at;
 
     for (size_t i = 0; use == 0 && name_auto(u->s->conf, i, &at, &use); i++)
@@ -83,7 +95,7 @@ store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
     if (user_lock(u, e))
         goto out;
     rc = folders_read(&u->loc, &real, e) || subscriptions_read(&u->loc, &subs, e) ||
-                 load_uses(u, uses, e)
+                 load_uses(u, &real, uses, e)
              ? -1
              : 0;
     user_unlock(u);
@@ -145,57 +157,6 @@ static struct slice
 without_last_separator(const struct store_user *u, struct slice name)
 {
     return name.n > 1 && sl_ends(name, u->loc.separator) ? sl_head(name, name.n - 1) : name;
-}
-
-static int
-set_use(struct store_user *u, int64_t id, unsigned use, struct err *e)
-{
-    struct mbox mb;
-    int rc;
-
-    if (use == 0)
-        return 0;
-    if (index_begin(u, e))
-        return -1;
-    rc = mbox_load(u, id, &mb, e);
-    if (rc == 1) {
-        mb.use = use;
-        rc = mbox_save(u, &mb, e);
-        u->must_sync = true;
-    }
-    if (rc) {
-        index_rollback(u);
-        return -1;
-    }
-    return index_commit(u, e);
-}
-
-int
-store_create(struct store_user *u, struct slice name, unsigned use, struct err *e)
-{
-    struct buf normal = { 0 }, dir = { 0 };
-    int64_t id;
-    int rc = -1;
-
-    if (name_normalise(&u->loc, without_last_separator(u, name), &normal, e) ||
-        mbox_dir(u, buf_slice(&normal), &dir, e))
-        goto out;
-    if (user_lock(u, e))
-        goto out;
-    rc = folder_is_there(u, buf_z(&dir), e);
-    if (rc == 1)
-        rc = err_set(e, ERR_EXISTS, "Mailbox already exists");
-    if (rc == 0)
-        rc = maildir_make(buf_z(&dir), folder_has_mark(u, buf_z(&dir)), e);
-    if (rc == 0)
-        rc = mbox_find(u, buf_slice(&normal), &id, e);
-    if (rc == 0)
-        rc = set_use(u, id, use, e);
-    user_unlock(u);
-out:
-    buf_free(&normal);
-    buf_free(&dir);
-    return rc;
 }
 
 /* Not while another process is in the middle of a DELETE: it may yet have to put back what it has taken. */
@@ -307,6 +268,38 @@ remove_folder(struct store_user *u, const char *dir, struct err *e)
     return rc;
 }
 
+int
+store_create(struct store_user *u, struct slice name, unsigned use, struct err *e)
+{
+    struct buf normal = { 0 }, dir = { 0 };
+    int64_t id;
+    int rc = -1;
+
+    if (name_normalise(&u->loc, without_last_separator(u, name), &normal, e) ||
+        mbox_dir(u, buf_slice(&normal), &dir, e))
+        goto out;
+    if (store_use_check(use, e) || user_lock(u, e))
+        goto out;
+    rc = folder_is_there(u, buf_z(&dir), e);
+    if (rc == 1)
+        rc = err_set(e, ERR_EXISTS, "Mailbox already exists");
+    if (rc == 0)
+        meta_forget(u, buf_z(&dir));
+    if (rc == 0)
+        rc = maildir_make(buf_z(&dir), folder_has_mark(u, buf_z(&dir)), e);
+    if (rc == 0 && use != 0 && (rc = meta_write_use(u, buf_z(&dir), use, e)) != 0)
+        remove_folder(u, buf_z(&dir), NULL); /* RFC 6154 §3: not without its use */
+    if (rc == 0)
+        rc = mbox_find(u, buf_slice(&normal), &id, e); /* its row takes the use over */
+    if (rc == 0)
+        user_tell_event(u, STORE_EVENT_CREATED, buf_slice(&normal), SL(""));
+    user_unlock(u);
+out:
+    buf_free(&normal);
+    buf_free(&dir);
+    return rc;
+}
+
 static int
 row_id(struct store_user *u, struct slice normal, int64_t *id, struct err *e)
 {
@@ -364,7 +357,7 @@ store_delete(struct store_user *u, struct slice name, struct err *e)
         goto out;
     rc = delete_locked(u, buf_slice(&normal), buf_z(&dir), e);
     if (rc == 0)
-        user_tell(u, buf_slice(&normal), NULL);
+        user_tell_event(u, STORE_EVENT_DELETED, buf_slice(&normal), SL(""));
     user_unlock(u);
 out:
     buf_free(&normal);
@@ -583,7 +576,7 @@ rename_locked(struct store_user *u, struct slice from, struct slice to, struct e
     for (size_t i = 0; i < n; i++) {
         if (rc == 0) {
             user_tell(u, sl_z(moves[i].from), NULL);
-            user_tell(u, sl_z(moves[i].to), NULL);
+            user_tell_event(u, STORE_EVENT_RENAMED, sl_z(moves[i].to), sl_z(moves[i].from));
         }
         free(moves[i].from);
         free(moves[i].to);
@@ -631,6 +624,9 @@ store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
         names_add(&which, buf_slice(&normal));
         rc = subscriptions_change(&u->loc, &which, on, e);
     }
+    if (rc == 0)
+        user_tell_event(u, on ? STORE_EVENT_SUBSCRIBED : STORE_EVENT_UNSUBSCRIBED,
+                        buf_slice(&normal), SL(""));
     names_free(&which);
     buf_free(&normal);
     return rc;

@@ -220,16 +220,21 @@ mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uin
             uint64_t modseq, int64_t *id, struct err *e)
 {
     struct db_stmt *s;
+    struct buf dir = { 0 };
     char object_id[33];
+    unsigned use = 0;
 
+    if (mbox_dir(u, normal, &dir, NULL) == 0)
+        use = meta_read_use(u, buf_z(&dir));
+    buf_free(&dir);
     if (uidvalidity == 0 && uidvalidity_next(u->control_dir, &uidvalidity, e))
         return -1;
     rand_hex(object_id, sizeof(object_id) - 1);
     if (db_prepare(
             u->db,
             "INSERT INTO mailboxes (name, uidvalidity, uidnext, uid_reserved, recent_from, modseq,"
-            " modseq_reserved, pruned_modseq, object_id) VALUES (?1, ?2, ?3, ?3, ?3, ?4, ?4, ?4, "
-            "?5)",
+            " modseq_reserved, pruned_modseq, object_id, special_use) VALUES (?1, ?2, ?3, ?3, ?3, "
+            "?4, ?4, ?4, ?5, ?6)",
             &s, e))
         return -1;
     db_bind_text(s, 1, normal);
@@ -237,6 +242,7 @@ mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uin
     db_bind_int(s, 3, uidnext);
     db_bind_int(s, 4, (int64_t)modseq);
     db_bind_text(s, 5, sl_z(object_id));
+    db_bind_int(s, 6, use);
     if (db_run(s, e))
         return -1;
     *id = db_last_id(u->db);

@@ -401,6 +401,16 @@ bool names_has(const struct names *l, struct slice name);
 void names_sort(struct names *l);
 void names_free(struct names *l);
 
+/* ---- annotations (metadata.c) ---- */
+/* The special use that the file of a folder says, or 0; it is the one that outlives the index. */
+unsigned meta_read_use(const struct store_user *u, const char *dir);
+/* The file of a new folder. */
+int meta_write_use(struct store_user *u, const char *dir, unsigned use, struct err *e);
+/* A new folder has none of what one of its name may have left in CONTROL=. */
+void meta_forget(const struct store_user *u, const char *dir);
+/* Can a mailbox be given that use? ERR_CLIENT. */
+int store_use_check(unsigned use, struct err *e);
+
 /* ---- folders on disk (folders.c) ---- */
 int folders_read(const struct location *l, struct names *out, struct err *e); /* without INBOX */
 /* Is there a mailbox at that path? 1, 0, -1 e (it may be there). */
