@@ -76,6 +76,21 @@ err_is_full(const struct err *e)
     return e->sys == ENOSPC || e->sys == EDQUOT;
 }
 
+bool
+err_is_stale(const struct err *e)
+{
+    return e->sys == ESTALE;
+}
+
+int
+err_stale(struct err *e, const char *msg)
+{
+    err_set(e, ERR_PERM, "%s", msg);
+    if (e)
+        e->sys = ESTALE;
+    return -1;
+}
+
 const char *
 err_kind_name(enum err_kind kind)
 {

@@ -38,6 +38,10 @@ int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf
 
 /* sys is ENOSPC or EDQUOT: 452 4.3.1 rather than 451. (db/ sets ENOSPC for SQLite's full.) */
 bool err_is_full(const struct err *e);
+/* sys is ESTALE: something that was there has gone meanwhile, as messages that another session expunged. */
+bool err_is_stale(const struct err *e);
+/* The same as err_set() with ERR_PERM, and stale. */
+int err_stale(struct err *e, const char *msg);
 const char *err_kind_name(enum err_kind kind);
 
 /* Parsers: OK took it, BAD filled e (kind ERR_CLIENT), MORE: only framers say so. */

@@ -119,7 +119,7 @@ imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const c
         imap_reply(c, "NO [CANNOT] %s", e->msg);
         return;
     case ERR_PERM:
-        imap_reply(c, "NO [NOPERM] %s", e->msg);
+        imap_reply(c, "NO [%s] %s", err_is_stale(e) ? "EXPUNGEISSUED" : "NOPERM", e->msg);
         return;
     case ERR_NOTFOUND:
         utf8_to_mutf7(&wire, mailbox); /* text is ASCII: RFC 3501 §9 */

@@ -44,7 +44,8 @@ struct imap_cmd {
     struct buf out;    /* J; untagged responses */
     struct buf tagged; /* J; "OK ..." without the tag */
     struct store_uids
-        told;        /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
+        told; /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
+    bool is_told_silent; /* J; of them MODSEQ alone */
     uint32_t
         limit_uid; /* J; not 0: MESSAGELIMIT cut its messages, this is the lowest that was kept */
     bool is_bad;   /* J; counts as a bad command */
@@ -157,6 +158,8 @@ void imap_limit_tell(struct imap_cmd *c);
 void imap_sync(struct imap_cmd *c, bool allow_expunge);
 /* "* 3 FETCH (", or "* 17 UIDFETCH (" with UIDONLY (RFC 9586 §3.3); the items and ")" are the caller's. */
 void imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid);
+/* "MODSEQ (n)" of a FETCH response, and that it was told. */
+void imap_add_modseq(struct imap_cmd *c, uint64_t modseq);
 /* "(\Seen $Junk)" of a message. */
 void imap_add_flags(struct buf *out, const struct store_view *v, const struct store_flags *f);
 /* "* FLAGS (...)" and PERMANENTFLAGS. */

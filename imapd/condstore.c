@@ -20,13 +20,11 @@ imap_enable(struct imap_cmd *c, unsigned on)
 {
     struct imap_sess *s = c->s;
     bool had = imap_has_condstore(s);
-    struct store_box box;
 
     s->enabled |= on;
     if (had || !imap_has_condstore(s) || !s->view)
         return;
-    store_view_box(s->view, &box);
-    imap_untagged(c, "OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)box.highestmodseq);
+    imap_untagged(c, "OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)s->full_modseq);
 }
 
 void

@@ -89,6 +89,8 @@ struct imap_sess {
     struct store_user *store; /* J; NULL until the first job opened it */
     struct store_view *view;  /* J; the selected mailbox */
     bool is_examine;          /* J */
+    uint64_t full_modseq;     /* J; up to here the client was told all */
+    uint64_t fetch_modseq;    /* J; the highest MODSEQ told since the last sync */
     unsigned enabled;         /* IMAP_ON_*; J, and the loop's between commands */
     struct store_uids saved;  /* J; UIDs that "$" stands for (RFC 5182) */
     bool is_watched;          /* store_view_watch() is on */

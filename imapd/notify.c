@@ -58,44 +58,87 @@ imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid)
         buf_addf(&c->out, "* %u FETCH (", seq);
 }
 
-static void
-tell_message(struct imap_cmd *c, uint32_t seq)
+void
+imap_add_modseq(struct imap_cmd *c, uint64_t modseq)
 {
+    if (modseq > c->s->fetch_modseq)
+        c->s->fetch_modseq = modseq;
+    buf_addf(&c->out, "MODSEQ (%llu)", (unsigned long long)modseq);
+}
+
+/* To who knows of MODSEQs always with UID and MODSEQ (RFC 7162 §3.2.4). */
+static void
+tell_message(struct imap_cmd *c, uint32_t seq, bool has_flags)
+{
+    bool has_modseq = imap_has_condstore(c->s);
     struct store_row row;
 
     if (!store_view_row(c->s->view, seq, &row))
         return;
     imap_begin_fetch(c, seq, row.uid);
-    /* RFC 7162 §3.2.4: with QRESYNC always. */
-    if ((c->is_uid || (c->s->enabled & IMAP_ON_QRESYNC)) && !(c->s->enabled & IMAP_ON_UIDONLY))
+    if ((c->is_uid || has_modseq) && !(c->s->enabled & IMAP_ON_UIDONLY))
         buf_addf(&c->out, "UID %u ", row.uid);
-    if (imap_has_condstore(c->s))
-        buf_addf(&c->out, "MODSEQ (%llu) ", (unsigned long long)row.modseq);
-    buf_addz(&c->out, "FLAGS ");
-    imap_add_flags(&c->out, c->s->view, &row.flags);
+    if (has_modseq)
+        imap_add_modseq(c, row.modseq);
+    if (has_flags) {
+        buf_addz(&c->out, has_modseq ? " FLAGS " : "FLAGS ");
+        imap_add_flags(&c->out, c->s->view, &row.flags);
+    }
     buf_addz(&c->out, ")\r\n");
 }
 
-/* The changed ones, and those that the command told to tell. */
+/* Sequence numbers of c->told, ascending; one at a time, 0 after the last. */
+struct told {
+    size_t range;
+    uint32_t uid; /* 0: the next range's first */
+};
+
+static uint32_t
+next_told(const struct imap_cmd *c, struct told *t)
+{
+    uint32_t seq = 0;
+
+    while (seq == 0 && t->range < c->told.n) {
+        const struct store_uid_range *r = &c->told.v[t->range];
+
+        if (t->uid == 0)
+            t->uid = r->first;
+        seq = store_view_seq(c->s->view, t->uid);
+        if (t->uid++ == r->last) {
+            t->range++;
+            t->uid = 0;
+        }
+    }
+    return seq;
+}
+
+static uint32_t
+least(uint32_t a, uint32_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* The changed ones, and those that the command told to tell; what it changed without a word has a new MODSEQ all the same. */
 static void
 tell_messages(struct imap_cmd *c, const struct store_changes *ch)
 {
-    size_t k = 0;
-    uint32_t seq;
+    bool has_modseq = imap_has_condstore(c->s);
+    size_t k = 0, q = has_modseq ? 0 : ch->n_silent;
+    struct told t = { 0 };
+    uint32_t told = next_told(c, &t), changed, silent, seq;
 
-    for (size_t i = 0; i < c->told.n; i++)
-        for (uint32_t uid = c->told.v[i].first;; uid++) {
-            seq = store_view_seq(c->s->view, uid);
-            for (; seq && k < ch->n_changed && ch->changed[k] <= seq; k++)
-                if (ch->changed[k] < seq)
-                    tell_message(c, ch->changed[k]);
-            if (seq)
-                tell_message(c, seq);
-            if (uid == c->told.v[i].last)
-                break;
-        }
-    for (; k < ch->n_changed; k++)
-        tell_message(c, ch->changed[k]);
+    for (;;) {
+        changed = k < ch->n_changed ? ch->changed[k] : 0;
+        silent = q < ch->n_silent ? ch->silent[q] : 0;
+        seq = least(least(changed, silent), told);
+        if (seq == 0)
+            break;
+        tell_message(c, seq, seq == changed || (seq == told && !c->is_told_silent));
+        k += seq == changed;
+        q += seq == silent;
+        if (seq == told)
+            told = next_told(c, &t);
+    }
 }
 
 static void
@@ -128,6 +171,38 @@ tell_changes(struct imap_cmd *c, const struct store_changes *ch)
     tell_messages(c, ch);
 }
 
+/* What a client that comes back says it knows must not be more than it was told: while expunges are held back, and when what was
+ * told had no MODSEQ (RFC 7162 §3.2, §3.2.7, §6). */
+static void
+tell_highestmodseq(struct imap_cmd *c, const struct store_changes *ch)
+{
+    struct imap_sess *s = c->s;
+    struct slice said = buf_slice(&c->tagged);
+    struct buf b = { 0 };
+    struct store_box box;
+    uint64_t tell = 0;
+
+    store_view_box(s->view, &box);
+    if (ch->has_held && s->fetch_modseq > s->full_modseq)
+        tell = s->full_modseq;
+    else if (!ch->has_held && box.highestmodseq > s->full_modseq &&
+             (box.highestmodseq > s->fetch_modseq || ch->n_expunged > 0))
+        tell = box.highestmodseq;
+    if (!ch->has_held)
+        s->full_modseq = box.highestmodseq;
+    s->fetch_modseq = 0;
+    if (tell == 0 || !(s->enabled & IMAP_ON_QRESYNC))
+        return;
+    if (!sl_has_prefix(said, SL("OK ")) || sl_has_prefix(said, SL("OK ["))) {
+        imap_untagged(c, "OK [HIGHESTMODSEQ %llu] Highest", (unsigned long long)tell);
+        return;
+    }
+    buf_addf(&b, "OK [HIGHESTMODSEQ %llu] %.*s", (unsigned long long)tell,
+             SL_ARG(sl_from(said, 3)));
+    buf_free(&c->tagged);
+    c->tagged = b;
+}
+
 void
 imap_sync(struct imap_cmd *c, bool allow_expunge)
 {
@@ -149,6 +224,7 @@ imap_sync(struct imap_cmd *c, bool allow_expunge)
                             : "Disconnected: UIDVALIDITY of the selected mailbox changed";
     } else {
         tell_changes(c, &ch);
+        tell_highestmodseq(c, &ch);
     }
     store_changes_free(&ch);
 }

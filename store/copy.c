@@ -127,7 +127,7 @@ collect(struct copy *c, const struct store_uids *set, struct err *e)
                             n - at < COPY_BATCH ? n - at : COPY_BATCH, &c->src, e);
     free(uids);
     if (rc == 0 && c->src.n < n) /* some are gone, told to this view or not yet */
-        rc = err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
+        rc = err_stale(e, "Some of the requested messages no longer exist.");
     if (rc == 0 && n > 0)
         c->r.items = mem_alloc(n * sizeof(c->r.items[0]));
     for (; rc == 0 && c->r.n < n; c->r.n++)
@@ -216,7 +216,7 @@ copy_locked(struct copy *c, const struct store_uids *set, struct store_copied *o
             return -1;
         rc = try_once(c, set, out, e);
         if (rc && c->r.n_lost > 0)
-            err_set(e, ERR_PERM, "Some of the requested messages no longer exist.");
+            err_stale(e, "Some of the requested messages no longer exist.");
     }
     if (rc)
         return -1;

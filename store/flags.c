@@ -124,6 +124,31 @@ apply_op(struct store_flags was, const struct store_flag_change *ch)
     return f;
 }
 
+/* What others changed since the view was told of are other flags than these. */
+static bool
+is_untouched(const struct bulk *b, const struct msg_brief *m)
+{
+    const struct store_flag_change *ch = b->ch;
+    struct store_row told;
+
+    return ch->op != STORE_SET && store_view_row(b->v, store_view_seq(b->v, m->uid), &told) &&
+           told.modseq <= ch->unchangedsince &&
+           ((told.flags.sys ^ m->flags.sys) & ch->flags.sys) == 0 &&
+           ((told.flags.kw ^ m->flags.kw) & ch->flags.kw) == 0;
+}
+
+/* Those that run_batch() asked for and the index does not have; both ascend. */
+static void
+note_missing(struct bulk *b)
+{
+    for (size_t i = 0, k = 0; i < b->n; i++) {
+        while (k < b->batch.n && b->batch.v[k].uid < b->uids[i])
+            k++;
+        if (k == b->batch.n || b->batch.v[k].uid != b->uids[i])
+            store_uids_add(b->ch->missing, b->uids[i], b->uids[i]);
+    }
+}
+
 static int
 change_one(struct bulk *b, struct msg_brief *m, struct err *e)
 {
@@ -133,7 +158,7 @@ change_one(struct bulk *b, struct msg_brief *m, struct err *e)
 
     if (m->modseq < b->mb.floor)
         m->modseq = b->mb.floor;
-    if (b->ch->has_unchangedsince && m->modseq > b->ch->unchangedsince) {
+    if (b->ch->has_unchangedsince && m->modseq > b->ch->unchangedsince && !is_untouched(b, m)) {
         if (b->modified != NULL)
             store_uids_add(b->modified, m->uid, m->uid);
         return 0;
@@ -161,6 +186,8 @@ change_batch(struct bulk *b, struct err *e)
     for (size_t i = 0; i < b->batch.n; i++)
         if (change_one(b, &b->batch.v[i], e))
             return -1;
+    if (b->ch->missing != NULL && b->batch.n < b->n)
+        note_missing(b);
     return 0;
 }
 
@@ -228,8 +255,12 @@ run_set(struct bulk *b, const struct store_uids *set, struct err *e)
     for (size_t i = 0; i < set->n; i++)
         for (size_t at = view_at_least(v, set->v[i].first);
              !v->is_asleep && at < v->n && view_uid_at(v, at) <= set->v[i].last; at++)
-            if (!view_gone_at(v, at) && add(b, view_uid_at(v, at), e))
-                return -1;
+            if (!view_gone_at(v, at)) {
+                if (add(b, view_uid_at(v, at), e))
+                    return -1;
+            } else if (b->ch != NULL && b->ch->missing != NULL) {
+                store_uids_add(b->ch->missing, view_uid_at(v, at), view_uid_at(v, at));
+            }
     return run_batch(b, e);
 }
 

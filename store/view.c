@@ -532,6 +532,7 @@ store_view_sync(struct store_view *v, bool allow_expunge, struct store_changes *
         rc = sync_locked(v, allow_expunge, out, e);
         user_unlock(v->u);
     }
+    out->has_held = v->n_gone > 0;
     if (rc)
         store_changes_free(out);
     return rc;
