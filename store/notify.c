@@ -95,10 +95,18 @@ notifier_sender(const struct notifier *n)
 void
 notifier_add(struct notifier *n, struct buf *datagram, struct slice user, struct slice mailbox)
 {
+    notifier_add_event(n, datagram, user, mailbox, SL(""));
+}
+
+void
+notifier_add_event(struct notifier *n, struct buf *datagram, struct slice user,
+                   struct slice mailbox, struct slice event)
+{
     struct buf line = { 0 };
     struct slice all;
 
-    buf_addf(&line, "%s\t%.*s\t%.*s\n", n->sender, SL_ARG(user), SL_ARG(mailbox));
+    buf_addf(&line, "%s\t%.*s\t%.*s%s%.*s\n", n->sender, SL_ARG(user), SL_ARG(mailbox),
+             event.n > 0 ? "\t" : "", SL_ARG(event));
     if (datagram->n + line.n > NOTIFY_DATAGRAM_MAX)
         notifier_send(n, datagram);
     all = buf_slice(datagram);
@@ -183,14 +191,17 @@ notifier_send(struct notifier *n, struct buf *datagram)
 }
 
 bool
-notifier_take(struct slice *datagram, struct slice *sender, struct slice *user,
-              struct slice *mailbox)
+notifier_take(struct slice *datagram, struct notify_line *out)
 {
     struct slice line;
 
-    if (!sl_take_until(datagram, '\n', &line) || !sl_take_until(&line, '\t', sender) ||
-        !sl_take_until(&line, '\t', user) || line.n == 0)
+    if (!sl_take_until(datagram, '\n', &line) || !sl_take_until(&line, '\t', &out->sender) ||
+        !sl_take_until(&line, '\t', &out->user) || line.n == 0)
         return false;
-    *mailbox = line;
+    out->event = SL("");
+    if (sl_take_until(&line, '\t', &out->mailbox))
+        out->event = line;
+    else
+        out->mailbox = line;
     return true;
 }

@@ -141,6 +141,7 @@ struct store_changes {
     uint32_t *silent; /* those left out: sequence numbers, ascending, after the expunges */
     size_t n_silent;
     bool exists_changed, recent_changed, keywords_changed;
+    bool has_held;   /* expunges wait, because they were not allowed */
     bool is_gone;    /* the mailbox was deleted */
     bool is_invalid; /* UIDVALIDITY changed under us: end the session */
 };
@@ -271,8 +272,10 @@ struct store_flag_change {
     bool is_silent;          /* do not report these to this view's next sync (FLAGS.SILENT) */
     bool has_unchangedsince; /* RFC 7162 */
     uint64_t unchangedsince;
+    struct store_uids *missing; /* NULL, or gets those of the view that are gone */
 };
-/* modified (may be NULL): UIDs left alone because of unchangedsince. */
+/* modified (may be NULL): UIDs left alone because of unchangedsince. A message of a higher MODSEQ is not among them where the view
+ * has one that is not, and the flags that are added or removed have not changed since (RFC 7162 §3.1.12). */
 int store_change_flags(struct store_view *v, const struct store_uids *uids,
                        const struct store_flag_change *ch, struct store_uids *modified,
                        struct err *e);
@@ -285,7 +288,7 @@ struct store_copied { /* COPYUID: from[i] became to[i]; both ascending */
     uint32_t *from, *to;
     size_t n;
 };
-/* All or nothing. ERR_NOTFOUND: no such destination ([TRYCREATE]). is_move: gone from the view's mailbox after. */
+/* All or nothing. ERR_NOTFOUND: no such destination ([TRYCREATE]); err_is_stale(): some of them are gone. is_move: gone from the view's mailbox after. */
 int store_copy(struct store_view *v, const struct store_uids *uids, struct slice to, bool is_move,
                struct store_copied *out, struct err *e);
 void store_copied_free(struct store_copied *c);

@@ -115,6 +115,9 @@ struct store_user *user_ref(struct store_user *u);
 /* Tell everybody's views, but not `except`'s, that a mailbox changed. */
 struct store_view;
 void user_tell(struct store_user *u, struct slice mailbox, const struct store_view *except);
+/* The same with what happened, and everybody who watches the user's mailboxes (user_watch.c). more: see store_event. */
+void user_tell_event(struct store_user *u, enum store_event_kind kind, struct slice mailbox,
+                     struct slice more);
 
 /* ---- the index database (index.c); user.lock held ---- */
 int index_open(struct store_user *u, struct err *e);
@@ -490,6 +493,11 @@ struct store_view {
     struct ahead *ahead;
     struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
     uint32_t kept_uid;
+    struct {
+        uint32_t uid;       /* 0: none */
+        uint64_t raw, crlf; /* the same place in the file, and with CRLFs */
+        char last;          /* the octet before */
+    } range;                /* where store_file_range() was (range.c) */
     uint32_t last_fetched; /* sequence number */
     struct watch *watch;   /* loop only */
     atomic_bool is_told;   /* the watch has called; until the next sync */
@@ -514,8 +522,9 @@ void watcher_free(struct watcher **w);
 struct store *watcher_store(const struct watcher *w);
 /* For tests: room for so many folders; and how often those beyond are looked at. */
 void watcher_fake_limit(size_t folders, unsigned every_ms);
-/* From any thread: views of this mailbox (USER TAB MAILBOX) shall look, but not `except`. */
-void watcher_tell(struct store *s, struct slice key, const struct store_view *except);
+/* From any thread: views of this mailbox (USER TAB MAILBOX) shall look, but not `except`, and who watches the user hears. */
+void watcher_tell(struct store *s, struct slice key, const struct store_view *except,
+                  enum store_event_kind kind, struct slice more);
 
 /* Small things. */
 char *path_join(const char *dir, const char *part,

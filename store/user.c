@@ -450,15 +450,32 @@ user_unlock(struct store_user *u)
     atomic_fetch_sub(&s->n_busy, 1);
 }
 
+static void
+tell(struct store_user *u, enum store_event_kind kind, struct slice mailbox, struct slice more,
+     const struct store_view *except)
+{
+    struct buf b = { 0 }, event = { 0 };
+
+    buf_addf(&b, "%s\t%.*s", u->name, SL_ARG(mailbox));
+    watcher_tell(u->s, buf_slice(&b), except, kind, more);
+    buf_reset(&b);
+    if (kind != STORE_EVENT_CHANGED)
+        buf_addf(&event, "%c%.*s", NOTIFY_KINDS[kind], SL_ARG(more));
+    notifier_add_event(u->s->notifier, &b, sl_z(u->name), mailbox, buf_slice(&event));
+    notifier_send(u->s->notifier, &b);
+    buf_free(&b);
+    buf_free(&event);
+}
+
 void
 user_tell(struct store_user *u, struct slice mailbox, const struct store_view *except)
 {
-    struct buf b = { 0 };
+    tell(u, STORE_EVENT_CHANGED, mailbox, SL(""), except);
+}
 
-    buf_addf(&b, "%s\t%.*s", u->name, SL_ARG(mailbox));
-    watcher_tell(u->s, buf_slice(&b), except);
-    buf_reset(&b);
-    notifier_add(u->s->notifier, &b, sl_z(u->name), mailbox);
-    notifier_send(u->s->notifier, &b);
-    buf_free(&b);
+void
+user_tell_event(struct store_user *u, enum store_event_kind kind, struct slice mailbox,
+                struct slice more)
+{
+    tell(u, kind, mailbox, more, NULL);
 }

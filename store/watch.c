@@ -1,10 +1,9 @@
 /* store/watch.c - who waits for a mailbox to change: told by this process, by datagrams of others, by inotify of foreign
  * writers. On the loop, but for watcher_tell(). */
-#include "store/store_int.h"
+#include "store/watch_int.h"
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "core/loop.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,52 +12,13 @@
 
 enum {
     WATCH_POLL_MS = 30 * 1000, /* for folders that inotify has no room for, or that are gone */
-    WATCH_SELF = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
-    WATCH_EVENTS = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | WATCH_SELF,
+    WATCH_GONE = IN_DELETE_SELF | IN_MOVE_SELF,
+    WATCH_NAMES = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE,
     WATCH_READ_OCTETS = 16 * 1024,
     WATCH_READS_A_TURN = 16
 };
 
-/* A mailbox is three folders: new/ and cur/ for what is in them, and the one around them, whose renaming they are not told of. */
-enum { EYE_NEW, EYE_CUR, EYE_SELF, EYES };
 static const char *const eye_parts[EYES] = { "/new", "/cur", "" };
-
-struct folder { /* one inotify watch; two mailboxes may be one folder, under two users' names */
-    int wd;
-    struct list eyes;
-};
-
-struct eye {
-    struct list link;      /* in folder.eyes */
-    struct folder *folder; /* NULL: polled */
-    struct place *place;
-};
-
-struct place { /* a mailbox that somebody watches */
-    char *key; /* USER TAB MAILBOX */
-    char *dir;
-    struct eye eyes[EYES];
-    struct list watches;
-};
-
-struct watch { /* one view's */
-    struct list link;
-    struct place *place;
-    struct store_view *v;
-    void (*fn)(void *);
-    void *arg;
-};
-
-struct watcher {
-    uint64_t id;
-    struct store *s;
-    int fd; /* inotify, opened with the first watch; -1 */
-    struct loop_watch *poll;
-    struct map *places;  /* by key */
-    struct map *folders; /* by descriptor */
-    struct timer timer;
-    bool did_warn;
-};
 
 static unsigned poll_ms = WATCH_POLL_MS;
 static size_t max_folders = SIZE_MAX;
@@ -79,6 +39,7 @@ watcher_new(struct store *s)
     w->fd = -1;
     w->places = map_new();
     w->folders = map_new();
+    w->wards = map_new();
     w->id = s->watcher_id = id_add(w);
     return w;
 }
@@ -96,7 +57,7 @@ watcher_free(struct watcher **wp)
 
     if (w == NULL)
         return;
-    BUG_ON(map_count(w->places) != 0);
+    BUG_ON(map_count(w->places) != 0 || map_count(w->wards) != 0);
     id_del(w->id);
     timer_stop(&w->timer);
     if (w->poll != NULL)
@@ -105,6 +66,8 @@ watcher_free(struct watcher **wp)
         close(w->fd);
     map_free(&w->places, NULL);
     map_free(&w->folders, NULL);
+    map_free(&w->wards, NULL);
+    buf_free(&w->moved_from);
     free(w);
     *wp = NULL;
 }
@@ -139,7 +102,9 @@ tell_place(struct watcher *w, struct slice key, const struct store_view *only,
 struct telling {
     uint64_t watcher;
     const struct store_view *only, *except; /* compared, never followed */
-    char *key;
+    enum store_event_kind kind;
+    uint64_t by;
+    char *key, *more;
 };
 
 static void
@@ -147,42 +112,74 @@ tell_on_loop(void *arg)
 {
     struct telling *t = arg;
     struct watcher *w = id_get(t->watcher);
+    struct slice rest = sl_z(t->key), user;
 
-    if (w != NULL)
+    if (w != NULL && t->kind <= STORE_EVENT_RENAMED)
         tell_place(w, sl_z(t->key), t->only, t->except);
+    if (w != NULL && t->only == NULL && sl_take_until(&rest, '\t', &user))
+        ward_tell(w, user,
+                  &(struct store_event){
+                      .kind = t->kind, .mailbox = rest, .more = sl_z(t->more), .by = t->by });
     free(t->key);
+    free(t->more);
     free(t);
 }
 
 static void
-tell_later(struct store *s, struct slice key, const struct store_view *only,
-           const struct store_view *except)
+tell_later(struct store *s, const struct telling *what, struct slice key, struct slice more)
 {
     struct telling *t;
 
     if (atomic_load(&s->n_watches) == 0)
         return;
-    t = MEM_NEW(struct telling);
+    t = mem_dup(what, sizeof(*what));
     t->watcher = s->watcher_id;
-    t->only = only;
-    t->except = except;
     t->key = sl_dupz(key);
+    t->more = sl_dupz(more);
     loop_call_from_thread(tell_on_loop, t);
 }
 
+static _Thread_local uint64_t acting;
+
 void
-watcher_tell(struct store *s, struct slice key, const struct store_view *except)
+store_act_as(uint64_t id)
 {
-    tell_later(s, key, NULL, except);
+    acting = id;
+}
+
+void
+watcher_tell(struct store *s, struct slice key, const struct store_view *except,
+             enum store_event_kind kind, struct slice more)
+{
+    tell_later(s, &(struct telling){ .except = except, .kind = kind, .by = acting }, key, more);
+}
+
+/* Whether the folder around them has another name is what those know who follow the user (ward). */
+static bool
+is_needed(const struct place *p, int which)
+{
+    return which != EYE_SELF || !list_is_empty(&p->watches);
 }
 
 static bool
 is_polled(const struct place *p)
 {
     for (int i = 0; i < EYES; i++)
-        if (p->eyes[i].folder == NULL)
+        if (is_needed(p, i) && p->eyes[i].folder == NULL)
             return true;
     return false;
+}
+
+/* Views and followers, when nobody can say more than that. */
+static void
+tell_changed(struct watcher *w, struct slice key)
+{
+    struct place *p = map_get(w->places, key);
+    struct slice rest = key, user;
+
+    if (p != NULL && p->n_followers > 0 && sl_take_until(&rest, '\t', &user))
+        ward_tell(w, user, &(struct store_event){ .kind = STORE_EVENT_CHANGED, .mailbox = rest });
+    tell_place(w, key, NULL, NULL);
 }
 
 /* Everybody, as when events were lost. fn may change the table, so the keys are taken first. */
@@ -198,34 +195,55 @@ tell_all(struct watcher *w, bool only_polled)
         if (!only_polled || is_polled(value))
             names_add(&keys, key);
     for (size_t i = 0; i < keys.n; i++)
-        tell_place(w, sl_z(keys.v[i]), NULL, NULL);
+        tell_changed(w, sl_z(keys.v[i]));
     names_free(&keys);
+}
+
+/* The same when it is not known of what. */
+static void
+tell_lost(struct watcher *w)
+{
+    ward_tell_all(w, &(struct store_event){ .kind = STORE_EVENT_LOST });
+    tell_all(w, false);
 }
 
 void
 store_notified(struct store *s, struct slice datagram)
 {
-    struct slice sender, user, mailbox;
+    struct notify_line line;
 
-    while (notifier_take(&datagram, &sender, &user, &mailbox)) {
+    while (notifier_take(&datagram, &line)) {
+        struct store_event ev = { .mailbox = line.mailbox };
         struct buf key = { 0 };
+        char letter;
+        const char *at;
 
-        if (sl_eqz(sender, notifier_sender(s->notifier)))
+        if (sl_eqz(line.sender, notifier_sender(s->notifier)))
             continue;
-        if (sl_eqz(user, NOTIFY_ALL)) { /* it had to drop some */
-            tell_all(s->watcher, false);
+        if (sl_eqz(line.user, NOTIFY_ALL)) { /* it had to drop some */
+            tell_lost(s->watcher);
             continue;
         }
-        buf_addf(&key, "%.*s\t%.*s", SL_ARG(user), SL_ARG(mailbox));
-        tell_place(s->watcher, buf_slice(&key), NULL, NULL);
+        if (line.event.n > 0) {
+            letter = line.event.p[0];
+            at = letter == '\0' ? NULL : strchr(NOTIFY_KINDS, letter);
+            if (at == NULL)
+                continue;
+            ev.kind = (enum store_event_kind)(at - NOTIFY_KINDS);
+            ev.more = sl_from(line.event, 1);
+        }
+        buf_addf(&key, "%.*s\t%.*s", SL_ARG(line.user), SL_ARG(line.mailbox));
+        if (ev.kind <= STORE_EVENT_RENAMED)
+            tell_place(s->watcher, buf_slice(&key), NULL, NULL);
+        ward_tell(s->watcher, line.user, &ev);
         buf_free(&key);
     }
 }
 
 /* ---- inotify ---- */
 
-static void
-close_eye(struct watcher *w, struct eye *y)
+void
+eye_close(struct watcher *w, struct eye *y)
 {
     struct folder *f = y->folder;
 
@@ -240,7 +258,7 @@ close_eye(struct watcher *w, struct eye *y)
     free(f);
 }
 
-/* Whoever has it in view; when it is not where it was, nobody has it any more. */
+/* Whoever has it in view, or follows it; when it is not where it was, nobody has it any more. */
 static void
 tell_folder(struct watcher *w, struct folder *f, bool is_lost)
 {
@@ -250,13 +268,32 @@ tell_folder(struct watcher *w, struct folder *f, bool is_lost)
     {
         struct eye *y = CONTAINER_OF(at, struct eye, link);
 
-        names_add(&keys, sl_z(y->place->key));
+        if (y->place != NULL && (is_lost || y != &y->place->eyes[EYE_SELF]))
+            names_add(&keys, sl_z(y->place->key));
     }
-    for (size_t i = 0; is_lost && i < keys.n; i++) /* the last one frees f */
-        close_eye(w, CONTAINER_OF(f->eyes.next, struct eye, link));
+    while (is_lost && !list_is_empty(&f->eyes)) {
+        bool is_last = f->eyes.next->next == &f->eyes;
+
+        eye_close(w, CONTAINER_OF(f->eyes.next, struct eye, link));
+        if (is_last)
+            break; /* it took f along */
+    }
     for (size_t i = 0; i < keys.n; i++)
-        tell_place(w, sl_z(keys.v[i]), NULL, NULL);
+        tell_changed(w, sl_z(keys.v[i]));
     names_free(&keys);
+}
+
+/* A folder came, went or was renamed: whoever looks there for mailboxes knows what it means. */
+static void
+tell_trees(struct watcher *w, struct folder *f, const struct inotify_event *ev)
+{
+    LIST_EACH(at, nxt, &f->eyes)
+    {
+        struct eye *y = CONTAINER_OF(at, struct eye, link);
+
+        if (y->tree != NULL)
+            tree_event(w, y->tree, ev->mask, ev->cookie, sl_z(ev->name));
+    }
 }
 
 static void
@@ -266,20 +303,22 @@ take_events(struct watcher *w, const char *block, ssize_t got)
 
     for (ssize_t at = 0; at < got;) {
         const struct inotify_event *ev = (const void *)(block + at);
-        bool is_lost = (ev->mask & (IN_IGNORED | IN_MOVE_SELF | IN_DELETE_SELF)) != 0;
+        bool is_lost = (ev->mask & (IN_IGNORED | WATCH_GONE)) != 0;
         struct folder *f;
 
         at += (ssize_t)(sizeof(*ev) + ev->len);
         if (ev->mask & IN_Q_OVERFLOW) {
             log_warn("store.inotify", LOG_NONE,
                      "inotify queue overflowed: looking at every watched mailbox");
-            tell_all(w, false);
+            tell_lost(w);
             continue;
         }
+        f = map_get_u64(w->folders, (uint64_t)ev->wd);
+        if (f != NULL && (ev->mask & IN_ISDIR) && ev->len > 0)
+            tell_trees(w, f, ev);
         if (ev->wd == last_wd && !is_lost)
             continue; /* told just now */
         last_wd = ev->wd;
-        f = map_get_u64(w->folders, (uint64_t)ev->wd);
         if (f != NULL)
             tell_folder(w, f, is_lost);
     }
@@ -295,9 +334,10 @@ on_inotify(void *arg)
         ssize_t got = read(w->fd, block, sizeof(block));
 
         if (got <= 0)
-            return;
+            break;
         take_events(w, block, got);
     }
+    tree_events_end(w);
 }
 
 static void
@@ -322,24 +362,23 @@ add_watch(const struct watcher *w, const char *path, uint32_t events)
     return inotify_add_watch(w->fd, path, events);
 }
 
-static void
-open_eye(struct watcher *w, struct place *p, int which)
+void
+eye_open(struct watcher *w, struct eye *y, const char *path, bool is_around)
 {
-    struct eye *y = &p->eyes[which];
-    struct buf path = { 0 };
     struct folder *f;
+    /* Two may look at one folder for different things: they add up. */
+    uint32_t events = IN_ONLYDIR | IN_MASK_ADD | WATCH_GONE | (is_around ? 0u : WATCH_NAMES);
     int wd;
 
-    buf_addf(&path, "%s%s", p->dir, eye_parts[which]);
-    wd = add_watch(w, buf_z(&path), which == EYE_SELF ? WATCH_SELF : WATCH_EVENTS);
+    start_inotify(w);
+    wd = add_watch(w, path, events);
     if (wd < 0 && !w->did_warn && errno != ENOENT) {
         w->did_warn = true;
         log_warn("store.inotify", LOG_NONE,
                  "cannot watch %s: %s; mailboxes beyond the limit are looked at every %d seconds"
                  " (raise fs.inotify.max_user_watches and max_user_instances)",
-                 buf_z(&path), strerror(errno), WATCH_POLL_MS / 1000);
+                 path, strerror(errno), WATCH_POLL_MS / 1000);
     }
-    buf_free(&path);
     if (wd < 0)
         return;
     f = map_get_u64(w->folders, (uint64_t)wd);
@@ -353,6 +392,21 @@ open_eye(struct watcher *w, struct place *p, int which)
     list_push_back(&f->eyes, &y->link);
 }
 
+/* Those that are needed and not open yet. */
+static void
+open_eyes(struct watcher *w, struct place *p)
+{
+    for (int i = 0; i < EYES; i++) {
+        struct buf path = { 0 };
+
+        if (p->eyes[i].folder != NULL || !is_needed(p, i) || p->is_beyond)
+            continue;
+        buf_addf(&path, "%s%s", p->dir, eye_parts[i]);
+        eye_open(w, &p->eyes[i], buf_z(&path), i == EYE_SELF);
+        buf_free(&path);
+    }
+}
+
 /* Those that are polled are told; and watched from now on, if it can be had by now. */
 static void
 on_timer(void *arg)
@@ -362,59 +416,69 @@ on_timer(void *arg)
     void *value;
     size_t it = 0;
 
-    start_inotify(w);
     tell_all(w, true);
+    ward_open_trees(w);
     while (map_next(w->places, &it, &key, &value)) {
         struct place *p = value;
         bool was_polled = is_polled(p);
 
-        for (int i = 0; i < EYES; i++)
-            if (p->eyes[i].folder == NULL)
-                open_eye(w, p, i);
+        open_eyes(w, p);
         if (was_polled && !is_polled(p)) /* what came before the watch */
-            tell_later(w->s, key, NULL, NULL);
+            tell_later(w->s, &(struct telling){ 0 }, key, SL(""));
     }
-    if (map_count(w->places) > 0)
+    if (map_count(w->places) > 0 || map_count(w->wards) > 0)
         timer_start(&w->timer, poll_ms, on_timer, w);
 }
 
-static struct place *
-place_get(struct watcher *w, const struct store_view *v)
+void
+watcher_start_timer(struct watcher *w)
+{
+    if (!timer_is_running(&w->timer))
+        timer_start(&w->timer, poll_ms, on_timer, w);
+}
+
+struct place *
+place_get(struct watcher *w, const struct store_user *u, struct slice mailbox, const char *dir)
 {
     struct buf key = { 0 };
     struct place *p;
 
-    buf_addf(&key, "%s\t%s", v->u->name, v->name);
+    buf_addf(&key, "%s\t%.*s", u->name, SL_ARG(mailbox));
     p = map_get(w->places, buf_slice(&key));
     if (p == NULL) {
         p = MEM_NEW(struct place);
         p->key = mem_dupz(buf_z(&key));
-        p->dir = mem_dupz(v->dir);
+        p->dir = mem_dupz(dir);
         list_init(&p->watches);
-        start_inotify(w);
-        for (int i = 0; i < EYES; i++) {
+        for (int i = 0; i < EYES; i++)
             p->eyes[i].place = p;
-            open_eye(w, p, i);
-        }
         map_set(w->places, buf_slice(&key), p);
-        if (!timer_is_running(&w->timer))
-            timer_start(&w->timer, poll_ms, on_timer, w);
+        watcher_start_timer(w);
     }
     buf_free(&key);
     return p;
 }
 
-static void
-place_drop(struct watcher *w, struct place *p)
+void
+place_open(struct watcher *w, struct place *p)
+{
+    open_eyes(w, p);
+}
+
+void
+place_put(struct watcher *w, struct place *p)
 {
     for (int i = 0; i < EYES; i++)
-        close_eye(w, &p->eyes[i]);
+        if (!is_needed(p, i))
+            eye_close(w, &p->eyes[i]);
+    if (p->n_followers > 0 || !list_is_empty(&p->watches))
+        return;
+    for (int i = 0; i < EYES; i++)
+        eye_close(w, &p->eyes[i]);
     map_del(w->places, sl_z(p->key));
     free(p->key);
     free(p->dir);
     free(p);
-    if (map_count(w->places) == 0)
-        timer_stop(&w->timer);
 }
 
 /* ---- a view's ---- */
@@ -430,8 +494,7 @@ watch_stop(struct store_view *v)
     v->watch = NULL;
     atomic_fetch_sub(&v->u->s->n_watches, 1);
     list_remove(&x->link);
-    if (list_is_empty(&x->place->watches))
-        place_drop(w, x->place);
+    place_put(w, x->place);
     free(x);
 }
 
@@ -448,12 +511,14 @@ store_view_watch(struct store_view *v, void (*fn)(void *arg), void *arg)
     if (x == NULL) {
         x = MEM_NEW(struct watch);
         x->v = v;
-        x->place = place_get(w, v);
+        x->place = place_get(w, v->u, sl_z(v->name), v->dir);
         list_push_back(&x->place->watches, &x->link);
+        x->place->is_beyond = false;
+        place_open(w, x->place);
         v->watch = x;
         atomic_fetch_add(&v->u->s->n_watches, 1);
         /* What changed between the last sync and now was told to nobody: have it looked at once. */
-        tell_later(v->u->s, sl_z(x->place->key), v, NULL);
+        tell_later(v->u->s, &(struct telling){ .only = v }, sl_z(x->place->key), SL(""));
     }
     x->fn = fn;
     x->arg = arg;

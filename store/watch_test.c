@@ -178,16 +178,17 @@ static void
 drain(int fd, bool *is_told)
 {
     char msg[NOTIFY_DATAGRAM_MAX];
-    struct slice sender, user, mailbox, s;
+    struct notify_line line;
+    struct slice s;
     ssize_t n;
 
     while ((n = recv(fd, msg, sizeof msg, MSG_DONTWAIT)) > 0)
-        for (s = sl_n(msg, (size_t)n); notifier_take(&s, &sender, &user, &mailbox);) {
+        for (s = sl_n(msg, (size_t)n); notifier_take(&s, &line);) {
             uint64_t i;
 
-            if (sl_eqz(user, NOTIFY_ALL))
+            if (sl_eqz(line.user, NOTIFY_ALL))
                 memset(is_told, true, LINES);
-            else if (sl_take_u64(&user, &i) && i < LINES)
+            else if (sl_take_u64(&line.user, &i) && i < LINES)
                 is_told[i] = true;
         }
 }
