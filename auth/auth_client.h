@@ -67,7 +67,8 @@ struct auth_user {
     struct slice mail; /* overrides mail_location when set */
     struct slice
         quota; /* the fields whose names begin with "quota", "name=value" and LF each; or empty */
-    int64_t uid, gid; /* -1: not given */
+    struct slice imap_capability; /* the field of that name, or empty */
+    int64_t uid, gid;             /* -1: not given */
 };
 /* Redeem a cookie (once). */
 void auth_master_request(struct auth_master *m, struct slice cookie,

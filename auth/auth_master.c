@@ -115,7 +115,7 @@ static void
 got_user(struct auth_master *m, struct master_req *r, struct slice args)
 {
     struct auth_user u = { .found = 1, .uid = -1, .gid = -1 };
-    struct tab_span user = { 0 }, home = { 0 }, mail = { 0 };
+    struct tab_span user = { 0 }, home = { 0 }, mail = { 0 }, capability = { 0 };
     struct buf text = { 0 }, quota = { 0 };
     struct slice field, v;
 
@@ -126,6 +126,8 @@ got_user(struct auth_master *m, struct master_req *r, struct slice args)
             tab_keep(&text, v, &home);
         else if (tab_is_pair(field, "mail", &v))
             tab_keep(&text, v, &mail);
+        else if (tab_is_pair(field, "imap_capability", &v))
+            tab_keep(&text, v, &capability);
         else if (tab_is_pair(field, "uid", &v))
             read_id(v, &u.uid);
         else if (tab_is_pair(field, "gid", &v))
@@ -137,6 +139,7 @@ got_user(struct auth_master *m, struct master_req *r, struct slice args)
     u.user = sl_n(v.p + user.at, user.n);
     u.home = sl_n(v.p + home.at, home.n);
     u.mail = sl_n(v.p + mail.at, mail.n);
+    u.imap_capability = sl_n(v.p + capability.at, capability.n);
     u.quota = buf_slice(&quota);
     finish(m, r, user.n ? &u : &failed);
     buf_free(&text);

@@ -70,6 +70,27 @@ find_system_user(struct table_set *tables, struct slice wanted, struct buf *name
     return rc == TABLE_FOUND ? 1 : rc == TABLE_NOTFOUND ? 0 : -1;
 }
 
+/* What imap_capability_maps say of a user, or of all of his domain. That they cannot be asked keeps nobody out. */
+static void
+add_capability(struct table_set *tables, struct slice user, struct buf *fields)
+{
+    struct slice domain = sl_from(user, sl_find_char(user, '@'));
+    struct buf value = { 0 };
+    struct err e = { 0 };
+    enum table_rc rc;
+
+    if (table_set_conf(tables)->imap_capability_maps.n == 0)
+        return;
+    rc = table_set_lookup(tables, SL("imap_capability_maps"), user, &value, &e);
+    if (rc == TABLE_NOTFOUND && domain.n > 0)
+        rc = table_set_lookup(tables, SL("imap_capability_maps"), domain, &value, &e);
+    if (rc == TABLE_FOUND && sl_find_char(buf_slice(&value), '\n') == SL_NPOS)
+        buf_addf(fields, "imap_capability=%s\n", buf_z(&value));
+    else if (rc == TABLE_TEMP || rc == TABLE_PERM)
+        log_warn("auth.capability", LOG_NONE, "imap_capability_maps: %s", e.msg);
+    buf_free(&value);
+}
+
 static void
 user_run(struct backend_job *j, struct table_set *tables)
 {
@@ -90,6 +111,8 @@ user_run(struct backend_job *j, struct table_set *tables)
     }
     if (f->rc > 0 && users_quota_fields(u, buf_slice(&f->name), &f->fields, &f->e) < 0)
         f->rc = -1;
+    if (f->rc > 0 && f->is_known)
+        add_capability(tables, buf_slice(&f->name), &f->fields);
     if (f->rc < 0)
         table_set_note_failure(tables, began, &f->e);
 }

@@ -66,7 +66,7 @@ struct adoption { /* while authd is asked */
     uint64_t id, key;
     int fd;
     struct addr remote;
-    struct buf tag, input, name;
+    struct buf tag, input, name, client_id;
 };
 
 static void
@@ -78,6 +78,7 @@ adoption_free(struct adoption *a)
     buf_free(&a->tag);
     buf_free(&a->input);
     buf_free(&a->name);
+    buf_free(&a->client_id);
     free(a);
 }
 
@@ -131,6 +132,8 @@ on_user(uint64_t id, const struct auth_user *u)
                                 .conf = daemon_conf(),
                                 .user = u->user,
                                 .db = { .mail = u->mail, .quota = u->quota },
+                                .capability = u->imap_capability,
+                                .client_id = buf_slice(&a->client_id),
                                 .tag = buf_slice(&a->tag),
                                 .input = buf_slice(&a->input),
                                 .name = buf_slice(&a->name),
@@ -152,5 +155,6 @@ imap_adopt(uint64_t key, const struct handoff *h, int fd)
     buf_adds(&a->tag, h->tag);
     buf_adds(&a->input, h->input);
     buf_adds(&a->name, h->session);
+    buf_adds(&a->client_id, h->client_id);
     auth_master_request(imap_auth, h->cookie, on_user, a->id);
 }

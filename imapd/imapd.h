@@ -22,6 +22,7 @@
 #include "core/loop.h"
 #include "core/work.h"
 #include "proto/imap.h"
+#include "proto/imap_id.h"
 #include "session/handoff.h"
 #include "store/store.h"
 
@@ -30,6 +31,7 @@
 enum {
     IMAPD_IDLE_MS = 30 * 60 * 1000,        /* autologout: RFC 3501 §5.4 */
     IMAPD_WRITE_MS = 5 * 60 * 1000,        /* a client that reads nothing */
+    IMAPD_LITERAL_MINUS_OCTETS = 4096,     /* RFC 7888 §5 */
     IMAPD_BAD_MAX = 10,                    /* bad commands in a row */
     IMAPD_OUT_MARK = 64 * 1024,            /* a job hands its output over when it is this long */
     IMAPD_PIECE_OCTETS = 64 * 1024,        /* of an APPEND, and of a FETCH's literal */
@@ -79,12 +81,14 @@ enum imap_enabled {
 struct imap_sess {
     uint64_t id;
     struct list link;
-    struct conn *conn;  /* NULL: the client is gone */
-    char *user;         /* canonical */
-    uint64_t work_key;  /* the user's, on the work pool */
-    char *name;         /* log id */
-    char *mail, *quota; /* userdb's, see struct store_userdb */
-    char *userip;       /* key of the connection count; NULL: not counted */
+    struct conn *conn;   /* NULL: the client is gone */
+    char *user;          /* canonical */
+    uint64_t work_key;   /* the user's, on the work pool */
+    char *name;          /* log id */
+    char *mail, *quota;  /* userdb's, see struct store_userdb */
+    char *capability;    /* userdb's changes of the list; NULL: none */
+    char *id_capability; /* those by what the client says of itself */
+    char *userip;        /* key of the connection count; NULL: not counted */
     struct conf *conf;
     struct store_user *store; /* J; NULL until the first job opened it */
     struct store_view *view;  /* J; the selected mailbox */
@@ -93,6 +97,7 @@ struct imap_sess {
     uint64_t fetch_modseq;    /* J; the highest MODSEQ told since the last sync */
     unsigned enabled;         /* IMAP_ON_*; J, and the loop's between commands */
     struct store_uids saved;  /* J; UIDs that "$" stands for (RFC 5182) */
+    bool is_literal_minus;    /* the client is not offered more: RFC 7888 §5 */
     bool is_watched;          /* store_view_watch() is on */
     bool is_changed;          /* the watch fired since the last sync began */
     bool is_sync_failed;      /* J; the last one: what has changed was not told */
@@ -132,6 +137,8 @@ struct imap_adopted {
     const struct conf *conf;
     struct slice user; /* from authd, as is db */
     struct store_userdb db;
+    struct slice capability; /* authd's too */
+    struct slice client_id;  /* ID before login, as the client wrote it; or empty */
     struct slice tag, input, name;
     char *userip;
 };
@@ -149,6 +156,8 @@ void imap_sess_drain(void);
 /* ---- capability.c ---- */
 /* The names that this session is offered, with spaces between. */
 void imap_add_capabilities(const struct imap_sess *s, struct buf *out);
+bool imap_is_literal_minus(const struct imap_sess *s); /* by that list; kept in the field */
+void imap_note_id(struct imap_sess *s, const struct imap_id *id); /* loop; the list may change */
 /* Names travel as UTF-8 rather than in modified UTF-7, and quoted strings may hold it. */
 static inline bool
 imap_is_utf8(const struct imap_sess *s)

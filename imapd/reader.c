@@ -194,6 +194,9 @@ take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
     row = imap_cmd_head(s, &after, &tag, &is_uid, &why);
     if (!row)
         refuse_literal(s, tag, buf_z(&why), octets, is_sync);
+    else if (!is_sync && octets > IMAPD_LITERAL_MINUS_OCTETS && s->is_literal_minus)
+        refuse_literal(s, tag, "BAD [TOOBIG] Literals that come unasked may have 4096 octets.",
+                       octets, is_sync);
     else if (is_binary)
         refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets,
                        is_sync);

@@ -21,9 +21,10 @@ IMAP_RUN(check)
 IMAP_RUN(logout)
 IMAP_CMD(id)
 IMAP_CMD(enable)
+IMAP_CMD(compress)
 IMAP_RUN(namespace)
 IMAP_RUN(idle)
-IMAP_RUN(select)
+IMAP_CMD(select)
 IMAP_RUN(examine)
 IMAP_RUN(close)
 IMAP_RUN(unselect)
@@ -47,8 +48,10 @@ IMAP_CMD(sort)
 IMAP_CMD(thread)
 IMAP_CMD(getquota)
 IMAP_RUN(getquotaroot)
+void imap_done_select(struct imap_cmd *c);
 /* Expunge of uids (NULL: all) what has \Deleted. -1: replied. */
 int imap_expunge(struct imap_cmd *c, const struct store_uids *uids);
+void imap_done_compress(struct imap_cmd *c);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { CLIENT_ID_ARENA_OCTETS = 64 * 1024 };
+
 struct imapd_shared imapd;
 
 /* ---- output ---- */
@@ -98,6 +100,8 @@ done_close(struct imap_cmd *c)
     free(s->name);
     free(s->mail);
     free(s->quota);
+    free(s->capability);
+    free(s->id_capability);
     s->user = NULL; /* imap_sess_continue() frees the rest */
     daemon_session_count(-1);
 }
@@ -123,6 +127,19 @@ run_open(struct imap_cmd *c)
         buf_free(&names);
     }
     return CMD_DONE;
+}
+
+/* What login was told before. */
+static void
+take_client_id(struct imap_sess *s, struct slice wire)
+{
+    struct arena mem = { .cap = CLIENT_ID_ARENA_OCTETS };
+    struct imap_id id;
+    struct err e;
+
+    if (imap_take_id(&wire, &mem, &id, &e) == PARSE_OK && id.n > 0)
+        imap_note_id(s, &id);
+    arena_free(&mem);
 }
 
 static const struct imap_row row_open = { "login", "", 0, 0, NULL, run_open, NULL };
@@ -166,8 +183,9 @@ on_close(struct conn *conn, void *arg, enum conn_end end, const struct err *why)
     struct imap_sess *s = arg;
 
     (void)conn;
-    (void)why;
     s->conn = NULL;
+    if (!s->why && end == CONN_END_ERROR && why && why->kind == ERR_CLIENT)
+        s->why = "Disconnected: the compressed input is damaged";
     if (!s->why)
         s->why = end == CONN_END_TIMEOUT ? "Disconnected: the client takes no output"
                                          : "Connection closed";
@@ -198,8 +216,11 @@ imap_sess_new(const struct imap_adopted *a)
     s->name = sl_dupz(a->name);
     s->mail = sl_dupz(a->db.mail);
     s->quota = sl_dupz(a->db.quota);
+    s->capability = a->capability.n > 0 ? sl_dupz(a->capability) : NULL;
     s->userip = a->userip;
     s->conf = conf_ref(a->conf);
+    s->is_literal_minus = imap_is_literal_minus(s);
+    take_client_id(s, a->client_id);
     s->conn = conn_new(a->fd, &ops, s);
     conn_set_write_timeout(s->conn, IMAPD_WRITE_MS);
     conn_unread(s->conn, a->input);

@@ -5,19 +5,62 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "proto/imap.h"
+#include "proto/imap_capability.h"
+#include "proto/imap_id.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
+enum { LITERAL_MINUS_OCTETS = 4096 }; /* RFC 7888 §5 */
+
 /* ---- what is said ---- */
+
+/* What means something before a user is known, IDLE too: Outlook looks for it only now. The rest is told then. */
+static const char offered[] = "IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+";
+static const char may_be_offered[] = "IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ LITERAL-";
+
+static void
+add_names(struct buf *b, const struct sess *s)
+{
+    struct buf list = { 0 };
+    struct slice in, word;
+    bool is_first = true;
+
+    buf_addz(&list, offered);
+    imap_capability_apply(&list, sl_z(s->conf->imap_capability));
+    in = buf_slice(&list);
+    while (sl_take_word(&in, " ", &word)) {
+        char name[32];
+
+        snprintf(name, sizeof name, "%.*s", SL_ARG(word));
+        if (word.n >= sizeof name || !imap_capability_has(sl_z(may_be_offered), name))
+            continue;
+        buf_addf(b, "%s%s", is_first ? "" : " ", name);
+        is_first = false;
+    }
+    buf_free(&list);
+}
+
+/* LITERAL- in place of LITERAL+: RFC 7888 §5. */
+static bool
+is_literal_minus(const struct sess *s)
+{
+    struct buf list = { 0 };
+    bool is;
+
+    add_names(&list, s);
+    is = imap_capability_has(buf_slice(&list), "LITERAL-") &&
+         !imap_capability_has(buf_slice(&list), "LITERAL+");
+    buf_free(&list);
+    return is;
+}
 
 static void
 add_capabilities(struct buf *b, const struct sess *s)
 {
     char mech[LOGIN_MECH_OCTETS];
 
-    buf_addz(
-        b,
-        "IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+"); /* IDLE already here: Outlook looks only now */
+    add_names(b, s);
     if (login_offers_starttls(s))
         buf_addz(b, " STARTTLS");
     if (!login_may_send_password(s))
@@ -129,43 +172,42 @@ run_logout(struct sess *s, struct slice args)
     return true;
 }
 
-/* "NIL" or "(" string SP nstring ... ")", RFC 2971 §3.1. */
-static bool
-is_id(struct slice in, struct arena *mem)
+static void
+log_id(const struct sess *s, const struct imap_id *id)
 {
-    struct slice word;
-    size_t n = 0;
+    struct buf text = { 0 };
 
-    if (imap_take_sp(&in, NULL) != PARSE_OK)
-        return false;
-    if (imap_take_keyword(&in, "NIL"))
-        return ends(in);
-    if (!sl_take_char(&in, '('))
-        return false;
-    while (!sl_take_char(&in, ')')) {
-        if (n > 0 && imap_take_sp(&in, NULL) != PARSE_OK)
-            return false;
-        if (n % 2 == 0 ? imap_take_string(&in, mem, &word, NULL) != PARSE_OK
-                       : imap_take_nstring(&in, mem, &word, NULL) != PARSE_OK)
-            return false;
-        n++;
-    }
-    return ends(in) && n % 2 == 0;
+    buf_addz(&text, "ID sent: ");
+    imap_id_add_log(&text, id, sl_z(s->conf->imap_id_log));
+    if (text.n > sizeof "ID sent: " - 1)
+        login_log(s, "login.id", buf_z(&text), 0);
+    buf_free(&text);
 }
 
 static bool
 run_id(struct sess *s, struct slice args)
 {
     struct arena mem = { .cap = LOGIN_COMMAND_MAX * 2 };
-    bool is_right = is_id(args, &mem);
+    struct slice in = args;
+    struct imap_id id;
+    struct buf answer = { 0 };
+    bool is_right = imap_take_sp(&in, NULL) == PARSE_OK &&
+                    imap_take_id(&in, &mem, &id, NULL) == PARSE_OK && ends(in);
 
+    if (is_right && id.n > 0) {
+        log_id(s, &id);
+        buf_reset(&s->client_id);
+        if (args.n <= LOGIN_CLIENT_ID_MAX)
+            buf_adds(&s->client_id, sl_from(args, 1));
+    }
     arena_free(&mem);
     if (!is_right)
         return false;
-    buf_reset(&s->client_id);
-    if (args.n <= LOGIN_CLIENT_ID_MAX)
-        buf_adds(&s->client_id, sl_from(args, 1));
-    conn_writes(s->conn, SL("* ID (\"name\" \"Postern\")\r\n"));
+    buf_addz(&answer, "* ID ");
+    imap_id_add_answer(&answer, sl_z(s->conf->imap_id_send));
+    buf_addz(&answer, "\r\n");
+    conn_writes(s->conn, buf_slice(&answer));
+    buf_free(&answer);
     reply(s, "OK ID completed.");
     return true;
 }
@@ -286,6 +328,8 @@ take_literal(struct sess *s)
 static bool
 begin_literal(struct sess *s, uint64_t octets, bool is_sync)
 {
+    if (!is_sync && octets > LITERAL_MINUS_OCTETS && is_literal_minus(s))
+        return false;
     if (octets > LOGIN_COMMAND_MAX || s->cmd.n + octets + 2 > LOGIN_COMMAND_MAX)
         return false;
     buf_addz(&s->cmd, "\r\n");
