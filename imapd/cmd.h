@@ -87,6 +87,8 @@ void imap_bad(struct imap_cmd *c, const char *fmt, ...) __attribute__((format(pr
 void imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox,
                const char *code_notfound);
 bool imap_is_cancelled(const struct imap_cmd *c);
+/* The selected mailbox is no more, nor what "$" stood for. J; no watch is on. */
+void imap_unselect(struct imap_sess *s); /* cmd_close.c */
 /* An untagged line. */
 void imap_untagged(struct imap_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -146,6 +148,8 @@ void imap_add_vanished(struct imap_cmd *c, const char *earlier, const struct sto
  * imap_set_resolve(), or is_uids, of imap_seqs_to_uids(). How many were left out; if any, the tagged reply gets its
  * [MESSAGELIMIT n uid] without more ado. */
 size_t imap_limit_messages(struct imap_cmd *c, struct store_uids *set, bool is_uids);
+/* Whether there is one. */
+bool imap_has_limit(const struct imap_cmd *c);
 /* For commands that do all or nothing: COPY, APPEND, THREAD. False: n messages are too many; replied NO. */
 bool imap_limit_all(struct imap_cmd *c, size_t n);
 /* " MESSAGELIMIT=n" or so, for CAPABILITY. */

@@ -1,6 +1,13 @@
 /* imapd/cmd_close.c - CLOSE (RFC 9051 §6.4.1) and UNSELECT (RFC 3691). */
 #include "imapd/rows.h"
 
+void
+imap_unselect(struct imap_sess *s)
+{
+    store_unselect(&s->view);
+    store_uids_free(&s->saved); /* RFC 5182 §2.1 */
+}
+
 enum cmd_rc
 imap_run_close(struct imap_cmd *c)
 {
@@ -8,7 +15,7 @@ imap_run_close(struct imap_cmd *c)
 
     if (!s->is_examine && imap_expunge(c, NULL) < 0)
         return CMD_DONE;
-    store_unselect(&s->view);
+    imap_unselect(s);
     imap_reply(c, "OK Close completed.");
     return CMD_DONE;
 }
@@ -16,7 +23,7 @@ imap_run_close(struct imap_cmd *c)
 enum cmd_rc
 imap_run_unselect(struct imap_cmd *c)
 {
-    store_unselect(&c->s->view);
+    imap_unselect(c->s);
     imap_reply(c, "OK Unselect completed.");
     return CMD_DONE;
 }

@@ -63,13 +63,23 @@ copy(struct imap_cmd *c, const struct store_uids *uids, bool is_move)
     store_copied_free(&d);
 }
 
+/* A MOVE need not do all at once (RFC 6851 §3.3), a COPY must (RFC 9051 §6.4.7). */
+static bool
+is_within_limit(struct imap_cmd *c, struct store_uids *seqs, bool is_move)
+{
+    if (!is_move)
+        return imap_limit_all(c, store_uids_count(seqs));
+    imap_limit_messages(c, seqs, false);
+    return true;
+}
+
 static enum cmd_rc
 run_copy(struct imap_cmd *c, bool is_move)
 {
     const struct copy_args *a = c->args;
     struct store_uids seqs, uids;
 
-    if (!imap_set_resolve(c, &a->set, c->is_uid, &seqs)) {
+    if (!imap_set_resolve(c, &a->set, c->is_uid, &seqs) || !is_within_limit(c, &seqs, is_move)) {
         store_uids_free(&seqs);
         return CMD_DONE;
     }

@@ -1,4 +1,5 @@
-/* imapd/cmd_expunge.c - EXPUNGE (RFC 9051 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1). */
+/* imapd/cmd_expunge.c - EXPUNGE (RFC 9051 §6.4.3) and UID EXPUNGE (RFC 4315 §2.1). The HIGHESTMODSEQ that the reply has with
+ * QRESYNC is notify.c's. */
 #include "imapd/rows.h"
 
 /* How many would go, for the log. */
@@ -42,13 +43,30 @@ imap_run_expunge(struct imap_cmd *c)
     return CMD_DONE;
 }
 
+/* Of these messages those that are marked: what MESSAGELIMIT counts (RFC 9738 §3.1). */
+static void
+marked_of(const struct imap_cmd *c, const struct store_uids *seqs, struct store_uids *uids)
+{
+    struct store_row row;
+
+    *uids = (struct store_uids){ 0 };
+    for (size_t i = 0; i < seqs->n; i++)
+        for (uint32_t seq = seqs->v[i].first; seq <= seqs->v[i].last; seq++)
+            if (store_view_row(c->s->view, seq, &row) && (row.flags.sys & STORE_DELETED))
+                store_uids_add(uids, row.uid, row.uid);
+}
+
 enum cmd_rc
 imap_run_uid_expunge(struct imap_cmd *c)
 {
     struct store_uids seqs, uids;
 
     if (imap_set_resolve(c, c->args, true, &seqs)) {
-        imap_seqs_to_uids(c, &seqs, &uids);
+        if (imap_has_limit(c))
+            marked_of(c, &seqs, &uids);
+        else /* what another session has just marked, too */
+            imap_seqs_to_uids(c, &seqs, &uids);
+        imap_limit_messages(c, &uids, true);
         run_expunge(c, &uids);
         store_uids_free(&uids);
     }

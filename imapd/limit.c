@@ -10,6 +10,12 @@ limit_of(const struct imap_cmd *c)
     return (uint64_t)c->s->conf->imap_message_limit;
 }
 
+bool
+imap_has_limit(const struct imap_cmd *c)
+{
+    return limit_of(c) > 0;
+}
+
 /* What is left of the set are its highest n. */
 static void
 keep_last(struct store_uids *set, uint64_t n)

@@ -140,10 +140,13 @@ imap_add_set(struct buf *out, const struct store_uids *set)
 void
 imap_set_to_uids(const struct imap_set *set, struct store_uids *uids)
 {
-    *uids = (struct store_uids){ 0 };
-    for (size_t i = 0; i < set->n; i++) {
-        struct store_uid_range r = range_of(&set->v[i], UINT32_MAX);
+    struct store_uid_range *r = mem_alloc((set->n + 1) * sizeof(*r));
 
-        store_uids_add(uids, r.first, r.last);
-    }
+    *uids = (struct store_uids){ 0 };
+    for (size_t i = 0; i < set->n; i++)
+        r[i] = range_of(&set->v[i], UINT32_MAX);
+    qsort(r, set->n, sizeof(*r), cmp_ranges);
+    for (size_t i = 0; i < set->n; i++)
+        store_uids_add(uids, r[i].first, r[i].last);
+    free(r);
 }
