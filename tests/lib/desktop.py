@@ -23,7 +23,7 @@ def desktop_program(path, *packages):
 
 def desktop_env(home):
     os.makedirs(home, exist_ok=True)
-    libs = [p for p, _, _ in os.walk(PACKED) if p.endswith("-linux-gnu")]
+    libs = [p for p, _, _ in os.walk(PACKED) if p.endswith(("-linux-gnu", "-linux-gnu/pulseaudio"))]
     return dict(os.environ, LD_LIBRARY_PATH=":".join(libs), HOME=home, XDG_CONFIG_HOME=os.path.join(home, ".config"),
                 XDG_CACHE_HOME=os.path.join(home, ".cache"), XDG_RUNTIME_DIR=home, LANG="C.UTF-8")
 
