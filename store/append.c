@@ -21,6 +21,10 @@ struct store_append {
     struct record_item *items;
     size_t n, cap;
     struct arena names; /* of the items */
+    /* REPLACE: the message that goes */
+    char *old_mailbox, *old_dir; /* NULL: none */
+    int64_t old_id, old_octets;
+    uint32_t old_uid;
     /* the message being written */
     int fd;
     bool cr;
@@ -72,9 +76,9 @@ flush(struct store_append *a, struct err *e)
     return rc;
 }
 
-/* The message is complete: sizes, date, name; on disk. */
-static int
-end_message(struct store_append *a, struct err *e)
+/* Sizes, date, name; on disk. */
+int
+store_append_end(struct store_append *a, struct err *e)
 {
     struct record_item *it;
     char base[MAILDIR_NAME_MAX], file[MAILDIR_NAME_MAX];
@@ -106,6 +110,19 @@ end_message(struct store_append *a, struct err *e)
     return rc;
 }
 
+/* All that was announced, of which the message that goes gives its room. */
+static int
+append_room(struct store_append *a, int64_t least, struct err *e)
+{
+    int64_t octets = a->expected, messages = (int64_t)a->n + (a->fd < 0 ? 1 : 0);
+
+    if (a->old_dir != NULL && quota_counts(a->u, sl_z(a->old_mailbox))) {
+        octets = octets > a->old_octets ? octets - a->old_octets : 0;
+        messages = messages > 1 ? messages - 1 : 0;
+    }
+    return quota_room(a->u, sl_z(a->mailbox), octets, messages, least, e);
+}
+
 /* Stored with LF line ends a message may be half as long: what then would not fit either is not asked for. The rest is
  * judged when it is there. */
 int
@@ -119,7 +136,7 @@ store_append_expect(struct store_append *a, uint64_t octets, struct err *e)
     if (user_lock(a->u, e))
         return -1;
     a->expected = a->expected > INT64_MAX / 2 - least ? INT64_MAX / 2 : a->expected + least;
-    rc = quota_room(a->u, sl_z(a->mailbox), a->expected, (int64_t)a->n + 1, least, e);
+    rc = append_room(a, least, e);
     user_unlock(a->u);
     return rc;
 }
@@ -133,7 +150,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     char tmp[MAILDIR_NAME_MAX], *path;
     int rc = 0;
 
-    if (end_message(a, e) || reserve_check(a->u->s->reserve, e))
+    if (store_append_end(a, e) || reserve_check(a->u->s->reserve, e))
         return -1;
     if (a->n == APPEND_MESSAGES_MAX)
         return err_set(e, ERR_LIMIT, "Too many messages in one APPEND");
@@ -218,8 +235,21 @@ append_free(struct store_append *a)
     free(a->items);
     free(a->mailbox);
     free(a->dir);
+    free(a->old_mailbox);
+    free(a->old_dir);
     store_user_close(&a->u);
     free(a);
+}
+
+static void
+drop_tmp(const struct store_append *a)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        char *path = path_join(a->dir, "tmp", a->items[i].src_file);
+
+        unlink(path);
+        free(path);
+    }
 }
 
 void
@@ -230,13 +260,65 @@ store_append_abort(struct store_append **ap)
     if (a == NULL)
         return;
     *ap = NULL;
-    for (size_t i = 0; i < a->n; i++) {
-        char *path = path_join(a->dir, "tmp", a->items[i].src_file);
-
-        unlink(path);
-        free(path);
-    }
+    drop_tmp(a);
     append_free(a);
+}
+
+/* ---- in place of another ---- */
+
+int
+store_append_replace(struct store_append *a, struct store_view *v, uint32_t uid, struct err *e)
+{
+    struct msg_row m;
+    int rc;
+
+    if (v->is_readonly)
+        return err_set(e, ERR_PERM, "Mailbox is read-only");
+    if (user_lock(a->u, e))
+        return -1;
+    rc = msg_load(a->u, v->mailbox, uid, &m, e);
+    user_unlock(a->u);
+    if (rc < 1)
+        return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "The message is gone");
+    a->old_mailbox = mem_dupz(v->name);
+    a->old_dir = mem_dupz(v->dir);
+    a->old_id = v->mailbox;
+    a->old_uid = uid;
+    a->old_octets = m.size;
+    return 0;
+}
+
+/* Where a foreign program gave the old message's file another name, it is looked for once. */
+static int
+commit_replace(struct store_append *a, struct record *r, uint32_t *uidvalidity, struct err *e)
+{
+    struct mbox mb;
+    int rc;
+
+    r->how = RECORD_REPLACE;
+    r->from = sl_z(a->old_mailbox);
+    r->from_dir = a->old_dir;
+    r->from_id = a->old_id;
+    r->items[0].src_uid = a->old_uid;
+    for (int tries = 0;; tries++) {
+        struct err why = { 0 };
+
+        if (record_recover(a->u, e))
+            break;
+        rc = record_commit(r, uidvalidity, &why);
+        if (rc == 0)
+            return 0;
+        *e = why;
+        if (r->n_lost == 0 || tries > 0)
+            break;
+        rc = mbox_load_named(a->u, r->from_id, r->from, &mb, e);
+        if (rc == 1)
+            rc = mbox_scan(a->u, r->from, &mb, false, true, e);
+        if (rc < 0)
+            break;
+    }
+    drop_tmp(a);
+    return -1;
 }
 
 int
@@ -249,7 +331,7 @@ store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **
 
     *uids = NULL;
     *n = 0;
-    if (end_message(a, e) || user_lock(a->u, e)) {
+    if (store_append_end(a, e) || user_lock(a->u, e)) {
         store_append_abort(ap);
         return -1;
     }
@@ -261,13 +343,16 @@ store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **
                          .to_id = a->id,
                          .items = a->items,
                          .n = a->n };
-    rc = record_commit(&r, uidvalidity, e);
+    rc = a->old_dir != NULL ? commit_replace(a, &r, uidvalidity, e)
+                            : record_commit(&r, uidvalidity, e);
     user_unlock(a->u);
     if (rc == 0) {
         *uids = mem_alloc(a->n * sizeof((*uids)[0]) + 1);
         for (*n = 0; *n < a->n; ++*n)
             (*uids)[*n] = a->items[*n].m.uid;
         user_tell(a->u, sl_z(a->mailbox), NULL);
+        if (a->old_dir != NULL)
+            user_tell(a->u, sl_z(a->old_mailbox), NULL);
         fill_ask(a->u, sl_z(a->mailbox), (*uids)[0]);
     }
     append_free(a);

@@ -685,16 +685,38 @@ quota_room(struct store_user *u, struct slice mailbox, int64_t octets, int64_t m
     return quota_judge(r, &usage, &limit, octets, messages, max_octets, 0, e);
 }
 
+bool
+quota_counts(const struct store_user *u, struct slice mailbox)
+{
+    struct quota_limit limit;
+
+    return u->s->quota != NULL && quota_rules_limit(rules_of(u), mailbox, u->loc.separator, &limit);
+}
+
+/* What a replacement takes beyond the room of what it replaces. */
+static int
+replacement_room(const struct record *r, struct err *e)
+{
+    int64_t size = r->items[0].m.size;
+    struct msg_row old;
+    int rc = msg_load(r->u, r->from_id, r->items[0].src_uid, &old, e);
+
+    if (rc < 0)
+        return -1;
+    if (rc == 0 || !quota_counts(r->u, r->from))
+        return quota_room(r->u, r->to, size, 1, size, e);
+    return quota_room(r->u, r->to, size > old.size ? size - old.size : 0, 0, size, e);
+}
+
 int
 quota_record_room(const struct record *r, struct err *e)
 {
     int64_t octets = 0, max_octets = 0;
-    struct quota_limit limit;
 
-    if (r->u->s->quota == NULL ||
-        (r->how == RECORD_MOVE &&
-         quota_rules_limit(rules_of(r->u), r->from, r->u->loc.separator, &limit)))
+    if (r->u->s->quota == NULL || (r->how == RECORD_MOVE && quota_counts(r->u, r->from)))
         return 0;
+    if (r->how == RECORD_REPLACE)
+        return replacement_room(r, e);
     for (size_t i = 0; i < r->n; i++) {
         int64_t size = r->items[i].m.size;
 

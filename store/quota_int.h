@@ -154,6 +154,8 @@ void quota_moved(struct store_user *u, const char *dir, const char *to);
 /* May so much go into the mailbox (normal name)? Best inside the transaction that brings it: sums are the index's own. */
 int quota_room(struct store_user *u, struct slice mailbox, int64_t octets, int64_t messages,
                int64_t max_octets, struct err *e);
+/* Are messages of that mailbox (normal name) counted at all? */
+bool quota_counts(const struct store_user *u, struct slice mailbox);
 /* Before user.lock is taken: a user with limits who was never counted is counted. */
 int quota_be_counted(struct store_user *u, struct err *e);
 int quota_recount_user(struct store_user *u, void (*progress)(void *arg, struct slice mailbox),

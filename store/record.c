@@ -34,9 +34,18 @@ struct work { /* a record being carried out */
     int tmp_fd;       /* of the destination */
     size_t n_placed;  /* items whose files are in the destination */
     bool has_sources; /* a move that could not rename: sources are still to be removed */
+    char old_file[MAILDIR_NAME_MAX]; /* replace: in from.fd[old_dir] */
+    int old_dir;
     struct own_change to_own, from_own;
     int64_t to_mtime_ns, from_mtime_ns; /* what the index knew when we began */
 };
+
+/* Does it bring files of its own from tmp/? */
+static bool
+is_from_tmp(const struct record *r)
+{
+    return r->how == RECORD_APPEND || r->how == RECORD_REPLACE;
+}
 
 /* ---- files ---- */
 
@@ -125,7 +134,7 @@ place(struct work *w, const struct record_item *it, struct err *e)
 {
     int cur = w->to.fd[MAILDIR_CUR], rc;
 
-    if (w->r->how == RECORD_APPEND)
+    if (is_from_tmp(w->r))
         return renameat(w->tmp_fd, it->src_file, cur, it->m.file)
                    ? err_sys(e, "cannot rename %s", it->src_file)
                    : 1;
@@ -188,6 +197,8 @@ take_back(struct work *w)
         if (w->r->how == RECORD_MOVE && renameat2(cur, it->m.file, w->from.fd[it->src_dir],
                                                   it->src_file, RENAME_NOREPLACE) == 0)
             continue;
+        if (w->r->how == RECORD_REPLACE && renameat(cur, it->m.file, w->tmp_fd, it->src_file) == 0)
+            continue;
         if (w->r->how == RECORD_MOVE && errno != EEXIST && errno != EXDEV)
             rc = -1;
         else if (unlinkat(cur, it->m.file, 0)) /* ENOENT: another program gave it another name */
@@ -202,7 +213,7 @@ take_back(struct work *w)
 static void
 drop_tmp(const struct work *w)
 {
-    for (size_t i = 0; w->r->how == RECORD_APPEND && i < w->r->n; i++)
+    for (size_t i = 0; is_from_tmp(w->r) && i < w->r->n; i++)
         unlinkat(w->tmp_fd, w->r->items[i].src_file, 0);
 }
 
@@ -221,7 +232,7 @@ load_to(struct record *r, struct mbox *mb, struct err *e)
 static int
 copy_cache(struct record *r, struct err *e)
 {
-    for (size_t i = 0, next; r->how != RECORD_APPEND && i < r->n; i = next) {
+    for (size_t i = 0, next; !is_from_tmp(r) && i < r->n; i = next) {
         const struct record_item *it = &r->items[i];
         struct msg_run run = { it->src_uid, it->m.uid, 0 };
 
@@ -252,6 +263,27 @@ insert_items(struct record *r, struct mbox *mb, struct err *e)
     return copy_cache(r, e);
 }
 
+/* The message that goes, as the index has it in this transaction. */
+static int
+find_replaced(struct work *w, struct err *e)
+{
+    struct record *r = w->r;
+    struct msg_row m;
+    int rc = msg_load(r->u, r->from_id, r->items[0].src_uid, &m, e);
+
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return err_set(e, ERR_NOTFOUND, "The message that was to be replaced is gone.");
+    if (faccessat(w->from.fd[m.dir], m.file, F_OK, AT_SYMLINK_NOFOLLOW)) {
+        r->n_lost++;
+        return err_set(e, ERR_NOTFOUND, "The message that was to be replaced is gone.");
+    }
+    snprintf(w->old_file, sizeof(w->old_file), "%s", m.file);
+    w->old_dir = m.dir;
+    return 0;
+}
+
 /* Our own renames shall not make anybody look through the folders. */
 static int
 note_folders(struct work *w, struct mbox *to, struct err *e)
@@ -262,13 +294,13 @@ note_folders(struct work *w, struct mbox *to, struct err *e)
         return -1;
     w->to_own = mbox_own_begin(to, w->r->to_dir);
     w->to_mtime_ns = to->cur_mtime_ns;
-    if (w->r->how != RECORD_MOVE)
+    if (w->r->how != RECORD_MOVE && w->r->how != RECORD_REPLACE)
         return 0;
     if (mbox_load_named(w->r->u, w->r->from_id, w->r->from, &from, e) != 1)
         return e->kind == ERR_NONE ? err_set(e, ERR_NOTFOUND, "Mailbox was deleted") : -1;
     w->from_own = mbox_own_begin(&from, w->r->from_dir);
     w->from_mtime_ns = from.cur_mtime_ns;
-    return 0;
+    return w->r->how == RECORD_REPLACE ? find_replaced(w, e) : 0;
 }
 
 static void
@@ -293,7 +325,8 @@ expunge_sources(struct work *w, struct err *e)
         rc = msg_batch_load(r->u, r->from_id, uids, r->n, &b, e);
         if (rc == 0)
             rc = msg_expunge_batch(r->u, &mb, b.v, b.n, e);
-        changed_folder(&mb, r->from_dir, w->from_own, w->from_mtime_ns);
+        if (r->from_id != r->to_id)
+            changed_folder(&mb, r->from_dir, w->from_own, w->from_mtime_ns);
         if (rc == 0)
             rc = mbox_save(r->u, &mb, e);
     }
@@ -320,7 +353,7 @@ write_row(const struct record *r, int64_t op, size_t from, size_t n, struct err 
     for (size_t i = from; i < from + n; i++) {
         const struct record_item *it = &r->items[i];
 
-        add_name(r->how == RECORD_APPEND ? &tmp : &src, it->src_file);
+        add_name(is_from_tmp(r) ? &tmp : &src, it->src_file);
         add_name(&file, it->m.file);
     }
     rc = db_prepare(r->u->db, "INSERT INTO pending VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", &s, e);
@@ -382,6 +415,22 @@ turn_record(struct store_user *u, int64_t op, struct err *e)
     return db_run(s, e);
 }
 
+/* The same of a replacement, whose record had no source until now. */
+static int
+turn_to_replaced(struct work *w, int64_t op, struct err *e)
+{
+    struct db_stmt *s;
+
+    if (db_prepare(w->r->u->db,
+                   "UPDATE pending SET tmp = '', file = '', src = ?2, src_file = ?3 WHERE op = ?1",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, op);
+    db_bind_text(s, 2, w->r->from);
+    db_bind_text(s, 3, sl_z(w->old_file));
+    return db_run(s, e);
+}
+
 static int
 clear_in_tx(struct store_user *u, int64_t op, struct err *e)
 {
@@ -404,7 +453,9 @@ enter(struct work *w, struct mbox *mb, uint32_t *uidvalidity, struct err *e)
     *uidvalidity = mb->uidvalidity;
     if (insert_items(r, mb, e) || mbox_save(r->u, mb, e))
         return -1;
-    return r->how == RECORD_MOVE ? expunge_sources(w, e) : 0;
+    if (r->how == RECORD_REPLACE && find_replaced(w, e))
+        return -1;
+    return r->how == RECORD_MOVE || r->how == RECORD_REPLACE ? expunge_sources(w, e) : 0;
 }
 
 static int
@@ -420,7 +471,9 @@ finish(struct work *w, int64_t op, uint32_t *uidvalidity, struct err *e)
     if (rc == 0)
         rc = enter(w, &mb, uidvalidity, e);
     if (rc == 0)
-        rc = w->has_sources ? turn_record(r->u, op, e) : clear_record(r->u, op, e);
+        rc = r->how == RECORD_REPLACE ? turn_to_replaced(w, op, e)
+             : w->has_sources         ? turn_record(r->u, op, e)
+                                      : clear_record(r->u, op, e);
     if (rc)
         index_rollback(r->u);
     else
@@ -448,6 +501,52 @@ drop_sources(struct work *w, int64_t op)
                  "user %s: sources of a move are still there: %s", w->r->u->name, why.msg);
 }
 
+/* The replaced message's file goes, in a transaction, so that nobody need look through its folder for that. */
+static int
+remove_replaced(struct work *w, int64_t op, struct err *e)
+{
+    struct record *r = w->r;
+    struct own_change own = { 0 };
+    struct mbox mb;
+    int rc = mbox_load(r->u, r->from_id, &mb, e);
+
+    if (rc < 0)
+        return -1;
+    if (rc == 1)
+        own = mbox_own_begin(&mb, r->from_dir);
+    if (unlinkat(w->from.fd[w->old_dir], w->old_file, 0))
+        return err_sys(e, "cannot remove %s", w->old_file);
+    if (fs_sync_fd(w->from.fd[w->old_dir], e))
+        return -1;
+    if (rc == 1) {
+        mbox_own_end(&mb, r->from_dir, own);
+        if (mbox_save(r->u, &mb, e))
+            return -1;
+    }
+    return clear_record(r->u, op, e);
+}
+
+/* It has happened; what fails here is made good by recovery. */
+static void
+drop_replaced(struct work *w, int64_t op)
+{
+    struct store_user *u = w->r->u;
+    struct err why = { 0 };
+    int rc = index_begin(u, &why);
+
+    if (rc == 0) {
+        rc = remove_replaced(w, op, &why);
+        if (rc)
+            index_rollback(u);
+        else
+            rc = index_commit(u, &why);
+    }
+    w->has_sources = rc != 0;
+    if (rc)
+        log_warn("store.replace", LOG_F(LF_Z("user", u->name)),
+                 "user %s: a message that was replaced is removed later: %s", u->name, why.msg);
+}
+
 static int
 commit_several(struct work *w, uint32_t *uidvalidity, struct err *e)
 {
@@ -464,7 +563,9 @@ commit_several(struct work *w, uint32_t *uidvalidity, struct err *e)
                      r->u->name, r->n, why.kind == ERR_NONE ? e->msg : why.msg);
         return -1;
     }
-    if (w->has_sources)
+    if (r->how == RECORD_REPLACE)
+        drop_replaced(w, op);
+    else if (w->has_sources)
         drop_sources(w, op);
     return 0;
 }
@@ -507,7 +608,7 @@ record_commit(struct record *r, uint32_t *uidvalidity, struct err *e)
     if (r->n == 0)
         return 0;
     rc = open_all(&w, r, e);
-    if (rc == 0 && r->n == 1) {
+    if (rc == 0 && r->n == 1 && r->how != RECORD_REPLACE) {
         rc = commit_one(&w, uidvalidity, e);
     } else if (rc == 0) {
         /* Held from the record to its end: a process that can take the lock alone knows that nobody is at work. */
@@ -515,8 +616,10 @@ record_commit(struct record *r, uint32_t *uidvalidity, struct err *e)
         rc = commit_several(&w, uidvalidity, e);
         r->u->keeps_lock = false;
         flock(r->u->lock_fd, LOCK_UN);
+        if (rc == 0 && r->how == RECORD_REPLACE && w.has_sources)
+            record_recover(r->u, NULL);
     }
-    if (rc)
+    if (rc && r->n_lost == 0) /* a replacement is tried again */
         drop_tmp(&w);
     close_all(&w);
     return rc;

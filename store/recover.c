@@ -41,7 +41,11 @@ record_names(struct store_user *u, int64_t mailbox, struct map **out, struct err
     int rc;
 
     *out = NULL;
-    if (db_prepare(u->db, "SELECT file FROM pending WHERE mailbox = ?", &s, e))
+    if (db_prepare(
+            u->db,
+            "SELECT file FROM pending WHERE mailbox = ?1 UNION ALL SELECT src_file FROM "
+            "pending, mailboxes WHERE mailboxes.id = ?1 AND src = mailboxes.name AND file = ''",
+            &s, e))
         return -1;
     db_bind_int(s, 1, mailbox);
     while ((rc = db_step(s, e)) == 1) {

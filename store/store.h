@@ -300,11 +300,16 @@ int store_append_begin(struct store_user *u, struct slice mailbox, struct store_
 int store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
                      size_t n_keywords, int64_t internaldate_unix_s /* 0: now */,
                      int16_t tz_minutes, struct err *e);
-/* Before a message whose length as it comes is known: ERR_LIMIT when quota has no room for it and those before it. What
- * it lets through may still be refused by the commit, which judges all of them by their true size. */
+/* Before a message whose length as it comes is known, or such a part of one that is begun: ERR_LIMIT when quota has no room
+ * for it and those before it. What it lets through may still be refused by the commit, which judges all of them by their true size. */
 int store_append_expect(struct store_append *a, uint64_t octets, struct err *e);
 int store_append_octets(struct store_append *a, struct slice s,
                         struct err *e); /* CRLF as from the wire */
+/* The message is whole, and on disk. The next message, or the commit, does it too. */
+int store_append_end(struct store_append *a, struct err *e);
+/* REPLACE (RFC 8508): the one message of it comes in place of that of the view's mailbox, which leaves with the commit: both
+ * or neither, whatever happens. Before anything is expected. ERR_NOTFOUND: it is gone. */
+int store_append_replace(struct store_append *a, struct store_view *v, uint32_t uid, struct err *e);
 /* uids: n of them, malloc'ed. Durable when it returns 0. */
 int store_append_commit(struct store_append **a, uint32_t *uidvalidity, uint32_t **uids, size_t *n,
                         struct err *e);

@@ -357,22 +357,23 @@ struct record_item {
     const char *
         src_file; /* append: in tmp/ of the destination, whole and synced; else in src_dir of the source */
     int src_dir;
-    uint32_t src_uid; /* copy, move */
+    uint32_t src_uid; /* copy, move, replace */
 };
 enum record_how {
     RECORD_APPEND, /* renamed from tmp/ */
     RECORD_COPY,   /* linked */
-    RECORD_MOVE    /* renamed from the source, expunged there */
+    RECORD_MOVE,   /* renamed from the source, expunged there */
+    RECORD_REPLACE /* one item, renamed from tmp/; the message src_uid of `from` is expunged */
 };
 struct record {
     struct store_user *u;
     enum record_how how;
-    struct slice to, from; /* normal names; from: copy, move */
+    struct slice to, from; /* normal names; from: all but append */
     const char *to_dir, *from_dir;
     int64_t to_id, from_id;
     struct record_item *items;
     size_t n;
-    size_t n_lost; /* copy, move: sources that were not where the index has them */
+    size_t n_lost; /* all but append: sources that were not where the index has them */
 };
 /* Bring the items into cur/ and the index, all or none, durably. On failure nothing is left, neither in tmp/; should even
  * that fail, recovery sees to it. ERR_NOTFOUND with n_lost > 0: the source's folder has changed, look and try again. */
