@@ -18,6 +18,7 @@ static const struct imap_row rows[] = {
     { "ID",          "ID NIL|(key value ...)",       ANY, IF_LOOP,                         imap_parse_id,      imap_run_id,          NULL },
     { "ENABLE",      "ENABLE capability ...",        ANY, IF_LOOP,                         imap_parse_enable,  imap_run_enable,      NULL },
     { "COMPRESS",    "COMPRESS DEFLATE",             ANY, IF_LOOP,                         imap_parse_compress, imap_run_compress,   imap_done_compress },
+    { "UNAUTHENTICATE", "UNAUTHENTICATE",            ANY, 0,                               imap_parse_none,    imap_run_unauthenticate, imap_done_unauthenticate },
     { "NAMESPACE",   "NAMESPACE",                    ANY, IF_LOOP,                         imap_parse_none,    imap_run_namespace,   NULL },
     { "IDLE",        "IDLE",                         ANY, IF_LOOP,                         imap_parse_none,    imap_run_idle,        imap_done_idle },
     { "SELECT",      "SELECT mailbox [(CONDSTORE QRESYNC (...))]", ANY, 0,                imap_parse_select,  imap_run_select,      imap_done_select },
@@ -32,7 +33,8 @@ static const struct imap_row rows[] = {
     { "STATUS",      "STATUS mailbox (item ...)",    ANY, 0,                               imap_parse_status,  imap_run_status,      NULL },
     { "GETQUOTA",    "GETQUOTA root",                ANY, 0,                               imap_parse_getquota, imap_run_getquota,   NULL },
     { "GETQUOTAROOT", "GETQUOTAROOT mailbox",        ANY, 0,                               imap_parse_mailbox, imap_run_getquotaroot, NULL },
-    { "APPEND",      "APPEND mailbox [(flag ...)] [date] literal", ANY, IF_SYNC | IF_STREAM | IF_SAVES, imap_parse_append, imap_run_append, imap_done_append },
+    { "APPEND",      "APPEND mailbox {[(flag ...)] [date] literal|CATENATE (part ...)} ...", ANY, IF_SYNC | IF_STREAM | IF_SAVES, imap_parse_append, imap_run_append, imap_done_append },
+    { "REPLACE",     "REPLACE number mailbox [(flag ...)] [date] literal|CATENATE (part ...)", SEL, IF_SYNC | IF_UID | IF_SEQ | IF_STREAM | IF_STREAM_2ND | IF_SAVES, imap_parse_replace, imap_run_append, imap_done_append },
     { "CHECK",       "CHECK",                        SEL, IF_SYNC,                         imap_parse_none,    imap_run_check,       NULL },
     { "CLOSE",       "CLOSE",                        SEL, 0,                               imap_parse_none,    imap_run_close,       NULL },
     { "UNSELECT",    "UNSELECT",                     SEL, 0,                               imap_parse_none,    imap_run_unselect,    NULL },
@@ -173,7 +175,7 @@ cmd_free(struct imap_cmd *c)
     buf_free(&c->text);
     buf_free(&c->out);
     buf_free(&c->tagged);
-    buf_free(&c->piece);
+    buf_free(&c->stream.piece);
     arena_free(&c->mem);
     free(c);
 }
@@ -215,7 +217,7 @@ cmd_over(struct imap_cmd *c)
     if (c->row->done)
         c->row->done(c);
     if (s->reader.mode == READER_STREAM)
-        imap_reader_free(&s->reader); /* refused before "+", or whole */
+        imap_reader_stream_over(s, &c->stream);
     s->bad_count = c->is_bad ? s->bad_count + 1 : 0;
     if (c->must_end) {
         s->is_closing = true;
@@ -266,7 +268,7 @@ job_parked(struct work_job *j)
     c->is_input_wanted = c->rc == CMD_INPUT;
     flush_output(c);
     if (!imap_is_cancelled(c) && c->is_input_wanted)
-        conn_resume_input(s->conn); /* the reader fills c->piece and resumes */
+        conn_resume_input(s->conn); /* the reader fills c->stream and resumes */
     else if (!imap_is_cancelled(c) && c->rc == CMD_ASK)
         c->ask(c);
     else if (imap_is_cancelled(c) || !conn_is_out_full(s->conn))
@@ -343,6 +345,17 @@ imap_cmd_head(const struct imap_sess *s, struct slice *in, struct slice *tag, bo
     return why->n > 0 ? NULL : row;
 }
 
+/* What follows the first arguments is the first line of the stream; the last, unless the caller knows of a literal. */
+static void
+stream_begin(struct imap_cmd *c, struct slice rest)
+{
+    struct imap_stream *st = &c->stream;
+
+    st->is_new = st->is_line = st->is_end = true;
+    st->at = c->text.n - rest.n;
+    buf_adds(&st->piece, rest);
+}
+
 /* The command with its row and arguments, or NULL: answered. */
 static struct imap_cmd *
 cmd_make(struct imap_sess *s, struct buf *text)
@@ -367,8 +380,12 @@ cmd_make(struct imap_sess *s, struct buf *text)
     c->tag = tag;
     c->is_uid = is_uid;
     *text = (struct buf){ 0 };
-    if (row->parse(c, &in, &e) == PARSE_OK && imap_take_end(&in, &e) == PARSE_OK)
+    if (row->parse(c, &in, &e) == PARSE_OK &&
+        ((row->flags & IF_STREAM) || imap_take_end(&in, &e) == PARSE_OK)) {
+        if (row->flags & IF_STREAM)
+            stream_begin(c, in);
         return c;
+    }
     buf_addf(&b, "BAD Error in IMAP command %s%s: %s at position %zu (syntax: %s).",
              is_uid ? "UID " : "", row->name, e.msg, (size_t)(in.p - c->text.p - c->text.off) + 1,
              row->usage);
@@ -387,19 +404,18 @@ imap_cmd_dispatch(struct imap_sess *s, struct buf *text)
         imap_sess_continue(s);
         return;
     }
-    if (!c->is_bad && (c->row->flags & IF_STREAM)) {
-        imap_bad(c, "BAD Error in IMAP command %s: expected a literal (syntax: %s).", c->row->name,
-                 c->row->usage);
-        finish_output(c);
-    }
-    if (c->is_bad)
+    if (c->is_bad) {
         cmd_over(c);
-    else
-        imap_cmd_start(c);
+        return;
+    }
+    if (c->row->flags & IF_STREAM)
+        s->reader.mode = READER_STREAM;
+    imap_cmd_start(c);
 }
 
 void
-imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets, bool is_sync)
+imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets, bool is_sync,
+                         bool is_binary)
 {
     struct imap_cmd *c = cmd_make(s, text);
 
@@ -410,9 +426,10 @@ imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets,
         cmd_free(c);
         return;
     }
-    c->stream_octets = octets;
-    c->stream_left = octets;
-    c->is_stream_sync = is_sync;
+    c->stream.is_end = false;
+    c->stream.octets = c->stream.left = octets;
+    c->stream.is_sync = is_sync;
+    c->stream.is_binary = is_binary;
     s->reader.mode = READER_STREAM;
     imap_cmd_start(c);
 }

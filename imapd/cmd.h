@@ -10,7 +10,7 @@ enum cmd_rc {
     CMD_FLUSH, /* hand over c->out, then run again when the client has taken enough */
     CMD_YIELD, /* others' turn, then run again */
     CMD_ASK,   /* c->ask(c) is called on the loop; who has the answer calls imap_cmd_resume() */
-    CMD_INPUT /* hand over c->out, then run again with c->piece filled from the stream, or is_stream_end */
+    CMD_INPUT  /* IF_STREAM: hand over c->out, then run again with the next of c->stream */
 };
 enum {                   /* of rows */
        IF_LOOP = 1,      /* needs no store: runs on the loop */
@@ -18,17 +18,36 @@ enum {                   /* of rows */
        IF_KEEPS_SEQ = 4, /* that must not be EXPUNGE (RFC 3501 §7.4.1), except in the UID form */
        IF_UID = 8,       /* "UID name" exists too */
        IF_ONLY_UID = 16, /* and nothing else does (UID EXPUNGE has a row of its own) */
-       IF_STREAM = 32,   /* the last literal is streamed into the command */
+       IF_STREAM = 32,   /* what follows its first arguments comes to run() piece by piece */
        IF_SAVES = 64,    /* what is too much for it is so for the quota */
        IF_SEQ = 128 /* takes or tells message numbers, except in the UID form (RFC 9586 §3.2) */
+};
+enum { /* more of them */
+       IF_STREAM_2ND =
+           4096, /* IF_STREAM: two arguments come before that, the first of them no string */
+       IF_LITERAL8 = 8192 /* takes "~{n}" literals: imap_take_nstring8() */
 };
 struct imap_row {
     const char *name, *usage;
     unsigned states, flags;
-    /* Arguments, from after the name; *in is left where it fails. Loop. Into c->args. */
+    /* Arguments, from after the name; *in is left where it fails. Loop. Into c->args. IF_STREAM: the first ones alone. */
     enum parse_rc (*parse)(struct imap_cmd *c, struct slice *in, struct err *e);
     enum cmd_rc (*run)(struct imap_cmd *c);
     void (*done)(struct imap_cmd *c); /* loop, before the command is freed; may be NULL */
+};
+
+/* Of an IF_STREAM command what comes after its first arguments: lines, each up to a literal or the end of the command, and
+ * octets of literals. When run() has seen a line that a literal follows, it wants that when it returns CMD_INPUT, having
+ * said "+ OK" to a synchronising one. Where it returns CMD_DONE before the end the reader passes over the rest. */
+struct imap_stream {
+    bool is_new;             /* run() has not taken it yet (it may run again for another reason) */
+    bool is_line;            /* else octets of the literal */
+    bool is_end;             /* a line: nothing follows */
+    bool is_sync, is_binary; /* a line, not the last: the literal that follows */
+    uint64_t octets;         /* its size */
+    uint64_t left;           /* of it, not yet brought */
+    uint64_t at;             /* octets of the command before a line */
+    struct buf piece;
 };
 
 struct imap_cmd {
@@ -47,18 +66,13 @@ struct imap_cmd {
         told; /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
     bool is_told_silent; /* J; of them MODSEQ alone */
     uint32_t
-        limit_uid; /* J; not 0: MESSAGELIMIT cut its messages, this is the lowest that was kept */
-    bool is_bad;   /* J; counts as a bad command */
+        limit_uid;   /* J; not 0: MESSAGELIMIT cut its messages, this is the lowest that was kept */
+    bool is_bad;     /* J; counts as a bad command */
     bool must_end;   /* J; end the session after the reply */
     const char *why; /* J; with must_end: for the log */
     enum cmd_rc rc;  /* J; of the last run() */
     bool is_parked, is_input_wanted; /* is_input_wanted: parked for octets of the stream */
-    uint64_t stream_octets;          /* IF_STREAM: size of the literal */
-    bool is_stream_sync;
-    struct buf piece;     /* J; octets of the stream */
-    uint64_t stream_left; /* of the literal, beyond piece */
-    bool is_stream_end;   /* the command's last line was read */
-    bool is_stream_bad;   /* it was not empty */
+    struct imap_stream stream;       /* J; the reader's while is_input_wanted */
     void (*ask)(struct imap_cmd *c); /* J; CMD_ASK */
     struct imap_urls *urls;          /* J; url.c's; NULL: no URL was opened */
     /* J; progress.c */
@@ -68,9 +82,11 @@ struct imap_cmd {
 };
 
 const struct imap_row *imap_row_find(struct slice name, bool is_uid);
-/* A command whose text is whole (or, IF_STREAM, whole but for its stream); takes text over. */
+/* A command whose text is whole; takes text over. */
 void imap_cmd_dispatch(struct imap_sess *s, struct buf *text);
-void imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets, bool is_sync);
+/* IF_STREAM: up to a literal. */
+void imap_cmd_dispatch_stream(struct imap_sess *s, struct buf *text, uint64_t octets, bool is_sync,
+                              bool is_binary);
 /* What a command begins with: tag, name and UID, and its row; *in is left after them. NULL: there is no such command, or not
  * in this state; the reply is appended to *why. */
 const struct imap_row *imap_cmd_head(const struct imap_sess *s, struct slice *in, struct slice *tag,

@@ -54,7 +54,7 @@ struct imap_stats {
 enum reader_mode {
     READER_LINE,         /* up to the end of a line */
     READER_LITERAL,      /* octets of a literal that becomes part of the text */
-    READER_STREAM,       /* octets of a literal that a command in work takes: APPEND */
+    READER_STREAM,       /* lines and literals go to the command in work: APPEND */
     READER_SKIP_LITERAL, /* of a command that was refused */
     READER_SKIP_LINE
 };
@@ -63,6 +63,8 @@ struct imap_reader {
     struct buf text;    /* the command so far; literals as "{n}" CRLF octets */
     size_t line_at;     /* where in text the current line begins */
     uint64_t left;      /* octets of the literal still to come */
+    uint64_t begun;     /* STREAM: the session's in_octets before the command */
+    uint64_t skipped;   /* SKIP: octets of literals */
     struct buf refusal; /* SKIP: the reply when the command has passed */
 };
 
@@ -81,14 +83,15 @@ enum imap_enabled {
 struct imap_sess {
     uint64_t id;
     struct list link;
-    struct conn *conn;   /* NULL: the client is gone */
-    char *user;          /* canonical */
-    uint64_t work_key;   /* the user's, on the work pool */
-    char *name;          /* log id */
-    char *mail, *quota;  /* userdb's, see struct store_userdb */
-    char *capability;    /* userdb's changes of the list; NULL: none */
-    char *id_capability; /* those by what the client says of itself */
-    char *userip;        /* key of the connection count; NULL: not counted */
+    struct conn *conn;          /* NULL: the client is gone */
+    char *user;                 /* canonical */
+    uint64_t work_key;          /* the user's, on the work pool */
+    char *name;                 /* log id */
+    char *mail, *quota;         /* userdb's, see struct store_userdb */
+    char *capability;           /* userdb's changes of the list; NULL: none */
+    char *id_capability;        /* those by what the client says of itself */
+    struct imap_origin *origin; /* where it came from, for who takes it back; NULL: not known */
+    char *userip;               /* key of the connection count; NULL: not counted */
     struct conf *conf;
     struct store_user *store; /* J; NULL until the first job opened it */
     struct store_view *view;  /* J; the selected mailbox */
@@ -122,6 +125,9 @@ void imap_reader_free(struct imap_reader *r);
 /* Answer with this line when the command's octets, `octets` of a literal next, have passed: at once when the literal is
  * a synchronising one, for then they do not come. */
 void imap_reader_refuse(struct imap_sess *s, struct slice reply, uint64_t octets, bool is_sync);
+/* The command that was given the stream is over: the rest of it, if there is any, is passed over. */
+struct imap_stream;
+void imap_reader_stream_over(struct imap_sess *s, const struct imap_stream *st);
 
 /* ---- session.c ---- */
 struct imapd_shared {
@@ -137,8 +143,10 @@ struct imap_adopted {
     const struct conf *conf;
     struct slice user; /* from authd, as is db */
     struct store_userdb db;
-    struct slice capability; /* authd's too */
-    struct slice client_id;  /* ID before login, as the client wrote it; or empty */
+    const struct addr *remote, *local; /* of the client; NULL: not known */
+    bool is_tls;                       /* login relays */
+    struct slice capability;           /* authd's too */
+    struct slice client_id;            /* ID before login, as the client wrote it; or empty */
     struct slice tag, input, name;
     char *userip;
 };
@@ -152,6 +160,9 @@ void imap_sess_bye(struct imap_sess *s, const char *text, const char *why);
 void imap_sess_continue(struct imap_sess *s);
 void imap_sess_stop_watch(struct imap_sess *s);
 void imap_sess_drain(void);
+
+/* ---- cmd_unauthenticate.c ---- */
+struct imap_origin *imap_origin_new(const struct imap_adopted *a);
 
 /* ---- capability.c ---- */
 /* The names that this session is offered, with spaces between. */

@@ -1,7 +1,7 @@
 /* imapd/reader.c - from octets to whole commands: lines, and literals in place (RFC 3501 §4.3, §7.5; RFC 7888).
  * A command with its literals is at most imap_max_line_length; a literal beyond that is refused before it is sent, or passed
- * over when it comes unasked. The message of an APPEND is not collected here but goes to the command piece by piece. A
- * bare LF ends a line, as with Dovecot; a bare CR or a NUL in a line makes the command bad. */
+ * over when it comes unasked. What an APPEND has after its mailbox is not collected here but goes to the command in work,
+ * piece by piece. A bare LF ends a line, as with Dovecot; a bare CR or a NUL in a line makes the command bad. */
 #include "imapd/cmd.h"
 
 #include "base/mem.h"
@@ -14,6 +14,7 @@ reader_reset(struct imap_reader *r)
     r->mode = READER_LINE;
     r->line_at = 0;
     r->left = 0;
+    r->skipped = 0;
 }
 
 void
@@ -70,6 +71,28 @@ refusal_over(struct imap_sess *s)
     imap_sess_continue(s);
 }
 
+/* A literal of a refused command that comes unasked is read to its end, as far as one that is good might have gone. Of
+ * more nothing is read: whoever sends that would do so for hours. */
+static void
+begin_skip(struct imap_sess *s, uint64_t octets)
+{
+    struct imap_reader *r = &s->reader;
+    uint64_t most = (uint64_t)(s->conf->imap_max_append_size > s->conf->imap_max_line_length
+                                   ? s->conf->imap_max_append_size
+                                   : s->conf->imap_max_line_length);
+
+    buf_free(&r->text);
+    r->line_at = 0;
+    r->mode = READER_SKIP_LITERAL;
+    r->left = octets;
+    if (octets > most || r->skipped > most - octets) {
+        imap_sess_write(s, buf_slice(&r->refusal));
+        imap_sess_bye(s, "[TOOBIG] Literal size too large.", "Literal size too large");
+        return;
+    }
+    r->skipped += octets;
+}
+
 void
 imap_reader_refuse(struct imap_sess *s, struct slice reply, uint64_t octets, bool is_sync)
 {
@@ -78,12 +101,10 @@ imap_reader_refuse(struct imap_sess *s, struct slice reply, uint64_t octets, boo
     buf_free(&r->text);
     r->line_at = 0;
     buf_adds(&r->refusal, reply);
-    if (is_sync) {
+    if (is_sync)
         refusal_over(s);
-        return;
-    }
-    r->mode = READER_SKIP_LITERAL;
-    r->left = octets;
+    else
+        begin_skip(s, octets);
 }
 
 /* The rest of a refused command; its further literals too. */
@@ -99,9 +120,7 @@ skip_line(struct imap_sess *s)
     if (rc == 0)
         return false;
     if (rc > 0 && imap_line_literal(line_of(r), &octets, &is_sync, &at) && !is_sync) {
-        buf_free(&r->text);
-        r->mode = READER_SKIP_LITERAL;
-        r->left = octets;
+        begin_skip(s, octets);
         return true;
     }
     if (rc < 0)
@@ -143,36 +162,40 @@ refuse_literal(struct imap_sess *s, struct slice tag, const char *reply, uint64_
     buf_free(&b);
 }
 
-/* Whether this literal of an IF_STREAM command is the one to stream: APPEND's mailbox may be a literal too, and is the
- * first argument. */
+/* Whether a literal of an IF_STREAM command comes after its first arguments; the mailbox among them may be one, too. */
 static bool
-is_stream_literal(struct slice after)
+is_stream_literal(const struct imap_row *row, struct slice after)
 {
-    return sl_take_char(&after, ' ') && after.n > 0;
+    struct slice first;
+
+    if (!sl_take_char(&after, ' ') ||
+        ((row->flags & IF_STREAM_2ND) && !sl_take_until(&after, ' ', &first)))
+        return true; /* a wrong command, as its parse will tell */
+    return after.n > 0;
 }
 
 /* A literal of a command whose row is known; after: what follows the name so far. */
 static void
 take_argument(struct imap_sess *s, const struct imap_row *row, struct slice tag, struct slice after,
-              uint64_t octets, bool is_sync)
+              uint64_t octets, bool is_sync, bool is_binary)
 {
     struct imap_reader *r = &s->reader;
     uint64_t most = (uint64_t)s->conf->imap_max_line_length;
 
-    if ((row->flags & IF_STREAM) && is_stream_literal(after)) {
-        if (octets > (uint64_t)s->conf->imap_max_append_size) {
-            refuse_literal(s, tag, "NO [TOOBIG] Message size exceeds the limit.", octets, is_sync);
-            return;
-        }
-        imap_cmd_dispatch_stream(s, &r->text, octets, is_sync);
+    if ((row->flags & IF_STREAM) && is_stream_literal(row, after)) {
+        imap_cmd_dispatch_stream(s, &r->text, octets, is_sync, is_binary);
         r->line_at = 0;
+        return;
+    }
+    if (is_binary && !(row->flags & IF_LITERAL8)) {
+        refuse_literal(s, tag, "BAD Binary literals are not allowed here.", octets, is_sync);
         return;
     }
     if (octets > most || r->text.n + octets > most) {
         refuse_literal(s, tag, "BAD [TOOBIG] Literal size too large.", octets, is_sync);
         return;
     }
-    buf_addf(&r->text, "{%llu}\r\n", (unsigned long long)octets);
+    buf_addf(&r->text, "%s{%llu}\r\n", is_binary ? "~" : "", (unsigned long long)octets);
     r->mode = READER_LITERAL;
     r->left = octets;
     if (is_sync)
@@ -189,6 +212,7 @@ take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
     const struct imap_row *row;
     struct buf why = { 0 };
 
+    r->begun = s->stats.in_octets - r->text.n;
     buf_truncate(&r->text, r->line_at + at);
     after = buf_slice(&r->text);
     row = imap_cmd_head(s, &after, &tag, &is_uid, &why);
@@ -197,11 +221,8 @@ take_announced(struct imap_sess *s, uint64_t octets, bool is_sync, size_t at)
     else if (!is_sync && octets > IMAPD_LITERAL_MINUS_OCTETS && s->is_literal_minus)
         refuse_literal(s, tag, "BAD [TOOBIG] Literals that come unasked may have 4096 octets.",
                        octets, is_sync);
-    else if (is_binary)
-        refuse_literal(s, tag, "BAD [UNKNOWN-CTE] Binary literals are not supported.", octets,
-                       is_sync);
     else
-        take_argument(s, row, tag, after, octets, is_sync);
+        take_argument(s, row, tag, after, octets, is_sync, is_binary);
     buf_free(&why);
 }
 
@@ -224,42 +245,64 @@ take_literal(struct imap_sess *s)
 
 /* ---- a command in work takes the stream ---- */
 
+void
+imap_reader_stream_over(struct imap_sess *s, const struct imap_stream *st)
+{
+    struct imap_reader *r = &s->reader;
+
+    reader_reset(r);
+    if (st->is_line && (st->is_end || st->is_sync))
+        return; /* whole; or the literal was not asked for, and does not come */
+    if (s->conn && !s->is_closing)
+        begin_skip(s, st->left);
+}
+
+/* A line of the command is whole. */
+static void
+stream_line(struct imap_sess *s, struct imap_stream *st)
+{
+    struct imap_reader *r = &s->reader;
+    struct slice line = line_of(r);
+    size_t at = line.n;
+
+    st->at = s->stats.in_octets - r->begun - r->text.n;
+    st->is_line = true;
+    st->is_end = !imap_line_literal(line, &st->octets, &st->is_sync, &at) ||
+                 imap_line_ends_quoted(sl_head(line, at));
+    st->left = st->is_end ? 0 : st->octets;
+    st->is_binary = !st->is_end && line.p[at] == '~';
+    buf_adds(&st->piece, st->is_end ? line : sl_head(line, at));
+    buf_free(&r->text);
+}
+
 static bool
 feed_stream(struct imap_sess *s)
 {
-    struct imap_reader *r = &s->reader;
     struct imap_cmd *c = s->cmd;
-    struct slice in = conn_input(s->conn), line;
-    uint64_t octets;
-    size_t n, at;
-    bool is_sync;
+    struct imap_stream *st = &c->stream;
+    struct slice in = conn_input(s->conn);
+    size_t n;
     int rc;
 
     BUG_ON(!c); /* the mode ends with the command */
-    if (c->stream_left > 0) {
-        if (in.n == 0)
-            return false;
-        n = in.n < c->stream_left ? in.n : (size_t)c->stream_left;
+    if (st->left > 0) {
+        n = in.n < st->left ? in.n : (size_t)st->left;
         n = n < IMAPD_PIECE_OCTETS ? n : IMAPD_PIECE_OCTETS;
-        buf_reset(&c->piece);
-        buf_adds(&c->piece, sl_head(in, n));
+        buf_reset(&st->piece);
+        buf_adds(&st->piece, sl_head(in, n));
         consume(s, n);
-        c->stream_left -= n;
+        st->left -= n;
+        st->is_line = false;
     } else {
         rc = gather_line(s);
-        if (rc == 0)
+        if (rc < 0)
+            imap_sess_bye(s, "Command line too long.", "Command line too long");
+        if (rc <= 0)
             return false;
-        line = line_of(r);
-        c->is_stream_end = true;
-        c->is_stream_bad = rc < 0 || line.n > 0;
-        if (rc > 0 && imap_line_literal(line, &octets, &is_sync, &at) && !is_sync) {
-            reader_reset(r);
-            r->mode = READER_SKIP_LITERAL;
-            r->left = octets;
-        } else {
-            reader_reset(r);
-        }
+        buf_reset(&st->piece);
+        stream_line(s, st);
     }
+    st->is_new = true;
     conn_pause_input(s->conn);
     imap_cmd_resume(c);
     return true;

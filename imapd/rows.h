@@ -22,6 +22,7 @@ IMAP_RUN(logout)
 IMAP_CMD(id)
 IMAP_CMD(enable)
 IMAP_CMD(compress)
+IMAP_RUN(unauthenticate)
 IMAP_RUN(namespace)
 IMAP_RUN(idle)
 IMAP_CMD(select)
@@ -39,6 +40,7 @@ IMAP_CMD(list)
 IMAP_RUN(lsub)
 IMAP_CMD(status)
 IMAP_CMD(append)
+enum parse_rc imap_parse_replace(struct imap_cmd *c, struct slice *in, struct err *e);
 IMAP_CMD(fetch)
 IMAP_CMD(store)
 IMAP_CMD(copy)
@@ -51,6 +53,7 @@ IMAP_RUN(getquotaroot)
 void imap_done_select(struct imap_cmd *c);
 /* Expunge of uids (NULL: all) what has \Deleted. -1: replied. */
 int imap_expunge(struct imap_cmd *c, const struct store_uids *uids);
+void imap_done_unauthenticate(struct imap_cmd *c);
 void imap_done_compress(struct imap_cmd *c);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
