@@ -9,14 +9,18 @@ open first    SELECT where nobody ever made an index: every file is new
 open cold     SELECT by processes just started, the index's files out of the page cache
 open warm     SELECT in a new session, others were there before
 list          UID FETCH 1:* FLAGS; envelopes for the first time, and again from the cache
-search        SUBJECT and BODY, for a word in one of 100 and one of 200; both sides must find the same
+fetch         dates and sizes, BODYSTRUCTURE for the first time and again, three header fields, 1,000 whole messages
+search        by flag, FROM, SUBJECT and BODY, for a word in one of 100 and one of 200; both sides must find the same
 sort, thread  SORT (DATE), SORT (SUBJECT), THREAD REFERENCES: for the first time and again; the same answer on both sides is said
 flag          STORE +FLAGS.SILENT of 1,000 and of all
 copy, expunge of 10,000
+append        1,000 by one client, one after the other; 1,000 by ten at once
+login         log in, SELECT, log out: a cycle, by one client and by ten at once; passwords are $6$
 rebuild       SELECT after the index was removed (and Dovecot's uidlist)
 memory        what each of ten more sessions on the same mailbox adds to the proportional set size, octets a message
 """
 import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -65,6 +69,17 @@ class Imap:
                 if last.startswith(tag + b" "):
                     check(last.startswith(tag + b" OK"), "%s: %s" % (text, last.decode(errors="replace")))
                     return b"".join(parts)
+
+    def append(self, folder, octets):
+        self.n += 1
+        tag = b"a%d" % self.n
+        self.s.sendall(b"%s APPEND %s {%d+}\r\n%s\r\n" % (tag, folder.encode(), len(octets), octets))
+        got = b""
+        while not re.search(rb"(?m)^%s .*\n" % tag, got):
+            more = self.s.recv(1 << 16)
+            check(more, "APPEND: the connection is closed")
+            got += more
+        check(b"%s OK" % tag in got, "APPEND: %r" % got)
 
     def close(self):
         self.cmd("LOGOUT")
@@ -246,8 +261,20 @@ class Bench:
         for s in self.sides:
             s.imap.cmd("UID FETCH 1:* (BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)])")
 
+    def fetch(self):
+        n, most = self.a.repeats, min(1000, self.a.messages)
+        fields = "UID FETCH 1:* BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)]"
+        self.each("dates and sizes", lambda s: len(s.imap.cmd("UID FETCH 1:* (INTERNALDATE RFC822.SIZE)")), n)
+        self.each("BODYSTRUCTURE, first time", lambda s: len(s.imap.cmd("UID FETCH 1:* BODYSTRUCTURE")))
+        self.each("BODYSTRUCTURE, again", lambda s: len(s.imap.cmd("UID FETCH 1:* BODYSTRUCTURE")), n)
+        self.each("three fields, first time", lambda s: len(s.imap.cmd(fields)))
+        self.each("three fields, again", lambda s: len(s.imap.cmd(fields)), n)
+        self.each("1,000 whole messages", lambda s: len(s.imap.cmd("FETCH 1:%d BODY.PEEK[]" % most)), n)
+
     def search(self):
         n = self.a.repeats
+        for row, keys in (("search by flag", "FLAGGED UNSEEN"), ("search from", "FROM " + storeload.SUBJECT_WORD)):
+            self.same(row, self.each(row, lambda s: result(s.imap.cmd("UID SEARCH " + keys)), n))
         self.same("search subject", self.each("search subject", lambda s: result(s.imap.cmd(
             "UID SEARCH SUBJECT " + storeload.SUBJECT_WORD)), n))
         self.same("search body", self.each("search body", lambda s: result(s.imap.cmd(
@@ -291,6 +318,35 @@ class Bench:
         for s in self.sides:
             s.imap.cmd("STORE 1:%d +FLAGS.SILENT (\\Deleted)" % n)
         self.each("expunge 10,000", lambda s: s.imap.cmd("EXPUNGE"))
+
+    def append(self):
+        text = b"From: a@example.com\r\nSubject: appended\r\nMessage-ID: <%d@x>\r\n\r\n" + b"one line of a letter\r\n" * 100
+
+        def some(s, first, n, imap=None):
+            i = imap or Imap(s.port())
+            for k in range(first, first + n):
+                i.append("INBOX", text % k)
+            if not imap:
+                i.close()
+
+        def by_ten(s):
+            with concurrent.futures.ThreadPoolExecutor(10) as pool:
+                list(pool.map(lambda k: some(s, 100 * k, 100), range(10)))
+        self.each("append 1,000", lambda s: some(s, 0, 1000, s.imap), self.a.repeats)
+        self.each("append 1,000, by ten", by_ten, self.a.repeats)
+
+    def login(self):
+        def cycles(s, n=20):
+            for _ in range(n):
+                i = Imap(s.port())
+                i.cmd("SELECT INBOX")
+                i.close()
+
+        def by_ten(s):
+            with concurrent.futures.ThreadPoolExecutor(10) as pool:
+                list(pool.map(lambda _: cycles(s, 10), range(10)))
+        self.each("20 logins, one by one", cycles, self.a.repeats)
+        self.each("100 logins, by ten", by_ten, self.a.repeats)
 
     def rebuild(self):
         def before(s):
@@ -347,7 +403,7 @@ class Bench:
                           for line in out] + self.said)
 
 
-ROWS = ("open", "list", "search", "sort", "memory", "flag", "copy", "rebuild", "doveadm")
+ROWS = ("open", "list", "fetch", "search", "sort", "memory", "flag", "copy", "append", "login", "rebuild", "doveadm")
 
 
 def parse(argv):
