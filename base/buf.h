@@ -24,6 +24,7 @@ int buf_add(struct buf *b, const void *p, size_t n);
 int buf_adds(struct buf *b, struct slice s);
 int buf_addz(struct buf *b, const char *z);
 int buf_addc(struct buf *b, char c);
+int buf_addu(struct buf *b, uint64_t n); /* in decimal */
 int buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int buf_vaddf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 

@@ -55,6 +55,19 @@ TEST(max_refuses_and_changes_nothing)
     CHECK_EQ_INT(b.max, 10);
 }
 
+TEST(numbers)
+{
+    struct buf b = { 0 };
+
+    buf_addu(&b, 0);
+    buf_addc(&b, ' ');
+    buf_addu(&b, 4294967295u);
+    buf_addc(&b, ' ');
+    buf_addu(&b, UINT64_MAX);
+    CHECK_BUF(&b, "0 4294967295 18446744073709551615");
+    buf_free(&b);
+}
+
 TEST(reserves_and_commits)
 {
     struct buf b = { 0 };

@@ -1,11 +1,85 @@
-/* imapd/cmd_fetch.c - FETCH and UID FETCH (RFC 3501 §6.4.5). The run function is a machine that may stop after any piece: it hands
- * output over at IMAPD_OUT_MARK and goes on when the client has taken enough, so that a message of any size costs that much
- * memory and the others their turn. Items from the index come first, then sections, as with Dovecot. */
+/* imapd/cmd_fetch.c - FETCH and UID FETCH (RFC 3501 §6.4.5), and which messages they tell of: CHANGEDSINCE and VANISHED (RFC
+ * 7162 §3.1.4, §3.2.6), PARTIAL (RFC 9394 §3.3). The run function is a machine that may stop after any piece: it hands output
+ * over at IMAPD_OUT_MARK and goes on when the client has taken enough, so that a message of any size costs that much
+ * memory; and others have their turn after some time. */
 #include "imapd/fetch.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
+
+enum { FETCH_TURN_MS = 50, FETCH_LOOK = 16 /* messages between two looks at the clock */ };
+
+/* ---- arguments ---- */
+
+/* "1:30", or "-1:-30" from the end (partial-range, RFC 9394 §4). */
+static enum parse_rc
+take_partial(struct slice *in, struct fetch_args *a, struct err *e)
+{
+    bool is_minus = sl_take_char(in, '-');
+    uint64_t first, last;
+
+    if (imap_take_number(in, UINT32_MAX, &first, e) != PARSE_OK)
+        return PARSE_BAD;
+    if (!sl_take_char(in, ':') || sl_take_char(in, '-') != is_minus)
+        return err_parse(e, "expected ':' and a number of the same sign");
+    if (imap_take_number(in, UINT32_MAX, &last, e) != PARSE_OK)
+        return PARSE_BAD;
+    if (first == 0 || last == 0)
+        return err_parse(e, "PARTIAL counts from 1");
+    a->is_from_end = is_minus;
+    a->partial_first = (uint32_t)(first < last ? first : last);
+    a->partial_last = (uint32_t)(first < last ? last : first);
+    return PARSE_OK;
+}
+
+static enum parse_rc
+take_modifier(struct imap_cmd *c, struct slice *in, struct fetch_args *a, struct err *e)
+{
+    if (!a->has_changedsince && imap_take_keyword(in, "CHANGEDSINCE")) {
+        a->has_changedsince = true;
+        if (imap_take_sp(in, e) != PARSE_OK)
+            return PARSE_BAD;
+        return imap_take_number(in, INT64_MAX, &a->changedsince, e);
+    }
+    if (!a->has_vanished && imap_take_keyword(in, "VANISHED")) {
+        a->has_vanished = true;
+        return PARSE_OK;
+    }
+    if (!a->has_partial && imap_take_keyword(in, "PARTIAL")) {
+        if (!c->is_uid)
+            return err_parse(e, "PARTIAL is for UID FETCH");
+        a->has_partial = true;
+        if (imap_take_sp(in, e) != PARSE_OK)
+            return PARSE_BAD;
+        return take_partial(in, a, e);
+    }
+    return err_parse(e, "expected a FETCH modifier");
+}
+
+/* [" (" modifier *(" " modifier) ")"] */
+static enum parse_rc
+take_modifiers(struct imap_cmd *c, struct slice *in, struct fetch_args *a, struct err *e)
+{
+    if (in->n == 0)
+        return PARSE_OK;
+    if (imap_take_sp(in, e) != PARSE_OK)
+        return PARSE_BAD;
+    if (!sl_take_char(in, '('))
+        return err_parse(e, "expected '('");
+    do {
+        if (take_modifier(c, in, a, e) != PARSE_OK)
+            return PARSE_BAD;
+    } while (sl_take_char(in, ' '));
+    if (!sl_take_char(in, ')'))
+        return err_parse(e, "expected ')'");
+    if (a->has_vanished && (!c->is_uid || !a->has_changedsince))
+        return err_parse(e, "VANISHED is for UID FETCH with CHANGEDSINCE");
+    if (a->has_vanished && !(c->s->enabled & IMAP_ON_QRESYNC))
+        return err_parse(e, "VANISHED without ENABLE QRESYNC");
+    return PARSE_OK;
+}
 
 enum parse_rc
 imap_parse_fetch(struct imap_cmd *c, struct slice *in, struct err *e)
@@ -15,54 +89,94 @@ imap_parse_fetch(struct imap_cmd *c, struct slice *in, struct err *e)
     c->args = a;
     if (imap_take_sp(in, e) != PARSE_OK || imap_take_set(in, &c->mem, &a->set, e) != PARSE_OK ||
         imap_take_sp(in, e) != PARSE_OK ||
-        imap_take_fetch_items(in, &c->mem, &a->items, e) != PARSE_OK)
+        imap_take_fetch_items(in, &c->mem, &a->items, e) != PARSE_OK ||
+        take_modifiers(c, in, a, e) != PARSE_OK)
         return PARSE_BAD;
-    if (c->is_uid && imap_fetch_want_uid(&a->items, &c->mem) < 0)
+    /* UIDFETCH has the UID in front already (RFC 9586 §3.3). */
+    if (c->is_uid && !(c->s->enabled & IMAP_ON_UIDONLY) &&
+        imap_fetch_want_uid(&a->items, &c->mem) < 0)
+        return err_parse(e, "command too long");
+    if (a->has_changedsince && imap_fetch_want_modseq(&a->items, &c->mem) < 0)
         return err_parse(e, "command too long");
     return PARSE_OK;
 }
 
-static bool
-is_section(const struct imap_fetch_item *it)
+/* ---- which messages ---- */
+
+/* Of the messages of a set only those that changed since. */
+static void
+keep_changed(const struct store_view *v, uint64_t since, struct store_uids *seqs)
 {
-    return it->kind == IMAP_FETCH_SECTION || it->kind == IMAP_FETCH_RFC822 ||
-           it->kind == IMAP_FETCH_RFC822_HEADER || it->kind == IMAP_FETCH_RFC822_TEXT;
+    struct store_uids kept = { 0 };
+    struct store_row row;
+
+    for (size_t i = 0; i < seqs->n; i++)
+        for (uint32_t seq = seqs->v[i].first; seq <= seqs->v[i].last; seq++)
+            if (store_view_row(v, seq, &row) && row.modseq > since)
+                store_uids_add(&kept, seq, seq);
+    store_uids_free(seqs);
+    *seqs = kept;
 }
 
-/* Of the message's own header alone: the rest of the file need not be read. */
-static bool
-is_header_section(const struct imap_fetch_item *it)
+/* From the first-th to the last-th of them, from 1. */
+static void
+keep_nth(struct store_uids *seqs, uint64_t first, uint64_t last)
 {
-    return it->kind == IMAP_FETCH_RFC822_HEADER ||
-           (it->kind == IMAP_FETCH_SECTION && it->n_part == 0 && it->text != IMAP_SECTION_ALL &&
-            it->text != IMAP_SECTION_TEXT);
-}
+    struct store_uids kept = { 0 };
+    uint64_t at = 1; /* the number of the next one */
 
-/* What the store is asked for; 0 for what is always at hand. */
-static unsigned
-want_of(const struct imap_fetch_item *it)
-{
-    switch (it->kind) {
-    case IMAP_FETCH_INTERNALDATE:
-        return STORE_GET_DATE;
-    case IMAP_FETCH_SIZE:
-        return STORE_GET_SIZE;
-    case IMAP_FETCH_ENVELOPE:
-        return STORE_GET_ENVELOPE;
-    case IMAP_FETCH_BODY:
-        return STORE_GET_BODY;
-    case IMAP_FETCH_BODYSTRUCTURE:
-        return STORE_GET_BODYSTRUCTURE;
-    case IMAP_FETCH_PREVIEW:
-        return STORE_GET_PREVIEW;
-    case IMAP_FETCH_EMAILID:
-    case IMAP_FETCH_THREADID:
-        return STORE_GET_IDS;
-    case IMAP_FETCH_SECTION:
-        return fetch_is_cached(it) ? STORE_GET_HEADERS : 0;
-    default:
-        return 0;
+    for (size_t i = 0; i < seqs->n && at <= last; i++) {
+        struct store_uid_range r = seqs->v[i];
+        uint64_t n = (uint64_t)r.last - r.first + 1;
+
+        if (at + n > first) {
+            uint64_t from = first > at ? first - at : 0;
+            uint64_t to = last - at < n - 1 ? last - at : n - 1;
+
+            store_uids_add(&kept, (uint32_t)(r.first + from), (uint32_t)(r.first + to));
+        }
+        at += n;
     }
+    store_uids_free(seqs);
+    *seqs = kept;
+}
+
+static void
+keep_partial(const struct fetch_args *a, struct store_uids *seqs)
+{
+    uint64_t n = store_uids_count(seqs), first = a->partial_first, last = a->partial_last;
+
+    if (a->is_from_end) {
+        if (first > n) {
+            store_uids_free(seqs);
+            return;
+        }
+        first = last < n ? n - last + 1 : 1;
+        last = n - a->partial_first + 1;
+    }
+    keep_nth(seqs, first, last);
+}
+
+/* What has gone of the UIDs that the client named. -1: replied. */
+static int
+tell_vanished(struct imap_cmd *c, const struct fetch_args *a)
+{
+    struct store_uids among = { 0 };
+    int rc;
+
+    imap_set_to_uids(&a->set, &among);
+    rc = imap_tell_vanished(c, a->changedsince, &among);
+    store_uids_free(&among);
+    return rc;
+}
+
+static bool
+wants_modseq(const struct imap_fetch_items *items)
+{
+    for (size_t i = 0; i < items->n; i++)
+        if (items->v[i].kind == IMAP_FETCH_MODSEQ)
+            return true;
+    return false;
 }
 
 static bool
@@ -74,30 +188,19 @@ fetch_begin(struct imap_cmd *c)
     c->run_state = f;
     if (!imap_set_resolve(c, &a->set, c->is_uid, &f->seqs))
         return false;
-    for (size_t i = 0; i < a->items.n; i++) {
-        const struct imap_fetch_item *it = &a->items.v[i];
-
-        f->want |= want_of(it);
-        f->has_sections = f->has_sections || is_section(it);
-        f->needs_file = f->needs_file || (is_section(it) && !fetch_is_cached(it));
-        f->needs_body = f->needs_body || (is_section(it) && !is_header_section(it));
-        f->is_flags_asked = f->is_flags_asked || it->kind == IMAP_FETCH_FLAGS;
-        f->sets_seen = f->sets_seen || (is_section(it) && !it->is_peek && !c->s->is_examine);
-    }
+    if (wants_modseq(&a->items))
+        imap_enable(c, IMAP_ON_CONDSTORE);
+    if (a->has_vanished && tell_vanished(c, a) < 0)
+        return false;
+    if (a->has_changedsince)
+        keep_changed(c->s->view, a->changedsince, &f->seqs);
+    if (a->has_partial)
+        keep_partial(a, &f->seqs);
+    imap_limit_messages(c, &f->seqs, false);
+    fetch_plan(f, &a->items, c->s->is_examine);
     f->seq = f->seqs.n > 0 ? f->seqs.v[0].first : 0;
+    f->goal = store_uids_count(&f->seqs);
     return true;
-}
-
-static void
-end_message(struct fetch *f)
-{
-    f->is_begun = false;
-    store_file_close(&f->file);
-    store_msg_free(&f->msg);
-    arena_free(&f->tree_mem);
-    buf_free(&f->fields);
-    f->tree = NULL;
-    f->left = sl_n(NULL, 0);
 }
 
 void
@@ -107,138 +210,10 @@ imap_done_fetch(struct imap_cmd *c)
 
     if (!f)
         return;
-    end_message(f);
+    fetch_end_message(f);
     store_uids_free(&f->seqs);
     store_uids_free(&f->seen);
     free(f);
-}
-
-/* ---- one message ---- */
-
-static void
-add_item(struct imap_cmd *c, const struct imap_fetch_item *it, const struct store_row *row,
-         const struct store_msg *m)
-{
-    struct buf *out = &c->out;
-    char date[MIME_DATE_OCTETS];
-
-    buf_adds(out, it->label);
-    buf_addc(out, ' ');
-    switch (it->kind) {
-    case IMAP_FETCH_UID:
-        buf_addf(out, "%u", row->uid);
-        break;
-    case IMAP_FETCH_FLAGS:
-        imap_add_flags(out, c->s->view, &row->flags);
-        break;
-    case IMAP_FETCH_INTERNALDATE:
-        buf_addf(out, "\"%s\"", mime_format_imap_date(m->internaldate_unix_s, m->tz_minutes, date));
-        break;
-    case IMAP_FETCH_SIZE:
-        buf_addf(out, "%llu", (unsigned long long)m->size_octets);
-        break;
-    case IMAP_FETCH_ENVELOPE:
-        buf_adds(out, m->envelope);
-        break;
-    case IMAP_FETCH_BODY:
-        buf_adds(out, m->body);
-        break;
-    case IMAP_FETCH_BODYSTRUCTURE:
-        buf_adds(out, m->bodystructure);
-        break;
-    case IMAP_FETCH_PREVIEW:
-        mime_imap_nstring(m->preview, out);
-        break;
-    case IMAP_FETCH_EMAILID:
-        buf_addf(out, "(%s)", m->email_id);
-        break;
-    case IMAP_FETCH_THREADID:
-        if (m->thread_id[0])
-            buf_addf(out, "(%s)", m->thread_id);
-        else
-            buf_addz(out, "NIL"); /* none could be kept: it is not told what may change */
-        break;
-    default:
-        break;
-    }
-}
-
-static void
-add_space(struct imap_cmd *c, struct fetch *f)
-{
-    if (!f->is_first)
-        buf_addc(&c->out, ' ');
-    f->is_first = false;
-}
-
-/* The first half: "* n FETCH (" and what the index has. -1 with e: nothing was written. */
-static int
-begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
-{
-    const struct fetch_args *a = c->args;
-    struct store_row row;
-    bool becomes_seen;
-
-    if (!store_view_row(c->s->view, seq, &row))
-        return err_set(e, ERR_NOTFOUND, "no such message");
-    if (f->want && store_fetch(c->s->view, seq, f->want, &f->msg, e) < 0)
-        return -1;
-    if ((f->needs_file || (f->has_sections && !f->msg.headers.p)) &&
-        (f->needs_body ? store_file_open : store_header_open)(c->s->view, seq, &f->file, e) < 0) {
-        store_msg_free(&f->msg);
-        return -1;
-    }
-    if (f->file)
-        f->message = store_file_octets(f->file);
-    f->is_begun = true;
-    becomes_seen = f->sets_seen && !(row.flags.sys & STORE_SEEN);
-    if (becomes_seen) {
-        row.flags.sys |= STORE_SEEN;
-        store_uids_add(&f->seen, row.uid, row.uid);
-    }
-    buf_addf(&c->out, "* %u FETCH (", seq);
-    f->is_first = true;
-    for (size_t i = 0; i < a->items.n; i++)
-        if (!is_section(&a->items.v[i])) {
-            add_space(c, f);
-            add_item(c, &a->items.v[i], &row, &f->msg);
-        }
-    if (becomes_seen && !f->is_flags_asked) {
-        add_space(c, f);
-        buf_addz(&c->out, "FLAGS ");
-        imap_add_flags(&c->out, c->s->view, &row.flags);
-    }
-    f->item = 0;
-    return 0;
-}
-
-/* The next section of the message; false: it is whole. */
-static bool
-next_section(struct imap_cmd *c, struct fetch *f)
-{
-    const struct fetch_args *a = c->args;
-
-    while (f->item < a->items.n && !is_section(&a->items.v[f->item]))
-        f->item++;
-    if (f->item == a->items.n)
-        return false;
-    add_space(c, f);
-    fetch_begin_section(f, &a->items.v[f->item++], &c->s->stats, &c->out);
-    return true;
-}
-
-/* A literal carries no NUL (RFC 3501 §9, CHAR8): 0x80 in its place, as Dovecot does. */
-static void
-send_piece(struct imap_cmd *c, struct fetch *f)
-{
-    size_t n = f->left.n < IMAPD_PIECE_OCTETS ? f->left.n : IMAPD_PIECE_OCTETS, was = c->out.n;
-    char *at, *end;
-
-    buf_adds(&c->out, sl_head(f->left, n));
-    at = c->out.p + c->out.off + was;
-    for (end = at + n; (at = memchr(at, '\0', (size_t)(end - at))) != NULL; at++)
-        *at = (char)0x80;
-    f->left = sl_from(f->left, n);
 }
 
 /* ---- all of them ---- */
@@ -250,6 +225,7 @@ next_seq(struct fetch *f, uint32_t *seq)
     if (f->range == f->seqs.n)
         return false;
     *seq = f->seq;
+    f->done++;
     if (f->seq < f->seqs.v[f->range].last)
         f->seq++;
     else if (++f->range < f->seqs.n)
@@ -279,6 +255,8 @@ finish(struct imap_cmd *c, struct fetch *f, const struct err *failed)
         failed = &e;
     if (failed)
         imap_fail(c, failed, store_view_name(c->s->view), "NONEXISTENT");
+    else if (f->is_encoded)
+        imap_reply(c, "NO [UNKNOWN-CTE] Some parts are encoded in a way that is not known.");
     else if (f->was_expunged)
         imap_reply(c, "OK [EXPUNGEISSUED] Some messages were already expunged.");
     else
@@ -290,6 +268,7 @@ enum cmd_rc
 imap_run_fetch(struct imap_cmd *c)
 {
     struct fetch *f = c->run_state;
+    uint64_t until_ms = clock_mono_ms() + FETCH_TURN_MS;
     struct err e = { 0 };
     uint32_t seq;
 
@@ -299,16 +278,21 @@ imap_run_fetch(struct imap_cmd *c)
     while (!imap_is_cancelled(c)) {
         if (c->out.n >= IMAPD_OUT_MARK)
             return CMD_FLUSH;
-        if (f->left.n > 0) {
-            send_piece(c, f);
-        } else if (f->is_begun && next_section(c, f)) {
+        if (f->is_begun) {
+            if (!fetch_go_on(c, f)) {
+                buf_addz(&c->out, ")\r\n");
+                fetch_end_message(f);
+            }
             continue;
-        } else if (f->is_begun) {
-            buf_addz(&c->out, ")\r\n");
-            end_message(f);
-        } else if (!next_seq(f, &seq)) {
+        }
+        if (f->done % FETCH_LOOK == FETCH_LOOK - 1 && clock_mono_ms() >= until_ms) {
+            /* What there is may go out now, and the client sees that we are at it. */
+            imap_progress(c, f->done, f->goal);
+            return c->out.n > 0 ? CMD_FLUSH : CMD_YIELD;
+        }
+        if (!next_seq(f, &seq))
             break;
-        } else if (begin_message(c, f, seq, &e) < 0) {
+        if (fetch_begin_message(c, f, seq, &e) < 0) {
             if (e.kind != ERR_NOTFOUND)
                 return finish(c, f, &e);
             f->was_expunged = true;

@@ -77,13 +77,13 @@ b64_fill(uint8_t values[256])
 }
 
 void
-mime_decode_b64(struct slice in, struct buf *out)
+mime_b64_run(struct mime_b64 *b64, struct slice in, struct buf *out)
 {
     const unsigned char *p = (const unsigned char *)in.p;
     char *to = buf_reserve(out, in.n / 4 * 3 + 3), *const start = to;
     uint8_t values[256];
-    uint32_t bits = 0;
-    unsigned have = 0;
+    uint32_t bits = b64->bits;
+    unsigned have = b64->have;
 
     b64_fill(values);
     for (size_t i = 0; i < in.n && to;) {
@@ -113,8 +113,17 @@ mime_decode_b64(struct slice in, struct buf *out)
             }
         }
     }
+    *b64 = (struct mime_b64){ bits, have };
     if (to > start)
         buf_commit(out, (size_t)(to - start));
+}
+
+void
+mime_decode_b64(struct slice in, struct buf *out)
+{
+    struct mime_b64 b64 = { 0 };
+
+    mime_b64_run(&b64, in, out);
 }
 
 void

@@ -88,6 +88,12 @@ void mime_decode_text(const struct mime_part *p, struct buf *out);
 void mime_decode_qp(struct slice in, bool is_header,
                     struct buf *out);                   /* is_header: '_' is a space (RFC 2047 Q) */
 void mime_decode_b64(struct slice in, struct buf *out); /* lenient: skips what is none */
+struct mime_b64 { /* a beginning of four digits; zeroed at first */
+    uint32_t bits;
+    unsigned have;
+};
+/* The same for a piece of something longer. */
+void mime_b64_run(struct mime_b64 *b, struct slice in, struct buf *out);
 /* Append `in` as UTF-8; -1 when the charset is not known (nothing appended). Bad octets become U+FFFD. */
 int mime_to_utf8(struct slice charset, struct slice in, struct buf *out);
 

@@ -35,6 +35,9 @@ enum parse_rc imap_take_list_mailbox(struct slice *in, struct arena *mem, struct
 /* String, or NIL (out->p NULL). */
 enum parse_rc imap_take_nstring(struct slice *in, struct arena *mem, struct slice *out,
                                 struct err *e);
+/* The same, or a literal8 (RFC 3516 §4.3), which may hold NULs: for rows that are IF_LITERAL8. */
+enum parse_rc imap_take_nstring8(struct slice *in, struct arena *mem, struct slice *out,
+                                 struct err *e);
 /* A number, at most max. */
 enum parse_rc imap_take_number(struct slice *in, uint64_t max, uint64_t *out, struct err *e);
 /* Take the word when it stands there, without ASCII case, and no atom character follows it. */
@@ -94,7 +97,12 @@ enum imap_fetch_kind {
     IMAP_FETCH_RFC822_TEXT,
     IMAP_FETCH_PREVIEW, /* RFC 8970; LAZY or not */
     IMAP_FETCH_EMAILID, /* RFC 8474 §5 */
-    IMAP_FETCH_THREADID
+    IMAP_FETCH_THREADID,
+    IMAP_FETCH_BINARY,      /* RFC 3516: a section without text */
+    IMAP_FETCH_BINARY_SIZE, /* the same */
+    IMAP_FETCH_SNIPPET,     /* what PREVIEW was called before: (FUZZY) */
+    IMAP_FETCH_SAVEDATE,    /* RFC 8514 */
+    IMAP_FETCH_MODSEQ       /* RFC 7162 §3.1.5 */
 };
 enum imap_section_text {
     IMAP_SECTION_ALL, /* BODY[] and BODY[1] */
@@ -107,12 +115,13 @@ enum imap_section_text {
 enum { IMAP_PART_DEPTH_MAX = 100, IMAP_FETCH_ITEMS_MAX = 1000 };
 struct imap_fetch_item {
     enum imap_fetch_kind kind;
-    enum imap_section_text text; /* IMAP_FETCH_SECTION only, as all below */
+    enum imap_section_text text; /* IMAP_FETCH_SECTION only; all below also of the BINARY ones */
     uint32_t *part;              /* part numbers; none: the message */
     size_t n_part;
     struct slice *fields;
     size_t n_fields;
     bool is_peek;    /* does not set \Seen */
+    bool is_lazy;    /* PREVIEW: none rather than a slow one */
     bool is_partial; /* <first.count> */
     uint64_t first, count;
     struct slice label; /* what the answer calls it: BODY[1.HEADER.FIELDS (SUBJECT)]<0> */
@@ -124,8 +133,13 @@ struct imap_fetch_items {
 /* fetch-att, macro, or a list of fetch-att (RFC 3501 §6.4.5). */
 enum parse_rc imap_take_fetch_items(struct slice *in, struct arena *mem,
                                     struct imap_fetch_items *out, struct err *e);
-/* Put UID in front unless it is there. -1: the arena is full. */
+/* Put UID in front unless it is there; MODSEQ at the end. -1: the arena is full. */
 int imap_fetch_want_uid(struct imap_fetch_items *items, struct arena *mem);
+int imap_fetch_want_modseq(struct imap_fetch_items *items, struct arena *mem);
+/* What stands between the brackets of BODY[...]: "1.2.MIME", "HEADER.FIELDS (TO)"; nothing is all of it. Into the fields of
+ * section and text of *it. */
+enum parse_rc imap_take_section(struct slice *in, struct arena *mem, struct imap_fetch_item *it,
+                                struct err *e);
 
 /* ---- writing ---- */
 /* A string: quoted when it can be, else a literal. p NULL: NIL. */

@@ -20,6 +20,9 @@ static const struct {
     { "BODYSTRUCTURE", IMAP_FETCH_BODYSTRUCTURE },
     { "BODY", IMAP_FETCH_BODY },
     { "PREVIEW", IMAP_FETCH_PREVIEW },
+    { "SNIPPET", IMAP_FETCH_SNIPPET },
+    { "SAVEDATE", IMAP_FETCH_SAVEDATE },
+    { "MODSEQ", IMAP_FETCH_MODSEQ },
     { "EMAILID", IMAP_FETCH_EMAILID },
     { "THREADID", IMAP_FETCH_THREADID },
 };
@@ -57,7 +60,7 @@ take_part(struct slice *in, struct arena *mem, struct imap_fetch_item *it, struc
         part[it->n_part++] = (uint32_t)n;
         if (!sl_take_char(in, '.'))
             break;
-        if (sl_starts(*in, ']'))
+        if (in->n == 0 || sl_starts(*in, ']'))
             return err_parse(e, "Invalid BODY[..] section");
     }
     it->part = arena_alloc(mem, (it->n_part + 1) * sizeof(*it->part));
@@ -95,7 +98,7 @@ take_fields(struct slice *in, struct arena *mem, struct imap_fetch_item *it, str
 static enum parse_rc
 take_section_text(struct slice *in, struct arena *mem, struct imap_fetch_item *it, struct err *e)
 {
-    bool has_more = !sl_starts(*in, ']');
+    bool has_more = in->n > 0 && !sl_starts(*in, ']');
 
     if (!has_more) {
         it->text = IMAP_SECTION_ALL;
@@ -133,14 +136,15 @@ take_partial(struct slice *in, struct imap_fetch_item *it, struct err *e)
 
 /* "BODY[1.HEADER.FIELDS (SUBJECT)]<0>", upper case, as Dovecot tells it back. */
 static int
-make_label(struct imap_fetch_item *it, struct arena *mem)
+make_label(struct imap_fetch_item *it, const char *name, struct arena *mem)
 {
     static const char *const texts[] = { "",     "HEADER", "HEADER.FIELDS", "HEADER.FIELDS.NOT",
                                          "TEXT", "MIME" };
     struct buf b = { 0 };
     size_t from;
 
-    buf_addz(&b, "BODY[");
+    buf_addz(&b, name);
+    buf_addc(&b, '[');
     for (size_t i = 0; i < it->n_part; i++)
         buf_addf(&b, i ? ".%u" : "%u", it->part[i]);
     if (it->n_part > 0 && it->text != IMAP_SECTION_ALL)
@@ -166,17 +170,65 @@ make_label(struct imap_fetch_item *it, struct arena *mem)
     return it->label.p ? 0 : -1;
 }
 
+enum parse_rc
+imap_take_section(struct slice *in, struct arena *mem, struct imap_fetch_item *it, struct err *e)
+{
+    it->kind = IMAP_FETCH_SECTION;
+    if (take_part(in, mem, it, e) != PARSE_OK)
+        return PARSE_BAD;
+    return take_section_text(in, mem, it, e);
+}
+
 static enum parse_rc
 take_section(struct slice *in, struct arena *mem, struct imap_fetch_item *it, struct err *e)
 {
-    it->kind = IMAP_FETCH_SECTION;
-    if (take_part(in, mem, it, e) != PARSE_OK || take_section_text(in, mem, it, e) != PARSE_OK)
+    if (imap_take_section(in, mem, it, e) != PARSE_OK)
         return PARSE_BAD;
     if (!sl_take_char(in, ']'))
         return err_parse(e, "Invalid BODY[..] parameter: Missing ']'");
     if (take_partial(in, it, e) != PARSE_OK)
         return PARSE_BAD;
-    return make_label(it, mem) < 0 ? err_parse(e, "command too long") : PARSE_OK;
+    return make_label(it, "BODY", mem) < 0 ? err_parse(e, "command too long") : PARSE_OK;
+}
+
+/* section-binary and, but for the size, partial: RFC 3516 §7. */
+static enum parse_rc
+take_binary(struct slice *in, struct arena *mem, enum imap_fetch_kind kind,
+            struct imap_fetch_item *it, struct err *e)
+{
+    bool is_size = kind == IMAP_FETCH_BINARY_SIZE;
+
+    it->kind = kind;
+    if (take_part(in, mem, it, e) != PARSE_OK)
+        return PARSE_BAD;
+    if (!sl_take_char(in, ']'))
+        return err_parse(e, "Invalid BINARY[..] section");
+    if (!is_size && take_partial(in, it, e) != PARSE_OK)
+        return PARSE_BAD;
+    if (make_label(it, is_size ? "BINARY.SIZE" : "BINARY", mem) < 0)
+        return err_parse(e, "command too long");
+    return PARSE_OK;
+}
+
+/* " (LAZY)"; of the older form also " (FUZZY)" and " (LAZY=FUZZY)". */
+static enum parse_rc
+take_preview(struct slice *in, struct imap_fetch_item *it, struct err *e)
+{
+    struct slice at = *in;
+
+    if (!sl_take_prefix(&at, SL(" (")))
+        return PARSE_OK;
+    do {
+        if (imap_take_keyword(&at, "LAZY") ||
+            (it->kind == IMAP_FETCH_SNIPPET && imap_take_keyword(&at, "LAZY=FUZZY")))
+            it->is_lazy = true;
+        else if (it->kind != IMAP_FETCH_SNIPPET || !imap_take_keyword(&at, "FUZZY"))
+            return PARSE_OK; /* modifiers of FETCH, or nothing good: who goes on will see */
+    } while (sl_take_char(&at, ' '));
+    if (!sl_take_char(&at, ')'))
+        return err_parse(e, "expected ')'");
+    *in = at;
+    return PARSE_OK;
 }
 
 static enum parse_rc
@@ -189,13 +241,21 @@ take_item(struct slice *in, struct arena *mem, struct imap_fetch_item *it, struc
     }
     if (sl_take_iprefix(in, SL("BODY[")))
         return take_section(in, mem, it, e);
+    if (sl_take_iprefix(in, SL("BINARY.PEEK["))) {
+        it->is_peek = true;
+        return take_binary(in, mem, IMAP_FETCH_BINARY, it, e);
+    }
+    if (sl_take_iprefix(in, SL("BINARY[")))
+        return take_binary(in, mem, IMAP_FETCH_BINARY, it, e);
+    if (sl_take_iprefix(in, SL("BINARY.SIZE[")))
+        return take_binary(in, mem, IMAP_FETCH_BINARY_SIZE, it, e);
     for (size_t i = 0; i < COUNT_OF(words); i++)
         if (imap_take_keyword(in, words[i].word)) {
             it->kind = words[i].kind;
             it->label = sl_z(words[i].word);
             it->is_peek = it->kind == IMAP_FETCH_RFC822_HEADER;
-            if (it->kind == IMAP_FETCH_PREVIEW) /* what is not kept is soon made: lazy or not */
-                sl_take_iprefix(in, SL(" (LAZY)"));
+            if (it->kind == IMAP_FETCH_PREVIEW || it->kind == IMAP_FETCH_SNIPPET)
+                return take_preview(in, it, e);
             return PARSE_OK;
         }
     return err_parse(e, "expected a FETCH item");
@@ -211,6 +271,7 @@ merge_item(struct imap_fetch_items *items, const struct imap_fetch_item *it)
         if (o->kind == it->kind && sl_eq(o->label, it->label) && o->first == it->first &&
             o->count == it->count) {
             o->is_peek = o->is_peek && it->is_peek;
+            o->is_lazy = o->is_lazy && it->is_lazy;
             return true;
         }
     }
@@ -272,20 +333,39 @@ imap_take_fetch_items(struct slice *in, struct arena *mem, struct imap_fetch_ite
     return PARSE_OK;
 }
 
-int
-imap_fetch_want_uid(struct imap_fetch_items *items, struct arena *mem)
+/* Unless it is there, at the front or at the end. */
+static int
+want_item(struct imap_fetch_items *items, struct arena *mem, const struct imap_fetch_item *it,
+          bool is_first)
 {
     struct imap_fetch_item *v;
 
     for (size_t i = 0; i < items->n; i++)
-        if (items->v[i].kind == IMAP_FETCH_UID)
+        if (items->v[i].kind == it->kind)
             return 0;
     v = arena_alloc(mem, (items->n + 1) * sizeof(*v));
     if (!v)
         return -1;
-    v[0] = (struct imap_fetch_item){ .kind = IMAP_FETCH_UID, .label = SL("UID") };
-    memcpy(v + 1, items->v, items->n * sizeof(*v));
+    v[is_first ? 0 : items->n] = *it;
+    memcpy(is_first ? v + 1 : v, items->v, items->n * sizeof(*v));
     items->v = v;
     items->n++;
     return 0;
+}
+
+int
+imap_fetch_want_uid(struct imap_fetch_items *items, struct arena *mem)
+{
+    static const struct imap_fetch_item it = { .kind = IMAP_FETCH_UID, .label = SL_INIT("UID") };
+
+    return want_item(items, mem, &it, true);
+}
+
+int
+imap_fetch_want_modseq(struct imap_fetch_items *items, struct arena *mem)
+{
+    static const struct imap_fetch_item it = { .kind = IMAP_FETCH_MODSEQ,
+                                               .label = SL_INIT("MODSEQ") };
+
+    return want_item(items, mem, &it, false);
 }

@@ -55,6 +55,13 @@ int file_open(const struct place *p, const struct msg_row *m, int *fd, struct er
 /* The same; a file that was renamed is looked for, and m loaded again. user.lock held. ERR_NOTFOUND: gone. */
 int file_find(const struct place *p, struct msg_row *m, int *fd, struct err *e);
 /* What is open, with CRLF line ends; fd stays the caller's. No lock. */
+/* With user.lock: the row, and the view's kept file (*out), if it will do, or the open file. */
+int file_find_seq(struct store_view *v, uint32_t seq, bool only_header, struct msg_row *m, int *fd,
+                  struct store_file **out, struct err *e);
+/* LF to CRLF where there is no CR, as octets come; *last is the octet before. */
+void add_crlf(struct buf *out, struct slice in, char *last);
+/* Octets in memory, which are taken over. */
+struct store_file *file_of(struct buf *octets);
 int file_read(const struct place *p, int fd, bool only_header, struct store_file **out,
               struct err *e);
 int file_gone(struct err *e); /* -1 and ERR_NOTFOUND in words for clients */

@@ -7,6 +7,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "mime/mime.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,10 +27,11 @@ struct store_file {
     struct buf octets;
     void *map; /* else NULL */
     size_t map_octets;
+    struct mime_part *tree; /* NULL until it is asked for */
+    struct arena tree_mem;
 };
 
-/* LF to CRLF where there is no CR, as octets come; *last is the octet before. */
-static void
+void
 add_crlf(struct buf *out, struct slice in, char *last)
 {
     while (in.n > 0) {
@@ -224,7 +226,27 @@ store_file_close(struct store_file **fp)
     if (f->map != NULL)
         munmap(f->map, f->map_octets);
     buf_free(&f->octets);
+    arena_free(&f->tree_mem);
     free(f);
+}
+
+const struct mime_part *
+store_file_tree(struct store_file *f)
+{
+    if (f->tree == NULL)
+        f->tree = mime_parse(store_file_octets(f), &f->tree_mem);
+    return f->tree;
+}
+
+struct store_file *
+file_of(struct buf *octets)
+{
+    struct store_file *f = MEM_NEW(struct store_file);
+
+    f->refs = 1;
+    f->octets = *octets;
+    *octets = (struct buf){ 0 };
+    return f;
 }
 
 /* ---- which file ---- */
@@ -305,10 +327,9 @@ keep(struct store_view *v, uint32_t uid, struct store_file *f)
     f->refs++;
 }
 
-/* With user.lock. The kept one will do (*out), or the file is open. */
-static int
-find_seq(struct store_view *v, uint32_t seq, bool only_header, struct msg_row *m, int *fd,
-         struct store_file **out, struct err *e)
+int
+file_find_seq(struct store_view *v, uint32_t seq, bool only_header, struct msg_row *m, int *fd,
+              struct store_file **out, struct err *e)
 {
     struct place p = place_of(v);
     int rc;
@@ -336,7 +357,7 @@ open_seq(struct store_view *v, uint32_t seq, bool only_header, struct store_file
     *out = NULL;
     if (user_lock(v->u, e))
         return -1;
-    rc = find_seq(v, seq, only_header, &m, &fd, out, e);
+    rc = file_find_seq(v, seq, only_header, &m, &fd, out, e);
     user_unlock(v->u);
     if (rc || *out != NULL)
         return rc;
