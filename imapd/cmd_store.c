@@ -53,7 +53,8 @@ imap_parse_store(struct imap_cmd *c, struct slice *in, struct err *e)
     return imap_take_flags(in, true, &c->mem, &a->flags, e);
 }
 
-/* Keywords as bits. To take one away that the mailbox does not know is nothing. */
+/* Keywords as bits. One that is to be taken away and that the mailbox does not know becomes known where there is room for it,
+ * as with Dovecot: clients hold what FLAGS lists against what they have named. */
 static int
 keyword_bits(struct imap_cmd *c, const struct store_args *a, uint64_t *bits, struct err *e)
 {
@@ -61,7 +62,7 @@ keyword_bits(struct imap_cmd *c, const struct store_args *a, uint64_t *bits, str
 
     *bits = 0;
     for (size_t k = 0; k < a->flags.n_keywords; k++) {
-        i = store_keyword(c->s->view, a->flags.keywords[k], a->op != STORE_REMOVE, e);
+        i = store_keyword(c->s->view, a->flags.keywords[k], true, e);
         if (i < 0 && a->op != STORE_REMOVE)
             return -1;
         if (i >= 0)
