@@ -13,18 +13,19 @@
 enum { ANY = IMAP_ST_AUTH | IMAP_ST_SELECTED, SEL = IMAP_ST_SELECTED };
 static const struct imap_row rows[] = {
     { "CAPABILITY",  "CAPABILITY",                   ANY, IF_LOOP,                         imap_parse_none,    imap_run_capability,  NULL },
-    { "NOOP",        "NOOP",                         ANY, IF_SYNC,                         imap_parse_none,    imap_run_noop,        NULL },
+    { "NOOP",        "NOOP",                         ANY, IF_SYNC,                         imap_parse_noop,    imap_run_noop,        imap_done_notify_tell },
     { "LOGOUT",      "LOGOUT",                       ANY, IF_LOOP,                         imap_parse_none,    imap_run_logout,      NULL },
     { "ID",          "ID NIL|(key value ...)",       ANY, IF_LOOP,                         imap_parse_id,      imap_run_id,          NULL },
     { "ENABLE",      "ENABLE capability ...",        ANY, IF_LOOP,                         imap_parse_enable,  imap_run_enable,      NULL },
     { "COMPRESS",    "COMPRESS DEFLATE",             ANY, IF_LOOP,                         imap_parse_compress, imap_run_compress,   imap_done_compress },
     { "UNAUTHENTICATE", "UNAUTHENTICATE",            ANY, 0,                               imap_parse_none,    imap_run_unauthenticate, imap_done_unauthenticate },
+    { "NOTIFY",      "NOTIFY NONE|SET [STATUS] (mailboxes (event ...)) ...", ANY, IF_SYNC,  imap_parse_notify,  imap_run_notify,      imap_done_notify },
     { "NAMESPACE",   "NAMESPACE",                    ANY, IF_LOOP,                         imap_parse_none,    imap_run_namespace,   NULL },
     { "IDLE",        "IDLE",                         ANY, IF_LOOP,                         imap_parse_none,    imap_run_idle,        imap_done_idle },
-    { "SELECT",      "SELECT mailbox [(CONDSTORE QRESYNC (...))]", ANY, 0,                imap_parse_select,  imap_run_select,      imap_done_select },
-    { "EXAMINE",     "EXAMINE mailbox [(CONDSTORE QRESYNC (...))]", ANY, 0,               imap_parse_select,  imap_run_examine,     imap_done_select },
+    { "SELECT",      "SELECT mailbox [(CONDSTORE QRESYNC (...))]", ANY, IF_UNSELECTS,     imap_parse_select,  imap_run_select,      imap_done_select },
+    { "EXAMINE",     "EXAMINE mailbox [(CONDSTORE QRESYNC (...))]", ANY, IF_UNSELECTS,    imap_parse_select,  imap_run_examine,     imap_done_select },
     { "CREATE",      "CREATE mailbox",               ANY, 0,                               imap_parse_create,  imap_run_create,      NULL },
-    { "DELETE",      "DELETE mailbox",               ANY, 0,                               imap_parse_mailbox, imap_run_delete,      NULL },
+    { "DELETE",      "DELETE mailbox",               ANY, IF_UNSELECTS,                    imap_parse_mailbox, imap_run_delete,      NULL },
     { "RENAME",      "RENAME from to",               ANY, 0,                               imap_parse_rename,  imap_run_rename,      NULL },
     { "SUBSCRIBE",   "SUBSCRIBE mailbox",            ANY, 0,                               imap_parse_mailbox, imap_run_subscribe,   NULL },
     { "UNSUBSCRIBE", "UNSUBSCRIBE mailbox",          ANY, 0,                               imap_parse_mailbox, imap_run_unsubscribe, NULL },
@@ -34,19 +35,19 @@ static const struct imap_row rows[] = {
     { "GETQUOTA",    "GETQUOTA root",                ANY, 0,                               imap_parse_getquota, imap_run_getquota,   NULL },
     { "GETQUOTAROOT", "GETQUOTAROOT mailbox",        ANY, 0,                               imap_parse_mailbox, imap_run_getquotaroot, NULL },
     { "APPEND",      "APPEND mailbox {[(flag ...)] [date] literal|CATENATE (part ...)} ...", ANY, IF_SYNC | IF_STREAM | IF_SAVES, imap_parse_append, imap_run_append, imap_done_append },
-    { "REPLACE",     "REPLACE number mailbox [(flag ...)] [date] literal|CATENATE (part ...)", SEL, IF_SYNC | IF_UID | IF_SEQ | IF_STREAM | IF_STREAM_2ND | IF_SAVES, imap_parse_replace, imap_run_append, imap_done_append },
+    { "REPLACE",     "REPLACE number mailbox [(flag ...)] [date] literal|CATENATE (part ...)", SEL, IF_SYNC | IF_UID | IF_SEQ | IF_STREAM | IF_STREAM_2ND | IF_SAVES | IF_REMOVES, imap_parse_replace, imap_run_append, imap_done_append },
     { "CHECK",       "CHECK",                        SEL, IF_SYNC,                         imap_parse_none,    imap_run_check,       NULL },
-    { "CLOSE",       "CLOSE",                        SEL, 0,                               imap_parse_none,    imap_run_close,       NULL },
-    { "UNSELECT",    "UNSELECT",                     SEL, 0,                               imap_parse_none,    imap_run_unselect,    NULL },
-    { "EXPUNGE",     "EXPUNGE",                      SEL, IF_SYNC,                         imap_parse_none,    imap_run_expunge,     NULL },
-    { "EXPUNGE",     "UID EXPUNGE set",              SEL, IF_SYNC | IF_UID | IF_ONLY_UID,  imap_parse_set,     imap_run_uid_expunge, NULL },
+    { "CLOSE",       "CLOSE",                        SEL, IF_UNSELECTS,                    imap_parse_none,    imap_run_close,       NULL },
+    { "UNSELECT",    "UNSELECT",                     SEL, IF_UNSELECTS,                    imap_parse_none,    imap_run_unselect,    NULL },
+    { "EXPUNGE",     "EXPUNGE",                      SEL, IF_SYNC | IF_REMOVES,            imap_parse_none,    imap_run_expunge,     NULL },
+    { "EXPUNGE",     "UID EXPUNGE set",              SEL, IF_SYNC | IF_UID | IF_ONLY_UID | IF_REMOVES,  imap_parse_set,     imap_run_uid_expunge, NULL },
     { "FETCH",       "FETCH set items",              SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_fetch,   imap_run_fetch,       imap_done_fetch },
     { "STORE",       "STORE set [+-]FLAGS[.SILENT] flags", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_store, imap_run_store,   NULL },
     { "SEARCH",      "SEARCH [CHARSET name] key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_search, imap_run_search,      imap_done_search },
     { "SORT",        "SORT (key ...) charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_sort, imap_run_sort,      imap_done_sort },
     { "THREAD",      "THREAD algorithm charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_thread, imap_run_thread,  imap_done_sort },
     { "COPY",        "COPY set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES | IF_SEQ,     imap_parse_copy,    imap_run_copy,        NULL },
-    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES | IF_SEQ,     imap_parse_copy,    imap_run_move,        NULL },
+    { "MOVE",        "MOVE set mailbox",             SEL, IF_SYNC | IF_UID | IF_SAVES | IF_SEQ | IF_REMOVES,     imap_parse_copy,    imap_run_move,        NULL },
 };
 /* clang-format on */
 
@@ -218,7 +219,8 @@ cmd_over(struct imap_cmd *c)
         c->row->done(c);
     if (s->reader.mode == READER_STREAM)
         imap_reader_stream_over(s, &c->stream);
-    s->bad_count = c->is_bad ? s->bad_count + 1 : 0;
+    if (c->row->parse != NULL) /* not those of our own */
+        s->bad_count = c->is_bad ? s->bad_count + 1 : 0;
     if (c->must_end) {
         s->is_closing = true;
         s->why = s->why ? s->why : c->why;
@@ -237,6 +239,7 @@ job_run(struct work_job *j)
     /* What does not look into the mailbox, as the end of a session, needs no rows; a sync wakes the view itself. */
     if (c->s->view && c->row->states == SEL)
         store_view_wake(c->s->view, NULL); /* a failure is told by the sync at the end */
+    store_act_as(c->s->id); /* NOTIFY does not tell a client what it did itself */
     c->rc = c->row->run(c);
     switch (c->rc) {
     case CMD_FLUSH:
@@ -249,6 +252,7 @@ job_run(struct work_job *j)
         break;
     }
     finish_output(c);
+    store_act_as(0);
     return WORK_DONE;
 }
 
@@ -296,6 +300,8 @@ imap_cmd_start(struct imap_cmd *c)
     }
     if (c->s->conn)
         conn_pause_input(c->s->conn);
+    if (c->row->flags & IF_UNSELECTS)
+        imap_sess_stop_watch(c->s);
     c->job.run = job_run;
     c->job.done = job_done;
     c->job.parked = job_parked;

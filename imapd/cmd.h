@@ -20,7 +20,9 @@ enum {                   /* of rows */
        IF_ONLY_UID = 16, /* and nothing else does (UID EXPUNGE has a row of its own) */
        IF_STREAM = 32,   /* what follows its first arguments comes to run() piece by piece */
        IF_SAVES = 64,    /* what is too much for it is so for the quota */
-       IF_SEQ = 128 /* takes or tells message numbers, except in the UID form (RFC 9586 §3.2) */
+       IF_SEQ = 128, /* takes or tells message numbers, except in the UID form (RFC 9586 §3.2) */
+       IF_UNSELECTS = 256, /* may end the selected mailbox */
+       IF_REMOVES = 512 /* messages, which its own EXPUNGE responses say (NOTIFY takes no others away) */
 };
 enum { /* more of them */
        IF_STREAM_2ND =
@@ -172,6 +174,25 @@ bool imap_limit_all(struct imap_cmd *c, size_t n);
 void imap_add_limit_capability(const struct conf *c, struct buf *out);
 /* The code of a command whose messages were cut goes into its tagged reply, or before it when that has another code. */
 void imap_limit_tell(struct imap_cmd *c);
+
+/* ---- notify_events.c: NOTIFY (RFC 5465); nothing is done in sessions that have not used it ---- */
+/* Loop, between commands: start one that tells what is due. */
+void imap_notify_poke(struct imap_sess *s);
+/* Whether changes of the selected mailbox are told as they come: in IDLE, or as NOTIFY said. */
+bool imap_notify_hears(const struct imap_sess *s);
+bool imap_notify_keeps_seq(const struct imap_sess *s); /* but for expunges, just now */
+/* Around the sync of the view: whether expunges may be told; what is not asked for is taken away. J. */
+bool imap_notify_sync_begins(struct imap_cmd *c, bool allow_expunge);
+void imap_notify_sync_ends(struct imap_cmd *c, struct store_changes *ch);
+void imap_notify_unselected(struct imap_sess *s); /* J; before it is */
+/* The client put messages into that mailbox: this is no news to it. J. */
+void imap_notify_added(struct imap_cmd *c, struct slice mailbox, const uint32_t *uids,
+                       size_t count);
+/* Tell at once what waits half a second: taken on the loop, told by run(), which ends when CMD_DONE comes, and finished by done(). */
+void imap_notify_take(struct imap_sess *s);
+enum cmd_rc imap_notify_tell(struct imap_cmd *c);
+void imap_done_notify_tell(struct imap_cmd *c);
+void imap_notify_free(struct imap_sess *s); /* loop */
 
 /* ---- notify.c ---- */
 /* Bring the view up to date and say what changed. J. */

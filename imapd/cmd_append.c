@@ -62,7 +62,7 @@ imap_parse_append(struct imap_cmd *c, struct slice *in, struct err *e)
     return imap_take_astring(in, &c->mem, &a->mailbox, e);
 }
 
-/* SP seq-number SP mailbox: RFC 8508 §4. */
+/* SP seq-number SP mailbox: RFC 8508 §5. */
 enum parse_rc
 imap_parse_replace(struct imap_cmd *c, struct slice *in, struct err *e)
 {
@@ -280,8 +280,9 @@ commit(struct imap_cmd *c)
 
     if (store_append_commit(&ap->store, &uidvalidity, &v, &n, &e) < 0)
         return fail(c, &e);
+    imap_notify_added(c, ap->name, v, n);
     imap_add_number_set(&set, v, n);
-    if (a->is_replace) { /* RFC 8508 §3.3: told before the other's EXPUNGE */
+    if (a->is_replace) { /* RFC 8508 §4.3: told before the other's EXPUNGE */
         imap_untagged(c, "OK [APPENDUID %u %s] Replacement message saved.", uidvalidity,
                       buf_z(&set));
         imap_reply(c, "OK Replace completed.");
@@ -311,7 +312,13 @@ is_at_literal(const struct imap_cmd *c, struct slice in)
 static enum taken
 want_literal(struct imap_cmd *c)
 {
-    if (c->stream.is_sync)
+    const struct imap_stream *st = &c->stream;
+
+    if (!st->is_sync && st->octets > IMAPD_LITERAL_MINUS_OCTETS && c->s->is_literal_minus) {
+        imap_bad(c, "BAD [TOOBIG] Literals that come unasked may have 4096 octets.");
+        return TAKEN_OVER;
+    }
+    if (st->is_sync)
         buf_addz(&c->out, "+ OK\r\n");
     return TAKEN_LITERAL;
 }

@@ -4,6 +4,7 @@
 void
 imap_unselect(struct imap_sess *s)
 {
+    imap_notify_unselected(s);
     store_unselect(&s->view);
     store_uids_free(&s->saved); /* RFC 5182 §2.1 */
 }

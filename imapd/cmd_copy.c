@@ -57,6 +57,7 @@ copy(struct imap_cmd *c, const struct store_uids *uids, bool is_move)
         imap_fail(c, &e, name, "TRYCREATE");
         return;
     }
+    imap_notify_added(c, name, d.to, d.n);
     reply_copied(c, is_move, &d);
     if (is_move)
         c->s->stats.expunged += d.n;

@@ -14,7 +14,7 @@ imap_run_delete(struct imap_cmd *c)
         return CMD_DONE;
     }
     if (c->s->view && sl_eq(store_view_name(c->s->view), name))
-        store_unselect(&c->s->view); /* as Dovecot does: the client knows what it did */
+        imap_unselect(c->s); /* as Dovecot does: the client knows what it did */
     if (store_delete(c->s->store, name, &e) < 0)
         imap_fail(c, &e, name, "NONEXISTENT");
     else

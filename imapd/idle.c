@@ -47,6 +47,8 @@ run_idle_sync(struct imap_cmd *c)
 }
 
 const struct imap_row imap_row_idle_sync = { "IDLE", "", 0, IF_SYNC, NULL, run_idle_sync, NULL };
+static const struct imap_row row_delayed = { "NOTIFY",      "",  0, IF_SYNC | IF_KEEPS_SEQ, NULL,
+                                             run_idle_sync, NULL };
 
 static void
 on_change(void *arg)
@@ -57,21 +59,30 @@ on_change(void *arg)
     imap_idle_poke(s);
 }
 
-/* The watch is on before the sync that begins an IDLE: what comes between is not missed. */
-void
-imap_idle_poke(struct imap_sess *s)
+/* The watch is on before the sync that begins an IDLE: what comes between is not missed. True: a command was started. */
+static bool
+poke_selected(struct imap_sess *s)
 {
-    if (!s->idle || !s->view || s->cmd || s->is_closing || !s->conn || conn_is_out_full(s->conn))
-        return;
     if (!s->is_watched) {
         s->is_watched = true;
         store_view_watch(s->view, on_change, s);
         s->is_changed = true; /* what happened before the IDLE is told at once */
     }
     if (!s->is_changed)
-        return;
+        return false;
     s->is_changed = false;
-    imap_cmd_start(imap_cmd_new(s, &imap_row_idle_sync));
+    imap_cmd_start(imap_cmd_new(s, imap_notify_keeps_seq(s) ? &row_delayed : &imap_row_idle_sync));
+    return true;
+}
+
+void
+imap_idle_poke(struct imap_sess *s)
+{
+    if (s->cmd || s->is_closing || !s->conn || conn_is_out_full(s->conn))
+        return;
+    if (s->view && imap_notify_hears(s) && poke_selected(s))
+        return;
+    imap_notify_poke(s);
 }
 
 /* ---- the command ---- */
@@ -101,7 +112,8 @@ imap_idle_line(struct imap_sess *s, struct slice line)
 {
     bool is_done = sl_ieqz(line, "DONE");
 
-    imap_sess_stop_watch(s);
+    if (!s->notify)
+        imap_sess_stop_watch(s);
     imap_sess_writef(s, "%s %s\r\n", s->idle->tag,
                      is_done ? "OK Idle completed." : "BAD Expected DONE.");
     s->bad_count = is_done ? 0 : s->bad_count + 1;

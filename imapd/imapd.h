@@ -42,6 +42,7 @@ enum {
 
 struct imap_cmd;
 struct imap_idle;
+struct imap_notify;
 
 /* Told when the session ends, in Dovecot's words. */
 struct imap_stats {
@@ -111,6 +112,7 @@ struct imap_sess {
     struct imap_reader reader;
     struct imap_cmd *cmd;   /* in work */
     struct imap_idle *idle; /* in IDLE */
+    struct imap_notify *notify; /* J, and the loop's between commands; NULL: NOTIFY was not used */
     struct imap_stats stats;
 };
 

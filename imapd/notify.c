@@ -66,7 +66,7 @@ imap_add_modseq(struct imap_cmd *c, uint64_t modseq)
     buf_addf(&c->out, "MODSEQ (%llu)", (unsigned long long)modseq);
 }
 
-/* To who knows of MODSEQs always with UID and MODSEQ (RFC 7162 §3.2.4). */
+/* To who knows of MODSEQs always with UID and MODSEQ (RFC 7162 §3.2.4); with NOTIFY always with UID (RFC 5465 §5.1). */
 static void
 tell_message(struct imap_cmd *c, uint32_t seq, bool has_flags)
 {
@@ -76,7 +76,7 @@ tell_message(struct imap_cmd *c, uint32_t seq, bool has_flags)
     if (!store_view_row(c->s->view, seq, &row))
         return;
     imap_begin_fetch(c, seq, row.uid);
-    if ((c->is_uid || has_modseq) && !(c->s->enabled & IMAP_ON_UIDONLY))
+    if ((c->is_uid || has_modseq || c->s->notify) && !(c->s->enabled & IMAP_ON_UIDONLY))
         buf_addf(&c->out, "UID %u ", row.uid);
     if (has_modseq)
         imap_add_modseq(c, row.modseq);
@@ -209,6 +209,7 @@ imap_sync(struct imap_cmd *c, bool allow_expunge)
     struct store_changes ch = { 0 };
     struct err e = { 0 };
 
+    allow_expunge = imap_notify_sync_begins(c, allow_expunge);
     c->s->is_sync_failed = store_view_sync(c->s->view, allow_expunge, &ch, &e) < 0;
     if (c->s->is_sync_failed) {
         log_error("imap.sync", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name)),
@@ -223,6 +224,7 @@ imap_sync(struct imap_cmd *c, bool allow_expunge)
         c->why = ch.is_gone ? "Disconnected: the selected mailbox was deleted"
                             : "Disconnected: UIDVALIDITY of the selected mailbox changed";
     } else {
+        imap_notify_sync_ends(c, &ch);
         tell_changes(c, &ch);
         tell_highestmodseq(c, &ch);
     }

@@ -58,6 +58,9 @@ void imap_done_compress(struct imap_cmd *c);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);
+IMAP_CMD(notify)
+void imap_done_notify(struct imap_cmd *c);
+enum parse_rc imap_parse_noop(struct imap_cmd *c, struct slice *in, struct err *e);
 void imap_done_search(struct imap_cmd *c);
 void imap_done_sort(struct imap_cmd *c);
 

@@ -100,6 +100,7 @@ done_close(struct imap_cmd *c)
     free(s->name);
     free(s->mail);
     free(s->quota);
+    free(s->origin);
     free(s->capability);
     free(s->id_capability);
     s->user = NULL; /* imap_sess_continue() frees the rest */
@@ -218,6 +219,7 @@ imap_sess_new(const struct imap_adopted *a)
     s->quota = sl_dupz(a->db.quota);
     s->capability = a->capability.n > 0 ? sl_dupz(a->capability) : NULL;
     s->userip = a->userip;
+    s->origin = imap_origin_new(a);
     s->conf = conf_ref(a->conf);
     s->is_literal_minus = imap_is_literal_minus(s);
     take_client_id(s, a->client_id);
@@ -251,6 +253,7 @@ end_session(struct imap_sess *s)
     }
     imap_idle_free(s);
     imap_sess_stop_watch(s);
+    imap_notify_free(s);
     imap_cmd_start(imap_cmd_new(s, &row_close));
 }
 
