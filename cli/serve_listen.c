@@ -44,6 +44,13 @@ wants_quota(const struct conf *c)
     return c->quota[0] != '\0';
 }
 
+/* Who takes sessions back that are authenticated no more. */
+static bool
+wants_login(const struct conf *c)
+{
+    return c->listen_imap.n > 0 || c->listen_imaps.n > 0;
+}
+
 /* The stack's own, under $queue_directory/private/. worker_program: one socket for each worker, "-N" appended. */
 static const struct {
     const char *service, *program;
@@ -61,6 +68,7 @@ static const struct {
     { "relay", "relayd", SOCK_STREAM, false, NULL },
     { "quota", "lmtpd", SOCK_STREAM, false, wants_quota },
     { "imapd", "imapd", SOCK_SEQPACKET, true, NULL },
+    { "login", "login", SOCK_SEQPACKET, false, wants_login },
     { "pop3d", "pop3d", SOCK_SEQPACKET, false, NULL },
 };
 

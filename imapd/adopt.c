@@ -65,7 +65,8 @@ imap_userip_drop(char *userip)
 struct adoption { /* while authd is asked */
     uint64_t id, key;
     int fd;
-    struct addr remote;
+    struct addr remote, local;
+    bool is_tls;
     struct buf tag, input, name, client_id;
 };
 
@@ -132,6 +133,9 @@ on_user(uint64_t id, const struct auth_user *u)
                                 .conf = daemon_conf(),
                                 .user = u->user,
                                 .db = { .mail = u->mail, .quota = u->quota },
+                                .remote = &a->remote,
+                                .local = &a->local,
+                                .is_tls = a->is_tls,
                                 .capability = u->imap_capability,
                                 .client_id = buf_slice(&a->client_id),
                                 .tag = buf_slice(&a->tag),
@@ -152,6 +156,8 @@ imap_adopt(uint64_t key, const struct handoff *h, int fd)
     a->key = key;
     a->fd = fd;
     a->remote = h->remote;
+    a->local = h->local;
+    a->is_tls = h->is_tls;
     buf_adds(&a->tag, h->tag);
     buf_adds(&a->input, h->input);
     buf_adds(&a->name, h->session);

@@ -1,6 +1,6 @@
 /* imapd/capability.c - what a session is offered, in the order it is told. A name comes in with the code that keeps what it
  * promises. Main.cf, the users' database and what the client says of itself change the list. */
-#include "imapd/imapd.h"
+#include "imapd/cmd.h"
 
 #include "proto/imap_capability.h"
 
@@ -18,14 +18,22 @@ has_compress(const struct imap_sess *s)
     return s->conf->imap_compress_deflate_level > 0;
 }
 
+static bool
+has_origin(const struct imap_sess *s)
+{
+    return s->origin != NULL;
+}
+
 static const struct {
     const char *names;
     bool (*is_on)(const struct imap_sess *s); /* NULL: always */
 } offered[] = {
     { "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE", NULL },
+    { "MULTIAPPEND REPLACE", NULL },
     { "SPECIAL-USE PREVIEW", NULL },
     { "SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS", NULL },
     { "COMPRESS=DEFLATE", has_compress },
+    { "UNAUTHENTICATE", has_origin },
     { "QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE", has_quota },
     /* Not UIDONLY: Outlook breaks where it is offered. It works, and imap_capability = +UIDONLY tells of it. */
 };
@@ -38,6 +46,8 @@ imap_add_capabilities(const struct imap_sess *s, struct buf *out)
     for (size_t i = 0; i < sizeof offered / sizeof *offered; i++)
         if (!offered[i].is_on || offered[i].is_on(s))
             buf_addf(&list, "%s%s", list.n > 0 ? " " : "", offered[i].names);
+    buf_addf(&list, " APPENDLIMIT=%lld", (long long)s->conf->imap_max_append_size);
+    imap_add_limit_capability(s->conf, &list);
     imap_capability_apply(&list, sl_z(s->conf->imap_capability));
     imap_capability_apply(&list, sl_z(s->capability));
     imap_capability_apply(&list, sl_z(s->id_capability));

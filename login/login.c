@@ -320,15 +320,15 @@ make_sid(char *out)
     buf_free(&b);
 }
 
-void
-login_begin(struct slice service, int fd, const struct upstream_client *c)
+struct sess *
+login_new(const struct login_proto *proto, int fd, const struct upstream_client *c)
 {
     struct sess *s;
 
     if (n_sessions >= LOGIN_SESSIONS_MAX)
         make_room();
     s = MEM_NEW(struct sess);
-    s->proto = sl_has_prefix(service, SL("pop3")) ? &login_pop3 : &login_imap;
+    s->proto = proto;
     s->conf = conf_ref(setup.conf);
     s->spare_fd = -1;
     s->id = id_add(s);
@@ -342,6 +342,15 @@ login_begin(struct slice service, int fd, const struct upstream_client *c)
     daemon_session_count(1);
     login_adopt_conn(s, fd);
     conn_unread(s->conn, c->unread);
+    return s;
+}
+
+void
+login_begin(struct slice service, int fd, const struct upstream_client *c)
+{
+    struct sess *s =
+        login_new(sl_has_prefix(service, SL("pop3")) ? &login_pop3 : &login_imap, fd, c);
+
     if (sl_ends(service, 's')) {
         s->is_tls = s->is_secured = true;
         if (!login_tls(s)) {

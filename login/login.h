@@ -21,6 +21,9 @@ void login_forget(void); /* drop the references */
 /* service "imap", "imaps", "pop3" or "pop3s"; fd is taken over. */
 void login_accept(struct slice service, int fd, const struct addr *peer);
 
+/* fd is a connection of private/login: imapd hands back whom it need not know any more (RFC 8437). Others are turned away. */
+void login_serve_back(int fd);
+
 size_t login_count(void); /* sessions: not yet handed over, and relayed */
 /* Those that are not authenticated are told goodbye; relayed ones go on. */
 void login_drain(void);

@@ -134,13 +134,13 @@ on_handed(uint64_t id, int worker_pid)
     give_up(s, LOGIN_UNAVAILABLE, (struct slice){ 0 });
 }
 
-/* The descriptor that goes to the worker; ours is spare_fd. -1: the session has ended, or there are none left. */
+/* The descriptor that goes to the worker; TLS stays here, or where it is relayed already. Ours is spare_fd. -1: the session has ended, or there are none left. */
 static int
 part_descriptor(struct sess *s)
 {
     int pair[2];
 
-    if (s->is_tls) {
+    if (conn_transport_state(s->conn)) {
         if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
             return -1;
         s->spare_fd = pair[0];

@@ -128,6 +128,18 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
         reply(s, text);
 }
 
+void
+login_imap_welcome_back(struct sess *s, struct slice tag)
+{
+    struct buf b = { 0 };
+
+    buf_addf(&b, "%.*s OK [CAPABILITY ", SL_ARG(tag));
+    add_capabilities(&b, s);
+    buf_addz(&b, "] Unauthenticate completed.\r\n");
+    conn_writes(s->conn, buf_slice(&b));
+    buf_free(&b);
+}
+
 /* ---- commands; args is what stands behind the name, with the space ---- */
 
 static bool

@@ -1,5 +1,6 @@
 /* login/login_int.h - a session before authentication: login.c (life, limits, log), login_auth.c (authd, hand-over),
- * login_imap.c and login_pop3.c (what the two protocols say). Folder-private. */
+ * login_imap.c and login_pop3.c (what the two protocols say), login_back.c (who was a user's and is so no more).
+ * Folder-private. */
 #ifndef POSTERN_LOGIN_LOGIN_INT_H
 #define POSTERN_LOGIN_LOGIN_INT_H
 
@@ -86,6 +87,8 @@ struct sess {
 /* login.c */
 /* A connection whose client is known. */
 void login_begin(struct slice service, int fd, const struct upstream_client *c);
+/* The same without greeting and TLS: a session of which nothing is known but its ends. May make room. */
+struct sess *login_new(const struct login_proto *proto, int fd, const struct upstream_client *c);
 struct tls_ctx *login_tls(const struct sess *s); /* NULL: not offered */
 struct auth_client *login_authd(void);
 unsigned login_imapd_workers(void);
@@ -117,6 +120,9 @@ void login_forget_proxies(void);
 bool login_is_proxied(const struct conf *c, struct slice service);
 void login_accept_proxied(const struct conf *c, struct slice service, int fd,
                           const struct addr *peer);
+
+/* login_imap.c: "tag OK [CAPABILITY ...] text" */
+void login_imap_welcome_back(struct sess *s, struct slice tag);
 
 /* login_relay.c: both are the relay's. worker_fd is the other end of the socketpair that the worker has. */
 void relay_start(struct conn *client, int worker_fd);

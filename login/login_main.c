@@ -55,6 +55,15 @@ init(struct err *e)
     return 0;
 }
 
+static void
+on_accept(struct slice service, int fd, const struct addr *peer)
+{
+    if (sl_eqz(service, "login"))
+        login_serve_back(fd);
+    else
+        login_accept(service, fd, peer);
+}
+
 static bool
 is_idle(void)
 {
@@ -65,7 +74,7 @@ static const struct daemon_def def = {
     .name = "login",
     .log_ident = "dovecot",
     .init = init,
-    .accept = login_accept,
+    .accept = on_accept,
     .reload = reload,
     .tls = take_tls,
     .is_idle = is_idle,

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x31464f48, /* "HOF1" */ LATE_GRACE_MS = 20, N_FIELDS = 6 };
+enum { MAGIC = 0x32464f48, /* "HOF2" */ LATE_GRACE_MS = 20, N_FIELDS = 7 };
 
 struct offer_head {
     uint32_t magic;
@@ -148,7 +148,8 @@ add_addr(struct buf *b, const struct addr *a)
 static int
 write_offer(const struct handoff *h, uint64_t number, struct buf *out)
 {
-    struct slice f[N_FIELDS] = { h->cookie, h->user, h->tag, h->input, h->session, h->client_id };
+    struct slice f[N_FIELDS] = { h->cookie,  h->user,      h->tag,  h->input,
+                                 h->session, h->client_id, h->reply };
     struct offer_head head = { .magic = MAGIC,
                                .is_tls = h->is_tls,
                                .number = number,
@@ -283,8 +284,8 @@ take_addr(struct slice *in, size_t len, struct addr *out)
 static bool
 read_offer(struct slice in, struct offer_head *head, struct handoff *h)
 {
-    struct slice *f[N_FIELDS] = { &h->cookie, &h->user,    &h->tag,
-                                  &h->input,  &h->session, &h->client_id };
+    struct slice *f[N_FIELDS] = { &h->cookie,  &h->user,      &h->tag,  &h->input,
+                                  &h->session, &h->client_id, &h->reply };
     struct slice s;
 
     if (!take(&in, sizeof *head, &s))

@@ -1,6 +1,6 @@
 /* session/handoff.h - login hands an authenticated session to imapd or pop3d over a SEQPACKET socket
- * ("private/imapd-N", "private/pop3d"): a descriptor (the client's own when plain; one end of a socketpair when login
- * goes on relaying TLS) and what the other side needs. The receiver believes nothing but the cookie, which it redeems
+ * ("private/imapd-N", "private/pop3d"), and imapd hands back one that is authenticated no more ("private/login", RFC
+ * 8437): a descriptor (the client's own when plain; one end of a socketpair when login goes on relaying TLS) and what the other side needs. The receiver believes nothing but the cookie, which it redeems
  * at authd (design §1). On the loop. Layer: session. */
 #ifndef POSTERN_SESSION_HANDOFF_H
 #define POSTERN_SESSION_HANDOFF_H
@@ -19,6 +19,8 @@ struct handoff {
     struct slice input;     /* octets the client sent after that command */
     struct slice session;   /* log id */
     struct slice client_id; /* IMAP ID the client gave, wire form, or empty */
+    struct slice
+        reply; /* to login only: what it writes first, as it is, in place of "tag OK ..." */
     struct addr remote, local;
     bool is_tls; /* the descriptor is a socketpair with login relaying */
 };

@@ -268,10 +268,10 @@ def offer(worker, cookie, user, tag=b"a", text=b""):
     s.connect(os.path.join(stack().queue_dir, "private", worker))
     s.settimeout(20)
     client, theirs = socket.socketpair()
-    fields = [cookie, user.encode(), tag, text, b"sid", b""]
-    head = struct.pack("=IIQQ6HHH4x", 0x31464f48, 0, 7, time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000000,
+    fields = [cookie, user.encode(), tag, text, b"sid", b"", b""]
+    head = struct.pack("=IIQQ7HHH6x", 0x32464f48, 0, 7, time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000000,
                        *[len(x) for x in fields], 0, 0)
-    s.sendmsg([head[:40] + b"".join(fields)],
+    s.sendmsg([head + b"".join(fields)],
               [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))])
     theirs.close()
     _, pid, _ = struct.unpack("=IiQ", s.recv(100))
