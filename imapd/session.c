@@ -101,7 +101,6 @@ done_close(struct imap_cmd *c)
     free(s->mail);
     free(s->quota);
     free(s->origin);
-    free(s->origin);
     free(s->capability);
     free(s->id_capability);
     s->user = NULL; /* imap_sess_continue() frees the rest */
@@ -220,7 +219,6 @@ imap_sess_new(const struct imap_adopted *a)
     s->quota = sl_dupz(a->db.quota);
     s->capability = a->capability.n > 0 ? sl_dupz(a->capability) : NULL;
     s->userip = a->userip;
-    s->origin = imap_origin_new(a);
     s->origin = imap_origin_new(a);
     s->conf = conf_ref(a->conf);
     s->is_literal_minus = imap_is_literal_minus(s);
