@@ -29,9 +29,9 @@ static const struct {
     bool (*is_on)(const struct imap_sess *s); /* NULL: always */
 } offered[] = {
     { "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE", NULL },
-    { "MULTIAPPEND REPLACE", NULL },
     { "SPECIAL-USE PREVIEW", NULL },
     { "SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS", NULL },
+    { "MULTIAPPEND REPLACE", NULL },
     { "COMPRESS=DEFLATE", has_compress },
     { "UNAUTHENTICATE", has_origin },
     { "QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE", has_quota },

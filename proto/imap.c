@@ -175,6 +175,21 @@ imap_take_nstring(struct slice *in, struct arena *mem, struct slice *out, struct
 }
 
 enum parse_rc
+imap_take_nstring8(struct slice *in, struct arena *mem, struct slice *out, struct err *e)
+{
+    struct slice at = *in;
+    uint64_t n;
+
+    if (!sl_take_prefix(&at, SL("~{")))
+        return imap_take_nstring(in, mem, out, e);
+    if (!sl_take_u64(&at, &n) || !sl_take_prefix(&at, SL("}\r\n")) || n > at.n)
+        return err_parse(e, "bad literal");
+    *out = sl_head(at, (size_t)n);
+    *in = sl_from(at, (size_t)n);
+    return PARSE_OK;
+}
+
+enum parse_rc
 imap_take_number(struct slice *in, uint64_t max, uint64_t *out, struct err *e)
 {
     struct slice at = *in;

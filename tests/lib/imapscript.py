@@ -1,6 +1,8 @@
 """IMAP dialogues as scripts: tests/script/imap/RFC-SECTION[-what].imap, run by tests/check/t_imap_script.py.
 
     # Anything after # at the start of a line is a remark.
+    # main.cf: imap_idle_notify_interval = 1s
+    # but this one asks for a line of configuration.
     1! append INBOX simple (\\Seen)      store a message of MESSAGES by APPEND; more words: flags, a "date"
     1> a STORE 1 +FLAGS (\\Deleted)      client 1 sends this line; clients connect and log in when first named
     1< * 1 FETCH (FLAGS (\\Deleted))     the next response of client 1
@@ -12,7 +14,7 @@
     1! connect                           a client that has not logged in; more verbs: close, wait SECONDS
     # also RFC 9051 §7.5.1               what the script shows beside what its name says (tools/rfc-map.py)
 
-A response with literals is one line here: {3} \\r\\n abc is written "{3}\\r\\nabc". \\r and \\n are those octets in what is
+A response with literals is one line here: {3} \\r\\n abc is written "{3}\\r\\nabc". \\r, \\n, \\0 and \\xHH are those octets in what is
 sent, too; a sent line that ends by \\ gets no CRLF. "1<? line" is passed over when it does not come.
 Each script has a user of its own.
 """
@@ -106,7 +108,9 @@ class Client:
 
 
 def unescape(text):
-    return text.replace("\\r", "\r").replace("\\n", "\n")
+    text = re.sub(r"\\x([0-9a-fA-F]{2})", lambda m: bytes([int(m.group(1), 16)]).decode("utf-8", "surrogateescape"), text)
+    text = text.replace("\\r", "\r").replace("\\n", "\n").replace("\\0", "\0")
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")  # octets that are UTF-8 together
 
 
 class Script:
