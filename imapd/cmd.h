@@ -136,6 +136,10 @@ bool imap_set_resolve(struct imap_cmd *c, const struct imap_set *set, bool is_ui
 /* The same where numbers that are not there are nothing: SEARCH. */
 void imap_set_find(struct imap_cmd *c, const struct imap_set *set, bool is_uid,
                    struct store_uids *seqs);
+/* A set of UIDs, or "$", as UIDs, there or not; with '*' as the last of that view (NULL: none) and all
+ * after it. */
+void imap_set_uids(const struct imap_sess *s, const struct store_view *v,
+                   const struct imap_set *set, struct store_uids *uids);
 /* Their UIDs. */
 void imap_seqs_to_uids(const struct imap_cmd *c, const struct store_uids *seqs,
                        struct store_uids *uids);

@@ -1,10 +1,12 @@
 /* imapd/cmd_close.c - CLOSE (RFC 9051 §6.4.1) and UNSELECT (RFC 3691). */
+#include "imapd/context.h"
 #include "imapd/rows.h"
 
 void
 imap_unselect(struct imap_sess *s)
 {
     imap_notify_unselected(s);
+    imap_contexts_free(s);
     store_unselect(&s->view);
     store_uids_free(&s->saved); /* RFC 5182 §2.1 */
 }

@@ -41,6 +41,7 @@ enum {
 };
 
 struct imap_cmd;
+struct imap_context;
 struct imap_idle;
 struct imap_notify;
 
@@ -101,6 +102,7 @@ struct imap_sess {
     uint64_t fetch_modseq;    /* J; the highest MODSEQ told since the last sync */
     unsigned enabled;         /* IMAP_ON_*; J, and the loop's between commands */
     struct store_uids saved;  /* J; UIDs that "$" stands for (RFC 5182) */
+    struct imap_context *contexts; /* J; searches that are kept up to date (RFC 5267) */
     bool is_literal_minus;    /* the client is not offered more: RFC 7888 §5 */
     bool is_watched;          /* store_view_watch() is on */
     bool is_changed;          /* the watch fired since the last sync began */

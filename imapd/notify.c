@@ -1,6 +1,6 @@
 /* imapd/notify.c - what changed in the selected mailbox, as untagged responses: at the end of commands, and in IDLE.
  * EXPUNGE, then EXISTS and RECENT, then FETCH, each numbered as of the ones before it (RFC 3501 §7.3, §7.4). */
-#include "imapd/cmd.h"
+#include "imapd/context.h"
 
 #include "base/log.h"
 
@@ -161,6 +161,7 @@ tell_changes(struct imap_cmd *c, const struct store_changes *ch)
     struct store_box box;
 
     store_view_box(c->s->view, &box);
+    imap_contexts_expunged(c, ch);
     tell_expunges(c, ch);
     if (ch->exists_changed)
         imap_untagged(c, "%u EXISTS", box.exists);
@@ -169,6 +170,7 @@ tell_changes(struct imap_cmd *c, const struct store_changes *ch)
     if (ch->keywords_changed)
         imap_tell_flags(c);
     tell_messages(c, ch);
+    imap_contexts_changed(c, ch);
 }
 
 /* What a client that comes back says it knows must not be more than it was told: while expunges are held back, and when what was

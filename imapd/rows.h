@@ -48,6 +48,8 @@ IMAP_RUN(move)
 IMAP_CMD(search)
 IMAP_CMD(sort)
 IMAP_CMD(thread)
+IMAP_CMD(esearch)
+IMAP_CMD(cancelupdate)
 IMAP_CMD(getquota)
 IMAP_RUN(getquotaroot)
 void imap_done_select(struct imap_cmd *c);
@@ -63,5 +65,7 @@ void imap_done_notify(struct imap_cmd *c);
 enum parse_rc imap_parse_noop(struct imap_cmd *c, struct slice *in, struct err *e);
 void imap_done_search(struct imap_cmd *c);
 void imap_done_sort(struct imap_cmd *c);
+void imap_done_thread(struct imap_cmd *c);
+void imap_done_esearch(struct imap_cmd *c);
 
 #endif

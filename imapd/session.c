@@ -79,7 +79,7 @@ log_end(const struct imap_sess *s)
 static enum cmd_rc
 run_close(struct imap_cmd *c)
 {
-    store_unselect(&c->s->view);
+    imap_unselect(c->s);
     store_user_close(&c->s->store);
     return CMD_DONE;
 }

@@ -150,3 +150,30 @@ imap_set_to_uids(const struct imap_set *set, struct store_uids *uids)
         store_uids_add(uids, r[i].first, r[i].last);
     free(r);
 }
+
+void
+imap_set_uids(const struct imap_sess *s, const struct store_view *v, const struct imap_set *set,
+              struct store_uids *uids)
+{
+    const struct store_uids *saved = set->is_saved ? &s->saved : &(struct store_uids){ 0 };
+    struct store_uid_range *r = mem_alloc((set->n + 1) * sizeof(*r));
+    uint32_t star = v ? star_of(v, true) : 0;
+    size_t n = 0;
+
+    star = star > 0 ? star : 1; /* nothing is there: the first that comes */
+    *uids = (struct store_uids){ 0 };
+    for (size_t i = 0; i < set->n; i++) {
+        bool is_open = (set->v[i].first == IMAP_STAR) != (set->v[i].last == IMAP_STAR);
+
+        r[n] = range_of(&set->v[i], star);
+        if (is_open && r[n].last == star)
+            r[n].last = UINT32_MAX; /* "5:*": as good, and right for what comes later */
+        n++;
+    }
+    qsort(r, n, sizeof(*r), cmp_ranges);
+    for (size_t i = 0; i < n; i++)
+        store_uids_add(uids, r[i].first, r[i].last);
+    for (size_t i = 0; i < saved->n; i++)
+        store_uids_add(uids, saved->v[i].first, saved->v[i].last);
+    free(r);
+}

@@ -52,12 +52,20 @@ struct store_search {
     size_t n_keys, cap_keys;
     bool are_keys_known; /* of the message at hand, each found or not */
     int64_t now_unix_s;
-    uint32_t *seqs; /* what was found */
+    uint32_t *seqs; /* what was found, upwards and then from the end down */
     size_t n, cap;
-    uint32_t at; /* last sequence number looked at */
+    size_t most_first, most_last; /* as many are enough; 0, 0: all */
+    bool has_among;
+    struct store_uids among; /* only these sequence numbers */
+    size_t range;            /* of among, where at is */
+    uint32_t exists, at;     /* at: last sequence number looked at */
+    bool is_down;            /* from the end now: */
+    size_t n_up;             /* found before */
+    uint32_t top, floor;     /* next to look at, and where to stop before */
     enum phase phase;
     struct candidate block[BULK_BLOCK];
-    size_t n_block, at_file;
+    size_t n_block, at_file,
+        n_yes; /* of the block those that are decided, in the direction of the search */
     uint32_t maybe[BULK_BLOCK];
     struct bulk bulk;
     struct search_scratch scratch;
@@ -410,24 +418,120 @@ match_all(struct store_search *s, const struct message *m)
 
 /* ---- rows ---- */
 
-/* The next block of messages that may match. False: there are no more rows, and it is empty. */
+static void
+look_at_row(struct store_search *s, uint32_t seq)
+{
+    struct message m = { .seq = seq };
+    enum tri is;
+
+    if (!store_view_row(s->view, seq, &m.row))
+        return;
+    is = match_all(s, &m);
+    if (is != NO)
+        s->block[s->n_block++] = (struct candidate){ .seq = seq, .is = is };
+}
+
+/* The next one upwards; 0: no more. */
+static uint32_t
+next_up(struct store_search *s)
+{
+    uint32_t seq = s->at + 1;
+
+    if (s->has_among) {
+        while (s->range < s->among.n && s->among.v[s->range].last < seq)
+            s->range++;
+        if (s->range == s->among.n)
+            return 0;
+        if (s->among.v[s->range].first > seq)
+            seq = s->among.v[s->range].first;
+    }
+    return seq <= s->exists ? seq : 0;
+}
+
+static bool
+next_block_up(struct store_search *s)
+{
+    uint32_t seq = 0;
+
+    for (unsigned n = 0; n < ROWS_A_BLOCK && s->n_block < BULK_BLOCK && (seq = next_up(s)) != 0;
+         n++) {
+        s->at = seq;
+        look_at_row(s, seq);
+    }
+    return s->n_block > 0 || seq != 0;
+}
+
+/* So few that all may be candidates; within the block they go upwards as ever. */
+static bool
+next_block_down(struct store_search *s)
+{
+    uint32_t lo = s->top > s->floor + BULK_BLOCK ? s->top - BULK_BLOCK + 1 : s->floor + 1;
+
+    if (s->top <= s->floor)
+        return false;
+    for (uint32_t seq = lo; seq <= s->top; seq++)
+        if (!s->has_among || store_uids_has(&s->among, seq))
+            look_at_row(s, seq);
+    s->top = lo - 1;
+    return true;
+}
+
+/* Have as many been found as were asked for, in this direction? Those of the block that are decided count. */
+static bool
+is_enough(const struct store_search *s)
+{
+    if (s->is_down)
+        return s->n - s->n_up + s->n_yes >= s->most_last;
+    return s->most_first > 0 ? s->n + s->n_yes >= s->most_first : s->most_last > 0;
+}
+
+static bool
+is_all(const struct store_search *s)
+{
+    return s->most_first == 0 && s->most_last == 0;
+}
+
+/* The block's i-th in the direction of the search. */
+static struct candidate *
+block_at(struct store_search *s, size_t i)
+{
+    return &s->block[s->is_down ? s->n_block - 1 - i : i];
+}
+
+static void
+reverse(uint32_t *v, size_t n)
+{
+    for (size_t i = 0; i < n / 2; i++) {
+        uint32_t t = v[i];
+
+        v[i] = v[n - 1 - i];
+        v[n - 1 - i] = t;
+    }
+}
+
+/* One direction is done. False: and so is the search. */
+static bool
+turn_around(struct store_search *s)
+{
+    if (s->is_down)
+        reverse(s->seqs + s->n_up, s->n - s->n_up);
+    if (s->is_down || s->most_last == 0)
+        return false;
+    s->floor = s->most_first == 0 ? 0 : is_enough(s) ? s->seqs[s->n - 1] : s->exists;
+    s->is_down = true;
+    s->n_up = s->n;
+    s->top = s->exists;
+    return true;
+}
+
+/* The next block of messages that may match. False: there are no more, and it is empty. */
 static bool
 next_block(struct store_search *s)
 {
-    struct message m = { 0 };
-
-    s->n_block = 0;
-    for (unsigned looked_at = 0; looked_at < ROWS_A_BLOCK && s->n_block < BULK_BLOCK &&
-                                 store_view_row(s->view, s->at + 1, &m.row);
-         looked_at++) {
-        enum tri is;
-
-        m.seq = ++s->at;
-        is = match_all(s, &m);
-        if (is != NO)
-            s->block[s->n_block++] = (struct candidate){ .seq = m.seq, .is = is };
-    }
-    return s->n_block > 0 || store_view_row(s->view, s->at + 1, &m.row);
+    s->n_block = s->n_yes = 0;
+    if ((is_all(s) || !is_enough(s)) && (s->is_down ? next_block_down(s) : next_block_up(s)))
+        return true;
+    return turn_around(s) && next_block_down(s);
 }
 
 static void
@@ -593,14 +697,14 @@ look_into(struct store_search *s, struct candidate *c, struct err *e)
 static int
 run_files(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e)
 {
-    while (s->at_file < s->n_block) {
-        struct candidate *c = &s->block[s->at_file++];
+    while (s->at_file < s->n_block && (is_all(s) || !is_enough(s))) {
+        struct candidate *c = block_at(s, s->at_file++);
+        bool must_look = c->is == MAYBE;
 
-        if (c->is != MAYBE)
-            continue;
-        if (look_into(s, c, e))
+        if (must_look && look_into(s, c, e))
             return -1;
-        if (yield && yield(arg))
+        s->n_yes += c->is == YES;
+        if (must_look && yield && yield(arg))
             return 1;
     }
     return 0;
@@ -611,26 +715,92 @@ run_files(struct store_search *s, bool (*yield)(void *), void *arg, struct err *
 static void
 take_found(struct store_search *s)
 {
-    for (size_t i = 0; i < s->n_block; i++)
-        if (s->block[i].is == YES) {
+    for (size_t i = 0; i < s->at_file; i++)
+        if (block_at(s, i)->is == YES) {
             s->seqs = mem_grow(s->seqs, &s->cap, s->n + 1, sizeof(s->seqs[0]));
-            s->seqs[s->n++] = s->block[i].seq;
+            s->seqs[s->n++] = block_at(s, i)->seq;
         }
-    s->n_block = 0;
+    s->n_block = s->n_yes = 0;
     arena_reset(&s->block_mem);
     s->phase = PHASE_ROWS;
+}
+
+/* Sequence numbers of a set of UIDs. */
+static void
+seqs_of(const struct store_view *v, const struct store_uids *uids, struct store_uids *seqs)
+{
+    for (size_t i = 0; i < uids->n; i++) {
+        uint32_t first = store_view_seq_at_least(v, uids->v[i].first);
+        uint32_t last = uids->v[i].last == UINT32_MAX
+                            ? UINT32_MAX
+                            : store_view_seq_at_least(v, uids->v[i].last + 1) - 1;
+
+        if (first <= last)
+            store_uids_add(seqs, first, last);
+    }
+}
+
+/* Of a program that asks for a set and more, nothing but the set need be looked at. */
+static void
+find_range(struct store_search *s, const struct search_node *root)
+{
+    const struct search_node *set = NULL;
+
+    for (size_t i = 0; i < root->n_kids && !set && root->kind == SEARCH_AND; i++)
+        if (root->kids[i]->kind == SEARCH_SEQS || root->kids[i]->kind == SEARCH_UIDS)
+            set = root->kids[i];
+    if (!set)
+        return;
+    s->has_among = true;
+    if (set->kind == SEARCH_UIDS)
+        seqs_of(s->view, &set->set, &s->among);
+    for (size_t i = 0; i < set->set.n && set->kind == SEARCH_SEQS; i++)
+        store_uids_add(&s->among, set->set.v[i].first, set->set.v[i].last);
 }
 
 struct store_search *
 store_search_new(struct store_view *v, const struct search_node *program)
 {
     struct store_search *s = MEM_NEW(struct store_search);
+    struct store_box box;
 
+    store_view_box(v, &box);
+    s->exists = box.exists;
     s->view = v;
     s->now_unix_s = clock_unix_s();
     s->dir_fd[0] = s->dir_fd[1] = -1;
     s->plan = make_plan(s, program);
+    find_range(s, program);
     return s;
+}
+
+void
+store_search_limit(struct store_search *s, size_t first, size_t last)
+{
+    s->most_first = first;
+    s->most_last = last;
+}
+
+void
+store_search_range(const struct store_search *s, struct store_uids *seqs)
+{
+    *seqs = (struct store_uids){ 0 };
+    for (size_t i = 0; i < s->among.n && s->among.v[i].first <= s->exists; i++) {
+        struct store_uid_range r = s->among.v[i];
+
+        store_uids_add(seqs, r.first, r.last < s->exists ? r.last : s->exists);
+    }
+    if (!s->has_among && s->exists > 0)
+        store_uids_add(seqs, 1, s->exists);
+}
+
+void
+store_search_among(struct store_search *s, const struct store_uids *seqs)
+{
+    store_uids_free(&s->among);
+    for (size_t i = 0; i < seqs->n; i++)
+        store_uids_add(&s->among, seqs->v[i].first, seqs->v[i].last);
+    s->has_among = true;
 }
 
 int
@@ -680,6 +850,8 @@ store_search_done(const struct store_search *s)
 {
     size_t i = s->phase == PHASE_INDEX ? 0 : s->phase == PHASE_FILES ? s->at_file : s->n_block;
 
+    if (s->is_down)
+        return s->exists - s->top;
     return i < s->n_block ? s->block[i].seq - 1 : s->at;
 }
 
@@ -700,6 +872,7 @@ store_search_free(struct store_search **sp)
     arena_free(&s->plan_mem);
     arena_free(&s->block_mem);
     arena_free(&s->mime_mem);
+    store_uids_free(&s->among);
     free(s->keys);
     free(s->seqs);
     free(s);

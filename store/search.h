@@ -1,6 +1,6 @@
 /* store/search.h - SEARCH over a view: the program as a tree, evaluated from the view's rows first, then from the index,
  * which is read in bulk, and from files last. Texts are compared by i;unicode-casemap (base/fold.h); HTML is searched as
- * people read it. Layer: store. Blocking: work pool. RFC 3501 §6.4.4, 5032, 7162, 8474 §4.3, 8514 §4. */
+ * people read it. Layer: store. Blocking: work pool. RFC 3501 §6.4.4, 5032, 7162, 8474 §6, 8514 §4. */
 #ifndef POSTERN_STORE_SEARCH_H
 #define POSTERN_STORE_SEARCH_H
 
@@ -37,7 +37,7 @@ enum search_kind {
     SEARCH_EMAILID,
     SEARCH_THREADID /* text: an object id as FETCH tells it */
 };
-enum { SEARCH_DEPTH_MAX = 50, SEARCH_NODES_MAX = 5000 };
+enum { SEARCH_DEPTH_MAX = 100, SEARCH_NODES_MAX = 5000 };
 
 struct search_node {
     enum search_kind kind;
@@ -54,6 +54,13 @@ struct search_node {
 struct store_search;
 /* The program is borrowed, and the view may not be synced, until it is freed. */
 struct store_search *store_search_new(struct store_view *v, const struct search_node *program);
+/* Before it runs. The first so many that match and the last so many are enough (0, 0: all): SEARCH RETURN (MIN), and what is
+ * not between is not looked at. */
+void store_search_limit(struct store_search *s, size_t first, size_t last);
+/* Before it runs. What it looks at: all, or what a set names that the program is ANDed with. Sequence numbers; free them. */
+void store_search_range(const struct store_search *s, struct store_uids *seqs);
+/* Before it runs. Look at these alone (copied). */
+void store_search_among(struct store_search *s, const struct store_uids *seqs);
 /* yield (may be NULL) is asked after each file, and every few hundred messages: true stops; call again to go on. 0 done, 1
  * stopped by yield, -1 e. */
 int store_search_run(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e);

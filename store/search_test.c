@@ -179,6 +179,93 @@ TEST(leaves)
     CHECK(asked > 0);
 }
 
+/* The first and the last so many of what a search without a limit finds; again with only 2:4 looked at. */
+static void
+expect_ends(const struct search_node *n, const char *want, size_t first, size_t last, bool among)
+{
+    struct store_search *s = store_search_new(view, n);
+    struct store_uids some = set_of(2, 4);
+    uint32_t all[5], got[5];
+    size_t n_all = 0, n_got, k = 0;
+    const uint32_t *seqs;
+    struct err e = { 0 };
+    int rc;
+
+    for (const char *p = want; *p; p++)
+        if (*p != ' ' && (!among || (*p >= '2' && *p <= '4')))
+            all[n_all++] = (uint32_t)(*p - '0');
+    for (size_t i = 0; i < n_all; i++)
+        if (i < first || i + last >= n_all)
+            got[k++] = all[i];
+    store_search_limit(s, first, last);
+    if (among)
+        store_search_among(s, &some);
+    while ((rc = store_search_run(s, always, NULL, &e)) == 1) {
+    }
+    CHECK_EQ_INT(rc, 0);
+    seqs = store_search_result(s, &n_got);
+    CHECK_EQ_INT(n_got, k);
+    for (size_t i = 0; i < k && i < n_got; i++)
+        CHECK_EQ_INT(seqs[i], got[i]);
+    store_search_free(&s);
+    store_uids_free(&some);
+}
+
+TEST(no_more_than_asked_for)
+{
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct search_node n = rows[i].n;
+
+        n.day =
+            n.day ? mime_day_of((int)(n.day / 10000), (int)(n.day / 100 % 100), (int)(n.day % 100))
+                  : 0;
+        for (unsigned k = 1; k < 9 * 2; k++) {
+            TEST_ROW("%s %u %u %u", rows[i].name, k / 2 % 3, k / 6, k % 2);
+            if (k / 2 % 3 > 0 || k / 6 > 0)
+                expect_ends(&n, rows[i].want, k / 2 % 3, k / 6, k % 2);
+        }
+    }
+}
+
+TEST(an_end_is_found_without_the_rest)
+{
+    struct search_node text = TEXT(SEARCH_TEXT, "subject");
+    struct store_search *s;
+    struct err e = { 0 };
+
+    for (int i = 0; i < 2; i++) {
+        s = store_search_new(view, &text);
+        store_search_limit(s, i == 0, i == 1);
+        asked = 0;
+        while (store_search_run(s, always, NULL, &e) == 1) {
+        }
+        CHECK_EQ_INT(asked, 2); /* after one file, and its block */
+        store_search_free(&s);
+    }
+}
+
+TEST(what_a_set_leaves)
+{
+    struct search_node uids = { .kind = SEARCH_UIDS, .set = set_of(2, UINT32_MAX) };
+    struct search_node seen = SYS(SEARCH_FLAG, STORE_SEEN);
+    struct search_node *two[] = { &seen, &uids };
+    struct search_node and = { .kind = SEARCH_AND, .kids = two, .n_kids = 2 };
+    struct store_search *s = store_search_new(view, &and);
+    struct store_uids range;
+
+    store_search_range(s, &range);
+    CHECK_EQ_INT(store_uids_count(&range), 4);
+    CHECK(!store_uids_has(&range, 1));
+    store_uids_free(&range);
+    store_search_free(&s);
+    s = store_search_new(view, &seen);
+    store_search_range(s, &range);
+    CHECK_EQ_INT(store_uids_count(&range), 5);
+    store_uids_free(&range);
+    store_search_free(&s);
+    store_uids_free(&uids.set);
+}
+
 TEST(object_ids)
 {
     for (uint32_t seq = 1; seq <= 5; seq++) {
