@@ -1,6 +1,6 @@
 /* imapd/capability.c - what a session is offered, in the order it is told. A name comes in with the code that keeps what it
  * promises. Main.cf, the users' database and what the client says of itself change the list. */
-#include "imapd/cmd.h"
+#include "imapd/url.h"
 
 #include "proto/imap_capability.h"
 
@@ -29,12 +29,13 @@ static const struct {
     bool (*is_on)(const struct imap_sess *s); /* NULL: always */
 } offered[] = {
     { "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE", NULL },
-    { "SPECIAL-USE PREVIEW", NULL },
+    { "SPECIAL-USE PREVIEW SNIPPET=FUZZY", NULL },
     { "SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS I18NLEVEL=1", NULL },
     { "ESEARCH ESORT SEARCHRES WITHIN CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH INPROGRESS", NULL },
     { "MULTIAPPEND REPLACE", NULL },
     { "COMPRESS=DEFLATE", has_compress },
     { "UNAUTHENTICATE", has_origin },
+    { "URLAUTH URLAUTH=BINARY", imap_has_urlauth },
     { "QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE", has_quota },
     /* Not UIDONLY: Outlook breaks where it is offered. It works, and imap_capability = +UIDONLY tells of it. */
 };

@@ -11,22 +11,28 @@ from imapscript import Client, Mismatch, Script
 from stack import Stack
 
 SCRIPTS = sorted(glob.glob(os.path.join(TOP, "tests", "script", "imap", "*.imap")))
-_stack = []
+_stacks = {}
 
 
-def stack():
-    if not _stack:
-        users = ["s%d@example.com" % i for i in range(len(SCRIPTS))]
-        _stack.append(Stack(tmp("s"), users=users, extra_conf=["disable_plaintext_auth = no"]).start())
-        at_end(_stack[0].stop)
-    return _stack[0]
+def conf_of(path):
+    """Lines of main.cf that a script asks for: "# main.cf: name = value" at its beginning."""
+    with open(path, encoding="utf-8") as f:
+        return tuple(line[len("# main.cf:"):].strip() for line in f if line.startswith("# main.cf:"))
+
+
+def stack(conf):
+    if conf not in _stacks:
+        users = ["s%d@example.com" % i for i, p in enumerate(SCRIPTS) if conf_of(p) == conf]
+        _stacks[conf] = Stack(tmp("s%d" % len(_stacks)), users=users, extra_conf=["disable_plaintext_auth = no", *conf]).start()
+        at_end(_stacks[conf].stop)
+    return _stacks[conf]
 
 
 def run_script(i, path):
     user = "s%d@example.com" % i
 
     def connect_raw():
-        return Client(("127.0.0.1", stack().ports["imap"]))
+        return Client(("127.0.0.1", stack(conf_of(path)).ports["imap"]))
 
     def connect():
         c = connect_raw()
