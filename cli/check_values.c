@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "core/addr.h"
+#include "proto/imap_capability.h"
 #include "proto/smtp_words.h"
 #include "queue/limits.h"
 #include "smtpd/rewrite.h"
@@ -82,6 +83,18 @@ check_transport(const struct conf *c, struct conf_problems *ps, const char *para
                      "%s: there is no transport \"%.*s\", as master.cf is not read; there are: %s. "
                      "lmtp:unix:private/dovecot-lmtp is Postern's own lmtpd",
                      param, SL_ARG(name), TRANSPORTS);
+}
+
+static void
+check_id_rules(const struct conf *c, struct conf_problems *ps)
+{
+    struct slice bad;
+
+    if (!imap_capability_rules_ok(sl_z(c->imap_id_capability), &bad))
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "imap_id_capability"),
+                         "imap_id_capability: \"%.*s\": a rule is FIELD=PATTERN ... +NAME -NAME "
+                         "...; rules are parted by \";\"",
+                         SL_ARG(bad));
 }
 
 static void
@@ -339,6 +352,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     check_word_lists(c, ps);
     check_queue_users(c, ps);
     check_transports(c, ps);
+    check_id_rules(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);
     for (size_t i = 0; i < COUNT_OF(services) && ps->errors == before; i++) {
