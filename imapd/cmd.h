@@ -205,8 +205,8 @@ void imap_sync(struct imap_cmd *c, bool allow_expunge);
 void imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid);
 /* "MODSEQ (n)" of a FETCH response, and that it was told. */
 void imap_add_modseq(struct imap_cmd *c, uint64_t modseq);
-/* "(\Seen $Junk)" of a message. */
-void imap_add_flags(struct buf *out, const struct store_view *v, const struct store_flags *f);
+/* "(\Seen $Junk)" of a message of the selected mailbox. */
+void imap_add_flags(struct buf *out, const struct imap_sess *s, const struct store_flags *f);
 /* "* FLAGS (...)" and PERMANENTFLAGS. */
 void imap_tell_flags(struct imap_cmd *c);
 

@@ -261,7 +261,7 @@ resync(struct imap_cmd *c, struct resync *r)
             return CMD_FLUSH;
         imap_begin_fetch(c, r->seq, row.uid);
         buf_addf(&c->out, "UID %u FLAGS ", row.uid);
-        imap_add_flags(&c->out, c->s->view, &row.flags);
+        imap_add_flags(&c->out, c->s, &row.flags);
         buf_addf(&c->out, " MODSEQ (%llu))\r\n", (unsigned long long)row.modseq);
     }
     return CMD_DONE;

@@ -106,7 +106,7 @@ add_item(struct imap_cmd *c, const struct imap_fetch_item *it, const struct stor
         buf_addu(out, row->uid);
         break;
     case IMAP_FETCH_FLAGS:
-        imap_add_flags(out, c->s->view, &row->flags);
+        imap_add_flags(out, c->s, &row->flags);
         break;
     case IMAP_FETCH_INTERNALDATE:
         add_date(out, m->internaldate_unix_s, m->tz_minutes);
@@ -211,7 +211,7 @@ fetch_begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct er
     if (becomes_seen && !f->is_flags_asked) {
         add_space(c, f);
         buf_addz(&c->out, "FLAGS ");
-        imap_add_flags(&c->out, c->s->view, &row.flags);
+        imap_add_flags(&c->out, c->s, &row.flags);
     }
     f->item = 0;
     return 0;

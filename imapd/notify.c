@@ -5,15 +5,16 @@
 #include "base/log.h"
 
 void
-imap_add_flags(struct buf *out, const struct store_view *v, const struct store_flags *f)
+imap_add_flags(struct buf *out, const struct imap_sess *s, const struct store_flags *f)
 {
     bool is_first = true;
     const char *name;
 
     buf_addc(out, '(');
-    imap_add_sys_flags(out, f->sys, &is_first);
+    imap_add_sys_flags(out, s->enabled & IMAP_ON_REV2 ? f->sys & ~(uint32_t)STORE_RECENT : f->sys,
+                       &is_first);
     for (size_t i = 0; i < STORE_KEYWORDS_MAX && f->kw >> i != 0; i++) {
-        name = f->kw >> i & 1 ? store_view_keyword(v, i) : NULL;
+        name = f->kw >> i & 1 ? store_view_keyword(s->view, i) : NULL;
         if (!name)
             continue;
         buf_addf(out, is_first ? "%s" : " %s", name);
@@ -35,13 +36,13 @@ imap_tell_flags(struct imap_cmd *c)
     for (size_t i = 0; i < STORE_KEYWORDS_MAX && store_view_keyword(v, i); i++)
         all.kw |= (uint64_t)1 << i;
     buf_addz(&c->out, "* FLAGS ");
-    imap_add_flags(&c->out, v, &all);
+    imap_add_flags(&c->out, c->s, &all);
     buf_addz(&c->out, "\r\n* OK [PERMANENTFLAGS ");
     if (c->s->is_examine) {
         buf_addz(&c->out, "()] Read-only mailbox.\r\n");
         return;
     }
-    imap_add_flags(&c->out, v, &all);
+    imap_add_flags(&c->out, c->s, &all);
     if (!box.keywords_full) {
         buf_truncate(&c->out, c->out.n - 1);
         buf_addz(&c->out, " \\*)");
@@ -66,7 +67,8 @@ imap_add_modseq(struct imap_cmd *c, uint64_t modseq)
     buf_addf(&c->out, "MODSEQ (%llu)", (unsigned long long)modseq);
 }
 
-/* To who knows of MODSEQs always with UID and MODSEQ (RFC 7162 §3.2.4); with NOTIFY always with UID (RFC 5465 §5.1). */
+/* To who knows of MODSEQs always with UID and MODSEQ (RFC 7162 §3.2.4); with NOTIFY (RFC 5465 §5.1) and
+ * IMAP4rev2 (RFC 9051 §7.5.2) always with UID. */
 static void
 tell_message(struct imap_cmd *c, uint32_t seq, bool has_flags)
 {
@@ -76,13 +78,14 @@ tell_message(struct imap_cmd *c, uint32_t seq, bool has_flags)
     if (!store_view_row(c->s->view, seq, &row))
         return;
     imap_begin_fetch(c, seq, row.uid);
-    if ((c->is_uid || has_modseq || c->s->notify) && !(c->s->enabled & IMAP_ON_UIDONLY))
+    if ((c->is_uid || has_modseq || c->s->notify || (c->s->enabled & IMAP_ON_REV2)) &&
+        !(c->s->enabled & IMAP_ON_UIDONLY))
         buf_addf(&c->out, "UID %u ", row.uid);
     if (has_modseq)
         imap_add_modseq(c, row.modseq);
     if (has_flags) {
         buf_addz(&c->out, has_modseq ? " FLAGS " : "FLAGS ");
-        imap_add_flags(&c->out, c->s->view, &row.flags);
+        imap_add_flags(&c->out, c->s, &row.flags);
     }
     buf_addz(&c->out, ")\r\n");
 }
