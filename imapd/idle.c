@@ -94,6 +94,7 @@ imap_run_idle(struct imap_cmd *c)
 
     s->idle = MEM_NEW(struct imap_idle);
     s->idle->tag = sl_dupz(c->tag);
+    s->is_changed = true; /* it may be told what was not told before */
     imap_sess_write(s, SL("+ idling\r\n"));
     return CMD_DONE;
 }

@@ -384,6 +384,8 @@ news_of(const struct imap_cmd *c, const struct notify_told *was, const struct st
 {
     unsigned items = 0;
 
+    if (was->uidvalidity == 0 && st->messages == 0)
+        return 0; /* new, and empty */
     if (was->uidvalidity != st->uidvalidity)
         items = ITEM_MESSAGES | ITEM_UIDNEXT | ITEM_UIDVALIDITY | ITEM_UNSEEN;
     else if (was->messages != st->messages || was->uidnext != st->uidnext)
@@ -715,7 +717,8 @@ filter_flags(struct imap_cmd *c, struct imap_notify *n, struct store_changes *ch
         return;
     }
     for (size_t i = 0; i < ch->n_changed; i++)
-        if (store_view_row(c->s->view, ch->changed[i], &row))
+        if (store_view_row(c->s->view, ch->changed[i], &row) &&
+            (c->is_told_silent || !store_uids_has(&c->told, row.uid)))
             store_uids_add(&n->hushed, row.uid, row.uid);
     if (n->hushed.n > NOTIFY_HUSHED_RANGES_MAX) {
         store_uids_free(&n->hushed);

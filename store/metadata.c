@@ -430,6 +430,8 @@ store_meta_change(struct store_user *u, struct slice mailbox, const struct store
         rc = check_values(v, n, limits, e);
     if (rc == 0 && (rc = user_lock(u, e)) == 0) {
         rc = change_locked(u, buf_slice(&normal), dir_of(&dir), v, n, limits, false, e);
+        for (size_t i = 0; rc == 0 && i < n; i++)
+            user_tell_event(u, STORE_EVENT_METADATA, buf_slice(&normal), v[i].name);
         user_unlock(u);
     }
     buf_free(&normal);
