@@ -19,6 +19,12 @@ has_compress(const struct imap_sess *s)
 }
 
 static bool
+has_metadata(const struct imap_sess *s)
+{
+    return s->conf->imap_metadata;
+}
+
+static bool
 has_origin(const struct imap_sess *s)
 {
     return s->origin != NULL;
@@ -29,7 +35,9 @@ static const struct {
     bool (*is_on)(const struct imap_sess *s); /* NULL: always */
 } offered[] = {
     { "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE IDLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE", NULL },
-    { "SPECIAL-USE PREVIEW SNIPPET=FUZZY", NULL },
+    { "SPECIAL-USE CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE OBJECTID XLIST", NULL },
+    { "METADATA LIST-METADATA", has_metadata },
+    { "PREVIEW SNIPPET=FUZZY", NULL },
     { "SORT SORT=DISPLAY THREAD=ORDEREDSUBJECT THREAD=REFERENCES THREAD=REFS I18NLEVEL=1", NULL },
     { "ESEARCH ESORT SEARCHRES WITHIN CONTEXT=SEARCH CONTEXT=SORT MULTISEARCH INPROGRESS", NULL },
     { "MULTIAPPEND REPLACE", NULL },

@@ -27,7 +27,8 @@ enum {                   /* of rows */
 enum { /* more of them */
        IF_STREAM_2ND =
            4096, /* IF_STREAM: two arguments come before that, the first of them no string */
-       IF_LITERAL8 = 8192 /* takes "~{n}" literals: imap_take_nstring8() */
+       IF_LITERAL8 = 8192, /* takes "~{n}" literals: imap_take_nstring8() */
+       IF_ANNOTATES = 16384 /* imap_metadata_value_size bounds each literal */
 };
 struct imap_row {
     const char *name, *usage;

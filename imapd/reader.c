@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 
+#include <stdio.h>
+
 static void
 reader_reset(struct imap_reader *r)
 {
@@ -189,6 +191,14 @@ take_argument(struct imap_sess *s, const struct imap_row *row, struct slice tag,
     }
     if (is_binary && !(row->flags & IF_LITERAL8)) {
         refuse_literal(s, tag, "BAD Binary literals are not allowed here.", octets, is_sync);
+        return;
+    }
+    if ((row->flags & IF_ANNOTATES) && octets > (uint64_t)s->conf->imap_metadata_value_size) {
+        char why[80];
+
+        snprintf(why, sizeof(why), "NO [METADATA MAXSIZE %llu] Annotation too long.",
+                 (unsigned long long)s->conf->imap_metadata_value_size);
+        refuse_literal(s, tag, why, octets, is_sync);
         return;
     }
     if (octets > most || r->text.n + octets > most) {

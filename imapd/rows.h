@@ -37,7 +37,11 @@ IMAP_CMD(rename)
 IMAP_RUN(subscribe)
 IMAP_RUN(unsubscribe)
 IMAP_CMD(list)
-IMAP_RUN(lsub)
+IMAP_CMD(lsub)
+IMAP_RUN(xlist)
+IMAP_CMD(getmetadata)
+IMAP_CMD(setmetadata)
+IMAP_CMD(setquota)
 IMAP_CMD(status)
 IMAP_CMD(append)
 enum parse_rc imap_parse_replace(struct imap_cmd *c, struct slice *in, struct err *e);
@@ -57,6 +61,7 @@ void imap_done_select(struct imap_cmd *c);
 int imap_expunge(struct imap_cmd *c, const struct store_uids *uids);
 void imap_done_unauthenticate(struct imap_cmd *c);
 void imap_done_compress(struct imap_cmd *c);
+void imap_done_list(struct imap_cmd *c);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);

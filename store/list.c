@@ -568,7 +568,7 @@ rename_locked(struct store_user *u, struct slice from, struct slice to, struct e
     if (n == 0)
         rc = err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(from));
     else if (name_is_below(&u->loc, to, from))
-        rc = err_set(e, ERR_PERM, "Can't rename mailbox under itself.");
+        rc = err_set(e, ERR_CLIENT, "Can't rename mailbox under its own child");
     else if (names_has(&real, to))
         rc = err_set(e, ERR_EXISTS, "Target mailbox already exists");
     else
@@ -671,6 +671,46 @@ store_status(struct store_user *u, struct slice name, struct store_status *out, 
         rc = user_lock(u, e);
     if (rc == 0) {
         rc = status_locked(u, buf_slice(&normal), out, e);
+        user_unlock(u);
+    }
+    buf_free(&normal);
+    return rc;
+}
+
+/* No sum is kept of these: they are few, and have an index of their own. */
+static int
+deleted_octets_locked(struct store_user *u, struct slice normal, uint64_t *out, struct err *e)
+{
+    struct db_stmt *s;
+    int64_t id;
+    int rc;
+
+    if (mbox_find(u, normal, &id, e) ||
+        db_prepare(u->db,
+                   "SELECT coalesce(sum(size), 0) FROM messages INDEXED BY messages_deleted "
+                   "WHERE mailbox = ? AND flags & 8 = 8",
+                   &s, e))
+        return -1;
+    db_bind_int(s, 1, id);
+    rc = db_step(s, e);
+    if (rc < 1)
+        return rc < 0 ? -1 : err_set(e, ERR_BUG, "no sum");
+    *out = (uint64_t)db_int(s, 0);
+    db_reset(s);
+    return 0;
+}
+
+int
+store_deleted_octets(struct store_user *u, struct slice name, uint64_t *out, struct err *e)
+{
+    struct buf normal = { 0 };
+    int rc = name_normalise(&u->loc, name, &normal, e);
+
+    *out = 0;
+    if (rc == 0)
+        rc = user_lock(u, e);
+    if (rc == 0) {
+        rc = deleted_octets_locked(u, buf_slice(&normal), out, e);
         user_unlock(u);
     }
     buf_free(&normal);

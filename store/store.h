@@ -100,6 +100,8 @@ struct store_status {
     char mailbox_id[40]; /* object id, RFC 8474 */
 };
 int store_status(struct store_user *u, struct slice name, struct store_status *out, struct err *e);
+/* Of files that an EXPUNGE would remove (RFC 9208, DELETED-STORAGE). */
+int store_deleted_octets(struct store_user *u, struct slice name, uint64_t *out, struct err *e);
 
 /* ---- a selected mailbox: one session's view ---- */
 struct store_view;
