@@ -46,6 +46,9 @@ static const struct imap_row rows[] = {
     { "EXPUNGE",     "EXPUNGE",                      SEL, IF_SYNC | IF_REMOVES,            imap_parse_none,    imap_run_expunge,     NULL },
     { "EXPUNGE",     "UID EXPUNGE set",              SEL, IF_SYNC | IF_UID | IF_ONLY_UID | IF_REMOVES,  imap_parse_set,     imap_run_uid_expunge, NULL },
     { "FETCH",       "FETCH set items",              SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_fetch,   imap_run_fetch,       imap_done_fetch },
+    { "GENURLAUTH",  "GENURLAUTH url INTERNAL ...",  ANY, 0,                               imap_parse_genurlauth, imap_run_genurlauth, NULL },
+    { "RESETKEY",    "RESETKEY [mailbox [INTERNAL]]", ANY, 0,                              imap_parse_resetkey, imap_run_resetkey,   NULL },
+    { "URLFETCH",    "URLFETCH url|(url [BODY|BINARY] [BODYPARTSTRUCTURE]) ...", ANY, 0,   imap_parse_urlfetch, imap_run_urlfetch,   imap_done_urlfetch },
     { "STORE",       "STORE set [+-]FLAGS[.SILENT] flags", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_store, imap_run_store,   NULL },
     { "SEARCH",      "SEARCH [RETURN (option ...)] [CHARSET name] key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_search, imap_run_search,      imap_done_search },
     { "SORT",        "SORT [RETURN (option ...)] (key ...) charset key ...", SEL, IF_SYNC | IF_UID | IF_KEEPS_SEQ | IF_SEQ, imap_parse_sort, imap_run_sort,      imap_done_sort },
@@ -178,6 +181,7 @@ static void
 cmd_free(struct imap_cmd *c)
 {
     c->s->cmd = NULL;
+    imap_urls_free(c);
     store_uids_free(&c->told);
     buf_free(&c->text);
     buf_free(&c->out);
@@ -257,6 +261,7 @@ job_run(struct work_job *j)
     case CMD_DONE:
         break;
     }
+    imap_urls_close(c);
     finish_output(c);
     store_act_as(0);
     return WORK_DONE;

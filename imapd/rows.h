@@ -55,6 +55,9 @@ IMAP_CMD(thread)
 IMAP_CMD(esearch)
 IMAP_CMD(cancelupdate)
 IMAP_CMD(getquota)
+IMAP_CMD(genurlauth)
+IMAP_CMD(resetkey)
+IMAP_CMD(urlfetch)
 IMAP_RUN(getquotaroot)
 void imap_done_select(struct imap_cmd *c);
 /* Expunge of uids (NULL: all) what has \Deleted. -1: replied. */
@@ -64,6 +67,7 @@ void imap_done_compress(struct imap_cmd *c);
 void imap_done_list(struct imap_cmd *c);
 void imap_done_idle(struct imap_cmd *c);
 void imap_done_append(struct imap_cmd *c);
+void imap_done_urlfetch(struct imap_cmd *c);
 void imap_done_fetch(struct imap_cmd *c);
 IMAP_CMD(notify)
 void imap_done_notify(struct imap_cmd *c);

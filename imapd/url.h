@@ -7,12 +7,13 @@
 #define POSTERN_IMAPD_URL_H
 
 #include "imapd/cmd.h"
+#include "imapd/section.h"
+#include "proto/imap_url.h"
 
 struct imap_url_part {
     struct slice octets; /* what the URL names, with CRLF line ends */
-    struct store_file *file;
-    struct buf text; /* octets may point into it: HEADER.FIELDS */
-    struct arena mem;
+    struct section_source src;
+    struct section section;
 };
 
 /* In a run(), as often as wanted: mailboxes that were opened for it are kept until the command ends.
@@ -24,5 +25,23 @@ struct imap_url_part {
 int imap_url_open(struct imap_cmd *c, struct slice url, struct imap_url_part *out, struct err *e);
 /* Twice does no harm, nor does one that is all zero. */
 void imap_url_part_close(struct imap_url_part *p);
+
+/* Where a URL leads; good until the next one is looked for in the same command. */
+struct imap_url_place {
+    struct store_view *view;
+    uint32_t seq;
+    struct imap_fetch_item item; /* the section, a BODY[] of it */
+};
+/* The same without reading the message. must_auth: a URL without a token leads nowhere (URLFETCH). */
+int imap_url_find(struct imap_cmd *c, struct slice url, bool must_auth, struct imap_url_place *out,
+                  struct err *e);
+/* Make a rump URL one that URLFETCH takes, onto out. -1: ERR_CLIENT what is wrong with it; others as above. */
+int imap_url_authorise(struct imap_cmd *c, struct slice rump, struct buf *out, struct err *e);
+/* Is there URLAUTH here (imap_urlauth_host)? */
+bool imap_has_urlauth(const struct imap_sess *s);
+
+/* For cmd.c: at the end of the command's last run (J), and with the command (loop). */
+void imap_urls_close(struct imap_cmd *c);
+void imap_urls_free(struct imap_cmd *c);
 
 #endif

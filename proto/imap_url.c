@@ -23,6 +23,13 @@ is_achar(char c)
     return is_alnum(c) || (c != '\0' && strchr("-._~!$'()*+,&=", c) != NULL);
 }
 
+/* An '@' is to be percent-coded in enc-user, but in the access of URLAUTH clients don't. */
+static bool
+is_access_char(char c)
+{
+    return is_achar(c) || c == '@';
+}
+
 /* bchar: in a mailbox name or section. */
 static bool
 is_bchar(char c)
@@ -289,9 +296,9 @@ take_expire(struct slice in, struct imap_url *out, struct err *e)
         is_ok = sl_take_u64(&in, &fraction);
     if (is_ok && !sl_take_iprefix(&in, SL("Z"))) {
         sign = sl_starts(in, '-') ? -1 : 1;
-        is_ok = (sl_take_char(&in, '+') || sl_take_char(&in, '-')) &&
-                take_digits(&in, 2, &hours) && sl_take_char(&in, ':') &&
-                take_digits(&in, 2, &minutes) && hours < 24 && minutes < 60;
+        is_ok = (sl_take_char(&in, '+') || sl_take_char(&in, '-')) && take_digits(&in, 2, &hours) &&
+                sl_take_char(&in, ':') && take_digits(&in, 2, &minutes) && hours < 24 &&
+                minutes < 60;
     }
     if (!is_ok || in.n > 0)
         return err_parse(e, "the date-time of ;EXPIRE= is not understood");
@@ -320,7 +327,7 @@ take_access(struct slice url, struct slice *in, struct arena *mem, struct imap_u
         user = take_span(in, ":");
         if (user.n == 0)
             return err_parse(e, "the user of ;URLAUTH= is missing");
-        if (decode(user, is_achar, mem, &out->access_user, e) != PARSE_OK)
+        if (decode(user, is_access_char, mem, &out->access_user, e) != PARSE_OK)
             return PARSE_BAD;
     }
     out->rump = sl_head(url, (size_t)(in->p - url.p));
@@ -374,7 +381,7 @@ take_base(const struct imap_url *base, struct imap_url *out)
         return;
     out->mailbox = base->mailbox;
     out->uidvalidity = base->uidvalidity;
-    if (out->uid == 0)
+    if (out->uid == 0 && out->query.p == NULL)
         out->uid = base->uid;
 }
 
