@@ -6,6 +6,7 @@
  * store as they come. While the store writes, the client is not read. A synchronising literal is asked for only when
  * what it brings is wanted. At the first thing that is wrong the command ends; the reader passes over what is left of it. */
 #include "imapd/rows.h"
+#include "imapd/url.h"
 
 #include "base/mem.h"
 #include "mime/mime.h"
@@ -139,6 +140,24 @@ put(struct append *ap, struct buf *octets, struct err *e)
     mime_unbinary_add(ap->unbinary, buf_slice(octets), &out);
     rc = write_octets(ap, &out, e);
     buf_free(&out);
+    return rc;
+}
+
+static int
+put_part(struct append *ap, struct slice part, struct err *e)
+{
+    struct buf piece = { 0 };
+    int rc = 0;
+
+    while (rc == 0 && part.n > 0) {
+        struct slice some = sl_head(part, IMAPD_PIECE_OCTETS);
+
+        buf_reset(&piece);
+        buf_adds(&piece, some);
+        rc = put(ap, &piece, e);
+        part = sl_from(part, some.n);
+    }
+    buf_free(&piece);
     return rc;
 }
 
@@ -392,12 +411,75 @@ take_message(struct imap_cmd *c, struct slice *in, struct err *e)
     return want_literal(c);
 }
 
+/* A URL that is a literal becomes part of the text, and is parsed when it is there. */
+static enum taken
+want_argument(struct imap_cmd *c)
+{
+    struct append *ap = c->run_state;
+    const struct imap_stream *st = &c->stream;
+    uint64_t most = (uint64_t)c->s->conf->imap_max_line_length;
+
+    if (st->is_binary) {
+        imap_bad(c, "BAD Binary literals are not allowed here.");
+        return TAKEN_OVER;
+    }
+    if (st->octets > most || ap->text.n + st->octets > most) {
+        imap_bad(c, "BAD [TOOBIG] Literal size too large.");
+        return TAKEN_OVER;
+    }
+    buf_addf(&ap->text, "{%llu}\r\n", (unsigned long long)st->octets);
+    ap->is_argument = true;
+    return want_literal(c);
+}
+
+static enum taken
+put_url(struct imap_cmd *c, struct slice url)
+{
+    struct append *ap = c->run_state;
+    struct imap_url_part part = { 0 };
+    struct buf told = { 0 };
+    struct err e = { 0 };
+    int rc = imap_url_open(c, url, &part, &e);
+
+    if (rc == 1)
+        return TAKEN_ASK;
+    if (rc == 0) {
+        rc = !expect(c, part.octets.n) ? 1 : put_part(ap, part.octets, &e);
+        imap_url_part_close(&part);
+        return rc < 0 ? fail(c, &e) : rc > 0 ? TAKEN_OVER : TAKEN;
+    }
+    if (e.kind != ERR_CLIENT && e.kind != ERR_NOTFOUND)
+        return fail(c, &e);
+    for (size_t i = 0; i < url.n; i++) /* url-resp-text has no ']' */
+        if (url.p[i] == ']')
+            buf_addz(&told, "%5D");
+        else
+            buf_addc(&told, url.p[i]);
+    imap_reply(c, "NO [BADURL %s] %s.", buf_z(&told), e.msg);
+    buf_free(&told);
+    return TAKEN_OVER;
+}
+
 /* cat-part = "URL" SP url / "TEXT" SP literal / "UTF8" SP "(" literal8 ")" */
 static enum taken
 take_part(struct imap_cmd *c, struct slice *in, struct err *e)
 {
     struct append *ap = c->run_state;
+    struct slice url;
+    enum taken rc;
 
+    if (imap_take_keyword(in, "URL")) {
+        if (imap_take_sp(in, e) != PARSE_OK)
+            return TAKEN_BAD;
+        if (is_at_literal(c, *in))
+            return want_argument(c);
+        if (imap_take_astring(in, &ap->mem, &url, e) != PARSE_OK)
+            return TAKEN_BAD;
+        rc = put_url(c, url);
+        if (rc == TAKEN)
+            ap->at = AT_PART_END;
+        return rc;
+    }
     if (imap_take_keyword(in, "TEXT")) {
         if (imap_take_sp(in, e) != PARSE_OK)
             return TAKEN_BAD;

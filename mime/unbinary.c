@@ -89,7 +89,7 @@ end_encoding(struct mime_unbinary *u, bool is_delimited, struct buf *out)
 {
     if (!u->is_encoding)
         return;
-    if (!is_delimited || strcmp(u->held, "\r") == 0)
+    if (!is_delimited)
         encode(u, sl_z(u->held), out);
     if (u->block.n > 0) {
         if (u->has_encoded)
@@ -290,5 +290,5 @@ mime_unbinary_end(struct mime_unbinary *u, struct buf *out)
     buf_free(&u->line);
     if (u->in_header)
         end_header(u, out);
-    end_encoding(u, false, out);
+    end_encoding(u, u->depth > 0, out); /* of a part, where the closing delimiter is missing, too */
 }
