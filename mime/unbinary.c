@@ -172,6 +172,13 @@ begin_level(struct mime_unbinary *u, const struct mime_part *p)
         (struct level){ .boundary = sl_dupz(boundary), .is_digest = sl_ieqz(p->subtype, "digest") };
 }
 
+/* Does the header say a type that can be read? Else it is the default's: in a digest, a message (RFC 2046 §5.1.5). */
+static bool
+is_typed(const struct mime_part *p, struct slice header)
+{
+    return p->type.p >= header.p && p->type.p < header.p + header.n;
+}
+
 /* The header is whole: what it says of what follows. */
 static void
 end_header(struct mime_unbinary *u, struct buf *out)
@@ -185,8 +192,7 @@ end_header(struct mime_unbinary *u, struct buf *out)
     u->in_header = false;
     if (p->is_multipart) {
         begin_level(u, p);
-    } else if (p->is_message ||
-               (u->is_digest_part && mime_get_field(header, "content-type").p == NULL)) {
+    } else if (p->is_message || (u->is_digest_part && !is_typed(p, header))) {
         u->in_header = true;
     } else if (is_binary) {
         encoding = "base64";

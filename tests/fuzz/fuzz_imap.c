@@ -52,7 +52,8 @@ try_one(struct slice in, unsigned choice, struct arena *mem, struct err *e)
         rc = imap_take_list_mailbox(&at, mem, &out, e);
         break;
     case 5:
-        rc = imap_take_nstring(&at, mem, &out, e);
+        rc = choice & 128 ? imap_take_nstring8(&at, mem, &out, e)
+                          : imap_take_nstring(&at, mem, &out, e);
         break;
     case 6:
         rc = imap_take_number(&at, UINT32_MAX, &number, e);

@@ -1,5 +1,5 @@
-/* imapd after login, on a store of its own: any octets, in no mailbox or in one with a few messages. What earlier inputs did
- * to the mailboxes stays, so a finding may need its predecessors. */
+/* imapd after login, on a store of its own: any octets, in each state that a session or a command can be in. What earlier
+ * inputs did to the mailboxes stays, so a finding may need its predecessors; now and then most messages go. */
 #include "imapd/imapd.h"
 #include "tests/fuzz/wire.h"
 
@@ -78,23 +78,56 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
+/* What was sent before the input: the choice's bits 0, 1, 4 and 5. */
+static const char *const before[16] = {
+    "",
+    "a SELECT INBOX\r\n",
+    "a EXAMINE INBOX\r\nb ENABLE CONDSTORE\r\n",
+    "a SELECT INBOX\r\nb IDLE\r\n",
+    "a APPEND INBOX (\\Seen) {40+}\r\nSubject: x", /* in a message */
+    "a APPEND INBOX {5+}\r\na: b\n",               /* behind one */
+    "a SELECT INBOX\r\nb APPEND INBOX CATENATE (TEXT {5+}\r\na: b\n",
+    "a APPEND INBOX ~{150+}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+    "Content-Transfer-Encoding: binary\r\n\r\n",
+    "a SELECT INBOX\r\nb UID REPLACE * INBOX ",
+    "a ENABLE IMAP4rev2 UTF8=ACCEPT\r\nb SELECT INBOX\r\n",
+    "a ENABLE QRESYNC\r\nb SELECT INBOX\r\n",
+    "a ENABLE UIDONLY\r\nb SELECT INBOX\r\n",
+    "a BOGUS {20+}\r\nx", /* in what is passed over */
+    "a NOTIFY SET (SELECTED (MessageNew (FLAGS) MessageExpunge FlagChange)) (PERSONAL "
+    "(MessageNew MessageExpunge))\r\nb SELECT INBOX\r\n",
+    "a SELECT INBOX\r\nb SEARCH SUBJECT {10+}\r\n", /* in a literal that is an argument */
+    "a COMPRESS DEFLATE\r\n",
+};
+
+static void
+empty(void)
+{
+    struct wire w;
+
+    open_session(&w);
+    wire_send(&w, SL("a SELECT INBOX\r\nb STORE 5:* +FLAGS.SILENT (\\Deleted)\r\nc EXPUNGE\r\n"));
+    wire_settle(&w);
+    close_session(&w);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const char *const before[4] = { "", "a SELECT INBOX\r\n",
-                                           "a EXAMINE INBOX\r\nb ENABLE CONDSTORE\r\n",
-                                           "a SELECT INBOX\r\nb IDLE\r\n" };
+    static unsigned inputs;
     struct slice in = sl_n((const char *)data, n);
     unsigned choice = fuzz_choice(&in);
     size_t half = choice & 4 ? in.n / 2 : in.n;
     struct wire w;
 
     open_session(&w);
-    wire_send(&w, sl_z(before[choice & 3]));
+    wire_send(&w, sl_z(before[(choice & 3) | (choice >> 2 & 12)]));
     wire_send(&w, sl_head(in, half));
     wire_send(&w, sl_from(in, half));
     if (choice & 8)
         wire_send(&w, SL("\r\nz LOGOUT\r\n"));
     close_session(&w);
+    if (++inputs % 500 == 0)
+        empty();
     return 0;
 }
