@@ -62,6 +62,8 @@ sort_columns(unsigned need)
 {
     if (need & BULK_SUBJECT)
         return "SELECT uid, base_subject FROM cache_sort" OF_MAILBOX;
+    if (need & BULK_SENT)
+        return "SELECT uid, sent FROM cache_sort" OF_MAILBOX;
     if (need & BULK_LINKS)
         return "SELECT uid, base_subject, is_reply, sent, message_id, refs FROM "
                "cache_sort" OF_MAILBOX;
@@ -107,6 +109,11 @@ read_message(struct bulk_row *r, struct db_stmt *s, unsigned need)
 static void
 read_sort(struct bulk_row *r, struct db_stmt *s, unsigned need)
 {
+    if (need & BULK_SENT) {
+        r->has_sent = !db_is_null(s, 1);
+        r->sent_s = db_int(s, 1);
+        return;
+    }
     r->base_subject = db_text(s, 1);
     if (need & BULK_SUBJECT)
         return;

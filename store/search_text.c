@@ -203,15 +203,78 @@ search_header_keys(struct search_scratch *s, struct slice header, struct search_
     header_keys(s, header, keys, n, true);
 }
 
+static bool
+is_address_field(struct slice name)
+{
+    static const char *const names[] = { "From", "To", "Cc", "Bcc", "Sender", "Reply-To" };
+
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (sl_ieqz(name, names[i]))
+            return true;
+    return false;
+}
+
+/* What the envelope tells of addresses is searched too (RFC 3501 §6.4.4): "a (who)@ b" is a@b. It differs from what is written
+ * only where there are remarks, quotes, or spaces at the '@'. */
+static bool
+is_odd_address(struct slice value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        char o = value.p[i];
+
+        if (o == '(' || o == '\\' || o == '"')
+            return true;
+        if (o == '@' && ((i > 0 && (value.p[i - 1] == ' ' || value.p[i - 1] == '\t')) ||
+                         (i + 1 < value.n && (value.p[i + 1] == ' ' || value.p[i + 1] == '\t'))))
+            return true;
+    }
+    return false;
+}
+
+static bool
+addresses_have(struct search_scratch *s, struct slice value, const struct needle *n)
+{
+    struct arena mem = { 0 };
+    struct buf one = { 0 };
+    bool has = false;
+    size_t count;
+    const struct mime_address *a = mime_addresses(value, &mem, &count);
+
+    for (size_t i = 0; i < count && a && !has; i++) {
+        buf_reset(&one);
+        if (a[i].name.n > 0) {
+            buf_adds(&one, a[i].name);
+            buf_addc(&one, ' ');
+        }
+        buf_addc(&one, '<');
+        buf_adds(&one, a[i].mailbox);
+        if (a[i].host.n > 0) {
+            buf_addc(&one, '@');
+            buf_adds(&one, a[i].host);
+        }
+        buf_addc(&one, '>');
+        has = value_has(s, buf_slice(&one), n);
+    }
+    buf_free(&one);
+    arena_free(&mem);
+    return has;
+}
+
 bool
 search_field_has(struct search_scratch *s, struct slice header, struct slice name,
                  const struct needle *n)
 {
+    bool has_addresses = is_address_field(name);
     struct mime_field f;
 
-    while (mime_next_field(&header, &f))
-        if (sl_ieq(f.name, name) && (n->folded.n == 0 || value_has(s, f.value, n)))
+    while (mime_next_field(&header, &f)) {
+        if (!sl_ieq(f.name, name))
+            continue;
+        if (n->folded.n == 0 || value_has(s, f.value, n))
             return true;
+        if (has_addresses && is_odd_address(f.value) && addresses_have(s, f.value, n))
+            return true;
+    }
     return false;
 }
 

@@ -121,6 +121,11 @@ TEST(fields)
     } fields[] = {
         { "To: a@b\nto: c@d\n\n", "TO", "C@D", true },
         { "To: a@b\nto: c@d\n\n", "TO", "to:", false },
+        { "To: <a (who)@ (where) b>\n\n", "to", "a@b", true },
+        { "To: \"x\\.y\"@b\n\n", "to", "x.y@b", true },
+        { "To: \"J. Doe\" <a@b>\n\n", "to", "j. doe <a@b>", true },
+        { "To: <a (who)@ (where) b>\n\n", "to", "who", true },
+        { "Subject: <a (who)@ (where) b>\n\n", "subject", "a@b", false },
         { "X: 1\n\n", "Y", "", false },
         { "X:\n\n", "x", "", true },
         { "X: two\n  lines\n\n", "x", "two  lines", true },

@@ -193,6 +193,8 @@ store_sort_new(struct store_view *v, const struct sort_by *by, size_t n_by, cons
     s->bulk.need |= BULK_BRIEF;
     if (!(seen & ~(1u << SORT_SUBJECT | 1u << SORT_ARRIVAL | 1u << SORT_SIZE)))
         s->bulk.need |= BULK_SUBJECT;
+    else if (!(seen & ~(1u << SORT_DATE | 1u << SORT_ARRIVAL | 1u << SORT_SIZE)))
+        s->bulk.need |= BULK_SENT;
     s->n = n;
     s->max_text = SORT_TEXTS_OCTETS / (n * s->n_by + 1);
     if (s->max_text < SORT_TEXT_OCTETS)
