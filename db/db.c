@@ -65,7 +65,11 @@ fail(struct db *d, int rc, struct err *e)
         sys = sqlite3_system_errno(d->h);
     err_set(e, kind, "database %s: %s%s%s", d->path, sqlite3_errmsg(d->h), sys ? ": " : "",
             sys ? strerror(sys) : "");
-    if (e)
+    if (e && (rc & 0xff) == SQLITE_BUSY)
+        e->sys = EBUSY;
+    else if (e && ((rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB))
+        e->sys = EUCLEAN;
+    else if (e)
         e->sys = sys;
     return -1;
 }

@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/utf8.h"
 
 #include <stdlib.h>
 
@@ -120,40 +119,6 @@ imap_bad(struct imap_cmd *c, const char *fmt, ...)
     set_tagged(c, fmt, ap);
     va_end(ap);
     c->is_bad = true;
-}
-
-void
-imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox, const char *code_notfound)
-{
-    struct buf wire = { 0 };
-
-    switch (e->kind) {
-    case ERR_CLIENT:
-        imap_reply(c, "NO [CANNOT] %s", e->msg);
-        return;
-    case ERR_PERM:
-        imap_reply(c, "NO [%s] %s", err_is_stale(e) ? "EXPUNGEISSUED" : "NOPERM", e->msg);
-        return;
-    case ERR_NOTFOUND:
-        utf8_to_mutf7(&wire, mailbox); /* text is ASCII: RFC 3501 §9 */
-        imap_reply(c, "NO [%s] Mailbox doesn't exist: %s", code_notfound, buf_z(&wire));
-        buf_free(&wire);
-        return;
-    case ERR_EXISTS:
-        imap_reply(c, "NO [ALREADYEXISTS] Mailbox already exists");
-        return;
-    case ERR_LIMIT:
-        imap_reply(c, "NO [%s] %s", c->row->flags & IF_SAVES ? "OVERQUOTA" : "LIMIT", e->msg);
-        return;
-    default:
-        break;
-    }
-    log_error("imap.fail",
-              LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name), LF_Z("cmd", c->row->name)),
-              "imap(%s)<%s>: Error: %s: %s", c->s->user, c->s->name,
-              c->row->name ? c->row->name : "login", e->msg);
-    imap_reply(
-        c, "NO [UNAVAILABLE] Internal error occurred. Refer to server log for more information.");
 }
 
 bool

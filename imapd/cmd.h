@@ -101,7 +101,7 @@ void imap_cmd_resume(struct imap_cmd *c);
 /* For run(): the tagged reply, "OK [CODE] text" without tag and line end. The last one counts. */
 void imap_reply(struct imap_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void imap_bad(struct imap_cmd *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* What an error of the store is to the client; what is the operator's is logged. mailbox: the name it was about, UTF-8, or
+/* fail.c. What an error of the store is to the client; what is the operator's is logged. mailbox: the name it was about, UTF-8, or
  * empty. code_notfound: "NONEXISTENT" or "TRYCREATE". */
 void imap_fail(struct imap_cmd *c, const struct err *e, struct slice mailbox,
                const char *code_notfound);

@@ -28,7 +28,8 @@ say_still_here(void *arg)
 {
     struct imap_sess *s = arg;
 
-    imap_sess_write(s, SL("* OK Still here\r\n"));
+    if (!s->cmd) /* else there is news, and this might end up inside a literal of it */
+        imap_sess_write(s, SL("* OK Still here\r\n"));
     timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here,
                 s);
     if (!s->cmd && s->is_sync_failed) { /* nobody will call again for what was not told */

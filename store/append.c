@@ -141,6 +141,15 @@ store_append_expect(struct store_append *a, uint64_t octets, struct err *e)
     return rc;
 }
 
+static int
+too_many(struct err *e)
+{
+    err_set(e, ERR_LIMIT, "Too many messages in one APPEND");
+    if (e)
+        e->sys = E2BIG; /* no quota is at fault */
+    return -1;
+}
+
 int
 store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
                  size_t n_keywords, int64_t internaldate_unix_s, int16_t tz_minutes, struct err *e)
@@ -153,7 +162,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
     if (store_append_end(a, e) || reserve_check(a->u->s->reserve, e))
         return -1;
     if (a->n == APPEND_MESSAGES_MAX)
-        return err_set(e, ERR_LIMIT, "Too many messages in one APPEND");
+        return too_many(e);
     a->items = mem_grow(a->items, &a->cap, a->n + 1, sizeof(a->items[0]));
     it = &a->items[a->n];
     memset(it, 0, sizeof(*it));

@@ -255,7 +255,7 @@ open_database(struct store_user *u, const char *path, struct err *e)
         if (db_open(path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT, STORE_DB_CACHE_KIB, &u->db,
                     e) == 0)
             return 0;
-        if (e->kind != ERR_TEMP || e->sys != 0 || tries == INDEX_OPEN_TRIES)
+        if (e->kind != ERR_TEMP || (e->sys != 0 && e->sys != EBUSY) || tries == INDEX_OPEN_TRIES)
             return -1;
         usleep(INDEX_OPEN_WAIT_US);
     }

@@ -202,7 +202,7 @@ open_database(struct quota *q, struct err *e)
         if (db_open(q->path, DB_CREATE | DB_WAL | DB_NO_AUTOCHECKPOINT | DB_IMPATIENT,
                     QUOTA_CACHE_KIB, &q->db, e) == 0)
             return 0;
-        if (e->kind != ERR_TEMP || e->sys != 0 || tries == QUOTA_OPEN_TRIES)
+        if (e->kind != ERR_TEMP || (e->sys != 0 && e->sys != EBUSY) || tries == QUOTA_OPEN_TRIES)
             return -1;
         usleep(QUOTA_OPEN_WAIT_US);
     }
