@@ -105,6 +105,8 @@ imap_done_idle(struct imap_cmd *c)
 {
     struct imap_sess *s = c->s;
 
+    if (!s->idle) /* it was not of the form */
+        return;
     timer_start(&s->idle->still_here, (uint64_t)s->conf->imap_idle_notify_interval, say_still_here,
                 s);
 }
