@@ -5,6 +5,7 @@
 
 #include <malloc.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <zlib.h>
 
 enum {
@@ -12,25 +13,68 @@ enum {
     MEM_LEVEL = 8,
     CHUNK_OCTETS = 16 * 1024,
     WINDOW_OCTETS = 32 * 1024,
-    BLOCK_ENDED = 128, /* of z_stream.data_type: see inflate() in zlib.h */
+    DEFLATE_POOL_OCTETS = 272 * 1024, /* of zlib: 268 KiB and its state; */
+    INFLATE_POOL_OCTETS = 44 * 1024,  /* 32 KiB and its state */
+    BLOCK_ENDED = 128,                /* of z_stream.data_type: see inflate() in zlib.h */
     LAST_BLOCK = 64,
     UNUSED_BITS = 63
 };
 
-/* Memory of a stream is counted in the size_t that opaque points to. */
-static void *
-counted_alloc(void *held, unsigned n, unsigned size)
-{
-    void *p = mem_alloc((size_t)n * size);
+/* What a stream takes for as long as it is awake, in one mapping: hundreds of streams wake and rest beside what stays, and would
+ * leave a heap full of holes. */
+struct pool {
+    char *p;
+    size_t used, octets;
+    size_t beyond; /* what found no room, from the heap */
+};
 
-    *(size_t *)held += malloc_usable_size(p);
+static void
+pool_open(struct pool *o, size_t octets)
+{
+    void *p = mmap(NULL, octets, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    *o = (struct pool){ .p = p == MAP_FAILED ? NULL : p, .octets = p == MAP_FAILED ? 0 : octets };
+}
+
+static void
+pool_close(struct pool *o)
+{
+    if (o->p)
+        munmap(o->p, o->octets);
+    *o = (struct pool){ 0 };
+}
+
+static size_t
+pool_octets(const struct pool *o)
+{
+    return o->octets + o->beyond;
+}
+
+static void *
+pool_alloc(void *pool, unsigned n, unsigned size)
+{
+    struct pool *o = pool;
+    size_t octets = ((size_t)n * size + 63) & ~(size_t)63;
+    void *p;
+
+    if (octets <= o->octets - o->used) {
+        p = o->p + o->used;
+        o->used += octets;
+        return p;
+    }
+    p = mem_alloc(octets);
+    o->beyond += malloc_usable_size(p);
     return p;
 }
 
 static void
-counted_free(void *held, void *p)
+pool_free(void *pool, void *p)
 {
-    *(size_t *)held -= malloc_usable_size(p);
+    struct pool *o = pool;
+
+    if (o->p && (char *)p >= o->p && (char *)p < o->p + o->octets)
+        return; /* all at once */
+    o->beyond -= malloc_usable_size(p);
     free(p);
 }
 
@@ -38,7 +82,7 @@ counted_free(void *held, void *p)
 
 struct deflater {
     z_stream z;
-    size_t held;
+    struct pool pool;
 };
 
 struct deflater *
@@ -46,9 +90,10 @@ deflater_new(int level)
 {
     struct deflater *d = MEM_NEW(struct deflater);
 
-    d->z.zalloc = counted_alloc;
-    d->z.zfree = counted_free;
-    d->z.opaque = &d->held;
+    pool_open(&d->pool, DEFLATE_POOL_OCTETS);
+    d->z.zalloc = pool_alloc;
+    d->z.zfree = pool_free;
+    d->z.opaque = &d->pool;
     BUG_ON(deflateInit2(&d->z, level, Z_DEFLATED, WINDOW_BITS, MEM_LEVEL, Z_DEFAULT_STRATEGY) !=
            Z_OK);
     return d;
@@ -60,6 +105,7 @@ deflater_free(struct deflater **d)
     if (!*d)
         return;
     deflateEnd(&(*d)->z);
+    pool_close(&(*d)->pool);
     free(*d);
     *d = NULL;
 }
@@ -93,7 +139,7 @@ deflater_add(struct deflater *d, struct slice plain, bool is_last, struct buf *o
 size_t
 deflater_octets(const struct deflater *d)
 {
-    return d ? sizeof *d + d->held : 0;
+    return d ? sizeof *d + pool_octets(&d->pool) : 0;
 }
 
 /* ---- in ---- */
@@ -103,16 +149,17 @@ struct inflater {
     char *window;  /* at rest: the last octets that came */
     unsigned kept; /* of the window */
     bool is_over;
-    size_t held;
+    struct pool pool;
 };
 
 static void
 wake(struct inflater *i)
 {
     i->z = MEM_NEW(z_stream);
-    i->z->zalloc = counted_alloc;
-    i->z->zfree = counted_free;
-    i->z->opaque = &i->held;
+    pool_open(&i->pool, INFLATE_POOL_OCTETS);
+    i->z->zalloc = pool_alloc;
+    i->z->zfree = pool_free;
+    i->z->opaque = &i->pool;
     BUG_ON(inflateInit2(i->z, WINDOW_BITS) != Z_OK);
     if (i->window)
         BUG_ON(inflateSetDictionary(i->z, (const unsigned char *)i->window, i->kept) != Z_OK);
@@ -132,6 +179,7 @@ sleep_off(struct inflater *i)
 {
     if (i->z)
         inflateEnd(i->z);
+    pool_close(&i->pool);
     free(i->z);
     i->z = NULL;
 }
@@ -205,6 +253,6 @@ inflater_octets(const struct inflater *i)
 {
     if (!i)
         return 0;
-    return sizeof *i + i->held + (i->z ? sizeof *i->z : 0) +
+    return sizeof *i + pool_octets(&i->pool) + (i->z ? sizeof *i->z : 0) +
            (i->window ? malloc_usable_size(i->window) : 0);
 }

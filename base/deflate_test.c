@@ -4,6 +4,8 @@
 #include "base/rand.h"
 #include "base/test.h"
 
+#include <stdlib.h>
+
 static void
 check_text(const struct buf *got, struct slice want)
 {
@@ -82,13 +84,14 @@ TEST(both_rest_and_go_on)
     say(d, i, text);
     awake = inflater_octets(i) + deflater_octets(d);
     CHECK(awake > 256 * 1024);
+    CHECK(awake < 320 * 1024); /* nothing is beyond the mappings */
     deflater_free(&d); /* the side that writes forgets; the one that reads keeps what came */
     inflater_rest(i);
     CHECK(inflater_octets(i) < 512);
     inflater_rest(i);
     d = deflater_new(6);
     say(d, i, text);
-    CHECK(inflater_octets(i) > 4096);
+    CHECK(inflater_octets(i) > 40 * 1024);
     /* Now the peer goes on in its old stream, and refers to what came before the rest. */
     inflater_rest(i);
     deflater_add(d, text, false, &raw);
