@@ -9,6 +9,7 @@
 
 /* Of a text so much decides, and more where few are sorted: subjects of hostile mail fold to 88 KB each. */
 enum { SORT_TEXT_OCTETS = 256, SORT_TEXTS_OCTETS = 64 * 1024 * 1024 };
+enum { SORT_KEEP_MIN = 1000 }; /* fewer are sorted as quickly */
 
 struct entry {
     uint64_t head; /* the key's first octets, which mostly decide */
@@ -168,6 +169,79 @@ order(struct store_sort *s, bool (*yield)(void *), void *arg)
     return 0;
 }
 
+/* ---- an order that is kept ---- */
+
+/* What a message is sorted by never changes, so that who asks for the same order again, as webmail does for each page, need not
+ * read it again: of what was sorted is left out what is not asked for now. A view that sleeps forgets it. */
+struct sort_order {
+    struct sort_by by[SORT_KEYS_MAX];
+    size_t n_by, n;
+    uint32_t uids[];
+};
+
+void
+view_drop_order(struct store_view *v)
+{
+    free(v->order);
+    v->order = NULL;
+}
+
+static void
+keep_order(const struct store_sort *s)
+{
+    struct store_view *v = s->bulk.v;
+
+    if (s->n < SORT_KEEP_MIN)
+        return;
+    view_drop_order(v);
+    v->order = mem_alloc(sizeof(*v->order) + s->n * sizeof(v->order->uids[0]));
+    memcpy(v->order->by, s->by, sizeof(s->by));
+    v->order->n_by = s->n_by;
+    v->order->n = s->n;
+    for (size_t i = 0; i < s->n; i++)
+        v->order->uids[i] = view_uid_at(v, s->seqs[i] - 1);
+}
+
+static bool
+is_kept(const struct store_sort *s)
+{
+    const struct sort_order *o = s->bulk.v->order;
+
+    if (!o || o->n_by != s->n_by || o->n < s->n || s->n < SORT_KEEP_MIN)
+        return false;
+    for (size_t i = 0; i < s->n_by; i++)
+        if (o->by[i].key != s->by[i].key || o->by[i].is_reverse != s->by[i].is_reverse)
+            return false;
+    return true;
+}
+
+/* False: some that are to be sorted are not in it. */
+static bool
+use_order(struct store_sort *s)
+{
+    const struct sort_order *o = s->bulk.v->order;
+    size_t words = s->bulk.v->n / 64 + 1, n = 0;
+    uint64_t *wanted = mem_zalloc(words * sizeof(wanted[0]));
+    uint32_t *seqs = mem_alloc((s->n + 1) * sizeof(seqs[0]));
+
+    for (size_t i = 0; i < s->n; i++)
+        wanted[s->seqs[i] / 64] |= UINT64_C(1) << s->seqs[i] % 64;
+    for (size_t i = 0; i < o->n && n < s->n; i++) {
+        uint32_t seq = store_view_seq(s->bulk.v, o->uids[i]);
+
+        if (seq != 0 && (wanted[seq / 64] >> seq % 64 & 1))
+            seqs[n++] = seq;
+    }
+    free(wanted);
+    if (n < s->n) {
+        free(seqs);
+        return false;
+    }
+    free(s->seqs);
+    s->seqs = seqs;
+    return true;
+}
+
 /* ---- the engine ---- */
 
 static unsigned
@@ -207,6 +281,10 @@ store_sort_new(struct store_view *v, const struct sort_by *by, size_t n_by, cons
     s->bulk.seqs = s->seqs;
     s->bulk.n = n;
     s->width = 1;
+    if (is_kept(s) && use_order(s)) {
+        s->is_read = s->is_done = true;
+        s->bulk.at = n;
+    }
     return s;
 }
 
@@ -228,6 +306,7 @@ store_sort_run(struct store_sort *s, bool (*yield)(void *), void *arg, struct er
         for (size_t i = 0; i < s->n_v; i++)
             s->seqs[i] = s->v[i].seq;
         s->is_done = true;
+        keep_order(s);
     }
     return 0;
 }

@@ -1,5 +1,5 @@
 /* store/sort_test.c - SORT and THREAD of messages in a mailbox: keys out of the index, ties, yields, what is not cached. */
-#include "store/store_test.h"
+#include "store/view_test.h"
 
 #include "store/sort.h"
 #include "store/thread.h"
@@ -177,6 +177,58 @@ TEST(expunged_meanwhile)
     store_thread_free(&t);
     store_uids_free(&two);
     store_unselect(&other);
+    store_unselect(&v);
+    teardown();
+}
+
+/* The same order in v, which may have kept one, as in a view that has not; every step-th message. */
+static void
+expect_same_order(struct store_view *v, const struct sort_by *by, uint32_t step)
+{
+    struct store_view *fresh = sel("INBOX");
+    uint32_t seqs[MANY + 1];
+    struct store_sort *s[2];
+    size_t n = 0;
+
+    sync_quiet(v);
+    for (uint32_t seq = step; seq <= exists(v); seq += step)
+        seqs[n++] = seq;
+    s[0] = store_sort_new(v, by, 1, seqs, n);
+    s[1] = store_sort_new(fresh, by, 1, seqs, n);
+    for (int i = 0; i < 2; i++)
+        CHECK_EQ_INT(store_sort_run(s[i], NULL, NULL, &e), 0);
+    CHECK(memcmp(store_sort_result(s[0]), store_sort_result(s[1]), n * sizeof(seqs[0])) == 0);
+    store_sort_free(&s[0]);
+    store_sort_free(&s[1]);
+    store_unselect(&fresh);
+}
+
+TEST(an_order_that_is_kept)
+{
+    static const struct sort_by down = { SORT_ARRIVAL, true }, up = { SORT_ARRIVAL, false };
+    struct store_view *v;
+    struct sort_order *kept;
+
+    setup_many();
+    v = sel("INBOX");
+    run("UPDATE messages SET date = uid * 7919 % 3001");
+    expect_same_order(v, &down, 1);
+    kept = v->order;
+    CHECK(kept != NULL);
+    expect_same_order(v, &down, 2);
+    CHECK(v->order == kept); /* it was enough */
+    expect_same_order(v, &up, 1);
+    CHECK(v->order != NULL);
+    kept = v->order;
+    expunge(v, 100, 200);
+    expect_same_order(v, &up, 1);
+    CHECK(v->order == kept);
+    CHECK(append("INBOX", "Subject: new\r\n\r\n", 0, NULL) != 0);
+    expect_same_order(v, &up, 1); /* not enough: made again */
+    store_view_sleep(v);
+    CHECK(v->order == NULL);
+    CHECK_EQ_INT(store_view_wake(v, &e), 0);
+    expect_same_order(v, &up, 1);
     store_unselect(&v);
     teardown();
 }

@@ -499,7 +499,8 @@ struct store_view {
         uint64_t raw, crlf; /* the same place in the file, and with CRLFs */
         char last;          /* the octet before */
     } range;                /* where store_file_range() was (range.c) */
-    uint32_t last_fetched; /* sequence number */
+    uint32_t last_fetched;    /* sequence number */
+    struct sort_order *order; /* of the last SORT of many, or NULL (sort.c) */
     struct watch *watch;   /* loop only */
     atomic_bool is_told;   /* the watch has called; until the next sync */
 };
@@ -508,6 +509,7 @@ void view_save_fresh(struct store_view *v);
 void view_drop_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
 void view_drop_kept(struct store_view *v);
+void view_drop_order(struct store_view *v);
 void view_drop_silent(struct store_view *v,
                       size_t from);                 /* forget the silent changes from that one on */
 int view_wake(struct store_view *v, struct err *e); /* user.lock held */

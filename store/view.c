@@ -365,6 +365,7 @@ store_unselect(struct store_view **vp)
     }
     view_drop_ahead(v);
     view_drop_kept(v);
+    view_drop_order(v);
     view_drop_fresh(v);
     free(v->fresh);
     keywords_free(&v->keywords);

@@ -26,6 +26,7 @@ store_view_sleep(struct store_view *v)
     v->cap_silent = 0;
     view_drop_ahead(v);
     view_drop_kept(v);
+    view_drop_order(v);
     v->is_asleep = true;
 }
 
