@@ -389,6 +389,10 @@ take_message(struct imap_cmd *c, struct slice *in, struct err *e)
         return commit(c);
     if (a->is_replace && ap->n > 0)
         return bad(e, "the end of the command");
+    if (ap->n == STORE_APPEND_MAX) {
+        imap_reply(c, "NO [LIMIT] Too many messages in one APPEND.");
+        return TAKEN_OVER;
+    }
     if (imap_take_sp(in, e) != PARSE_OK || take_head(ap, in, &h, e) != PARSE_OK)
         return TAKEN_BAD;
     if (imap_take_keyword(in, "CATENATE")) {

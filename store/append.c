@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { APPEND_BLOCK_OCTETS = 64 * 1024, APPEND_MESSAGES_MAX = 1000 };
+enum { APPEND_BLOCK_OCTETS = 64 * 1024 };
 
 struct store_append {
     struct store_user *u;
@@ -161,7 +161,7 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
 
     if (store_append_end(a, e) || reserve_check(a->u->s->reserve, e))
         return -1;
-    if (a->n == APPEND_MESSAGES_MAX)
+    if (a->n == STORE_APPEND_MAX)
         return too_many(e);
     a->items = mem_grow(a->items, &a->cap, a->n + 1, sizeof(a->items[0]));
     it = &a->items[a->n];

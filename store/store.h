@@ -297,6 +297,7 @@ void store_copied_free(struct store_copied *c);
 
 /* APPEND of several messages, all or nothing: begin, then for each message: start, octets, end; then commit. */
 struct store_append;
+enum { STORE_APPEND_MAX = 1000 }; /* messages in one */
 int store_append_begin(struct store_user *u, struct slice mailbox, struct store_append **out,
                        struct err *e);
 int store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *keywords,
