@@ -16,7 +16,7 @@ enum { LITERAL_MINUS_OCTETS = 4096 }; /* RFC 7888 §5 */
 /* ---- what is said ---- */
 
 /* What means something before a user is known, IDLE too: Outlook looks for it only now. The rest is told then. */
-static const char offered[] = "IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+";
+static const char offered[] = "IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+";
 static const char may_be_offered[] = "IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ LITERAL-";
 
 static void

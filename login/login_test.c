@@ -330,8 +330,8 @@ static const struct dialogue {
     const char *steps[9]; /* sent, wanted, ...; NULL wanted: the end */
 } dialogues[] = {
     { "imap greeting and capability", "imap", "127.0.0.1",
-      { "", "* OK [CAPABILITY IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+ STARTTLS AUTH=PLAIN AUTH=LOGIN] Postern ready.\r\n",
-        "a capability\r\n", "* CAPABILITY IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+ STARTTLS AUTH=PLAIN AUTH=LOGIN\r\na OK Pre-login" } },
+      { "", "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ STARTTLS AUTH=PLAIN AUTH=LOGIN] Postern ready.\r\n",
+        "a capability\r\n", "* CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ STARTTLS AUTH=PLAIN AUTH=LOGIN\r\na OK Pre-login" } },
     { "imap from afar: no password in clear", "imap", "192.0.2.1",
       { "", "STARTTLS LOGINDISABLED] Postern ready.\r\n",
         "a LOGIN u@example.com pass\r\n", "a NO [PRIVACYREQUIRED] ",
@@ -520,7 +520,7 @@ TEST(starttls_takes_nothing_from_before)
     } rows[] = {
         { "imap", "a STARTTLS\r\nb LOGIN u@example.com pass\r\n",
           "a OK Begin TLS negotiation now.\r\n", "c CAPABILITY\r\n",
-          "* CAPABILITY IMAP4rev1 SASL-IR ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN\r\nc OK" },
+          "* CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN\r\nc OK" },
         { "pop3", "STLS\r\nUSER u@example.com\r\nPASS pass\r\n",
           "+OK Begin TLS negotiation now.\r\n", "CAPA\r\n",
           "AUTH-RESP-CODE\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" },
