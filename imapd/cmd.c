@@ -148,6 +148,7 @@ cmd_free(struct imap_cmd *c)
     c->s->cmd = NULL;
     imap_urls_free(c);
     store_uids_free(&c->told);
+    imap_sync_free(c);
     buf_free(&c->text);
     buf_free(&c->out);
     buf_free(&c->tagged);
@@ -156,16 +157,17 @@ cmd_free(struct imap_cmd *c)
     free(c);
 }
 
-/* After run() is done: what changed meanwhile, then the tagged line. */
-static void
+/* After run() is done: what changed meanwhile, then the tagged line. False: hand over what there is and call again. */
+static bool
 finish_output(struct imap_cmd *c)
 {
     const struct imap_row *r = c->row;
 
-    if ((r->flags & IF_SYNC) && c->s->view && !c->is_bad && !imap_is_cancelled(c))
-        imap_sync(c, !(r->flags & IF_KEEPS_SEQ) || c->is_uid);
+    if ((r->flags & IF_SYNC) && c->s->view && !c->is_bad && !imap_is_cancelled(c) &&
+        !imap_sync(c, !(r->flags & IF_KEEPS_SEQ) || c->is_uid))
+        return false;
     if (c->tagged.n == 0)
-        return;
+        return true;
     imap_limit_tell(c);
     if (c->tag.n > 0)
         buf_adds(&c->out, c->tag);
@@ -174,6 +176,7 @@ finish_output(struct imap_cmd *c)
     buf_addc(&c->out, ' ');
     buf_adds(&c->out, buf_slice(&c->tagged));
     buf_addz(&c->out, "\r\n");
+    return true;
 }
 
 static void
@@ -215,7 +218,7 @@ job_run(struct work_job *j)
     if (c->s->view && c->row->states == SEL)
         store_view_wake(c->s->view, NULL); /* a failure is told by the sync at the end */
     store_act_as(c->s->id); /* NOTIFY does not tell a client what it did itself */
-    c->rc = c->row->run(c);
+    c->rc = c->is_run ? CMD_DONE : c->row->run(c);
     switch (c->rc) {
     case CMD_FLUSH:
     case CMD_INPUT:
@@ -226,8 +229,12 @@ job_run(struct work_job *j)
     case CMD_DONE:
         break;
     }
+    c->is_run = true;
     imap_urls_close(c);
-    finish_output(c);
+    if (!finish_output(c)) {
+        c->rc = CMD_FLUSH;
+        return WORK_PARK;
+    }
     store_act_as(0);
     return WORK_DONE;
 }

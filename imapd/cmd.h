@@ -67,7 +67,9 @@ struct imap_cmd {
     struct buf tagged; /* J; "OK ..." without the tag */
     struct store_uids
         told; /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
-    bool is_told_silent; /* J; of them MODSEQ alone */
+    bool is_told_silent;    /* J; of them MODSEQ alone */
+    struct imap_news *news; /* J; notify.c's: the sync that is being told */
+    bool is_run;            /* J; run() is done */
     uint32_t
         limit_uid;   /* J; not 0: MESSAGELIMIT cut its messages, this is the lowest that was kept */
     bool is_bad;     /* J; counts as a bad command */
@@ -200,8 +202,9 @@ void imap_done_notify_tell(struct imap_cmd *c);
 void imap_notify_free(struct imap_sess *s); /* loop */
 
 /* ---- notify.c ---- */
-/* Bring the view up to date and say what changed. J. */
-void imap_sync(struct imap_cmd *c, bool allow_expunge);
+/* Bring the view up to date and say what changed. False: hand c->out over and call again. J. */
+bool imap_sync(struct imap_cmd *c, bool allow_expunge);
+void imap_sync_free(struct imap_cmd *c); /* a sync that was not told to the end */
 /* "* 3 FETCH (", or "* 17 UIDFETCH (" with UIDONLY (RFC 9586 §3.3); the items and ")" are the caller's. */
 void imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid);
 /* "MODSEQ (n)" of a FETCH response, and that it was told. */

@@ -3,6 +3,9 @@
 #include "imapd/context.h"
 
 #include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
 
 void
 imap_add_flags(struct buf *out, const struct imap_sess *s, const struct store_flags *f)
@@ -121,26 +124,36 @@ least(uint32_t a, uint32_t b)
     return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-/* The changed ones, and those that the command told to tell; what it changed without a word has a new MODSEQ all the same. */
-static void
-tell_messages(struct imap_cmd *c, const struct store_changes *ch)
+/* A sync that is being told: what changed may be more than the client takes at once. */
+struct imap_news {
+    struct store_changes ch;
+    size_t changed, silent; /* the next of ch's */
+    struct told at;
+    uint32_t told; /* the next of c->told; 0: none */
+};
+
+/* The changed ones, and those that the command told to tell; what it changed without a word has a new MODSEQ all the same.
+ * False: this is enough for now. */
+static bool
+tell_messages(struct imap_cmd *c, struct imap_news *n)
 {
+    const struct store_changes *ch = &n->ch;
     bool has_modseq = imap_has_condstore(c->s);
-    size_t k = 0, q = has_modseq ? 0 : ch->n_silent;
-    struct told t = { 0 };
-    uint32_t told = next_told(c, &t), changed, silent, seq;
+    uint32_t changed, silent, seq;
 
     for (;;) {
-        changed = k < ch->n_changed ? ch->changed[k] : 0;
-        silent = q < ch->n_silent ? ch->silent[q] : 0;
-        seq = least(least(changed, silent), told);
+        changed = n->changed < ch->n_changed ? ch->changed[n->changed] : 0;
+        silent = has_modseq && n->silent < ch->n_silent ? ch->silent[n->silent] : 0;
+        seq = least(least(changed, silent), n->told);
         if (seq == 0)
-            break;
-        tell_message(c, seq, seq == changed || (seq == told && !c->is_told_silent));
-        k += seq == changed;
-        q += seq == silent;
-        if (seq == told)
-            told = next_told(c, &t);
+            return true;
+        if (c->out.n >= IMAPD_OUT_MARK)
+            return false;
+        tell_message(c, seq, seq == changed || (seq == n->told && !c->is_told_silent));
+        n->changed += seq == changed;
+        n->silent += seq == silent;
+        if (seq == n->told)
+            n->told = next_told(c, &n->at);
     }
 }
 
@@ -159,7 +172,7 @@ tell_expunges(struct imap_cmd *c, const struct store_changes *ch)
 }
 
 static void
-tell_changes(struct imap_cmd *c, const struct store_changes *ch)
+tell_box(struct imap_cmd *c, const struct store_changes *ch)
 {
     struct store_box box;
 
@@ -172,8 +185,6 @@ tell_changes(struct imap_cmd *c, const struct store_changes *ch)
         imap_untagged(c, "%u RECENT", box.recent);
     if (ch->keywords_changed)
         imap_tell_flags(c);
-    tell_messages(c, ch);
-    imap_contexts_changed(c, ch);
 }
 
 /* What a client that comes back says it knows must not be more than it was told: while expunges are held back, and when what was
@@ -208,30 +219,55 @@ tell_highestmodseq(struct imap_cmd *c, const struct store_changes *ch)
     c->tagged = b;
 }
 
-void
-imap_sync(struct imap_cmd *c, bool allow_expunge)
+/* The view brought up to date, and all told but messages' flags. False: there is nothing more to tell. */
+static bool
+sync_begin(struct imap_cmd *c, bool allow_expunge)
 {
-    struct store_changes ch = { 0 };
+    struct imap_news *n = MEM_NEW(struct imap_news);
     struct err e = { 0 };
 
+    c->news = n;
     allow_expunge = imap_notify_sync_begins(c, allow_expunge);
-    c->s->is_sync_failed = store_view_sync(c->s->view, allow_expunge, &ch, &e) < 0;
+    c->s->is_sync_failed = store_view_sync(c->s->view, allow_expunge, &n->ch, &e) < 0;
     if (c->s->is_sync_failed) {
         log_error("imap.sync", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name)),
                   "imap(%s)<%s>: Error: syncing the mailbox: %s", c->s->user, c->s->name, e.msg);
-        return; /* the next one will tell it */
+        return false; /* the next one will tell it */
     }
-    if (ch.is_gone || ch.is_invalid) {
+    if (n->ch.is_gone || n->ch.is_invalid) {
         /* No sequence number means anything now; RFC 3501 knows no other way out. */
         imap_untagged(c, "BYE IMAP session state is inconsistent, please relogin.");
         buf_free(&c->tagged);
         c->must_end = true;
-        c->why = ch.is_gone ? "Disconnected: the selected mailbox was deleted"
-                            : "Disconnected: UIDVALIDITY of the selected mailbox changed";
-    } else {
-        imap_notify_sync_ends(c, &ch);
-        tell_changes(c, &ch);
-        tell_highestmodseq(c, &ch);
+        c->why = n->ch.is_gone ? "Disconnected: the selected mailbox was deleted"
+                               : "Disconnected: UIDVALIDITY of the selected mailbox changed";
+        return false;
     }
-    store_changes_free(&ch);
+    imap_notify_sync_ends(c, &n->ch);
+    tell_box(c, &n->ch);
+    n->told = next_told(c, &n->at);
+    return true;
+}
+
+bool
+imap_sync(struct imap_cmd *c, bool allow_expunge)
+{
+    if (c->news || sync_begin(c, allow_expunge)) {
+        if (!tell_messages(c, c->news))
+            return false;
+        imap_contexts_changed(c, &c->news->ch);
+        tell_highestmodseq(c, &c->news->ch);
+    }
+    imap_sync_free(c);
+    return true;
+}
+
+void
+imap_sync_free(struct imap_cmd *c)
+{
+    if (!c->news)
+        return;
+    store_changes_free(&c->news->ch);
+    free(c->news);
+    c->news = NULL;
 }
