@@ -324,4 +324,36 @@ def comes_back_without_numbers():
     play(1, True)
 
 
+@case
+def many_messages():
+    """More than goes out at once: of a STORE, of a SELECT, and in lines that are not too long."""
+    n = 4000
+    new = os.path.join(stack().maildir(USERS[2]), "new")
+    os.makedirs(new, exist_ok=True)
+    for d in ("cur", "tmp"):
+        os.makedirs(os.path.join(os.path.dirname(new), d), exist_ok=True)
+    for i in range(n):
+        with open(os.path.join(new, "%d.many.example.org" % (1700000000 + i)), "w") as f:
+            f.write("Subject: %d\n\nhello\n" % i)
+    a = Plain(2)
+    a.do("ENABLE QRESYNC")
+    said = "\n".join(a.do("SELECT INBOX"))
+    validity, modseq = (re.search(w + r" (\d+)\]", said).group(1) for w in ("UIDVALIDITY", "HIGHESTMODSEQ"))
+    check("* %d EXISTS" % n in said, "EXISTS")
+    b = Plain(2)
+    b.do("SELECT INBOX")
+    said = b.do("STORE 1:* +FLAGS (\\Seen)")
+    equal([r for r in said if "FETCH" in r], ["* %d FETCH (FLAGS (\\Seen))" % (i + 1) for i in range(n)])
+    said = [r for r in a.do("NOOP") if "FETCH" in r]
+    equal([r.split(" MODSEQ")[0] for r in said], ["* %d FETCH (UID %d" % (i + 1, i + 1) for i in range(n)])
+    b.do("STORE %s +FLAGS.SILENT (\\Deleted)" % ",".join("%d" % i for i in range(1, n, 2)))
+    b.do("EXPUNGE")
+    for said in (a.do("NOOP"), a.do("SELECT INBOX (QRESYNC (%s %s))" % (validity, modseq))):
+        gone = [r for r in said if r.startswith("* VANISHED")]
+        check(len(gone) > 1 and max(map(len, gone)) < 9000, "lines of VANISHED: %s" % [len(r) for r in gone])
+        equal(sorted(u for r in gone for u in numbers(r.split(" ")[-1])), list(range(1, n, 2)))
+    kept = [r for r in said if "FETCH" in r]
+    equal([r.split(" FLAGS")[0] for r in kept], ["* %d FETCH (UID %d" % (i + 1, 2 * i + 2) for i in range(n // 2)])
+
+
 main()
