@@ -6,7 +6,7 @@ static const struct {
     unsigned on; /* IMAP_ON_* */
 } extensions[] = {
     { "CONDSTORE", IMAP_ON_CONDSTORE },                 /* RFC 7162 §3.1 */
-    { "QRESYNC", IMAP_ON_QRESYNC | IMAP_ON_CONDSTORE }, /* §3.2.3 */
+    { "QRESYNC", IMAP_ON_QRESYNC | IMAP_ON_CONDSTORE }, /* RFC 7162 §3.2.3 */
     { "UTF8=ACCEPT", IMAP_ON_UTF8 },                    /* RFC 6855 §3 */
     { "IMAP4rev2", IMAP_ON_REV2 },                      /* RFC 9051 §6.3.1 */
     { "UIDONLY", IMAP_ON_UIDONLY },                     /* RFC 9586 §3.1 */
