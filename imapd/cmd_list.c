@@ -12,7 +12,11 @@
 
 #include <stdlib.h>
 
-enum { LIST_PATTERNS_MAX = 1000, LIST_TURN_MS = 20 };
+enum {
+    LIST_PATTERNS_MAX = 1000,
+    LIST_TURN_MS = 20,
+    LIST_AHEAD = 64 /* mailboxes that the store is asked for at once */
+};
 enum {
     SELECT_SUBSCRIBED = 1,
     SELECT_REMOTE = 2, /* other servers' mailboxes, too: there are none */
@@ -248,6 +252,10 @@ struct list_row {
 struct list_run { /* run_state */
     struct list_row *v;
     size_t n, cap, at;
+    /* What was asked ahead of this turn: of ahead_row[i], ascending. */
+    size_t n_ahead, ahead_at, ahead_row[LIST_AHEAD];
+    struct store_status ahead[LIST_AHEAD];
+    bool is_known[LIST_AHEAD];
 };
 
 static bool
@@ -371,12 +379,58 @@ tell_trouble(struct imap_cmd *c, const struct list_row *r, const struct err *e)
     imap_untagged(c, "NO [UNAVAILABLE] Not all of a mailbox could be told.");
 }
 
+static bool
+is_told(const struct list_row *r)
+{
+    return r->is_match && (r->is_selected || r->has_unmatched_below);
+}
+
+/* Does it have a STATUS? Not what cannot be selected, nor a name told for those below it (RFC 5819 §2). */
+static bool
+has_more(const struct list_row *r)
+{
+    return r->is_match && r->is_selected &&
+           !(r->attrs & (STORE_MB_NONEXISTENT | STORE_MB_NOSELECT));
+}
+
+/* The statuses of the next rows in one go: that is a quarter of the work. */
+static void
+look_ahead(struct imap_cmd *c)
+{
+    struct list_run *run = c->run_state;
+    const char *names[LIST_AHEAD];
+    struct err e = { 0 };
+
+    run->n_ahead = run->ahead_at = 0;
+    for (size_t i = run->at; i < run->n && run->n_ahead < LIST_AHEAD; i++)
+        if (has_more(&run->v[i])) {
+            names[run->n_ahead] = run->v[i].name;
+            run->ahead_row[run->n_ahead++] = i;
+        }
+    if (run->n_ahead > 0 &&
+        store_status_unchanged(c->s->store, names, run->n_ahead, run->ahead, run->is_known, &e))
+        memset(run->is_known, 0, sizeof(run->is_known)); /* store_status() will say why */
+}
+
+/* Of the row in work, or NULL. */
+static const struct store_status *
+status_ahead(struct imap_cmd *c)
+{
+    struct list_run *run = c->run_state;
+    size_t i;
+
+    if (run->ahead_at == run->n_ahead)
+        look_ahead(c);
+    i = run->ahead_at++;
+    BUG_ON(i >= run->n_ahead || run->ahead_row[i] != run->at);
+    return run->is_known[i] ? &run->ahead[i] : NULL;
+}
+
 static void
 tell_row(struct imap_cmd *c, const struct list_row *r)
 {
     const struct list_args *a = c->args;
     bool is_first = true, is_rev2 = (c->s->enabled & IMAP_ON_REV2) != 0;
-    bool only_below = !r->is_selected;
     unsigned which = STORE_MB_MARKED | STORE_MB_UNMARKED;
     struct err e = { 0 };
 
@@ -392,10 +446,10 @@ tell_row(struct imap_cmd *c, const struct list_row *r)
                  (a->options & SELECT_SUBSCRIBED) && (a->options & SELECT_SPECIAL_USE) ? " " : "",
                  a->options & SELECT_SPECIAL_USE ? "\"SPECIAL-USE\"" : "");
     buf_addz(&c->out, "\r\n");
-    if (only_below || (r->attrs & (STORE_MB_NONEXISTENT | STORE_MB_NOSELECT)))
+    if (!has_more(r))
         return;
     if ((a->options & RETURN_STATUS) &&
-        imap_tell_status(c, sl_z(r->wire), sl_z(r->name), a->status_items, &e) < 0)
+        imap_tell_status(c, sl_z(r->wire), sl_z(r->name), a->status_items, status_ahead(c), &e) < 0)
         tell_trouble(c, r, &e);
     if ((a->options & RETURN_METADATA) &&
         imap_tell_metadata(c, sl_z(r->wire), sl_z(r->name), &a->metadata, &e) < 0)
@@ -408,6 +462,7 @@ tell_rows(struct imap_cmd *c)
     struct list_run *run = c->run_state;
     uint64_t until_ms = clock_mono_ms() + LIST_TURN_MS;
 
+    run->ahead_at = run->n_ahead = 0; /* what was known before others' turn is old */
     for (; run->at < run->n; run->at++) {
         const struct list_row *r = &run->v[run->at];
 
@@ -415,9 +470,9 @@ tell_rows(struct imap_cmd *c)
             return CMD_DONE;
         if (c->out.n >= IMAPD_OUT_MARK)
             return CMD_FLUSH;
-        if (clock_mono_ms() >= until_ms)
+        if (run->at % 16 == 15 && clock_mono_ms() >= until_ms)
             return imap_progress(c, run->at, run->n) ? CMD_FLUSH : CMD_YIELD;
-        if (r->is_match && (r->is_selected || r->has_unmatched_below))
+        if (is_told(r))
             tell_row(c, r);
     }
     imap_reply(c, "OK List completed.");

@@ -117,14 +117,16 @@ add_item(struct imap_cmd *c, enum status_item i, const struct store_status *st,
 
 int
 imap_tell_status(struct imap_cmd *c, struct slice wire_name, struct slice name, unsigned items,
-                 struct err *e)
+                 const struct store_status *known, struct err *e)
 {
     uint64_t deleted_octets = 0;
     struct store_status st;
     struct store_box box;
     bool is_first = true;
 
-    if (store_status(c->s->store, name, &st, e) < 0)
+    if (known)
+        st = *known;
+    else if (store_status(c->s->store, name, &st, e) < 0)
         return -1;
     if (has(items, ST_DELETED_STORAGE) && st.deleted > 0 &&
         store_deleted_octets(c->s->store, name, &deleted_octets, e) < 0)
@@ -162,7 +164,7 @@ imap_run_status(struct imap_cmd *c)
 
     if (!imap_name_decode(c, a->mailbox, &name))
         return CMD_DONE;
-    if (imap_tell_status(c, a->mailbox, name, a->items, &e) < 0)
+    if (imap_tell_status(c, a->mailbox, name, a->items, NULL, &e) < 0)
         imap_fail(c, &e, name, "NONEXISTENT");
     else if (is_selected(c, name)) /* RFC 9051 §6.3.11: not what NOOP is for */
         imap_reply(c, "OK [CLIENTBUG] Status on selected mailbox completed.");

@@ -10,9 +10,10 @@
 /* "(MESSAGES UNSEEN)" into a set of bits. In IMAP4rev2 there is no RECENT. */
 enum parse_rc imap_take_status_items(struct imap_cmd *c, struct slice *in, unsigned *items,
                                      struct err *e);
-/* "* STATUS wire-name (...)"; name: the same, decoded. A question for HIGHESTMODSEQ enables CONDSTORE. -1: nothing was told. */
+/* "* STATUS wire-name (...)"; name: the same, decoded; known (may be NULL): what the store has just said of it. A question for
+ * HIGHESTMODSEQ enables CONDSTORE. -1: nothing was told. */
 int imap_tell_status(struct imap_cmd *c, struct slice wire_name, struct slice name, unsigned items,
-                     struct err *e);
+                     const struct store_status *known, struct err *e);
 
 /* ---- cmd_list.c ---- */
 /* Reference and pattern put together; the reference is a plain prefix, as with one namespace in Dovecot. NULL, which matches

@@ -1,4 +1,4 @@
-/* store/list.c - mailboxes as a whole: LIST, CREATE, DELETE, RENAME, SUBSCRIBE, STATUS. */
+/* store/list.c - mailboxes as a whole: LIST, CREATE, DELETE, RENAME, SUBSCRIBE. */
 #include "store/store_int.h"
 
 #include "base/fs.h"
@@ -53,7 +53,9 @@ static int
 load_uses(struct store_user *u, const struct names *real, struct map *uses, struct err *e)
 {
     struct buf dir = { 0 };
+    struct slice name;
     struct db_stmt *s;
+    unsigned use;
     int rc;
 
     if (db_prepare(u->db, "SELECT name, special_use FROM mailboxes", &s, e))
@@ -68,19 +70,16 @@ load_uses(struct store_user *u, const struct names *real, struct map *uses, stru
                     (void *)(uintptr_t)(meta_read_use(u, buf_z(&dir)) | USE_KNOWN));
     }
     buf_free(&dir);
+    for (size_t i = 0; rc == 0 && name_auto(u->s->conf, i, &name, &use); i++)
+        if (((uintptr_t)map_get(uses, name) & ~(uintptr_t)USE_KNOWN) == 0)
+            map_set(uses, name, (void *)(uintptr_t)(use | USE_KNOWN));
     return rc;
 }
 
 static unsigned
-use_of(struct store_user *u, const struct map *uses, struct slice name)
+use_of(const struct map *uses, struct slice name)
 {
-    unsigned use = (unsigned)(uintptr_t)map_get(uses, name) & ~(unsigned)USE_KNOWN;
-    struct slice at;
-
-    for (size_t i = 0; use == 0 && name_auto(u->s->conf, i, &at, &use); i++)
-        if (!sl_eq(at, name))
-            use = 0;
-    return use;
+    return (unsigned)(uintptr_t)map_get(uses, name) & ~(unsigned)USE_KNOWN;
 }
 
 int
@@ -117,7 +116,7 @@ store_list(struct store_user *u, struct store_mailboxes *out, struct err *e)
         if (names_has(&subs, name))
             b->attrs |= STORE_MB_SUBSCRIBED;
         if (is_real)
-            b->attrs |= use_of(u, uses, name);
+            b->attrs |= use_of(uses, name);
     }
     if (out->n > 1)
         qsort(out->v, out->n, sizeof(out->v[0]), cmp_boxes);
@@ -611,7 +610,7 @@ out:
     return rc;
 }
 
-/* ---- SUBSCRIBE, STATUS ---- */
+/* ---- SUBSCRIBE ---- */
 
 int
 store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
@@ -628,91 +627,6 @@ store_subscribe(struct store_user *u, struct slice name, bool on, struct err *e)
         user_tell_event(u, on ? STORE_EVENT_SUBSCRIBED : STORE_EVENT_UNSUBSCRIBED,
                         buf_slice(&normal), SL(""));
     names_free(&which);
-    buf_free(&normal);
-    return rc;
-}
-
-/* All of it are sums that the mailbox keeps. */
-static int
-status_locked(struct store_user *u, struct slice normal, struct store_status *out, struct err *e)
-{
-    struct mbox mb;
-    int64_t id;
-    int rc;
-
-    if (record_recover(u, e) || mbox_find(u, normal, &id, e))
-        return -1;
-    rc = mbox_load(u, id, &mb, e);
-    if (rc < 1)
-        return rc < 0 ? -1
-                      : err_set(e, ERR_NOTFOUND, "Mailbox doesn't exist: %.*s", SL_ARG(normal));
-    if (mbox_scan(u, normal, &mb, false, false, e))
-        return -1;
-    out->recent = (uint32_t)mb.recent;
-    out->messages = (uint32_t)mb.messages;
-    out->unseen = (uint32_t)mb.unseen;
-    out->deleted = (uint32_t)mb.deleted;
-    out->size_octets = (uint64_t)mb.crlf_octets;
-    out->uidnext = mb.uidnext;
-    out->uidvalidity = mb.uidvalidity;
-    out->highestmodseq = mb.modseq;
-    memcpy(out->mailbox_id, mb.object_id, sizeof(out->mailbox_id));
-    return 0;
-}
-
-int
-store_status(struct store_user *u, struct slice name, struct store_status *out, struct err *e)
-{
-    struct buf normal = { 0 };
-    int rc = name_normalise(&u->loc, name, &normal, e);
-
-    memset(out, 0, sizeof(*out));
-    if (rc == 0)
-        rc = user_lock(u, e);
-    if (rc == 0) {
-        rc = status_locked(u, buf_slice(&normal), out, e);
-        user_unlock(u);
-    }
-    buf_free(&normal);
-    return rc;
-}
-
-/* No sum is kept of these: they are few, and have an index of their own. */
-static int
-deleted_octets_locked(struct store_user *u, struct slice normal, uint64_t *out, struct err *e)
-{
-    struct db_stmt *s;
-    int64_t id;
-    int rc;
-
-    if (mbox_find(u, normal, &id, e) ||
-        db_prepare(u->db,
-                   "SELECT coalesce(sum(size), 0) FROM messages INDEXED BY messages_deleted "
-                   "WHERE mailbox = ? AND flags & 8 = 8",
-                   &s, e))
-        return -1;
-    db_bind_int(s, 1, id);
-    rc = db_step(s, e);
-    if (rc < 1)
-        return rc < 0 ? -1 : err_set(e, ERR_BUG, "no sum");
-    *out = (uint64_t)db_int(s, 0);
-    db_reset(s);
-    return 0;
-}
-
-int
-store_deleted_octets(struct store_user *u, struct slice name, uint64_t *out, struct err *e)
-{
-    struct buf normal = { 0 };
-    int rc = name_normalise(&u->loc, name, &normal, e);
-
-    *out = 0;
-    if (rc == 0)
-        rc = user_lock(u, e);
-    if (rc == 0) {
-        rc = deleted_octets_locked(u, buf_slice(&normal), out, e);
-        user_unlock(u);
-    }
     buf_free(&normal);
     return rc;
 }

@@ -167,6 +167,16 @@ mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
 }
 
 int
+mbox_load_by_name(struct store_user *u, struct slice normal, struct mbox *out, struct err *e)
+{
+    bool used_up = false;
+    int64_t id = 0;
+    int rc = row_by_name(u, normal, &id, &used_up, e);
+
+    return rc == 1 && used_up ? 0 : rc == 1 ? mbox_load(u, id, out, e) : rc;
+}
+
+int
 mbox_load_named(struct store_user *u, int64_t id, struct slice normal, struct mbox *out,
                 struct err *e)
 {

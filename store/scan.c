@@ -317,6 +317,12 @@ new_is_changed(const struct mbox *mb, const char *dir)
     return mb->new_mtime_ns == 0 || dir_mtime_ns(dir, "new") != mb->new_mtime_ns;
 }
 
+bool
+mbox_is_unchanged(const struct mbox *mb, const char *dir)
+{
+    return !cur_is_changed(mb, dir) && !new_is_changed(mb, dir);
+}
+
 /* What the scan has seen, for the next to compare. Our own renames meanwhile are accounted for in mtime_ns, but may hide
  * a foreign one of the same moment. */
 static void

@@ -100,6 +100,10 @@ struct store_status {
     char mailbox_id[40]; /* object id, RFC 8474 */
 };
 int store_status(struct store_user *u, struct slice name, struct store_status *out, struct err *e);
+/* The same of many at once, as far as they are as they were when they were last looked at: is_known. The others are for
+ * store_status(). */
+int store_status_unchanged(struct store_user *u, const char *const *names, size_t n,
+                           struct store_status *out, bool *is_known, struct err *e);
 /* Of files that an EXPUNGE would remove (RFC 9208, DELETED-STORAGE). */
 int store_deleted_octets(struct store_user *u, struct slice name, uint64_t *out, struct err *e);
 

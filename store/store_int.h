@@ -192,6 +192,8 @@ int mbox_load(struct store_user *u, int64_t id, struct mbox *out, struct err *e)
  * RENAME or DELETE by another session. */
 int mbox_load_named(struct store_user *u, int64_t id, struct slice normal, struct mbox *out,
                     struct err *e);
+/* Without a look at the disk: 0 also where the row is one that mbox_find() would replace. */
+int mbox_load_by_name(struct store_user *u, struct slice normal, struct mbox *out, struct err *e);
 int mbox_save(struct store_user *u, const struct mbox *mb, struct err *e);
 /* Make a row, in a transaction. uidvalidity 0: the next one. */
 int mbox_insert(struct store_user *u, struct slice normal, uint32_t uidvalidity, uint32_t uidnext,
@@ -295,6 +297,8 @@ int msg_rename(struct msg_brief *m, const struct parts *p, struct arena *mem,
                struct store_flags flags, struct err *e);
 
 /* ---- index against disk (scan.c) ---- */
+/* Nothing for a scan to do: the folder is there as the last one left it. */
+bool mbox_is_unchanged(const struct mbox *mb, const char *dir);
 /* Bring the index in line with new/ and cur/ when they changed (always when must). take_new: move new/ to cur/. No
  * transaction; gives up user.lock in between (see user_relock()), and mb is loaded anew. While another thread scans the
  * mailbox 0 may come early: its views are told when that ends. */

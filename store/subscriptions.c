@@ -22,15 +22,27 @@ names_add(struct names *l, struct slice name)
     l->v[l->n++] = sl_dupz(name);
 }
 
+static bool
+is_inbox(const char *name)
+{
+    return name[0] == 'I' && strcmp(name, "INBOX") == 0;
+}
+
 /* INBOX first, then by octets. */
 static int
 cmp(const void *a, const void *b)
 {
-    struct slice x = sl_z(*(char *const *)a), y = sl_z(*(char *const *)b);
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
 
-    if (name_is_inbox(x) != name_is_inbox(y))
+    return is_inbox(x) != is_inbox(y) ? (is_inbox(x) ? -1 : 1) : strcmp(x, y);
+}
+
+static int
+cmp_key(struct slice x, const char *y)
+{
+    if (name_is_inbox(x) != is_inbox(y))
         return name_is_inbox(x) ? -1 : 1;
-    return sl_cmp(x, y);
+    return sl_cmp(x, sl_z(y));
 }
 
 void
@@ -54,18 +66,16 @@ bool
 names_has(const struct names *l, struct slice name)
 {
     size_t lo = 0, hi = l->n;
-    char *key = sl_dupz(name);
-    bool has = false;
 
-    while (!has && lo < hi) {
+    while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int c = cmp(&key, &l->v[mid]);
+        int c = cmp_key(name, l->v[mid]);
 
-        has = c == 0;
+        if (c == 0)
+            return true;
         *(c < 0 ? &hi : &lo) = c < 0 ? mid : mid + 1;
     }
-    free(key);
-    return has;
+    return false;
 }
 
 void
