@@ -63,10 +63,15 @@ wanted(const struct imap_cmd *c, const struct imap_notify *n, const struct store
 static bool
 is_possible(struct imap_cmd *c, const struct imap_notify *n)
 {
-    if ((n->spec.all | n->spec.selected) & (NOTIFY_ANNOTATION | NOTIFY_UNKNOWN)) {
-        imap_reply(c, "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName "
-                      "SubscriptionChange MailboxMetadataChange ServerMetadataChange)] Unsupported "
-                      "NOTIFY events.");
+    bool has_metadata = c->s->conf->imap_metadata;
+    unsigned bad = NOTIFY_ANNOTATION | NOTIFY_UNKNOWN |
+                   (has_metadata ? 0u : NOTIFY_METADATA | NOTIFY_SERVER_METADATA);
+
+    if ((n->spec.all | n->spec.selected) & bad) { /* with the names of those that are not (§3.1) */
+        imap_reply(c,
+                   "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName "
+                   "SubscriptionChange%s)] Unsupported NOTIFY events.",
+                   has_metadata ? " MailboxMetadataChange ServerMetadataChange" : "");
         return false;
     }
     if (n->text.n > NOTIFY_TEXT_MAX || count_names(&n->spec) > NOTIFY_NAMES_MAX) {

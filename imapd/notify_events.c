@@ -2,6 +2,7 @@
  * own between the client's, half a second after the first of some changes; of the selected one by notify.c, from which
  * this takes away what was not asked for and keeps it for later. */
 #include "imapd/events.h"
+#include "imapd/mailboxes.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -319,39 +320,19 @@ events_of(const struct imap_cmd *c, struct slice name, bool is_subscribed)
                               is_subscribed);
 }
 
-static void
-add_attr(struct imap_cmd *c, const char **space, const char *name)
-{
-    buf_addf(&c->out, "%s%s", *space, name);
-    *space = " ";
-}
-
-/* With all attributes, for they must be right (§5.5); m NULL: there is no such mailbox. */
+/* With all attributes, for they must be right (§5.5); m NULL: there is no such mailbox. Who uses NOTIFY knows \NonExistent. */
 static void
 add_list(struct imap_cmd *c, const struct store_mailbox *m, struct slice name, const char *old_name)
 {
-    static const struct {
-        unsigned bit;
-        const char *name;
-    } attrs[] = {
-        { STORE_MB_USE_ALL, "\\All" },       { STORE_MB_USE_ARCHIVE, "\\Archive" },
-        { STORE_MB_USE_DRAFTS, "\\Drafts" }, { STORE_MB_USE_FLAGGED, "\\Flagged" },
-        { STORE_MB_USE_JUNK, "\\Junk" },     { STORE_MB_USE_SENT, "\\Sent" },
-        { STORE_MB_USE_TRASH, "\\Trash" },   { STORE_MB_SUBSCRIBED, "\\Subscribed" },
-    };
+    const unsigned none = STORE_MB_NONEXISTENT | STORE_MB_NOSELECT;
     unsigned a = m == NULL ? STORE_MB_NONEXISTENT : m->attrs;
-    const char *space = "";
+    bool is_first = true;
 
     buf_addz(&c->out, "* LIST (");
-    if (a & STORE_MB_NONEXISTENT)
-        add_attr(c, &space, "\\NonExistent");
-    else if (a & STORE_MB_NOSELECT)
-        add_attr(c, &space, "\\Noselect");
-    if (m != NULL)
-        add_attr(c, &space, a & STORE_MB_HAS_CHILDREN ? "\\HasChildren" : "\\HasNoChildren");
-    for (size_t i = 0; i < COUNT_OF(attrs); i++)
-        if (a & attrs[i].bit)
-            add_attr(c, &space, attrs[i].name);
+    if (a & none)
+        imap_add_list_attr(c, &is_first, a & STORE_MB_NONEXISTENT ? "\\NonExistent" : "\\Noselect");
+    imap_add_list_attrs(c, &is_first, a & ~none,
+                        LIST_USES | STORE_MB_SUBSCRIBED | (m == NULL ? 0 : STORE_MB_HAS_CHILDREN));
     buf_addf(&c->out, ") \"%c\" ", store_separator(c->s->store));
     imap_add_mailbox(c, name);
     if (old_name != NULL) {
@@ -780,21 +761,46 @@ run_fetch(struct imap_cmd *c)
 static const struct imap_row row_fetch = { "FETCH", "",        IMAP_ST_SELECTED, 0,
                                            NULL,    run_fetch, imap_done_fetch };
 
+/* The next UIDs, at most that many, as a set; those behind them stay. */
+static size_t
+next_set(struct store_uids *uids, uint64_t most, struct imap_range *v)
+{
+    size_t n = 0, kept = 0;
+
+    for (size_t i = 0; i < uids->n; i++) {
+        struct store_uid_range r = uids->v[i];
+        uint64_t here = (uint64_t)r.last - r.first + 1;
+
+        if (most > 0) {
+            if (here > most)
+                here = most;
+            v[n++] = (struct imap_range){ r.first, (uint32_t)(r.first + here - 1) };
+            most -= here;
+            if (v[n - 1].last == r.last)
+                continue;
+            r.first = v[n - 1].last + 1;
+        }
+        uids->v[kept++] = r;
+    }
+    uids->n = kept;
+    return n;
+}
+
+/* As many at once as a command may work on (RFC 9738): it would leave out the others. */
 static void
 start_fetch(struct imap_sess *s)
 {
     struct imap_notify *n = s->notify;
     struct imap_cmd *c = imap_cmd_new(s, &row_fetch);
     struct fetch_args *a = ARENA_NEW(&c->mem, struct fetch_args);
-    struct imap_range *v = arena_alloc(&c->mem, n->fetch.n * sizeof(*v));
+    uint64_t limit = (uint64_t)s->conf->imap_message_limit;
 
-    BUG_ON(a == NULL || v == NULL); /* the arena holds the UIDs of any mailbox */
-    for (size_t i = 0; i < n->fetch.n; i++)
-        v[i] = (struct imap_range){ n->fetch.v[i].first, n->fetch.v[i].last };
-    a->set.v = v;
-    a->set.n = n->fetch.n;
+    a->set.v = arena_alloc(&c->mem, n->fetch.n * sizeof(a->set.v[0]));
+    BUG_ON(a->set.v == NULL); /* the arena holds the UIDs of any mailbox */
+    a->set.n = next_set(&n->fetch, limit == 0 ? UINT64_MAX : limit, a->set.v);
     a->items = n->spec.items;
-    store_uids_free(&n->fetch);
+    if (n->fetch.n == 0)
+        store_uids_free(&n->fetch);
     c->args = a;
     c->is_uid = true;
     imap_cmd_start(c);
