@@ -65,7 +65,7 @@ take_names(struct imap_cmd *c, struct slice *in, struct esearch_args *a, enum so
     return sl_take_char(in, ')') ? PARSE_OK : err_parse(e, "expected ')'");
 }
 
-/* filter-mailboxes of RFC 5465 §8 without "selected-delayed", and "subtree-one" (§2.2). */
+/* filter-mailboxes of NOTIFY without "selected-delayed", and "subtree-one" (RFC 7377 §2.2). */
 static enum parse_rc
 take_source(struct imap_cmd *c, struct slice *in, struct esearch_args *a, struct err *e)
 {

@@ -42,7 +42,7 @@ void esearch_tell(struct imap_cmd *c, const struct esearch *r, const struct esea
 void esearch_save(struct imap_sess *s, const struct esearch *r, const struct esearch_found *f);
 /* "* ESEARCH (TAG "a1") UID"; the rest of the line is the caller's. */
 void esearch_begin(struct imap_cmd *c, struct slice tag, bool is_uid);
-/* "4,2:3": numbers in their order, ranges only upwards (RFC 5267 §3.2). */
+/* "4,2:3": numbers in their order, ranges only upwards (RFC 5267 §3). */
 void esearch_add_numbers(struct buf *out, const uint32_t *v, size_t n);
 
 #endif

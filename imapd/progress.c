@@ -9,7 +9,7 @@ enum {
     PROGRESS_TELL_MS = 10 * 1000
 }; /* "SHOULD NOT send more often than every 10 to 15 seconds" */
 
-/* inprogress-tag = quoted / nil: a tag has no quote or backslash (RFC 3501 §9), only the sync of an IDLE has none. */
+/* inprogress-tag = quoted / nil: a tag has no quote or backslash, only the sync of an IDLE has none. */
 static void
 add_numbers(struct imap_cmd *c, uint64_t done, uint64_t goal)
 {

@@ -240,7 +240,7 @@ take_modseq(struct parser *x, struct slice *in, struct search_node *n)
     return imap_take_number(in, INT64_MAX, &n->number, &x->e) == PARSE_OK;
 }
 
-/* objectid = 1*255(ALPHA / DIGIT / "_" / "-"), RFC 8474 §7 */
+/* objectid = 1*255(ALPHA / DIGIT / "_" / "-"), RFC 8474 */
 static bool
 take_id(struct parser *x, struct slice *in, struct search_node *n)
 {
@@ -283,7 +283,7 @@ take_arg(struct parser *x, struct slice *in, const struct key *k, struct search_
         return search_take_date(in, &n->day) || bad(x, "expected a date (d-mon-yyyy)");
     case ARG_NUMBER:
         return imap_take_number(in, UINT64_MAX, &n->number, &x->e) == PARSE_OK;
-    case ARG_SECONDS: /* nz-number: RFC 5032 §3 */
+    case ARG_SECONDS: /* nz-number: RFC 5032 §2 */
         x->p->has_age = true;
         if (imap_take_number(in, UINT32_MAX, &n->number, &x->e) != PARSE_OK)
             return false;
