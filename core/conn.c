@@ -419,8 +419,10 @@ conn_set_transport(struct conn *c, const struct transport *t, void *state, struc
         rc = t->feed(state, &at, &c->in, &c->out, &e);
     if (rc == TRANSPORT_CLOSED)
         c->is_eof = true;
-    if (rc == TRANSPORT_FAILED)
+    if (rc == TRANSPORT_FAILED) {
+        conn_flush(c, false); /* what was said before */
         conn_finish(c, CONN_END_ERROR, &e);
+    }
     buf_free(&raw);
     c->wants_input_call = c->in.n > 0 || c->is_eof;
     conn_mark(c);

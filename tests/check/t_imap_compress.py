@@ -145,6 +145,18 @@ def garbage_ends_the_session():
 
 
 @case
+def clear_text_behind_the_command():
+    c = Client()
+    c.s.sendall(b"a COMPRESS DEFLATE\r\n\x07 NOOP\r\n")
+    check(c.line().startswith("a OK"), "the reply comes")
+    try:
+        c.line()
+        fail("something was said")
+    except (EOFError, ConnectionResetError):
+        pass
+
+
+@case
 def bombs():
     """64 MB of one octet: as a line it is too long, as blank lines it is too many bad commands, as a literal too large. The
     process stays small."""
