@@ -207,7 +207,8 @@ bool imap_sync(struct imap_cmd *c, bool allow_expunge);
 void imap_sync_free(struct imap_cmd *c); /* a sync that was not told to the end */
 /* "* 3 FETCH (", or "* 17 UIDFETCH (" with UIDONLY (RFC 9586 §3.3); the items and ")" are the caller's. */
 void imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid);
-/* "MODSEQ (n)" of a FETCH response, and that it was told. */
+/* "MODSEQ (n)" of a FETCH response, and that it was told; or that alone. */
+void imap_note_modseq(struct imap_sess *s, uint64_t modseq);
 void imap_add_modseq(struct imap_cmd *c, uint64_t modseq);
 /* "(\Seen $Junk)" of a message of the selected mailbox. */
 void imap_add_flags(struct buf *out, const struct imap_sess *s, const struct store_flags *f);

@@ -125,8 +125,10 @@ replace_nuls(struct buf *b)
 static int
 write_octets(struct append *ap, struct buf *octets, struct err *e)
 {
+    if (octets->n == 0)
+        return 0;
     replace_nuls(octets);
-    return octets->n > 0 ? store_append_octets(ap->store, buf_slice(octets), e) : 0;
+    return store_append_octets(ap->store, buf_slice(octets), e);
 }
 
 static int
@@ -196,6 +198,8 @@ begin_message(struct imap_cmd *c, const struct message_head *h, bool may_be_bina
     const char **keywords = arena_alloc(&ap->mem, (h->flags.n_keywords + 1) * sizeof(*keywords));
     struct err e = { 0 };
 
+    if (!imap_limit_all(c, ap->n + 1)) /* RFC 9738 §3.1 */
+        return false;
     for (size_t i = 0; keywords && i < h->flags.n_keywords; i++)
         keywords[i] = arena_dupz(&ap->mem, h->flags.keywords[i]);
     if (!keywords || store_append_msg(ap->store, h->flags.sys, keywords, h->flags.n_keywords,

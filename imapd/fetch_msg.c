@@ -138,6 +138,7 @@ add_item(struct imap_cmd *c, const struct imap_fetch_item *it, const struct stor
             buf_addz(out, "NIL"); /* nobody knows it: RFC 8514 §4.2 */
         break;
     case IMAP_FETCH_MODSEQ:
+        imap_note_modseq(c->s, row->modseq);
         buf_addc(out, '(');
         buf_addu(out, row->modseq);
         buf_addc(out, ')');

@@ -63,10 +63,16 @@ imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid)
 }
 
 void
+imap_note_modseq(struct imap_sess *s, uint64_t modseq)
+{
+    if (modseq > s->fetch_modseq)
+        s->fetch_modseq = modseq;
+}
+
+void
 imap_add_modseq(struct imap_cmd *c, uint64_t modseq)
 {
-    if (modseq > c->s->fetch_modseq)
-        c->s->fetch_modseq = modseq;
+    imap_note_modseq(c->s, modseq);
     buf_addf(&c->out, "MODSEQ (%llu)", (unsigned long long)modseq);
 }
 

@@ -1,7 +1,7 @@
 /* imapd/search.c - see search.h. Recursive descent with depth and size bounded (SEARCH_DEPTH_MAX, SEARCH_NODES_MAX); an OR in an
  * OR is the same OR, on either side, so that clients' chains of hundreds of them are neither deep here nor in the store.
  * Keys: RFC 3501 §6.4.4 and RFC 9051 §6.4.4; OLDER, YOUNGER: RFC 5032; SAVED...: RFC 8514 §4.3; EMAILID, THREADID: RFC 8474 §6;
- * MODSEQ: RFC 7162 §3.1.5; FUZZY: RFC 6203 §3; $: RFC 5182 §2.2. */
+ * MODSEQ: RFC 7162 §3.1.5; FUZZY: RFC 6203 §3; $: RFC 5182 §2.2; UIDAFTER, UIDBEFORE: RFC 9738 §3.2. */
 #include "imapd/search.h"
 
 #include "base/mem.h"
@@ -18,7 +18,9 @@ enum arg_kind {
     ARG_SECONDS,
     ARG_MODSEQ,
     ARG_ID,
-    ARG_UIDS
+    ARG_UIDS,
+    ARG_UID_AFTER,
+    ARG_UID_BEFORE
 };
 
 /* clang-format off */
@@ -64,6 +66,8 @@ static const struct key {
     { "THREADID",   ARG_ID,      SEARCH_THREADID,   0,              NULL },
     { "TO",         ARG_TEXT,    SEARCH_HEADER,     0,              "TO" },
     { "UID",        ARG_UIDS,    SEARCH_UIDS,       0,              NULL },
+    { "UIDAFTER",   ARG_UID_AFTER, SEARCH_UIDS,     0,              NULL }, /* RFC 9738 §3.2 */
+    { "UIDBEFORE",  ARG_UID_BEFORE, SEARCH_UIDS,    0,              NULL },
     { "UNANSWERED", ARG_NONE,    SEARCH_UNFLAG,     STORE_ANSWERED, NULL },
     { "UNDELETED",  ARG_NONE,    SEARCH_UNFLAG,     STORE_DELETED,  NULL },
     { "UNDRAFT",    ARG_NONE,    SEARCH_UNFLAG,     STORE_DRAFT,    NULL },
@@ -186,6 +190,25 @@ take_uids(struct parser *x, struct slice *in, struct search_node *n)
 }
 
 static bool
+take_uids_beside(struct parser *x, struct slice *in, bool is_after, struct search_node *n)
+{
+    struct slice was = *in;
+    uint64_t uid;
+
+    if (imap_take_number(in, UINT32_MAX, &uid, &x->e) != PARSE_OK)
+        return false;
+    if (uid == 0) {
+        *in = was;
+        return bad(x, "expected a UID");
+    }
+    if (is_after && uid < UINT32_MAX)
+        store_uids_add(&n->set, (uint32_t)uid + 1, UINT32_MAX);
+    else if (!is_after && uid > 1)
+        store_uids_add(&n->set, 1, (uint32_t)uid - 1);
+    return true;
+}
+
+static bool
 take_numbers(struct parser *x, struct slice *in, struct search_node *n)
 {
     struct slice was = *in;
@@ -297,6 +320,9 @@ take_arg(struct parser *x, struct slice *in, const struct key *k, struct search_
         return take_id(x, in, n);
     case ARG_UIDS:
         return take_uids(x, in, n);
+    case ARG_UID_AFTER:
+    case ARG_UID_BEFORE:
+        return take_uids_beside(x, in, k->arg == ARG_UID_AFTER, n);
     case ARG_NONE:
         break;
     }
