@@ -333,6 +333,23 @@ take_literal(struct sess *s)
         return false;
     buf_adds(&s->cmd, some);
     s->literal_left -= some.n;
+    s->line_at = s->cmd.n;
+    return true;
+}
+
+/* Of a line that is longer than what is buffered of input: ID may say 30 times 1024 octets (RFC 2971 §3.3). A CR stays with its
+ * LF. False: too long. */
+static bool
+take_piece(struct sess *s)
+{
+    struct slice in = sl_head(conn_input(s->conn), LOGIN_LINE_MAX);
+
+    if (s->cmd.n + in.n > LOGIN_COMMAND_MAX)
+        return false;
+    if (sl_ends(in, '\r'))
+        in = sl_head(in, in.n - 1);
+    buf_adds(&s->cmd, in);
+    conn_consume(s->conn, in.n);
     return true;
 }
 
@@ -346,6 +363,7 @@ begin_literal(struct sess *s, uint64_t octets, bool is_sync)
         return false;
     buf_addz(&s->cmd, "\r\n");
     s->literal_left = octets;
+    s->line_at = s->cmd.n;
     if (is_sync)
         conn_writes(s->conn, SL("+ OK\r\n"));
     return true;
@@ -363,15 +381,17 @@ step(struct sess *s)
     if (s->literal_left > 0)
         return take_literal(s);
     rc = conn_take_line(s->conn, LOGIN_LINE_MAX, LINE_LF_TOO, &line);
-    if (rc == FRAME_TOO_LONG || (rc == FRAME_OK && s->cmd.n + line.n > LOGIN_COMMAND_MAX))
-        return too_long(s);
+    if (rc == FRAME_TOO_LONG)
+        return take_piece(s) || too_long(s);
     if (rc != FRAME_OK)
         return false;
-    if (!imap_line_ends_quoted(line) && imap_line_literal(line, &octets, &is_sync, &at)) {
-        buf_adds(&s->cmd, line);
-        return begin_literal(s, octets, is_sync) || too_long(s);
-    }
+    if (s->cmd.n + line.n > LOGIN_COMMAND_MAX)
+        return too_long(s);
     buf_adds(&s->cmd, line);
+    line = sl_from(buf_slice(&s->cmd), s->line_at);
+    if (!imap_line_ends_quoted(line) && imap_line_literal(line, &octets, &is_sync, &at))
+        return begin_literal(s, octets, is_sync) || too_long(s);
+    s->line_at = 0;
     dispatch(s, buf_slice(&s->cmd));
     if (s->cmd.p)
         mem_wipe(s->cmd.p, s->cmd.cap);

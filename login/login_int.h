@@ -12,8 +12,8 @@
 #include "session/upstream_proxy.h"
 
 enum {
-    LOGIN_LINE_MAX = 8 * 1024,      /* of a command, and of a SASL response in base64 */
-    LOGIN_COMMAND_MAX = 12 * 1024,  /* with its literals */
+    LOGIN_LINE_MAX = 8 * 1024,      /* of POP3, and of a SASL response in base64 */
+    LOGIN_COMMAND_MAX = 48 * 1024,  /* of IMAP, with its literals */
     LOGIN_IN_MAX = 12 * 1024,       /* at most HANDOFF_INPUT_MAX */
     LOGIN_CLIENT_ID_MAX = 4 * 1024, /* of IMAP's ID */
     LOGIN_MECH_OCTETS = 32,
@@ -78,6 +78,7 @@ struct sess {
 
     /* commands */
     struct buf cmd;        /* IMAP: being gathered */
+    size_t line_at;        /* in cmd: where the line begins that is not whole yet */
     uint64_t literal_left; /* of it */
     char *tag;             /* IMAP: of the command being answered */
     char *pop3_user;

@@ -405,22 +405,43 @@ TEST(dialogues)
 
 TEST(lines_and_literals_are_bounded)
 {
-    char line[9000];
+    static char line[60000];
     struct client k;
 
     memset(line, 'x', sizeof line);
     for (int i = 0; i < 2; i++) {
         client_open(&k, i ? "pop3" : "imap", "127.0.0.1");
-        client_send(&k, sl_n(line, sizeof line));
+        client_send(&k, sl_n(line, i ? 9000 : sizeof line));
         CHECK(client_talk(&k, "", NULL));
         client_close(&k);
     }
     client_open(&k, "imap", "127.0.0.1");
-    client_send(&k, SL("a LOGIN {6000+}\r\n"));
-    client_send(&k, sl_n(line, 6000));
-    client_send(&k, SL(" {6500+}\r\n"));
+    client_send(&k, SL("a LOGIN {30000+}\r\n"));
+    client_send(&k, sl_n(line, 30000));
+    client_send(&k, SL(" {20000+}\r\n"));
     CHECK(client_talk(&k, "", NULL));
     client_close(&k);
+}
+
+/* RFC 2971 §3.3 allows some 30 KiB. */
+TEST(an_id_of_many_fields)
+{
+    struct buf text = { 0 };
+    char value[1025];
+    struct client k;
+
+    memset(value, 'v', sizeof value);
+    value[sizeof value - 1] = 0;
+    buf_addz(&text, "a ID (");
+    for (int i = 0; i < 29; i++)
+        buf_addf(&text, "\"f%d\" \"%s\" ", i, value);
+    buf_addz(&text, "\"last\" {3+}\r\nend)\r\n");
+    client_open(&k, "imap", "127.0.0.1");
+    client_send(&k, buf_slice(&text));
+    CHECK(client_talk(&k, "", "a OK"));
+    CHECK(sl_find(buf_slice(&k.got), SL("* ID (")) != SL_NPOS);
+    client_close(&k);
+    buf_free(&text);
 }
 
 TEST(plain_session_is_handed_over)
@@ -520,7 +541,8 @@ TEST(starttls_takes_nothing_from_before)
     } rows[] = {
         { "imap", "a STARTTLS\r\nb LOGIN u@example.com pass\r\n",
           "a OK Begin TLS negotiation now.\r\n", "c CAPABILITY\r\n",
-          "* CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ AUTH=PLAIN AUTH=LOGIN\r\nc OK" },
+          "* CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ AUTH=PLAIN "
+          "AUTH=LOGIN\r\nc OK" },
         { "pop3", "STLS\r\nUSER u@example.com\r\nPASS pass\r\n",
           "+OK Begin TLS negotiation now.\r\n", "CAPA\r\n",
           "AUTH-RESP-CODE\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" },
