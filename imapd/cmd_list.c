@@ -14,6 +14,7 @@
 
 enum {
     LIST_PATTERNS_MAX = 1000,
+    LIST_PATTERNS_OCTETS = 64 * 1024, /* of all: each name is held against each */
     LIST_TURN_MS = 20,
     LIST_AHEAD = 64 /* mailboxes that the store is asked for at once */
 };
@@ -107,6 +108,7 @@ take_patterns(struct imap_cmd *c, struct slice *in, struct err *e)
 {
     struct list_args *a = c->args;
     bool is_list = sl_take_char(in, '(');
+    size_t octets = 0;
 
     a->patterns = arena_alloc(&c->mem, (is_list ? LIST_PATTERNS_MAX : 1) * sizeof(a->patterns[0]));
     if (a->patterns == NULL)
@@ -116,7 +118,9 @@ take_patterns(struct imap_cmd *c, struct slice *in, struct err *e)
             return err_parse(e, "more than %d patterns", LIST_PATTERNS_MAX);
         if (imap_take_list_mailbox(in, &c->mem, &a->patterns[a->n_patterns], e) != PARSE_OK)
             return PARSE_BAD;
-        a->n_patterns++;
+        octets += a->reference.n + a->patterns[a->n_patterns++].n;
+        if (octets > LIST_PATTERNS_OCTETS)
+            return err_parse(e, "patterns too long");
     } while (is_list && sl_take_char(in, ' '));
     if (is_list && !sl_take_char(in, ')'))
         return err_parse(e, "expected ')'");

@@ -53,6 +53,54 @@ TEST(status_is_exact)
     teardown();
 }
 
+/* A scan soon after a change is not conclusive: let it be long ago. */
+static void
+backdate(const char *sub, time_t to)
+{
+    const struct timespec long_ago[2] = { { to, 0 }, { to, 0 } };
+    static const char *const parts[] = { "cur", "new" };
+    char path[300];
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s/%s", root, sub, parts[i]);
+        CHECK_EQ_INT(utimensat(AT_FDCWD, path, long_ago, 0), 0);
+    }
+}
+
+/* Of many at once: those that are as they were. What differs is for store_status(), which then knows it. */
+TEST(status_of_what_is_unchanged)
+{
+    static const char *const names[] = { "INBOX", "a", "nowhere", "b" };
+    struct store_status s[4], one;
+    bool is_known[4];
+
+    setup();
+    open_store();
+    CHECK_EQ_INT(store_create(us, SL("a"), 0, &e), 0);
+    CHECK_EQ_INT(store_create(us, SL("b"), 0, &e), 0);
+    CHECK_EQ_INT(append("a", "Subject: a\r\n\r\nb\r\n", 0, NULL), 1);
+    backdate(".", 1700000000);
+    backdate(".a", 1700000000);
+    backdate(".b", 1700000000);
+    for (size_t i = 0; i < 4; i++)
+        CHECK_EQ_INT(store_status(us, sl_z(names[i]), &one, &e), i == 2 ? -1 : 0);
+    CHECK_EQ_INT(store_status_unchanged(us, names, 4, s, is_known, &e), 0);
+    CHECK(is_known[0] && is_known[1] && !is_known[2] && is_known[3]);
+    CHECK_EQ_INT(s[1].messages, 1);
+    CHECK_EQ_INT(s[1].uidnext, 2);
+    CHECK_EQ_INT(s[3].messages, 0);
+    foreign(".b/new", "1800000001.M1P2.y", "Subject: n\n\nz\n");
+    CHECK_EQ_INT(store_status_unchanged(us, names, 4, s, is_known, &e), 0);
+    CHECK(is_known[1] && !is_known[3]);
+    backdate(".b", 1700000001);
+    CHECK_EQ_INT(store_status(us, SL("b"), &one, &e), 0);
+    CHECK_EQ_INT(one.messages, 1);
+    CHECK_EQ_INT(store_status_unchanged(us, names, 4, s, is_known, &e), 0);
+    CHECK(is_known[3]);
+    CHECK_EQ_INT(s[3].messages, 1);
+    teardown();
+}
+
 /* UIDs end: what comes after the last one gets none of those that were given. */
 TEST(uids_that_are_used_up)
 {
