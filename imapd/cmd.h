@@ -68,6 +68,8 @@ struct imap_cmd {
     struct store_uids
         told; /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
     bool is_told_silent;    /* J; of them MODSEQ alone */
+    const struct store_flag_change
+        *told_change; /* J; NULL, or what was asked for them: told of those that have gone */
     struct imap_news *news; /* J; notify.c's: the sync that is being told */
     bool is_run;            /* J; run() is done */
     uint32_t

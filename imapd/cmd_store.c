@@ -8,6 +8,7 @@ struct store_args {
     enum store_op op;
     bool is_silent;
     struct imap_flags flags;
+    struct store_flag_change told; /* for the sync */
 };
 
 #define SAME_FLAG(name)                                                                            \
@@ -123,7 +124,7 @@ tell_later(struct imap_cmd *c, const struct store_args *a, const struct store_ui
 }
 
 static void
-change(struct imap_cmd *c, const struct store_args *a, const struct store_uids *uids)
+change(struct imap_cmd *c, struct store_args *a, const struct store_uids *uids)
 {
     struct store_uids modified = { 0 }, missing = { 0 };
     struct store_flag_change ch = { .op = a->op,
@@ -139,6 +140,9 @@ change(struct imap_cmd *c, const struct store_args *a, const struct store_uids *
         imap_fail(c, &e, store_view_name(c->s->view), "NONEXISTENT");
     } else {
         tell_later(c, a, uids, &modified);
+        a->told = ch;
+        a->told.missing = NULL;
+        c->told_change = &a->told;
         if (modified.n > 0)
             reply_modified(c, &modified);
         else if (missing.n > 0 && !c->is_uid)
@@ -151,7 +155,7 @@ change(struct imap_cmd *c, const struct store_args *a, const struct store_uids *
 }
 
 static void
-store_seqs(struct imap_cmd *c, const struct store_args *a, struct store_uids *seqs)
+store_seqs(struct imap_cmd *c, struct store_args *a, struct store_uids *seqs)
 {
     struct store_uids uids;
 
@@ -168,7 +172,7 @@ store_seqs(struct imap_cmd *c, const struct store_args *a, struct store_uids *se
 enum cmd_rc
 imap_run_store(struct imap_cmd *c)
 {
-    const struct store_args *a = c->args;
+    struct store_args *a = c->args;
     struct store_uids seqs;
 
     if (a->has_unchangedsince)

@@ -86,6 +86,12 @@ tell_message(struct imap_cmd *c, uint32_t seq, bool has_flags)
 
     if (!store_view_row(c->s->view, seq, &row))
         return;
+    if (c->told_change && store_view_is_gone(c->s->view, seq)) {
+        uint32_t recent = row.flags.sys & STORE_RECENT;
+
+        row.flags = store_flags_after(row.flags, c->told_change);
+        row.flags.sys |= recent;
+    }
     imap_begin_fetch(c, seq, row.uid);
     if ((c->is_uid || has_modseq || c->s->notify || (c->s->enabled & IMAP_ON_REV2)) &&
         !(c->s->enabled & IMAP_ON_UIDONLY))

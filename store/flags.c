@@ -103,8 +103,8 @@ note_silent(struct store_view *v, uint32_t uid, uint64_t modseq)
     store_uids_add(&v->silent[v->n_silent - 1].uids, uid, uid);
 }
 
-static struct store_flags
-apply_op(struct store_flags was, const struct store_flag_change *ch)
+struct store_flags
+store_flags_after(struct store_flags was, const struct store_flag_change *ch)
 {
     struct store_flags f = ch->flags;
 
@@ -152,7 +152,7 @@ note_missing(struct bulk *b)
 static int
 change_one(struct bulk *b, struct msg_brief *m, struct err *e)
 {
-    struct store_flags was = m->flags, now = apply_op(was, b->ch);
+    struct store_flags was = m->flags, now = store_flags_after(was, b->ch);
     uint64_t was_modseq;
     int rc;
 

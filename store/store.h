@@ -131,6 +131,8 @@ struct store_row { /* what is always at hand */
 };
 /* seq 1..exists. False out of range. Never touches the disk. */
 bool store_view_row(const struct store_view *v, uint32_t seq, struct store_row *out);
+/* A message that the view still counts, and that is known to be gone since the last sync. */
+bool store_view_is_gone(const struct store_view *v, uint32_t seq);
 /* The sequence number of a UID, or 0; and of the first UID at least that (exists + 1 when none). */
 uint32_t store_view_seq(const struct store_view *v, uint32_t uid);
 uint32_t store_view_seq_at_least(const struct store_view *v, uint32_t uid);
@@ -280,6 +282,8 @@ struct store_flag_change {
     uint64_t unchangedsince;
     struct store_uids *missing; /* NULL, or gets those of the view that are gone */
 };
+/* What a change makes of flags; \Recent is none of them. */
+struct store_flags store_flags_after(struct store_flags was, const struct store_flag_change *ch);
 /* modified (may be NULL): UIDs left alone because of unchangedsince. A message of a higher MODSEQ is not among them where the view
  * has one that is not, and the flags that are added or removed have not changed since (RFC 7162 §3.1.12). */
 int store_change_flags(struct store_view *v, const struct store_uids *uids,

@@ -28,6 +28,12 @@ view_gone_at(const struct store_view *v, size_t i)
     return v->n_gone > 0 && store_uids_has(&v->gone, rows_uid_at(v->rows, i));
 }
 
+bool
+store_view_is_gone(const struct store_view *v, uint32_t seq)
+{
+    return seq > 0 && seq <= v->n && !v->is_asleep && view_gone_at(v, seq - 1);
+}
+
 void
 view_drop_rows(struct store_view *v)
 {
