@@ -115,7 +115,7 @@ starts_options(struct slice in)
            (imap_take_keyword(&in, "MAXSIZE") || imap_take_keyword(&in, "DEPTH"));
 }
 
-/* SP [options SP] mailbox SP entries; the examples of §4.2 have the options after the mailbox, and so have some clients. */
+/* SP [options SP] mailbox SP entries; the examples of RFC 5464 §4.2 have the options after the mailbox, and so have some clients. */
 enum parse_rc
 imap_parse_getmetadata(struct imap_cmd *c, struct slice *in, struct err *e)
 {
@@ -135,7 +135,7 @@ imap_parse_getmetadata(struct imap_cmd *c, struct slice *in, struct err *e)
 
 /* ---- what there is ---- */
 
-/* The server's own, of the configuration (§6.2). */
+/* The server's own, of the configuration (RFC 5464 §6.2). */
 static void
 add_server(struct imap_cmd *c, struct store_meta *m)
 {

@@ -144,7 +144,7 @@ imap_parse_list(struct imap_cmd *c, struct slice *in, struct err *e)
             return PARSE_BAD;
         if ((a->options & SELECT_RECURSIVEMATCH) &&
             !(a->options & (SELECT_SUBSCRIBED | SELECT_SPECIAL_USE)))
-            return err_parse(e, "RECURSIVEMATCH must not be the only selection"); /* §3.1 */
+            return err_parse(e, "RECURSIVEMATCH must not be the only selection"); /* RFC 5258 §3.1 */
     }
     if (imap_take_astring(in, &c->mem, &a->reference, e) != PARSE_OK ||
         imap_take_sp(in, e) != PARSE_OK || take_patterns(c, in, e) != PARSE_OK)
@@ -505,7 +505,7 @@ imap_run_list(struct imap_cmd *c)
 
     if (c->run_state)
         return tell_rows(c);
-    if (!a->is_extended && a->patterns[0].n == 0) { /* "the hierarchy delimiter": §6.3.9 */
+    if (!a->is_extended && a->patterns[0].n == 0) { /* "the hierarchy delimiter": RFC 9051 §6.3.9 */
         imap_untagged(c, "LIST (\\Noselect) \"%c\" \"\"", store_separator(c->s->store));
         imap_reply(c, "OK List completed.");
         return CMD_DONE;

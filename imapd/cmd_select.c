@@ -180,7 +180,7 @@ tell_box(struct imap_cmd *c, const struct store_box *box)
 
 /* ---- who was away ---- */
 
-/* The last UID up to which the sample shows that the client knows of all that has gone (§3.2.5.2); 0: none. */
+/* The last UID up to which the sample shows that the client knows of all that has gone (RFC 7162 §3.2.5.2); 0: none. */
 static uint32_t
 last_match(const struct store_view *v, const struct select_args *a)
 {
@@ -280,7 +280,7 @@ imap_done_select(struct imap_cmd *c)
 
 /* ---- the command ---- */
 
-/* A mailbox that is open is closed first, and stays so when the new one cannot be opened (§6.3.2). False: replied. */
+/* A mailbox that is open is closed first, and stays so when the new one cannot be opened (RFC 9051 §6.3.2). False: replied. */
 static bool
 open_box(struct imap_cmd *c, bool is_examine)
 {

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """tools/rfc-map.py [-v] - which sections of RFCs IMAP's code cites that no script of tests/script/imap shows.
 
-A citation is "RFC 7162 §3.2.5" in a comment of the files below; "§3.1, §3.2" goes on with the RFC before it, and a "§" with none
-before it in its comment means the first RFC of the file's head. A script's name begins with what it shows: 7162-3.2.5-what.imap;
-"# also RFC 9051 §7.2.1, §7.2.2" at the start of a line of it adds more. A citation is covered by a script of that section or
+A citation is "RFC 7162 §3.2.5" in a comment of the files below; a "§" alone goes on with the RFC before it. A script's name begins with what it shows: 7162-3.2.5-what.imap;
+"also RFC 9051 §7.2.1, §7.2.2" in a remark of it adds more. A citation is covered by a script of that section or
 of one below it; one without a section by any script of the RFC. tests/script/imap/rfc.map says which sections are
 the same thing and in which there is nothing to show:
 
@@ -21,7 +20,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SCRIPTS = os.path.join(TOP, "tests", "script", "imap")
 SOURCES = ["imapd/*.[ch]", "proto/imap*.[ch]", "login/login_imap*.[ch]"]
 COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(/\*.*?\*/|//[^\n]*)', re.S)
-WORD = re.compile(r"RFCs?\s+(\d{3,5})|(design|architecture|style)\S*\s+§\S+|§\s?([0-9A-Z](?:[0-9A-Za-z.]*[0-9A-Za-z])?)")
+WORD = re.compile(r"(?:RFCs?\s+(?=\d)|\b(?=\d{4} §))(\d{3,5})|(design|architecture|style)\S*\s+§\S+|§\s?([0-9A-Z](?:[0-9A-Za-z.]*[0-9A-Za-z])?)")
 NAME = re.compile(r"(\d{3,5})(?:-([0-9A-Z](?:\.\d+)*))?(?:-[^.].*)?$")
 
 
@@ -48,12 +47,13 @@ def cited():
             continue
         with open(path, encoding="utf-8") as f:
             text = f.read()
-        head = None
+        last = None
         for m in COMMENT.finditer(text):
             if not m.group(1):
                 continue
-            for rfc, section, at in sections(m.group(1), head):
-                head = head or rfc
+            comment = re.sub(r"\n\s*\*?", lambda b: " " * len(b.group()), m.group(1))
+            for rfc, section, at in sections(comment, last):
+                last = rfc
                 where = "%s:%d" % (os.path.relpath(path, TOP), text.count("\n", 0, m.start() + at) + 1)
                 out.setdefault((rfc, section), []).append(where)
     return out
@@ -65,13 +65,16 @@ def shown():
     for path in sorted(glob.glob(os.path.join(SCRIPTS, "*.imap"))):
         name = os.path.basename(path)
         m = NAME.match(name[:-5])
+        if not name[0].isdigit():
+            continue  # of what no RFC has: gmail-xlist
         if not m:
             sys.exit("rfc-map: %s: a script's name is RFC-SECTION[-what].imap" % name)
         out.setdefault((m.group(1), m.group(2) or ""), []).append(name)
         with open(path, encoding="utf-8") as f:
             for line in f:
-                if line.startswith("# also RFC "):
-                    for rfc, section, _ in sections(line):
+                also = re.match(r"#.*?\balso (RFC .*)", line, re.I)
+                if also:
+                    for rfc, section, _ in sections(also.group(1)):
                         out.setdefault((rfc, section), []).append(name)
     return out
 
