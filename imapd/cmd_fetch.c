@@ -9,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { FETCH_TURN_MS = 50, FETCH_LOOK = 16 /* messages between two looks at the clock */ };
+enum {
+    FETCH_TURN_MS = 50,
+    FETCH_LOOK = 16,            /* messages between two looks at the clock */
+    FETCH_OUT_MARK = 192 * 1024 /* each hand-over costs two changes of threads */
+};
 
 /* ---- arguments ---- */
 
@@ -276,7 +280,7 @@ imap_run_fetch(struct imap_cmd *c)
         return CMD_DONE;
     f = c->run_state;
     while (!imap_is_cancelled(c)) {
-        if (c->out.n >= IMAPD_OUT_MARK)
+        if (c->out.n >= FETCH_OUT_MARK)
             return CMD_FLUSH;
         if (f->is_begun) {
             if (!fetch_go_on(c, f)) {
