@@ -56,10 +56,11 @@ imap_tell_flags(struct imap_cmd *c)
 void
 imap_begin_fetch(struct imap_cmd *c, uint32_t seq, uint32_t uid)
 {
-    if (c->s->enabled & IMAP_ON_UIDONLY)
-        buf_addf(&c->out, "* %u UIDFETCH (", uid);
-    else
-        buf_addf(&c->out, "* %u FETCH (", seq);
+    bool is_uid = (c->s->enabled & IMAP_ON_UIDONLY) != 0;
+
+    buf_addz(&c->out, "* ");
+    buf_addu(&c->out, is_uid ? uid : seq);
+    buf_addz(&c->out, is_uid ? " UIDFETCH (" : " FETCH (");
 }
 
 void
