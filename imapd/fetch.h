@@ -30,7 +30,7 @@ struct fetch {
     bool was_expunged;      /* some were gone */
     bool is_encoded;        /* something could not be decoded */
     /* the message in work */
-    bool is_begun;
+    bool is_begun, is_range; /* is_range: the file is only_range alone */
     struct store_msg msg;
     struct section_source src;
     struct section section; /* on its way */

@@ -172,7 +172,9 @@ open_file(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
 {
     struct store_view *v = c->s->view;
 
-    if (f->only_range)
+    /* Not when some field must be looked for in the file, too: the index does not keep long headers. */
+    f->is_range = f->only_range && (f->msg.headers.p || !(f->want & STORE_GET_HEADERS));
+    if (f->is_range)
         return store_file_range(v, seq, f->only_range->first, f->only_range->count, &f->src.file,
                                 e);
     if (!f->needs_file && (!f->has_sections || f->msg.headers.p))
@@ -242,7 +244,7 @@ begin_section(struct imap_cmd *c, struct fetch *f, const struct imap_fetch_item 
     struct imap_fetch_item whole = *it;
     int rc;
 
-    whole.is_partial = it->is_partial && it != f->only_range; /* the file is that range */
+    whole.is_partial = it->is_partial && !(f->is_range && it == f->only_range); /* the file is it */
     rc = section_open(&f->section, &f->src, &whole);
     add_space(c, f);
     buf_adds(&c->out, it->label);
