@@ -1,6 +1,6 @@
 /* store/replace_test.c - one message in place of another: in the same mailbox and from one to another, within the quota, when
  * either is gone, and killed at any moment. */
-#include "store/store_test.h"
+#include "store/quota_test.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -145,6 +145,36 @@ TEST(another_program_gave_it_another_name)
     teardown();
 }
 
+/* The room of the one that goes is there for the one that comes, not more. */
+TEST(within_the_quota)
+{
+    static char text[3000];
+    struct store_view *v;
+    uint32_t uid;
+
+    setup_quota("quota = maildir:User quota\nquota_rule = *:bytes=5000:messages=2\n");
+    start();
+    memset(text, 'x', sizeof text - 1);
+    text[100] = '\n';
+    CHECK(append("INBOX", text, 0, NULL) != 0);
+    CHECK(append("INBOX", "other\r\n", 0, NULL) != 0);
+    CHECK_EQ_INT(append("INBOX", text, 0, NULL), 0);
+    CHECK_EQ_INT(e.kind, ERR_LIMIT);
+    v = sel("INBOX");
+    CHECK_EQ_INT(replace(v, 2, "INBOX", text, &uid), -1); /* takes the place of a small one */
+    CHECK_EQ_INT(e.kind, ERR_LIMIT);
+    CHECK_EQ_INT(count_files("tmp"), 0);
+    CHECK_EQ_INT(replace(v, 1, "INBOX", text, &uid), 0); /* of one as large */
+    CHECK_EQ_INT(uid, 3);
+    sync_quiet(v);
+    CHECK_EQ_INT(exists(v), 2);
+    CHECK_EQ_INT(replace(v, 3, "INBOX", "small\r\n", &uid), 0);
+    sync_quiet(v);
+    CHECK_EQ_INT(append("INBOX", "a third\r\n", 0, NULL), 0); /* messages=2 */
+    store_unselect(&v);
+    end();
+}
+
 /* A record as a kill leaves it: first with the new file placed, then with the old one still there. */
 TEST(an_interrupted_replacement)
 {
@@ -241,7 +271,7 @@ number_there(struct store_view *v)
 
 TEST(killed_at_any_moment_there_is_one_message)
 {
-    uint32_t last = 1, told, there;
+    uint32_t highest = 1, told, there;
 
     srand(11);
     setup();
@@ -258,7 +288,7 @@ TEST(killed_at_any_moment_there_is_one_message)
         pid = fork();
         if (pid == 0) {
             close(fds[0]);
-            keep_replacing(fds[1], last + 1);
+            keep_replacing(fds[1], highest + 1);
         }
         close(fds[1]);
         nanosleep(&wait, NULL);
@@ -266,19 +296,19 @@ TEST(killed_at_any_moment_there_is_one_message)
         waitpid(pid, &status, 0);
         CHECK(WIFSIGNALED(status));
         while (read(fds[0], &told, sizeof told) == sizeof told)
-            last = told;
+            highest = told;
         close(fds[0]);
         open_store();
         v = sel("Drafts");
         CHECK_EQ_INT(exists(v), 1);
         there = number_there(v);
-        CHECK(there == last || there == last + 1);
-        last = there;
+        CHECK(there == highest || there == highest + 1);
+        highest = there;
         store_unselect(&v);
         CHECK_EQ_INT(count_files(".Drafts/cur"), 1);
         CHECK_EQ_INT(count_pending(), 0);
     }
-    CHECK(last > 30);
+    CHECK(highest > 30);
     teardown();
 }
 
