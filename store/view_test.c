@@ -92,6 +92,89 @@ TEST(what_is_gone_and_not_told_is_one_views_alone)
     teardown();
 }
 
+TEST(a_change_names_what_it_missed)
+{
+    struct store_flag_change ch = { .op = STORE_ADD, .flags = { STORE_DRAFT, 0 } };
+    struct store_uids u = { 0 }, missing = { 0 };
+    struct store_copied done;
+    struct store_view *a, *b;
+    struct store_changes c;
+    struct store_flags was = { STORE_SEEN | STORE_DRAFT, 5 };
+
+    setup_many();
+    a = sel("INBOX");
+    b = sel("INBOX");
+    expunge(a, 20, 29);
+    store_uids_add(&u, 15, 24);
+    ch.missing = &missing;
+    for (int i = 0; i < 2; i++) { /* before the view knows, and after */
+        CHECK_EQ_INT(store_change_flags(b, &u, &ch, NULL, &e), 0);
+        NEED(missing.n == 1);
+        CHECK_EQ_INT(missing.v[0].first, 20);
+        CHECK_EQ_INT(missing.v[0].last, 24);
+        store_uids_free(&missing);
+        CHECK_EQ_INT(store_copy(b, &u, SL("Sent"), false, &done, &e), -1);
+        CHECK(err_is_stale(&e));
+        CHECK_EQ_INT(store_view_is_gone(b, 20), i > 0);
+        CHECK_EQ_INT(store_view_sync(b, false, &c, &e), 0);
+        CHECK(c.has_held);
+        store_changes_free(&c);
+    }
+    CHECK(!store_view_is_gone(b, 19));
+    CHECK_EQ_INT(store_view_sync(b, true, &c, &e), 0);
+    CHECK(!c.has_held);
+    store_changes_free(&c);
+    CHECK_EQ_INT(store_change_flags(b, &u, &ch, NULL, &e), 0);
+    CHECK_EQ_INT(missing.n, 0);
+    ch.flags = (struct store_flags){ STORE_SEEN | STORE_RECENT, 6 };
+    CHECK_EQ_INT(store_flags_after(was, &ch).sys, STORE_SEEN | STORE_DRAFT);
+    CHECK_EQ_INT(store_flags_after(was, &ch).kw, 7);
+    ch.op = STORE_REMOVE;
+    CHECK_EQ_INT(store_flags_after(was, &ch).sys, STORE_DRAFT);
+    CHECK_EQ_INT(store_flags_after(was, &ch).kw, 1);
+    ch.op = STORE_SET;
+    CHECK_EQ_INT(store_flags_after(was, &ch).sys, STORE_SEEN);
+    CHECK_EQ_INT(store_flags_after(was, &ch).kw, 6);
+    store_uids_free(&u);
+    store_unselect(&a);
+    store_unselect(&b);
+    teardown();
+}
+
+/* RFC 7162 §3.1.12 */
+TEST(a_condition_holds_while_others_change_other_flags)
+{
+    struct store_flag_change ch = { .op = STORE_ADD,
+                                    .flags = { STORE_SEEN, 0 },
+                                    .has_unchangedsince = true };
+    struct store_uids u = { 0 }, modified = { 0 };
+    struct store_view *a, *b;
+    struct store_row r;
+
+    setup_many();
+    a = sel("INBOX");
+    CHECK_EQ_INT(store_flags(a, 7, 8, STORE_SET, 0, 0, false), 0);
+    b = sel("INBOX");
+    store_view_row(b, 7, &r);
+    ch.unchangedsince = r.modseq;
+    store_uids_add(&u, 7, 8);
+    CHECK_EQ_INT(store_flags(a, 7, 7, STORE_ADD, STORE_ANSWERED, 0, false), 0);
+    CHECK_EQ_INT(store_flags(a, 8, 8, STORE_ADD, STORE_SEEN, 0, false), 0);
+    CHECK_EQ_INT(store_change_flags(b, &u, &ch, &modified, &e), 0);
+    CHECK(!store_uids_has(&modified, 7));
+    CHECK(store_uids_has(&modified, 8));
+    sync_quiet(b); /* and once it was told, the old MODSEQ is not enough */
+    store_uids_free(&modified);
+    ch.flags.sys = STORE_DRAFT;
+    CHECK_EQ_INT(store_change_flags(b, &u, &ch, &modified, &e), 0);
+    CHECK_EQ_INT(store_uids_count(&modified), 2);
+    store_uids_free(&modified);
+    store_uids_free(&u);
+    store_unselect(&a);
+    store_unselect(&b);
+    teardown();
+}
+
 TEST(asleep_nothing_is_held)
 {
     struct store_view *a, *b;
