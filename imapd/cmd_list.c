@@ -230,7 +230,7 @@ imap_tell_oldname(struct imap_cmd *c, struct slice wire_new, struct slice wire_o
 {
     buf_addz(&c->out, "* LIST (");
     imap_add_list_name(c, wire_new);
-    buf_addz(&c->out, " (OLDNAME (");
+    buf_addz(&c->out, " (\"OLDNAME\" (");
     add_wire_name(c, wire_old);
     buf_addz(&c->out, "))\r\n");
 }

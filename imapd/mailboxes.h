@@ -33,7 +33,7 @@ enum {
     LIST_USES = STORE_MB_USE_ALL | STORE_MB_USE_ARCHIVE | STORE_MB_USE_DRAFTS |
                 STORE_MB_USE_FLAGGED | STORE_MB_USE_JUNK | STORE_MB_USE_SENT | STORE_MB_USE_TRASH
 };
-/* `* LIST () "." new (OLDNAME (old))`, for IMAP4rev2 (RFC 9051 §6.3.9.7); both on the wire. */
+/* `* LIST () "." new ("OLDNAME" (old))`, for IMAP4rev2 (RFC 9051 §6.3.9.7); both on the wire. */
 void imap_tell_oldname(struct imap_cmd *c, struct slice wire_new, struct slice wire_old);
 
 /* ---- cmd_getmetadata.c ---- */

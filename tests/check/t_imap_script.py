@@ -45,6 +45,12 @@ def run_script(i, path):
         fail(str(e))
 
 
+@case
+def every_section_that_is_cited_has_a_script():
+    r = run([sys.executable, os.path.join(TOP, "tools", "rfc-map.py")])
+    check(r.returncode == 0, "make rfc-map: " + r.stdout.decode() + r.stderr.decode())
+
+
 for number, script in enumerate(SCRIPTS):
     def one(i=number, p=script):
         run_script(i, p)
