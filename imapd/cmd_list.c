@@ -144,7 +144,8 @@ imap_parse_list(struct imap_cmd *c, struct slice *in, struct err *e)
             return PARSE_BAD;
         if ((a->options & SELECT_RECURSIVEMATCH) &&
             !(a->options & (SELECT_SUBSCRIBED | SELECT_SPECIAL_USE)))
-            return err_parse(e, "RECURSIVEMATCH must not be the only selection"); /* RFC 5258 §3.1 */
+            return err_parse(e,
+                             "RECURSIVEMATCH must not be the only selection"); /* RFC 5258 §3.1 */
     }
     if (imap_take_astring(in, &c->mem, &a->reference, e) != PARSE_OK ||
         imap_take_sp(in, e) != PARSE_OK || take_patterns(c, in, e) != PARSE_OK)
