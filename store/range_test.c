@@ -22,7 +22,7 @@ check_message(const char *const ends[2], size_t lines)
 {
     static const uint64_t jumps[] = { 0, 1, 2, 65535, 65536, 65537, 70000, 5, 131072, 0 };
     struct buf text = { 0 };
-    struct store_file *f;
+    struct store_file *f, *all;
     struct store_view *v;
     struct slice whole;
 
@@ -33,9 +33,9 @@ check_message(const char *const ends[2], size_t lines)
         buf_addf(&text, "line %zu%s", i, ends[i % 2]);
     foreign("cur", "1.a:2,", buf_z(&text));
     v = sel("INBOX");
-    CHECK_EQ_INT(store_file_open(v, 1, &f, &e), 0);
+    CHECK_EQ_INT(store_file_open(v, 1, &all, &e), 0);
     view_drop_kept(v);
-    whole = store_file_octets(f);
+    whole = store_file_octets(all);
     for (size_t i = 0; i < COUNT_OF(jumps); i++)
         for (uint64_t n = 1; n < 100000; n *= 7)
             check_range(v, whole, jumps[i], n);
@@ -46,6 +46,7 @@ check_message(const char *const ends[2], size_t lines)
     CHECK_EQ_INT(store_file_range(v, 1, UINT64_MAX, 1, &f, &e), 0);
     CHECK_EQ_INT(store_file_octets(f).n, 0);
     store_file_close(&f);
+    store_file_close(&all);
     store_unselect(&v);
     buf_free(&text);
     teardown();
