@@ -415,7 +415,11 @@ class View:
         for part in text.decode().split(","):
             a, _, b = part.partition(":")
             gone.update(range(int(a), int(b or a) + 1))
-        check(None not in self.uids, "%s: VANISHED with UIDs that are not known" % self.name)
+        for u in sorted(gone - {u for u in self.uids if u}):  # told by EXISTS and not yet by FETCH, or never told
+            after = next((i for i, k in enumerate(self.uids) if k and k > u), len(self.uids))
+            check(after > 0 and self.uids[after - 1] is None, "%s: VANISHED %r: there is no UID %d in %r" % (
+                self.name, text, u, self.uids))
+            self.uids.pop(after - 1)
         self.uids = [u for u in self.uids if u not in gone]
 
     def do(self, text):
