@@ -60,7 +60,7 @@ try_one(struct slice in, unsigned choice, struct arena *mem, struct err *e)
         break;
     case 7:
         rc = imap_take_set(&at, mem, &set, e);
-        MUST(rc != PARSE_OK || set.n > 0);
+        MUST(rc != PARSE_OK || set.is_saved == (set.n == 0)); /* "$" (RFC 5182) */
         break;
     case 8:
         rc = imap_take_flags(&at, choice & 128, mem, &flags, e);
