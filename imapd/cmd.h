@@ -22,12 +22,13 @@ enum {                   /* of rows */
        IF_SAVES = 64,    /* what is too much for it is so for the quota */
        IF_SEQ = 128, /* takes or tells message numbers, except in the UID form (RFC 9586 §3.2) */
        IF_UNSELECTS = 256, /* may end the selected mailbox */
-       IF_REMOVES = 512 /* messages, which its own EXPUNGE responses say (NOTIFY takes no others away) */
+       IF_REMOVES =
+           512 /* messages, which its own EXPUNGE responses say (NOTIFY takes no others away) */
 };
 enum { /* more of them */
        IF_STREAM_2ND =
            4096, /* IF_STREAM: two arguments come before that, the first of them no string */
-       IF_LITERAL8 = 8192, /* takes "~{n}" literals: imap_take_nstring8() */
+       IF_LITERAL8 = 8192,  /* takes "~{n}" literals: imap_take_nstring8() */
        IF_ANNOTATES = 16384 /* imap_metadata_value_size bounds each literal */
 };
 struct imap_row {
@@ -67,9 +68,9 @@ struct imap_cmd {
     struct buf tagged; /* J; "OK ..." without the tag */
     struct store_uids
         told; /* J; UIDs whose FLAGS the sync tells whether they changed or not (STORE) */
-    bool is_told_silent;    /* J; of them MODSEQ alone */
+    bool is_told_silent; /* J; of them MODSEQ alone */
     const struct store_flag_change
-        *told_change; /* J; NULL, or what was asked for them: told of those that have gone */
+        *told_change;       /* J; NULL, or what was asked for them: told of those that have gone */
     struct imap_news *news; /* J; notify.c's: the sync that is being told */
     bool is_run;            /* J; run() is done */
     uint32_t
