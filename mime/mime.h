@@ -52,10 +52,8 @@ int16_t mime_local_tz_minutes(int64_t unix_s);
 
 /* ---- the tree (part.c) ---- */
 enum { MIME_DEPTH_MAX = 100, MIME_PARTS_MAX = 10000 };
-struct
-    mime_param { /* of Content-Type or Content-Disposition; value without its quotes; RFC 2231 forms
-                       * (name*0*) stay as written, which is what BODYSTRUCTURE tells */
-    struct slice name, value;
+struct mime_param {           /* of Content-Type or Content-Disposition */
+    struct slice name, value; /* value without its quotes; name*0, name*1 joined, but not decoded */
 };
 struct mime_part {
     struct slice header;          /* with the empty line; of a part: its MIME header */

@@ -15,4 +15,7 @@ enum { MIME_BOUNDARY_MAX = 1000 };
 enum mime_line { MIME_LINE_OTHER, MIME_LINE_DELIMITER, MIME_LINE_CLOSE };
 enum mime_line mime_classify_line(struct slice line, struct slice boundary);
 
+/* v[0..n), of one field, with what is in pieces joined in place (RFC 2231 §3); how many are left. Values in the arena. */
+size_t mime_join_params(struct mime_param *v, size_t n, struct arena *mem);
+
 #endif

@@ -267,6 +267,66 @@ TEST(survives_hostile_mail)
     arena_free(&mem);
 }
 
+/* RFC 2231 §3, §4.1. */
+TEST(joins_parameters_in_pieces)
+{
+    static const struct {
+        const char *params, *out;
+    } t[] = {
+        { "; name*0=abc; name*1=\"d e\"", "\"name\" \"abcd e\"" },
+        { "; name*1=b; x=y; NAME*0=a", "\"x\" \"y\" \"NAME\" \"ab\"" },
+        { "; f*0*=utf-8''a%20; f*1*=%C3%BC; f*2=\"b c'%\"",
+          "\"f*\" \"utf-8''a%20%C3%BCb%20c%27%25\"" },
+        { "; f*0=\"a b\"; f*1*=%20c", "\"f*\" \"''a%20b%20c\"" },
+        { "; f*=utf-8''x", "\"f*\" \"utf-8''x\"" },
+        { "; f*0*=utf-8''x", "\"f*\" \"utf-8''x\"" },
+        { "; f=plain; f*0*=utf-8''x; f*1*=y", "\"f\" \"plain\" \"f*\" \"utf-8''xy\"" },
+        { "; f*0=x; f*1=y; f=plain", "\"f*0\" \"x\" \"f*1\" \"y\" \"f\" \"plain\"" },
+        { "; f*0=a; f*2=c; f*3=d", "\"f\" \"a\" \"f*2\" \"c\" \"f*3\" \"d\"" },
+        { "; f*1=b; f*2=c", "\"f*1\" \"b\" \"f*2\" \"c\"" },
+        { "; f*0=a; f*0=b; f*1=c", "\"f\" \"a\" \"f*0\" \"b\" \"f*1\" \"c\"" },
+        { "; f*00=a; f*01=b; *0=c; f*x=d; f*99999=e",
+          "\"f*00\" \"a\" \"f*01\" \"b\" \"*0\" \"c\" \"f*x\" \"d\" \"f*99999\" \"e\"" },
+        { "; a*0=1; b*0=2; a*1=3; b*1=4", "\"a\" \"13\" \"b\" \"24\"" },
+    };
+    struct arena mem = { 0 };
+    struct buf m = { 0 }, out = { 0 };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        char expected[300];
+
+        TEST_ROW("%s", t[i].params);
+        buf_reset(&m);
+        buf_addf(&m, "Content-Type: a/b%s\r\n\r\n", t[i].params);
+        snprintf(expected, sizeof(expected), "(\"a\" \"b\" (%s) NIL NIL \"7bit\" 0)", t[i].out);
+        mime_bodystructure(mime_parse(buf_slice(&m), &mem), false, &out);
+        check_buf(&out, expected);
+    }
+    buf_free(&m);
+    arena_free(&mem);
+}
+
+/* As many as there can be, the last first. */
+TEST(joins_many_pieces)
+{
+    struct arena mem = { 0 };
+    struct buf m = { 0 }, out = { 0 };
+
+    buf_addz(&m, "Content-Type: a/b");
+    for (int i = 9999; i >= 0; i--)
+        buf_addf(&m, ";\r\n n*%d=x", i);
+    buf_addz(&m, "\r\nContent-Disposition: a");
+    for (int i = 0; i < 10000; i++)
+        buf_addf(&m, ";\r\n n*%d=x", i);
+    buf_addz(&m, "\r\n\r\n");
+    mime_bodystructure(mime_parse(buf_slice(&m), &mem), true, &out);
+    CHECK(sl_find(buf_slice(&out), SL("(\"n*9999\" \"x\" ")) != SL_NPOS);
+    CHECK(sl_find(buf_slice(&out), SL("(\"a\" (\"n\" \"xxxx")) != SL_NPOS);
+    buf_free(&m);
+    buf_free(&out);
+    arena_free(&mem);
+}
+
 enum { FLOOD_OCTETS = 10 * 1024 * 1024, FLOOD_CPU_S = 2 };
 
 /* A message of this size may not keep a processor for long, whatever it is made of. */
@@ -285,6 +345,10 @@ TEST(floods_take_little_time)
         { "messages in messages", "Content-Type: message/rfc822\n\n", "\n", MIME_DEPTH_MAX,
           FLOOD_OCTETS / 10 },
         { "parameters", "Content-Type: a/b", ";a*0*=\"b", 1, FLOOD_OCTETS },
+        { "pieces", "Content-Type: multipart/mixed; boundary=b\n",
+          "--b\nContent-Type: a/b;a*0=b;A*1=c;"
+          "a*0=b;A*2*=c;b*0=b;a*3=c;b*1=d;c*0=x;d*0=x;e*0;f*0=x;g*0=x;h*0=x;i*0=x;j*0=x\n\n",
+          1, FLOOD_OCTETS / 5 },
         { "comments", "From: ", "(\\", 1, FLOOD_OCTETS },
     };
 

@@ -77,6 +77,7 @@ take_params(struct slice in, struct arena *mem, size_t *n)
         if (p.name.n > 0)
             all[count++] = p;
     }
+    count = mime_join_params(all, count, mem);
     if (count > 0) {
         v = arena_alloc(mem, count * sizeof(*v));
         memcpy(v, all, count * sizeof(*v));

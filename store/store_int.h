@@ -439,7 +439,7 @@ void folders_sweep(struct store_user *u);
  *   message_id refs       without <>; refs oldest first, LF between, In-Reply-To's first one where there are no References
  * cache_headers.headers: fields of store_caches_field(), raw, CRLF, as they stand; preview: RFC 8970. */
 enum {
-    CACHE_VERSION = 1,                   /* of the forms: an index with another drops them */
+    CACHE_VERSION = 2,                   /* of the forms: an index with another drops them */
     CACHE_TEXT_MAX_OCTETS = 1024 * 1024, /* envelope, bodystructure, body, each */
     CACHE_HEADERS_MAX_OCTETS = 64 * 1024,
     CACHE_KEY_MAX_OCTETS = 512, /* each text of cache_sort but refs */
@@ -499,14 +499,14 @@ struct store_view {
     struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
     uint32_t kept_uid;
     struct {
-        uint32_t uid;       /* 0: none */
-        uint64_t raw, crlf; /* the same place in the file, and with CRLFs */
-        char last;          /* the octet before */
-    } range;                /* where store_file_range() was (range.c) */
+        uint32_t uid;         /* 0: none */
+        uint64_t raw, crlf;   /* the same place in the file, and with CRLFs */
+        char last;            /* the octet before */
+    } range;                  /* where store_file_range() was (range.c) */
     uint32_t last_fetched;    /* sequence number */
     struct sort_order *order; /* of the last SORT of many, or NULL (sort.c) */
-    struct watch *watch;   /* loop only */
-    atomic_bool is_told;   /* the watch has called; until the next sync */
+    struct watch *watch;      /* loop only */
+    atomic_bool is_told;      /* the watch has called; until the next sync */
 };
 /* Write v->fresh to the index; user.lock held. What fails is lost: it can be computed again. */
 void view_save_fresh(struct store_view *v);
