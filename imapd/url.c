@@ -175,16 +175,12 @@ is_our_host(const struct imap_sess *s, const struct imap_url *url)
 /* Hexadecimal, and a NUL. */
 enum { TOKEN_OCTETS = 64 };
 static int
-make_token(struct store_user *owner, const struct imap_url *url, char out[TOKEN_OCTETS + 1],
-           struct err *e)
+make_token(const char *key, const struct imap_url *url, char out[TOKEN_OCTETS + 1], struct err *e)
 {
-    char key[STORE_META_SECRET_OCTETS + 1];
     unsigned char mac[DIGEST_MAX_OCTETS];
     struct buf hex = { 0 };
     size_t n;
 
-    if (store_meta_secret(owner, url->mailbox, false, key, e))
-        return -1;
     n = digest_hmac(DIGEST_SHA256, sl_z(key), url->rump, mac);
     if (n * 2 != TOKEN_OCTETS)
         return err_set(e, ERR_TEMP, "no HMAC with SHA-256 in this OpenSSL");
@@ -201,15 +197,27 @@ refuse(struct err *e)
     return err_set(e, ERR_CLIENT, "URLAUTH does not authorise this");
 }
 
+/* owner NULL: the user that authd has named. Nothing is made for anybody: where there is no key, no token is good. */
 static int
-check_token(struct store_user *owner, const struct imap_url *url, struct err *e)
+check_token(struct imap_cmd *c, struct store_user *owner, const struct imap_url *url, struct err *e)
 {
-    char want[TOKEN_OCTETS + 1], got[TOKEN_OCTETS];
+    const struct imap_urls *u = c->urls;
+    char key[STORE_META_SECRET_OCTETS + 1], want[TOKEN_OCTETS + 1], got[TOKEN_OCTETS];
+    int rc;
 
     if (url->token.n != TOKEN_OCTETS)
         return refuse(e);
-    if (make_token(owner, url, want, e))
+    if (owner != NULL)
+        rc = store_meta_known_secret(owner, url->mailbox, key, e);
+    else
+        rc = store_meta_strangers_secret(
+            imapd.store, sl_z(u->user),
+            &(struct store_userdb){ .mail = sl_z(u->mail), .quota = sl_z(u->quota) }, url->mailbox,
+            key, e);
+    if (rc)
         return e->kind == ERR_NOTFOUND || e->kind == ERR_CLIENT ? refuse(e) : -1;
+    if (make_token(key, url, want, e))
+        return -1;
     for (size_t i = 0; i < TOKEN_OCTETS; i++)
         got[i] = sl_lower_char(url->token.p[i]);
     return digest_equal(want, got, TOKEN_OCTETS) ? 0 : refuse(e);
@@ -259,7 +267,7 @@ open_owner(struct imap_cmd *c, struct store_user **out, struct err *e)
     return 0;
 }
 
-/* "joe" is looked for as "joe@host" first: GENURLAUTH takes him as that. 0, 1 ask, -1. */
+/* "joe" is looked for as "joe@host" first: GENURLAUTH takes him as that. 0, 1 ask, -1. *out NULL: he is another. */
 static int
 find_owner(struct imap_cmd *c, const struct imap_url *url, struct store_user **out, struct err *e)
 {
@@ -283,11 +291,9 @@ find_owner(struct imap_cmd *c, const struct imap_url *url, struct store_user **o
         return err_set(e, ERR_TEMP, "authd is away");
     if (!c->urls->user)
         return refuse(e);
-    if (strcmp(c->urls->user, c->s->user) == 0) { /* some other name of his */
+    if (strcmp(c->urls->user, c->s->user) == 0) /* some other name of his */
         *out = c->s->store;
-        return 0;
-    }
-    return open_owner(c, out, e);
+    return 0;
 }
 
 /* Whose mailbox the URL may reach. 0, 1 ask, -1. */
@@ -311,7 +317,9 @@ authorise_url(struct imap_cmd *c, const struct imap_url *url, bool must_auth,
     if (check_access(c->s, url, e))
         return -1;
     rc = is_own ? 0 : find_owner(c, url, owner, e);
-    return rc ? rc : check_token(*owner, url, e);
+    if (rc == 0)
+        rc = check_token(c, *owner, url, e);
+    return rc || *owner != NULL ? rc : open_owner(c, owner, e);
 }
 
 /* ---- where it is ---- */
@@ -449,7 +457,7 @@ imap_url_part_close(struct imap_url_part *p)
 int
 imap_url_authorise(struct imap_cmd *c, struct slice rump, struct buf *out, struct err *e)
 {
-    char token[TOKEN_OCTETS + 1];
+    char key[STORE_META_SECRET_OCTETS + 1], token[TOKEN_OCTETS + 1];
     struct imap_url_place at;
     struct imap_url url;
 
@@ -463,7 +471,9 @@ imap_url_authorise(struct imap_cmd *c, struct slice rump, struct buf *out, struc
         return err_set(e, ERR_CLIENT, "the URL is of another server");
     if (url.has_expire && clock_unix_s() > url.expire_unix_s)
         return err_set(e, ERR_CLIENT, "URLAUTH has expired already");
-    if (find_place(c, c->s->store, &url, &at, e) || make_token(c->s->store, &url, token, e))
+    if (find_place(c, c->s->store, &url, &at, e) ||
+        store_meta_secret(c->s->store, url.mailbox, false, key, e) ||
+        make_token(key, &url, token, e))
         return -1;
     buf_adds(out, rump);
     buf_addz(out, ":INTERNAL:");

@@ -257,7 +257,6 @@ dir_of(struct buf *dir)
     return dir->n > 0 ? buf_z(dir) : NULL;
 }
 
-/* user.lock held. */
 static int
 load_of(struct store_user *u, struct slice normal, const char *dir, struct store_meta *out,
         struct err *e)
@@ -489,6 +488,38 @@ store_meta_secret(struct store_user *u, struct slice mailbox, bool is_new,
     }
     buf_free(&normal);
     buf_free(&dir);
+    return rc;
+}
+
+int
+store_meta_known_secret(struct store_user *u, struct slice mailbox,
+                        char out[STORE_META_SECRET_OCTETS + 1], struct err *e)
+{
+    struct buf normal = { 0 }, dir = { 0 };
+    int rc = locate(u, mailbox, &normal, &dir, e);
+
+    if (rc ==
+        0) /* the file is only ever replaced as a whole: no lock, which would make what it is in */
+        rc = read_secret(u, buf_slice(&normal), dir_of(&dir), out, e);
+    if (rc == 0)
+        err_set(e, ERR_NOTFOUND, "Mailbox has no key: %.*s", SL_ARG(mailbox));
+    buf_free(&normal);
+    buf_free(&dir);
+    return rc == 1 ? 0 : -1;
+}
+
+int
+store_meta_strangers_secret(struct store *s, struct slice user, const struct store_userdb *db,
+                            struct slice mailbox, char out[STORE_META_SECRET_OCTETS + 1],
+                            struct err *e)
+{
+    struct store_user *u;
+    int rc;
+
+    if (user_open_bare(s, user, db, &u, e))
+        return -1;
+    rc = store_meta_known_secret(u, mailbox, out, e);
+    store_user_close(&u);
     return rc;
 }
 

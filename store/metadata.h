@@ -47,5 +47,12 @@ int store_meta_name(char *name, size_t n, bool is_tree, struct err *e);
  * GENURLAUTH and RESETKEY; the mailbox's annotations do not show it. */
 int store_meta_secret(struct store_user *u, struct slice mailbox, bool is_new,
                       char out[STORE_META_SECRET_OCTETS + 1], struct err *e);
+/* The one that there is. ERR_NOTFOUND: none, or no such mailbox. Nothing is made or changed, whatever is asked for. */
+int store_meta_known_secret(struct store_user *u, struct slice mailbox,
+                            char out[STORE_META_SECRET_OCTETS + 1], struct err *e);
+/* The same of a user whose store is not open, and need not be there: he gets no Maildir by it. */
+int store_meta_strangers_secret(struct store *s, struct slice user, const struct store_userdb *db,
+                                struct slice mailbox, char out[STORE_META_SECRET_OCTETS + 1],
+                                struct err *e);
 
 #endif

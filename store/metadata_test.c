@@ -219,6 +219,33 @@ TEST(secrets_are_not_seen)
     teardown();
 }
 
+/* Whoever asks for a key that is not there makes neither it nor the Maildir it would be in. */
+TEST(a_key_is_looked_for_without_a_trace)
+{
+    char one[STORE_META_SECRET_OCTETS + 1], two[STORE_META_SECRET_OCTETS + 1], where[400];
+    struct store_userdb db = { .mail = sl_z(where) };
+
+    setup();
+    open_store();
+    snprintf(where, sizeof where, "maildir:%s-stranger", root);
+    for (int i = 0; i < 2; i++) {
+        const char *box = i == 0 ? "INBOX" : "Sent.a";
+
+        CHECK_EQ_INT(
+            store_meta_strangers_secret(st, SL("eve@example.org"), &db, sl_z(box), one, &e), -1);
+        CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+        CHECK_EQ_INT(access(where + strlen("maildir:"), F_OK), -1);
+    }
+    CHECK_EQ_INT(store_meta_known_secret(us, SL("INBOX"), one, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    CHECK_EQ_INT(store_meta_known_secret(us, SL("../INBOX"), one, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_CLIENT);
+    CHECK_EQ_INT(store_meta_secret(us, SL("INBOX"), false, one, &e), 0);
+    CHECK_EQ_INT(store_meta_known_secret(us, SL("INBOX"), two, &e), 0);
+    CHECK_EQ_STR(one, two);
+    teardown();
+}
+
 /* What is not ours is not written over, and not taken for "no annotations". */
 TEST(a_damaged_file_is_told)
 {

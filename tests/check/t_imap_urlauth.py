@@ -8,7 +8,7 @@ from harness import *
 from imapscript import Client
 from stack import Stack
 
-ANN, BOB, SUBMIT = "ann@example.com", "bob@example.com", "submit@example.com"
+ANN, BOB, CARL, SUBMIT = "ann@example.com", "bob@example.com", "carl@example.com", "submit@example.com"
 SECRET = b"From: ann@example.com\r\nSubject: s\r\n\r\nthe secret\r\n"
 _stack = []
 
@@ -16,7 +16,7 @@ _stack = []
 def stack():
     if not _stack:
         conf = ["disable_plaintext_auth = no", "imap_urlauth_submit_user = %s" % SUBMIT]
-        _stack.append(Stack(tmp("s"), users=[ANN, BOB, SUBMIT], extra_conf=conf, keep=True).start())
+        _stack.append(Stack(tmp("s"), users=[ANN, BOB, CARL, SUBMIT], extra_conf=conf, keep=True).start())
         at_end(_stack[0].stop)
         c = login(ANN)
         for box in (b"INBOX", b"Archive.2026"):
@@ -147,6 +147,27 @@ def nothing_but_that():
 def bob_with_mail(c):
     run(c, b"APPEND INBOX {6+}\r\na: b\r\n")
     return c
+
+
+def files_of(name):
+    return sorted(os.path.join(folder, x) for folder, dirs, names in os.walk(stack().workdir) for x in dirs + names
+                  if name in os.path.join(folder, x))
+
+
+@case
+def a_strangers_url_makes_nothing():
+    """A user who never was here gets no Maildir, and a mailbox no key, by what somebody else asks."""
+    bob, token = login(BOB), b":INTERNAL:" + b"0" * 64
+    before = files_of("carl")
+    for name in (b"carl%40example.com@localhost", b"CARL%40example.com@localhost", b"carl@example.com"):
+        for box in (b"INBOX", b"Sent", b"a/b"):
+            check(fetch(bob, b"imap://%s/%s/;uid=1;urlauth=authuser%s" % (name, box, token)) is None, name)
+    equal(files_of("carl"), before, "carl's files")
+    ann = login(ANN)
+    run(ann, b"CREATE keyless")
+    for c in (ann, bob):
+        check(fetch(c, RUMP.replace(b"INBOX", b"keyless") + b"authuser" + token) is None, "a key that is not there")
+    check(not [f for f in files_of("keyless") if f.endswith("postern-metadata")], "a key was made by URLFETCH")
 
 
 @case
