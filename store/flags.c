@@ -124,15 +124,17 @@ store_flags_after(struct store_flags was, const struct store_flag_change *ch)
     return f;
 }
 
-/* What others changed since the view was told of are other flags than these. */
+/* What others changed since the view was told of are other flags than these. A row made again after a sleep has the flags of now, not
+ * those that were told. */
 static bool
 is_untouched(const struct bulk *b, const struct msg_brief *m)
 {
     const struct store_flag_change *ch = b->ch;
+    uint32_t seq = store_view_seq(b->v, m->uid);
     struct store_row told;
 
-    return ch->op != STORE_SET && store_view_row(b->v, store_view_seq(b->v, m->uid), &told) &&
-           told.modseq <= ch->unchangedsince &&
+    return ch->op != STORE_SET && store_view_row(b->v, seq, &told) &&
+           !view_missed_at(b->v, seq - 1) && told.modseq <= ch->unchangedsince &&
            ((told.flags.sys ^ m->flags.sys) & ch->flags.sys) == 0 &&
            ((told.flags.kw ^ m->flags.kw) & ch->flags.kw) == 0;
 }

@@ -32,7 +32,8 @@ enum {
     INDEX_UID_BLOCK = 512, /* reserved durably at a time */
     INDEX_MODSEQ_BLOCK = 1024,
     INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024, /* a longer log is checkpointed */
-    INDEX_WAL_IDLE_OCTETS = 256 * 1024      /* that of a database being closed for idling */
+    INDEX_WAL_BULK_OCTETS = 16 * 1024 * 1024, /* while much is computed: each checkpoint is three syncs */
+    INDEX_WAL_IDLE_OCTETS = 256 * 1024        /* that of a database being closed for idling */
 };
 #define INDEX_FILE       "postern-index.db"
 #define INDEX_LOCK_FILE  "postern-index.lock"
@@ -135,6 +136,8 @@ int index_begin_alone(struct store_user *u, struct err *e);
 int index_begin_durable(struct store_user *u, struct err *e);
 /* On failure it is rolled back. After success new blocks are on disk. */
 int index_commit(struct store_user *u, struct err *e);
+/* One of a row of large transactions. */
+int index_commit_more(struct store_user *u, struct err *e);
 void index_rollback(struct store_user *u);
 /* What was committed is on disk (commits alone survive a kill, not a power cut). */
 int index_sync(struct store_user *u, struct err *e);
@@ -470,7 +473,7 @@ struct silent { /* a change of our own that shall not be reported */
     struct store_uids uids;
 };
 struct forms; /* of a message, computed, not yet in the index's cache (cache.h) */
-enum { VIEW_FRESH_MAX = 50, VIEW_FRESH_OCTETS = 1024 * 1024 };
+enum { VIEW_FRESH_MAX = 512, VIEW_FRESH_OCTETS = 3 * 1024 * 1024 };
 struct ahead; /* rows read ahead for a FETCH that goes through the mailbox (fetch.c) */
 struct watch;
 struct store_view {
@@ -492,8 +495,9 @@ struct store_view {
     struct silent *silent;
     size_t n_silent, cap_silent;
     char mailbox_id[40];
-    struct forms *fresh; /* VIEW_FRESH_MAX, or NULL */
+    struct forms *fresh; /* VIEW_FRESH_MAX; NULL while there are none */
     size_t n_fresh, fresh_octets;
+    uint32_t fresh_last; /* the highest UID of them */
     uint32_t filled_to; /* cache_fill() has seen to the UIDs up to here */
     struct ahead *ahead;
     struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
@@ -521,7 +525,8 @@ void view_drop_rows(struct store_view *v);
 /* Rows by index, 0 .. v->n - 1, while the view is awake: no other file looks into rows. store_view_row() gives all of one. */
 size_t view_at_least(const struct store_view *v, uint32_t uid);
 uint32_t view_uid_at(const struct store_view *v, size_t i);
-bool view_gone_at(const struct store_view *v, size_t i); /* expunged, not yet announced */
+bool view_gone_at(const struct store_view *v, size_t i);   /* expunged, not yet announced */
+bool view_missed_at(const struct store_view *v, size_t i); /* changed while the view was asleep */
 
 /* ---- watching (watch.c); loop only, but for watcher_tell() ---- */
 struct watcher *watcher_new(struct store *s);

@@ -29,6 +29,12 @@ view_gone_at(const struct store_view *v, size_t i)
 }
 
 bool
+view_missed_at(const struct store_view *v, size_t i)
+{
+    return rows_at(v->rows, i).modseq == 0;
+}
+
+bool
 store_view_is_gone(const struct store_view *v, uint32_t seq)
 {
     return seq > 0 && seq <= v->n && !v->is_asleep && view_gone_at(v, seq - 1);
@@ -51,6 +57,8 @@ store_view_row(const struct store_view *v, uint32_t seq, struct store_row *out)
     r = rows_at(v->rows, seq - 1);
     if (v->recent.n > 0 && store_uids_has(&v->recent, r.uid))
         r.sys |= STORE_RECENT;
+    if (r.modseq == 0) /* the next sync tells which it has: not less than what the view knows */
+        r.modseq = v->modseq;
     *out = (struct store_row){ .uid = r.uid,
                                .flags = { .sys = r.sys, .kw = r.kw },
                                .modseq = r.modseq };

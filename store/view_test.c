@@ -175,6 +175,37 @@ TEST(a_condition_holds_while_others_change_other_flags)
     teardown();
 }
 
+/* What a view missed is no flag that it was told of, though it sees it. */
+TEST(a_condition_does_not_hold_over_what_a_sleep_missed)
+{
+    struct store_flag_change ch = { .op = STORE_REMOVE,
+                                    .flags = { STORE_FLAGGED, 0 },
+                                    .has_unchangedsince = true };
+    struct store_uids u = { 0 }, modified = { 0 };
+    struct store_view *a, *b;
+    struct store_row r;
+
+    setup_many();
+    a = sel("INBOX");
+    b = sel("INBOX");
+    store_view_row(b, 7, &r);
+    ch.unchangedsince = b->modseq;
+    store_view_sleep(b);
+    CHECK_EQ_INT(store_flags(a, 7, 7, STORE_ADD, STORE_FLAGGED, 0, false), 0);
+    CHECK_EQ_INT(store_view_wake(b, &e), 0);
+    store_uids_add(&u, 6, 8);
+    CHECK_EQ_INT(store_change_flags(b, &u, &ch, &modified, &e), 0);
+    CHECK_EQ_INT(store_uids_count(&modified), 1);
+    CHECK(store_uids_has(&modified, 7));
+    CHECK(store_view_row(b, 7, &r)); /* a MODSEQ that may be told: never 0 */
+    CHECK_EQ_INT(r.modseq, ch.unchangedsince);
+    store_uids_free(&modified);
+    store_uids_free(&u);
+    store_unselect(&a);
+    store_unselect(&b);
+    teardown();
+}
+
 TEST(asleep_nothing_is_held)
 {
     struct store_view *a, *b;
