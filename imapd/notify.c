@@ -175,11 +175,11 @@ tell_expunges(struct imap_cmd *c, const struct store_changes *ch)
 {
     struct store_uids gone = { 0 };
 
-    for (size_t i = 0; i < ch->n_expunged; i++)
-        if (!imap_has_vanished(c->s))
-            imap_untagged(c, "%u EXPUNGE", ch->expunged[i]);
-        else
-            store_uids_add(&gone, ch->vanished[i], ch->vanished[i]);
+    for (size_t i = 0; i < ch->n_expunged && !imap_has_vanished(c->s); i++)
+        imap_untagged(c, "%u EXPUNGE", ch->expunged[i]);
+    for (size_t i = ch->n_expunged; i > 0 && imap_has_vanished(c->s);
+         i--) /* ascending: adding is cheap */
+        store_uids_add(&gone, ch->vanished[i - 1], ch->vanished[i - 1]);
     imap_add_vanished(c, "", &gone);
     store_uids_free(&gone);
 }
