@@ -223,11 +223,12 @@ TEST(secrets_are_not_seen)
 TEST(a_key_is_looked_for_without_a_trace)
 {
     char one[STORE_META_SECRET_OCTETS + 1], two[STORE_META_SECRET_OCTETS + 1], where[400];
-    struct store_userdb db = { .mail = sl_z(where) };
+    struct store_userdb db = { 0 };
 
     setup();
     open_store();
     snprintf(where, sizeof where, "maildir:%s-stranger", root);
+    db.mail = sl_z(where);
     for (int i = 0; i < 2; i++) {
         const char *box = i == 0 ? "INBOX" : "Sent.a";
 
