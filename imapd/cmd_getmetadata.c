@@ -53,24 +53,45 @@ next_ask(struct arena *mem, struct imap_meta_asks *a)
     return &v[a->n];
 }
 
-enum parse_rc
-imap_take_meta_entries(struct imap_cmd *c, struct slice *in, bool is_tree,
-                       struct imap_meta_asks *out, struct err *e)
+/* A list; what is asked twice is asked once, or a long value would be told as often as a line has room to name it. */
+static enum parse_rc
+take_entries(struct imap_cmd *c, struct slice *in, bool is_tree, struct imap_meta_asks *out,
+             struct map *asked, struct err *e)
 {
     bool is_list = sl_take_char(in, '(');
+    size_t n = 0;
 
     do {
-        struct imap_meta_ask *a = next_ask(&c->mem, out);
+        struct imap_meta_ask one, *a;
 
-        if (a == NULL || out->n == IMAP_LIST_MAX)
+        if (n++ == IMAP_LIST_MAX)
             return err_parse(e, "too many entries");
-        if (imap_take_meta_name(c, in, is_tree, a, e) != PARSE_OK)
+        if (imap_take_meta_name(c, in, is_tree, &one, e) != PARSE_OK)
             return PARSE_BAD;
+        if (map_set(asked, one.name, c) != NULL)
+            continue;
+        a = next_ask(&c->mem, out);
+        if (a == NULL)
+            return err_parse(e, "too many entries");
+        *a = one;
         out->n++;
     } while (is_list && sl_take_char(in, ' '));
     if (is_list && !sl_take_char(in, ')'))
         return err_parse(e, "expected ')'");
     return PARSE_OK;
+}
+
+enum parse_rc
+imap_take_meta_entries(struct imap_cmd *c, struct slice *in, bool is_tree,
+                       struct imap_meta_asks *out, struct err *e)
+{
+    struct map *asked = map_new();
+    enum parse_rc rc;
+
+    *out = (struct imap_meta_asks){ 0 }; /* a second METADATA of LIST counts instead of the first */
+    rc = take_entries(c, in, is_tree, out, asked, e);
+    map_free(&asked, NULL);
+    return rc;
 }
 
 static enum parse_rc

@@ -108,7 +108,10 @@ imap_run_getquotaroot(struct imap_cmd *c)
         has_root = quota_rules_limit(r, name, store_separator(c->s->store), &limit);
     }
     buf_addz(&c->out, "* QUOTAROOT ");
-    imap_add_astring(&c->out, *mailbox);
+    if (imap_is_utf8(c->s))
+        imap_add_utf8_astring(&c->out, *mailbox);
+    else
+        imap_add_astring(&c->out, *mailbox);
     if (has_root) {
         buf_addc(&c->out, ' ');
         imap_add_astring(&c->out, sl_z(quota_rules_root(r)));

@@ -167,7 +167,10 @@ write_all(const struct location *where, const char *path, const struct names *l,
                 text.p[text.off + j] = '\t';
         buf_addc(&text, '\n');
     }
-    rc = fs_replace_file(path, buf_slice(&text), 0600, e);
+    if (text.n > SUBSCRIPTIONS_MAX_OCTETS) /* nobody could read it again */
+        rc = err_set(e, ERR_LIMIT, "Too many subscriptions");
+    else
+        rc = fs_replace_file(path, buf_slice(&text), 0600, e);
     buf_free(&text);
     return rc;
 }
