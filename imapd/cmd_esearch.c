@@ -262,7 +262,7 @@ open_next(struct imap_cmd *c, struct work *w)
     return 1;
 }
 
-/* Where nothing was found there is no response, unless how many is asked. */
+/* Where nothing was found there is no response, whatever is asked (RFC 7377 §2.1). */
 static void
 tell(struct imap_cmd *c, struct work *w)
 {
@@ -282,7 +282,7 @@ tell(struct imap_cmd *c, struct work *w)
                                                          .seqs = f.seqs,
                                                          .n = f.n,
                                                          .is_uid = true });
-    if (f.n > 0 || (a->returns.want & ESEARCH_COUNT))
+    if (f.n > 0)
         esearch_tell(c, &a->returns, &f);
     if (a->returns.want & ESEARCH_SAVE)
         esearch_save(c->s, &a->returns, &f);

@@ -34,13 +34,24 @@ search_turn_is_over(void *run)
     return imap_is_cancelled(r->c) || clock_mono_ms() >= r->turn_until_ms;
 }
 
+/* "SAVE": what fails with NO leaves "$" empty, BAD leaves it alone (RFC 5182 §2.1). */
+static void
+forget_saved(struct search_run *r)
+{
+    if (r->returns && (r->returns->want & ESEARCH_SAVE) && !r->c->is_bad &&
+        !imap_is_cancelled(r->c))
+        store_uids_free(&r->c->s->saved);
+}
+
 enum cmd_rc
 search_run_stopped(struct search_run *r, int rc, const struct err *e, size_t done, size_t all)
 {
     if (rc == 1 && !imap_is_cancelled(r->c))
         return imap_progress(r->c, done, all) ? CMD_FLUSH : CMD_YIELD;
-    if (rc < 0)
+    if (rc < 0) {
         imap_fail(r->c, e, store_view_name(r->text.view), "NONEXISTENT");
+        forget_saved(r);
+    }
     return CMD_DONE; /* cancelled: nobody reads a reply */
 }
 
@@ -60,15 +71,6 @@ cut(struct search_run *r)
         store_search_among(r->search, &range);
     store_uids_free(&range);
     return may_be;
-}
-
-/* "SAVE": what fails with NO leaves "$" empty, BAD leaves it alone (RFC 5182 §2.1). */
-static void
-forget_saved(struct search_run *r)
-{
-    if (r->returns && (r->returns->want & ESEARCH_SAVE) && !r->c->is_bad &&
-        !imap_is_cancelled(r->c))
-        store_uids_free(&r->c->s->saved);
 }
 
 static bool
@@ -92,7 +94,6 @@ search_run(struct search_run *r, bool *is_found)
 {
     struct err e = { 0 };
     struct store_box box;
-    enum cmd_rc out;
     int rc;
 
     *is_found = false;
@@ -105,10 +106,7 @@ search_run(struct search_run *r, bool *is_found)
     if (rc == 0)
         return CMD_DONE;
     store_view_box(r->text.view, &box);
-    out = search_run_stopped(r, rc, &e, store_search_done(r->search), box.exists);
-    if (out == CMD_DONE)
-        forget_saved(r);
-    return out;
+    return search_run_stopped(r, rc, &e, store_search_done(r->search), box.exists);
 }
 
 void
