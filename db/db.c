@@ -449,6 +449,15 @@ db_checkpoint(struct db *d, bool truncate, struct err *e)
     return rc == SQLITE_OK ? 0 : fail(d, rc, e);
 }
 
+void
+db_set_cache(struct db *d, unsigned kib)
+{
+    char text[48];
+
+    snprintf(text, sizeof text, "PRAGMA cache_size=-%u", kib);
+    db_exec(d, text, NULL);
+}
+
 int
 db_schema_version(struct db *d, int *out, struct err *e)
 {

@@ -70,6 +70,7 @@ int64_t db_last_id(struct db *d);
 int64_t db_changes(struct db *d);
 int64_t db_data_version(struct db *d); /* changes when another connection has committed */
 int db_checkpoint(struct db *d, bool truncate, struct err *e);
+void db_set_cache(struct db *d, unsigned kib); /* pages in memory, from now on */
 /* user_version pragma. */
 int db_schema_version(struct db *d, int *out, struct err *e);
 int db_set_schema_version(struct db *d, int v, struct err *e);

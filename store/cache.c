@@ -3,6 +3,11 @@
 
 #include "base/mem.h"
 
+enum {
+    CACHE_BULK = 128, /* messages at once: there are more to come */
+    CACHE_BULK_DB_KIB = 4096
+};
+
 const unsigned form_bits[FORMS] = { STORE_GET_ENVELOPE, STORE_GET_BODYSTRUCTURE, STORE_GET_BODY,
                                     STORE_GET_HEADERS, STORE_GET_PREVIEW };
 
@@ -204,16 +209,29 @@ save_all(struct store_user *u, int64_t mailbox, const struct forms *v, size_t n,
     return rc == 1 ? mbox_save(u, &mb, e) : rc;
 }
 
+/* Pages that are changed more than once are written to the log once, if they fit in memory: ids of threads lie all over
+ * their table. */
+static int
+save_bulk(struct store_user *u, int64_t mailbox, const struct forms *v, size_t n, struct err *e)
+{
+    int rc;
+
+    if (n >= CACHE_BULK)
+        db_set_cache(u->db, CACHE_BULK_DB_KIB);
+    rc = save_all(u, mailbox, v, n, e);
+    if (rc)
+        index_rollback(u);
+    else
+        rc = n >= CACHE_BULK ? index_commit_more(u, e) : index_commit(u, e);
+    if (n >= CACHE_BULK)
+        db_set_cache(u->db, STORE_DB_CACHE_KIB);
+    return rc ? -1 : 0;
+}
+
 int
 cache_save(struct store_user *u, int64_t mailbox, struct forms *v, size_t n, struct err *e)
 {
-    if (index_begin(u, e))
-        return -1;
-    if (save_all(u, mailbox, v, n, e)) {
-        index_rollback(u);
-        return -1;
-    }
-    if (index_commit(u, e))
+    if (index_begin(u, e) || save_bulk(u, mailbox, v, n, e))
         return -1;
     for (size_t i = 0; i < n; i++)
         v[i].is_kept = true;

@@ -1,5 +1,5 @@
 /* store/fetch.c - what FETCH tells of a message: from the index, else computed from the file and kept. What was computed
- * waits in the view and goes into the index some dozens at a time. Files are read and parsed without the user's lock. */
+ * waits in the view and goes into the index some hundreds at a time. Files are read and parsed without the user's lock. */
 #include "store/cache.h"
 
 #include "base/log.h"
@@ -17,6 +17,8 @@ enum { FETCH_AHEAD = 64, FETCH_AHEAD_MAX_OCTETS = 256 * 1024 };
 static struct forms *
 fresh_of(const struct store_view *v, uint32_t uid)
 {
+    if (uid > v->fresh_last) /* the mailbox is being gone through */
+        return NULL;
     for (size_t i = v->n_fresh; i > 0; i--)
         if (v->fresh[i - 1].uid == uid)
             return &v->fresh[i - 1];
@@ -28,7 +30,9 @@ view_drop_fresh(struct store_view *v)
 {
     for (size_t i = 0; i < v->n_fresh; i++)
         forms_free(&v->fresh[i]);
-    v->n_fresh = v->fresh_octets = 0;
+    free(v->fresh);
+    v->fresh = NULL;
+    v->n_fresh = v->fresh_octets = v->fresh_last = 0;
 }
 
 static void
@@ -52,14 +56,14 @@ view_save_fresh(struct store_view *v)
 static int
 make_room(struct store_view *v, struct err *e)
 {
+    if (v->n_fresh == VIEW_FRESH_MAX || v->fresh_octets >= VIEW_FRESH_OCTETS) {
+        if (user_lock(v->u, e))
+            return -1;
+        view_save_fresh(v);
+        user_unlock(v->u);
+    }
     if (v->fresh == NULL)
         v->fresh = mem_zalloc(VIEW_FRESH_MAX * sizeof(v->fresh[0]));
-    if (v->n_fresh < VIEW_FRESH_MAX && v->fresh_octets < VIEW_FRESH_OCTETS)
-        return 0;
-    if (user_lock(v->u, e))
-        return -1;
-    view_save_fresh(v);
-    user_unlock(v->u);
     return 0;
 }
 
@@ -380,6 +384,7 @@ compute(struct store_view *v, struct lookup *l, unsigned want, struct store_msg 
     v->fresh_octets += forms_octets(f);
     store_file_close(&file);
     f->uid = m->uid;
+    v->fresh_last = f->uid > v->fresh_last ? f->uid : v->fresh_last;
     f->is_kept = l->is_kept;
     if (m->crlf < 0)
         m->crlf = f->crlf;

@@ -518,8 +518,9 @@ index_rollback(struct store_user *u)
     quota_after_rollback(u);
 }
 
-int
-index_commit(struct store_user *u, struct err *e)
+/* The log is checkpointed when it is longer than that. */
+static int
+commit(struct store_user *u, int64_t wal_max_octets, struct err *e)
 {
     struct err why = { 0 };
     int rc = quota_before_commit(u, &why);
@@ -541,8 +542,20 @@ index_commit(struct store_user *u, struct err *e)
         return -1;
     }
     quota_after_commit(u);
-    index_checkpoint(u, INDEX_WAL_MAX_OCTETS);
+    index_checkpoint(u, wal_max_octets);
     return 0;
+}
+
+int
+index_commit(struct store_user *u, struct err *e)
+{
+    return commit(u, INDEX_WAL_MAX_OCTETS, e);
+}
+
+int
+index_commit_more(struct store_user *u, struct err *e)
+{
+    return commit(u, INDEX_WAL_BULK_OCTETS, e);
 }
 
 int

@@ -32,7 +32,7 @@ enum {
     INDEX_UID_BLOCK = 512, /* reserved durably at a time */
     INDEX_MODSEQ_BLOCK = 1024,
     INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024, /* a longer log is checkpointed */
-    INDEX_WAL_BULK_OCTETS = 16 * 1024 * 1024, /* while much is computed: each checkpoint is three syncs */
+    INDEX_WAL_BULK_OCTETS = 16 * 1024 * 1024, /* while much is computed: checkpoints are syncs */
     INDEX_WAL_IDLE_OCTETS = 256 * 1024        /* that of a database being closed for idling */
 };
 #define INDEX_FILE       "postern-index.db"
