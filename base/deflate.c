@@ -248,6 +248,12 @@ inflater_rest(struct inflater *i)
     i->kept = n;
 }
 
+bool
+inflater_is_amid(const struct inflater *i)
+{
+    return i->z && !i->is_over && !(i->z->data_type & BLOCK_ENDED);
+}
+
 size_t
 inflater_octets(const struct inflater *i)
 {

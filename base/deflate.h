@@ -33,6 +33,8 @@ enum inflate_rc inflater_run(struct inflater *i, struct slice *in, size_t room, 
 /* Nothing comes for a while: keep no more than what later octets may refer to, which is what came, at most 32 KiB. Only where
  * a flush left the stream between two octets; else, and when resting already, nothing is done. The next run wakes it. */
 void inflater_rest(struct inflater *i);
+/* Whether a block has begun and not ended: its rest is still on its way. */
+bool inflater_is_amid(const struct inflater *i);
 size_t inflater_octets(const struct inflater *i); /* of memory; NULL: 0 */
 
 #endif

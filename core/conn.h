@@ -149,7 +149,7 @@ void conn_start_deflate(struct conn *c, int level);
 bool conn_is_deflated(const struct conn *c);
 /* End it both ways: last is what is said last, compressed and with the stream's end appended to *raw (for whom the descriptor
  * goes to; it is not written here). Input beyond the stream's end is in clear again. -1: there is compressed input that was
- * not consumed, or output that was not taken; nothing changed. */
+ * not consumed, or its last block has not come to its end, or output was not taken; nothing changed. */
 int conn_end_deflate(struct conn *c, struct slice last, struct buf *raw);
 size_t conn_deflate_octets(const struct conn *c); /* of memory that compression takes now */
 

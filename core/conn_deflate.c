@@ -140,7 +140,7 @@ conn_end_deflate(struct conn *c, struct slice last, struct buf *raw)
     struct squeeze *q = c->tr_state;
 
     BUG_ON(!conn_is_deflated(c));
-    if (c->is_ended || c->in.n > 0 || squeeze_buffered(q) > 0)
+    if (c->is_ended || c->in.n > 0 || squeeze_buffered(q) > 0 || inflater_is_amid(q->in))
         return -1;
     conn_flush(c, false);
     if (c->is_ended || c->out.n > 0)

@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { RETRY_MS = 50 }; /* the client has not taken all that was said before */
+enum {
+    RETRY_MS = 50,    /* the client has not taken all that was said before, */
+    RETRIES_MAX = 100 /* or the end of its compressed command has not come yet: so often */
+};
 
 /* Addresses are 130 octets each at most, and mostly 16: a session that waits keeps what there is. */
 struct imap_origin {
@@ -40,6 +43,7 @@ imap_origin_new(const struct imap_adopted *a)
 struct leave {
     enum { LEAVE_NO, LEAVE_WAITS, LEAVE_GONE, LEAVE_FAILED } state;
     struct timer retry;
+    unsigned retries; /* for want of input */
     int spare_fd; /* to say BYE on where login does not take the session */
     struct imap_cmd *c;
 };
@@ -126,6 +130,8 @@ try_to_leave(void *arg)
     if (fd >= 0) {
         s->conn = NULL;
         hand_back(l, fd, buf_slice(&input), buf_slice(&reply));
+    } else if (conn_out_pending(s->conn) == 0 && ++l->retries > RETRIES_MAX) {
+        fail(l);
     } else {
         timer_start(&l->retry, RETRY_MS, try_to_leave, l);
     }

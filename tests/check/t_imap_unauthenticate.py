@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 import zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -138,6 +139,26 @@ def compressed_and_pipelined():
     c.input, c.out, c.inn = c.inn.unused_data + c.input, None, None
     c.until("b")
     c.until("c")
+
+
+@case
+def compressed_and_in_two_pieces():
+    """The end of the client's stream may come later than the octets that the command is read from."""
+    for cut in (1, 2):
+        c = Client()
+        c.login(USERS[0])
+        c.compress()
+        raw = c.out.compress(b"a UNAUTHENTICATE\r\n") + c.out.flush(zlib.Z_FINISH)
+        probe = zlib.decompressobj(-15)
+        probe.decompress(raw[:-cut])
+        check(not probe.eof, "cut before the end")
+        c.s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        c.s.sendall(raw[:-cut])
+        time.sleep(0.3)
+        c.s.sendall(raw[-cut:])
+        c.until("a")
+        c.input, c.out, c.inn = c.inn.unused_data + c.input, None, None
+        c.login(USERS[1])
 
 
 @case
