@@ -8,6 +8,7 @@ import os
 import random
 import re
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
@@ -96,6 +97,7 @@ class Away:
         self.user, self.rng, self.is_uidonly = user, rng, is_uidonly
         self.validity, self.modseq, self.flags = None, 0, {}
         self.c, self.order, self.trace, self.exists = None, [], [], 0
+        self.top = 0 # all UIDs up to there were told
 
     def connect(self):
         self.c = Client(("127.0.0.1", stack().ports["imap"]), 60)
@@ -116,6 +118,7 @@ class Away:
             self.exists = int(m.group(1))
         m = re.match(r"\* VANISHED( \(EARLIER\))? (\S+)$", r)
         if m:
+            self.has_vanished = self.has_vanished or not m.group(1)
             for uid in numbers(m.group(2)):
                 self.flags.pop(uid, None)
                 if not m.group(1):
@@ -149,12 +152,14 @@ class Away:
             op, flag = self.change
             self.flags[uid] = self.flags[uid] | {flag} if op == "+" else self.flags[uid] - {flag} if op == "-" else frozenset({flag})
         if modseq:
+            check(int(modseq.group(1)) > 0, "MODSEQ 0")
             self.told_modseq = max(self.told_modseq, int(modseq.group(1)))
 
     def do(self, text, lose_after=None):
         """False: the connection was lost after so many responses."""
         self.trace = self.trace[-60:] + [text]
         self.told_highest = self.told_modseq = 0
+        self.has_vanished = False
         m = re.search(r"STORE .*([ +-])FLAGS\.SILENT \((.*)\)", text)
         self.change = m and m.groups()
         self.c.send(("q " + text + "\r\n").encode())
@@ -165,6 +170,10 @@ class Away:
                 return False
             r = self.c.response().decode()
             lose_after = lose_after - 1 if lose_after is not None else None
+            if r.startswith("+ "): # IDLE
+                self.meanwhile()
+                self.c.send(b"DONE\r\n")
+                continue
             if not r.startswith("q "):
                 self.hear(r)
                 continue
@@ -173,6 +182,7 @@ class Away:
             if m:
                 self.told_highest = int(m.group(1))
             check(r.startswith("q OK"), "%s: %s" % (text, r))
+            check(self.told_highest or not self.has_vanished, "%s: VANISHED without HIGHESTMODSEQ" % text) # §3.2.7
             if self.told_highest:
                 self.modseq = self.told_highest
             else:
@@ -202,15 +212,17 @@ class Away:
 
     def learn_new(self):
         """Messages that came."""
-        top = max(self.flags, default=0)
-        if not self.do("UID FETCH %d:* (FLAGS)" % (top + 1)):
+        self.order = [uid for uid in self.order if uid <= self.top] # above that some may be known by their flags, and some not
+        if not self.do("UID FETCH %d:* (FLAGS)" % (self.top + 1)):
             return False
         self.order = sorted(self.flags)
+        self.top = max([self.top, *self.flags])
         check(len(self.order) == self.exists, "EXISTS %d, but %d UIDs are known: %s" % (self.exists, len(self.order), self.order))
         return True
 
     def visit(self, other, work):
         """Be there for a while, with others at work."""
+        self.meanwhile = lambda: (work(other, self.rng.randrange(3)), time.sleep(self.rng.choice([0, 0, 0.1])))
         self.connect()
         if not self.select():
             return
@@ -223,7 +235,7 @@ class Away:
             plain = ["NOOP"] if self.is_uidonly or self.exists == 0 else [
                 "FETCH %s (UID FLAGS)" % number, "STORE %s +FLAGS (%s)" % (number, flag), "SEARCH ALL",
                 "STORE %s (UNCHANGEDSINCE %d) +FLAGS.SILENT (%s)" % (number, self.modseq, flag)]
-            text = self.rng.choice(["NOOP", "EXPUNGE", "UID EXPUNGE %d:*" % uid, kind % (uid, flag),
+            text = self.rng.choice(["NOOP", "IDLE", "IDLE", "EXPUNGE", "UID EXPUNGE %d:*" % uid, kind % (uid, flag),
                                     "UID STORE %d (UNCHANGEDSINCE %d) +FLAGS (%s)" % (uid, self.modseq, flag), *plain, *plain])
             if not self.do(text, self.rng.choice([None] * 8 + [self.rng.randrange(5)])):
                 return
