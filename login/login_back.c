@@ -50,6 +50,8 @@ is_imapd(int fd)
 
     if (chan_peer_ids(fd, &pid, &uid) != 0)
         return false;
+    if (uid == 0) /* may all anyway; imapd, where store_user is nobody */
+        return true;
     if (is_user(daemon_user_of(daemon_conf(), "imapd"), uid))
         return true;
     return uid == geteuid() && !is_user(daemon_user_of(daemon_conf(), "login"), uid);

@@ -2,6 +2,7 @@
 # UNAUTHENTICATE (RFC 8437) through both daemons: plain, TLS, compressed; another user; what login does when it cannot.
 # timeout: 120
 import os
+import pwd
 import signal
 import socket
 import ssl
@@ -26,8 +27,9 @@ def stack():
 
 
 class Client:
-    def __init__(self, tls=False):
-        self.s = socket.create_connection(("127.0.0.1", stack().ports["imaps" if tls else "imap"]), timeout=20)
+    def __init__(self, tls=False, ports=None):
+        ports = ports or stack().ports
+        self.s = socket.create_connection(("127.0.0.1", ports["imaps" if tls else "imap"]), timeout=20)
         if tls:
             context = ssl.create_default_context(cafile=stack().cert_file)
             self.s = context.wrap_socket(self.s, server_hostname="localhost")
@@ -159,6 +161,41 @@ def compressed_and_in_two_pieces():
         c.until("a")
         c.input, c.out, c.inn = c.inn.unused_data + c.input, None, None
         c.login(USERS[1])
+
+
+def first_octet(path):
+    """Of what a listener says to who says nothing; empty: it closes; None: it waits."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+        s.settimeout(1)
+        s.connect(path)
+        try:
+            return s.recv(1)
+        except socket.timeout:
+            return None
+        except ConnectionResetError:
+            return b""
+
+
+@case
+def only_imapd_hands_back():
+    """smtpd has login's user, strangers' octets, and a way to the socket. imapd, without store_user, is root."""
+    if os.geteuid() != 0:
+        skip("needs root")
+    with Stack(tmp("users"), users=USERS, extra_conf=["disable_plaintext_auth = no", "front_user = daemon",
+                                                      "store_user = nobody-of-this-name"]) as s:
+        c = Client(ports=s.ports)
+        c.login(USERS[0])
+        c.do("a UNAUTHENTICATE")
+        c.login(USERS[1])
+        path = os.path.join(s.queue_dir, "private", "login")
+        equal(first_octet(path), None, "root is heard")
+        os.setegid(pwd.getpwnam("daemon").pw_gid)
+        os.seteuid(pwd.getpwnam("daemon").pw_uid)
+        try:
+            equal(first_octet(path), b"", "front_user is turned away")
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
 
 @case
