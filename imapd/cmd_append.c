@@ -8,11 +8,14 @@
 #include "imapd/rows.h"
 #include "imapd/url.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "mime/mime.h"
 #include "mime/unbinary.h"
 
 #include <stdlib.h>
+
+enum { APPEND_TURN_MS = 20 };
 
 struct append_args {
     struct slice mailbox;
@@ -46,6 +49,7 @@ enum taken {
     TAKEN,
     TAKEN_LITERAL, /* the literal that follows is wanted */
     TAKEN_ASK,     /* authd is asked; again from where the item begins */
+    TAKEN_TURN,    /* others' turn, then on */
     TAKEN_OVER,    /* the command is over: replied */
     TAKEN_BAD      /* e; *in is left where it is wrong */
 };
@@ -540,6 +544,7 @@ static enum taken
 take_text(struct imap_cmd *c)
 {
     struct append *ap = c->run_state;
+    uint64_t until_ms = clock_mono_ms() + APPEND_TURN_MS;
     struct err e = { 0 };
     enum taken rc;
 
@@ -556,8 +561,8 @@ take_text(struct imap_cmd *c)
             buf_consume(&ap->text, text.n - in.n);
             ap->text_at += text.n - in.n;
         }
-    } while (rc == TAKEN);
-    return rc;
+    } while (rc == TAKEN && clock_mono_ms() < until_ms);
+    return rc == TAKEN ? TAKEN_TURN : rc;
 }
 
 /* ---- what the reader brings ---- */
@@ -613,7 +618,7 @@ imap_run_append(struct imap_cmd *c)
     else if (imap_is_cancelled(c))
         rc = TAKEN_OVER;
     else if (!is_new)
-        rc = take_text(c); /* authd has answered */
+        rc = take_text(c); /* authd has answered, or others had their turn */
     else
         rc = c->stream.is_line ? take_line(c) : take_octets(c);
     ap = c->run_state;
@@ -621,6 +626,8 @@ imap_run_append(struct imap_cmd *c)
         return CMD_INPUT;
     if (rc == TAKEN_ASK)
         return CMD_ASK;
+    if (rc == TAKEN_TURN)
+        return CMD_YIELD;
     store_append_abort(&ap->store); /* here, for it unlinks files */
     return CMD_DONE;
 }

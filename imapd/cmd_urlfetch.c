@@ -3,11 +3,12 @@
 #include "imapd/rows.h"
 #include "imapd/url.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 
-enum { URLS_MAX = 1000 };
+enum { URLS_MAX = 1000, URLFETCH_TURN_MS = 20 };
 enum { WANT_BODY = 1, WANT_BINARY = 2, WANT_STRUCTURE = 4 };
 
 struct urlfetch_args {
@@ -195,6 +196,7 @@ imap_run_urlfetch(struct imap_cmd *c)
 {
     const struct urlfetch_args *a = c->args;
     struct urlfetch *f = c->run_state;
+    uint64_t until_ms = clock_mono_ms() + URLFETCH_TURN_MS;
 
     if (!imap_has_urlauth(c->s)) {
         imap_bad(c, "BAD URLAUTH disabled.");
@@ -214,6 +216,8 @@ imap_run_urlfetch(struct imap_cmd *c)
             send_octets(c, f, u->wants);
             continue;
         }
+        if (clock_mono_ms() >= until_ms)
+            return c->out.n > 0 ? CMD_FLUSH : CMD_YIELD;
         rc = imap_url_find(c, u->url, true, &at, &e);
         if (rc == 1)
             return CMD_ASK;

@@ -228,4 +228,27 @@ def long_and_many():
     check(fetch(login(BOB), small), "others go on")
 
 
+@case
+def others_have_their_turn():
+    """Commands of many URLs of a large message take turns with those of the user's other sessions."""
+    ann, other = login(ANN), login(ANN)
+    large = b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 500000
+    run(ann, b"CREATE large")
+    run(ann, b"APPEND large {%d+}\r\n%s" % (len(large), large))
+    url = generate(ann, RUMP.replace(b"INBOX", b"large").replace(b";urlauth", b"/;partial=0.1;urlauth") + b"authuser")
+    for command in (b"APPEND INBOX CATENATE (" + b" ".join([b"URL /large/;uid=1/;partial=0.1"] * 1500) + b")",
+                    b"URLFETCH" + (b" " + url) * 300):
+        long = [login(ANN), login(ANN)]  # as many as there are threads for a user
+        for c in long:
+            c.send(b"l " + command + b"\r\n")
+        check(run(other, b"NOOP")[-1].startswith(b"t OK"), "NOOP")
+        for c in long:
+            c.s.setblocking(False)
+            try:
+                check(b"l OK" not in c.input + c.s.recv(1 << 20), "%s was over first" % command[:20])
+            except BlockingIOError:
+                pass
+            c.close()
+
+
 main()
