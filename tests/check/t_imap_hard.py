@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
-from imapscript import MESSAGES, Client
+from imapscript import Client, MESSAGES, answer, append, command, ok
 from stack import Stack
 
 USERS = ["h%d@example.com" % i for i in range(10)]
@@ -33,33 +33,6 @@ def connect(user, timeout_s=60):
     c = Client(("127.0.0.1", stack().ports["imap"]), timeout_s)
     c.login(USERS[user], "pass")
     return c
-
-
-def command(c, text, tag="t"):
-    """Send one line; (untagged responses, tagged text)."""
-    c.send((tag + " " + text + "\r\n").encode())
-    return answer(c, tag)
-
-
-def answer(c, tag="t"):
-    untagged = []
-    while True:
-        r = c.response()
-        if r.startswith(tag.encode() + b" "):
-            return untagged, r[len(tag) + 1:].decode(errors="replace")
-        untagged.append(r)
-
-
-def ok(c, text):
-    untagged, tagged = command(c, text)
-    check(tagged.startswith("OK"), "%s: %s" % (text[:60], tagged))
-    return untagged
-
-
-def append(c, message, mailbox="INBOX"):
-    c.send(b"A APPEND %s {%d+}\r\n" % (mailbox.encode(), len(message)) + message + b"\r\n")
-    _, tagged = answer(c, "A")
-    check(tagged.startswith("OK [APPENDUID"), "APPEND: " + tagged)
 
 
 def rss_kib():

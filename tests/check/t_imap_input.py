@@ -10,7 +10,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
-from imapscript import Client
+from imapscript import Client, answer, command
 from stack import Stack
 
 USERS = ["i%d@example.com" % i for i in range(10)]
@@ -30,20 +30,6 @@ def connect(user):
     c = Client(("127.0.0.1", stack().ports["imap"]))
     c.login(USERS[user], "pass")
     return c
-
-
-def answer(c, tag="t"):
-    untagged = []
-    while True:
-        r = c.response()
-        if r.startswith(tag.encode() + b" "):
-            return untagged, r[len(tag) + 1:].decode(errors="replace")
-        untagged.append(r)
-
-
-def command(c, octets, tag="t"):
-    c.send(tag.encode() + b" " + octets + b"\r\n")
-    return answer(c, tag)
 
 
 def count(c, mailbox="INBOX"):

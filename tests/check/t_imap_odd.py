@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
-from imapscript import MESSAGES, Client
+from imapscript import Client, MESSAGES, answer, append, command, ok
 from stack import Stack
 
 USERS = ["o%d@example.com" % i for i in range(10)]
@@ -35,33 +35,6 @@ def connect(user, timeout_s=30):
     c = Client(("127.0.0.1", stack().ports["imap"]), timeout_s)
     c.login(USERS[user], "pass")
     return c
-
-
-def command(c, text, tag="t"):
-    """Send one line; (untagged responses, tagged text)."""
-    c.send(tag.encode() + b" " + (text if isinstance(text, bytes) else text.encode()) + b"\r\n")
-    return answer(c, tag)
-
-
-def answer(c, tag="t"):
-    untagged = []
-    while True:
-        r = c.response()
-        if r.startswith(tag.encode() + b" "):
-            return untagged, r[len(tag) + 1:].decode(errors="replace")
-        untagged.append(r)
-
-
-def ok(c, text):
-    untagged, tagged = command(c, text)
-    check(tagged.startswith("OK"), "%r: %s" % (text[:60], tagged))
-    return untagged
-
-
-def append(c, message, mailbox="INBOX"):
-    c.send(b"A APPEND %s {%d+}\r\n" % (mailbox.encode(), len(message)) + message + b"\r\n")
-    _, tagged = answer(c, "A")
-    check(tagged.startswith("OK [APPENDUID"), "APPEND: " + tagged)
 
 
 def simple(n=0):

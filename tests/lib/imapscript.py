@@ -22,6 +22,8 @@ import re
 import socket
 import time
 
+from harness import check
+
 MESSAGES = {
     "simple": "From: Ann <ann@example.com>\r\nTo: bob@example.org\r\nSubject: one\r\n"
               "Date: Mon, 7 Feb 1994 21:52:25 -0800\r\nMessage-ID: <1@example.com>\r\n\r\nhello\r\n",
@@ -105,6 +107,37 @@ class Client:
 
     def close(self):
         self.s.close()
+
+
+# ---- what whole-program tests say to a Client ----
+
+def answer(c, tag="t"):
+    """(untagged responses, the text behind the tag) of a command that was sent."""
+    untagged = []
+    while True:
+        r = c.response()
+        if r.startswith(tag.encode() + b" "):
+            return untagged, r[len(tag) + 1:].decode(errors="replace")
+        untagged.append(r)
+
+
+def command(c, text, tag="t"):
+    """Send one line, or its octets, and take the answer."""
+    c.send(tag.encode() + b" " + (text if isinstance(text, bytes) else text.encode()) + b"\r\n")
+    return answer(c, tag)
+
+
+def ok(c, text):
+    """The untagged responses to a command that must be OK."""
+    untagged, tagged = command(c, text)
+    check(tagged.startswith("OK"), "%r: %s" % (text[:60], tagged))
+    return untagged
+
+
+def append(c, message, mailbox="INBOX"):
+    c.send(b"A APPEND %s {%d+}\r\n" % (mailbox.encode(), len(message)) + message + b"\r\n")
+    _, tagged = answer(c, "A")
+    check(tagged.startswith("OK [APPENDUID"), "APPEND: " + tagged)
 
 
 def unescape(text):
