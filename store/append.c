@@ -12,7 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { APPEND_BLOCK_OCTETS = 64 * 1024 };
+enum {
+    APPEND_BLOCK_OCTETS = 64 * 1024,
+    APPEND_SYNC_EACH_MAX = 8 /* messages; those beyond go to disk together */
+};
 
 struct store_append {
     struct store_user *u;
@@ -25,6 +28,7 @@ struct store_append {
     char *old_mailbox, *old_dir; /* NULL: none */
     int64_t old_id, old_octets;
     uint32_t old_uid;
+    int sync_fd; /* of their file system, since before the first of those was written; -1: there are none */
     /* the message being written */
     int fd;
     bool cr;
@@ -57,7 +61,7 @@ store_append_begin(struct store_user *u, struct slice mailbox, struct store_appe
     a->mailbox = mem_dupz(buf_z(&normal));
     a->dir = mem_dupz(buf_z(&dir));
     a->id = id;
-    a->fd = -1;
+    a->fd = a->sync_fd = -1;
     *out = a;
 out:
     buf_free(&normal);
@@ -76,7 +80,7 @@ flush(struct store_append *a, struct err *e)
     return rc;
 }
 
-/* Sizes, date, name; on disk. */
+/* Sizes, date, name; on disk, or so when all of them go there. */
 int
 store_append_end(struct store_append *a, struct err *e)
 {
@@ -103,7 +107,7 @@ store_append_end(struct store_append *a, struct err *e)
     if (rc == 0 &&
         futimens(a->fd, times)) /* the date of a message is its file's: it outlives the index */
         rc = err_sys(e, "cannot set the date of a message");
-    if (rc == 0)
+    if (rc == 0 && a->sync_fd < 0)
         rc = fs_sync_fd(a->fd, e);
     close(a->fd);
     a->fd = -1;
@@ -198,6 +202,8 @@ store_append_msg(struct store_append *a, uint32_t sys_flags, const char *const *
         if (rc)
             return -1;
     }
+    if (a->n >= APPEND_SYNC_EACH_MAX && a->sync_fd < 0) /* where that fails, each by itself */
+        a->sync_fd = open(a->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     maildir_base(tmp, "", 0, 0);
     it->src_file = arena_dupz(&a->names, sl_z(tmp));
     path = path_join(a->dir, "tmp", tmp);
@@ -239,6 +245,8 @@ append_free(struct store_append *a)
 {
     if (a->fd >= 0)
         close(a->fd);
+    if (a->sync_fd >= 0)
+        close(a->sync_fd);
     buf_free(&a->block);
     arena_free(&a->names);
     free(a->items);
@@ -330,6 +338,12 @@ commit_replace(struct store_append *a, struct record *r, uint32_t *uidvalidity, 
     return -1;
 }
 
+static int
+sync_together(struct store_append *a, struct err *e)
+{
+    return a->sync_fd >= 0 && syncfs(a->sync_fd) ? err_sys(e, "cannot sync %s", a->dir) : 0;
+}
+
 int
 store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **uids, size_t *n,
                     struct err *e)
@@ -340,7 +354,7 @@ store_append_commit(struct store_append **ap, uint32_t *uidvalidity, uint32_t **
 
     *uids = NULL;
     *n = 0;
-    if (store_append_end(a, e) || user_lock(a->u, e)) {
+    if (store_append_end(a, e) || sync_together(a, e) || user_lock(a->u, e)) {
         store_append_abort(ap);
         return -1;
     }

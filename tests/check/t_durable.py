@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # No 250 to DATA is written before the commit that holds the message is fsynced; no 250 of LMTP before the message's file was
-# synced, renamed and its folder synced. Seen from outside, by strace.
+# synced, renamed and its folder synced; no OK of IMAP's APPEND before that of all its messages. Seen from outside, by strace.
 # timeout: 180
 import os
 import re
@@ -9,6 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from harness import *
+from imapscript import Client
 from stack import Stack
 
 # A leak check at exit cannot run in a process that strace holds.
@@ -120,6 +121,43 @@ def a_large_message_is_a_synced_file():
         sync = one(calls, "the sync of %s" % path, r"^(fsync|fdatasync)\(", re.escape(path), after=held.ended)
         commit = one(calls, "the commit", r"^(fsync|fdatasync)\(", r"<[^>]*queue\.db-wal>", after=sync.ended)
         check(commit.ended <= answer.began, "%s: answered 250 before it was safe" % token)
+
+
+@case
+def append_answers_when_all_are_on_disk():
+    """One message, few, and so many that they go to disk together."""
+    need("strace")
+    trace = tmp("trace.append")
+    with Stack(tmp("sa"), users=["u0@example.com"], extra_conf=["disable_plaintext_auth = no"],
+               wrapper=["strace", "-f", "-ttt", "-yy", "-s", "6000", "-e", TRACED, "-o", trace]) as s:
+        c = Client(("127.0.0.1", s.ports["imap"]), timeout_s=60)
+        c.login("u0@example.com", "pass")
+        rounds = []
+        for n in (1, 3, 40):
+            tokens = ["durable-%s" % os.urandom(6).hex() for _ in range(n)]
+            c.send(b"a%d APPEND INBOX" % n + b"".join(b" {%d+}\r\nSubject: %s\r\n" % (len(t) + 11, t.encode()) for t in tokens) + b"\r\n")
+            got = c.response()
+            check(got.startswith(b"a%d OK [APPENDUID" % n), got)
+            rounds.append(tokens)
+        c.close()
+        s.keep = True
+        s.stop()
+    calls = sorted(read_trace(trace), key=lambda c: c.began)
+    syncs = r"^(fsync|fdatasync|syncfs)\("
+    for tokens in rounds:
+        answer = one(calls, "the answer", r"^(write|writev|sendto|sendmsg)\(", r"a%d OK \[APPENDUID" % len(tokens))
+        for token in tokens:
+            held = one(calls, "the write into tmp", r"^(pwrite64|write|writev)\(", r"<[^>]*/tmp/[^/>]*>", token)
+            path = re.search(r"<([^>]*/tmp/[^/>]*)>", held.text).group(1)
+            data = one(calls, "the sync of %s" % path, r"^((fsync|fdatasync)\(.*%s|syncfs\()" % re.escape(path), after=held.ended)
+            moved = one(calls, "the rename", r"^(rename|renameat|renameat2)\(", re.escape(os.path.basename(path)), r"/cur", after=held.ended)
+            check(data.ended <= moved.began, "%s: renamed before its data was synced" % token)
+            entry = one(calls, "the folder's sync", syncs, r"/cur>", after=moved.ended)
+            check(entry.ended <= answer.began, "%s: answered before the folder was synced" % token)
+            index = one(calls, "the index's sync", syncs, r"postern-index[^>]*-wal>", after=moved.ended)
+            check(index.ended <= answer.began, "%s: answered before the index was synced" % token)
+    alone = [c for c in calls if re.match(r"(fsync|fdatasync)\(\d+<[^>]*/mail/[^>]*/tmp/[^/>]*>", c.text)]
+    equal(len(alone), 1 + 3 + 8, "messages that were synced by themselves")
 
 
 main()
