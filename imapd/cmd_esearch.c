@@ -119,13 +119,13 @@ take_sources(struct imap_cmd *c, struct slice *in, struct esearch_args *a, struc
 }
 
 static enum parse_rc
-take_returns(struct slice *in, struct esearch_args *a, struct err *e)
+take_returns(struct imap_cmd *c, struct slice *in, struct esearch_args *a, struct err *e)
 {
     struct slice at = *in;
 
     if (imap_take_sp(&at, e) != PARSE_OK)
         return PARSE_BAD;
-    if (esearch_take(&at, &a->returns, e) != PARSE_OK) {
+    if (esearch_take(&at, &c->mem, &a->returns, e) != PARSE_OK) {
         *in = at;
         return PARSE_BAD;
     }
@@ -142,7 +142,7 @@ imap_parse_esearch(struct imap_cmd *c, struct slice *in, struct err *e)
     struct esearch_args *a = ARENA_NEW(&c->mem, struct esearch_args);
 
     c->args = a;
-    if (take_sources(c, in, a, e) != PARSE_OK || take_returns(in, a, e) != PARSE_OK)
+    if (take_sources(c, in, a, e) != PARSE_OK || take_returns(c, in, a, e) != PARSE_OK)
         return PARSE_BAD;
     if ((a->returns.want & ESEARCH_SAVE) && a->n > 0) /* RFC 7377 §2.1: "$" is of one mailbox */
         return err_parse(e, "SAVE is for the selected mailbox only");
@@ -281,7 +281,8 @@ tell(struct imap_cmd *c, struct work *w)
                                                          .program = &w->run.program,
                                                          .seqs = f.seqs,
                                                          .n = f.n,
-                                                         .is_uid = true });
+                                                         .is_uid = true,
+                                                         .items = a->returns.items });
     if (f.n > 0)
         esearch_tell(c, &a->returns, &f);
     if (a->returns.want & ESEARCH_SAVE)

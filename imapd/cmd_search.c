@@ -21,7 +21,7 @@ imap_parse_search(struct imap_cmd *c, struct slice *in, struct err *e)
     c->args = a;
     if (imap_take_sp(&at, e) != PARSE_OK)
         return PARSE_BAD;
-    if (esearch_take(&at, &a->returns, e) != PARSE_OK) {
+    if (esearch_take(&at, &c->mem, &a->returns, e) != PARSE_OK) {
         *in = at;
         return PARSE_BAD;
     }

@@ -72,7 +72,7 @@ imap_parse_sort(struct imap_cmd *c, struct slice *in, struct err *e)
 
     c->args = a;
     a->text.must_have_charset = true;
-    if (imap_take_sp(in, e) != PARSE_OK || esearch_take(in, &a->returns, e) != PARSE_OK ||
+    if (imap_take_sp(in, e) != PARSE_OK || esearch_take(in, &c->mem, &a->returns, e) != PARSE_OK ||
         (a->returns.is_asked && imap_take_sp(in, e) != PARSE_OK))
         return PARSE_BAD;
     if (!sl_take_char(in, '('))

@@ -1,7 +1,9 @@
 /* imapd/context.c - see context.h. */
 #include "imapd/context.h"
+#include "imapd/fetch.h"
 #include "imapd/search.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "store/sort.h"
@@ -11,6 +13,8 @@
 struct imap_context {
     struct imap_context *next;
     char *tag, *text; /* the program's; root points into it */
+    char *items_text; /* UPDATE's; items point into it */
+    struct imap_fetch_items items;
     bool is_uid;
     struct arena mem;
     struct search_program program;
@@ -37,6 +41,7 @@ context_free(struct imap_context **at)
     free(x->order);
     free(x->tag);
     free(x->text);
+    free(x->items_text);
     free(x);
 }
 
@@ -128,6 +133,20 @@ take_results(struct imap_context *x, const struct store_view *v,
     free(uids);
 }
 
+static bool
+take_items(const struct imap_cmd *c, struct imap_context *x, struct slice text)
+{
+    struct err e;
+
+    if (text.n == 0)
+        return true;
+    x->items_text = mem_dup(text.p, text.n);
+    text.p = x->items_text;
+    return imap_take_fetch_items(&text, &x->mem, &x->items, &e) == PARSE_OK &&
+           (!x->is_uid || (c->s->enabled & IMAP_ON_UIDONLY) ||
+            imap_fetch_want_uid(&x->items, &x->mem) == 0);
+}
+
 void
 imap_context_new(struct imap_cmd *c, const struct imap_context_from *from)
 {
@@ -141,7 +160,7 @@ imap_context_new(struct imap_cmd *c, const struct imap_context_from *from)
         refuse(c, c->tag, "Too many contexts");
         return;
     }
-    if (text.text.n > IMAP_CONTEXT_TEXT_OCTETS) {
+    if (text.text.n + from->items.n > IMAP_CONTEXT_TEXT_OCTETS) {
         refuse(c, c->tag, "Too long a search for a context");
         return;
     }
@@ -156,7 +175,8 @@ imap_context_new(struct imap_cmd *c, const struct imap_context_from *from)
     x->mem.cap = IMAPD_ARENA_OCTETS;
     text.text.p = x->text;
     text.mem = &x->mem;
-    if (!search_program_parse(c, &text, &x->program)) { /* it was just parsed so */
+    if (!search_program_parse(c, &text, &x->program) ||
+        !take_items(c, x, from->items)) { /* they were just parsed so */
         context_free(end);
         return;
     }
@@ -321,141 +341,258 @@ imap_contexts_expunged(struct imap_cmd *c, const struct store_changes *ch)
 
 /* ---- what changed ---- */
 
-/* Sort the results anew, those that came among them. */
-static int
-sort_again(const struct store_view *v, struct imap_context *x, struct err *e)
-{
-    uint32_t *seqs = mem_alloc((store_uids_count(&x->found) + 1) * sizeof(seqs[0]));
+enum phase { BEGIN, SEARCH, SORT, TELL };
+struct imap_contexts_turn {
+    struct imap_cmd *c;
+    uint64_t until_ms;
+    struct store_uids changed; /* sequence numbers */
+    struct imap_context **at;  /* the one in work: */
+    enum phase phase;
+    uint32_t fresh; /* UIDs from here on have just come */
+    struct store_uids touched;
+    struct store_search *search;
     struct store_sort *sort;
-    const uint32_t *sorted;
-    struct store_row row;
-    size_t n = 0;
-    int rc;
-
-    for (size_t i = 0; i < x->found.n; i++)
-        for (uint32_t seq = store_view_seq_at_least(v, x->found.v[i].first);
-             store_view_row(v, seq, &row) && row.uid <= x->found.v[i].last; seq++)
-            seqs[n++] = seq;
-    sort = store_sort_new((struct store_view *)v, x->by, x->n_by, seqs, n);
-    rc = store_sort_run(sort, NULL, NULL, e);
-    if (rc == 0) {
-        sorted = store_sort_result(sort);
-        free(x->order);
-        x->order = mem_alloc((n + 1) * sizeof(x->order[0]));
-        x->n_order = 0;
-        for (size_t i = 0; i < n; i++)
-            if (store_view_row(v, sorted[i], &row))
-                x->order[x->n_order++] = row.uid;
-    }
-    store_sort_free(&sort);
-    free(seqs);
-    return rc;
-}
-
-static int
-add_some(struct imap_cmd *c, struct imap_context *x, const struct both *come, struct err *e)
-{
-    if (come->n == 0)
-        return 0;
-    for (size_t i = 0; i < come->n; i++)
-        store_uids_add(&x->found, come->uids[i], come->uids[i]);
-    if (x->n_by == 0) {
-        tell_search(c, x, "ADDTO", come->names, come->n);
-        return 0;
-    }
-    if (sort_again(c->s->view, x, e))
-        return -1;
-    tell_sort(c, x, "ADDTO", come->uids, come->names, come->n, false);
-    return 0;
-}
-
-/* Those of `touched` that match now and did not, and the other way round. */
-static int
-look_again(struct imap_cmd *c, struct imap_context *x, const struct store_uids *touched,
-           struct err *e)
-{
-    struct store_search *s = store_search_new(c->s->view, x->program.root);
-    size_t n = store_uids_count(touched), n_match, k = 0;
+    size_t n_sort;
     struct both come, gone;
-    const uint32_t *match;
-    struct store_row row;
-    int rc;
+    struct fetch fetch;
+    size_t told; /* of come: what is before has its items told */
+};
 
-    store_search_among(s, touched);
-    rc = store_search_run(s, NULL, NULL, e);
-    match = store_search_result(s, &n_match);
-    both_alloc(&come, n);
-    both_alloc(&gone, n);
-    for (size_t i = 0; i < touched->n && rc == 0; i++)
-        for (uint32_t seq = touched->v[i].first; seq <= touched->v[i].last; seq++) {
-            bool is = k < n_match && match[k] == seq, was;
+/* For the store's yield; also when the client is gone. */
+static bool
+is_over(void *turn)
+{
+    const struct imap_contexts_turn *t = turn;
 
-            k += is;
-            if (!store_view_row(c->s->view, seq, &row))
-                continue;
-            was = store_uids_has(&x->found, row.uid);
-            if (is && !was)
-                both_add(&come, x, row.uid, seq);
-            else if (was && !is)
-                both_add(&gone, x, row.uid, seq);
-        }
-    store_search_free(&s);
-    if (rc == 0) {
-        remove_some(c, x, gone.uids, gone.names, gone.n);
-        rc = add_some(c, x, &come, e);
-    }
-    both_free(&come);
-    both_free(&gone);
-    return rc;
+    return imap_is_cancelled(t->c) || clock_mono_ms() >= t->until_ms;
+}
+
+static void
+one_free(struct imap_contexts_turn *t)
+{
+    store_uids_free(&t->touched);
+    store_search_free(&t->search);
+    store_sort_free(&t->sort);
+    both_free(&t->come);
+    both_free(&t->gone);
+    fetch_end_message(&t->fetch);
+    store_uids_free(&t->fetch.seen);
+    t->come = t->gone = (struct both){ 0 };
+    t->fetch = (struct fetch){ 0 };
+    t->told = 0;
+    t->phase = BEGIN;
 }
 
 /* The messages to look at again: those that changed, and those that came since. */
 static void
-touched_of(struct imap_context *x, const struct store_view *v, const struct store_uids *changed,
-           struct store_uids *touched)
+find_touched(struct imap_contexts_turn *t, struct imap_context *x, const struct store_view *v)
 {
     uint32_t fresh = store_view_seq_at_least(v, x->last_uid + 1), newest = newest_uid(v);
     struct store_box box;
 
     store_view_box(v, &box);
-    *touched = (struct store_uids){ 0 };
-    for (size_t i = 0; i < changed->n; i++)
-        store_uids_add(touched, changed->v[i].first, changed->v[i].last);
+    t->fresh = x->last_uid + 1;
+    for (size_t i = 0; i < t->changed.n; i++)
+        store_uids_add(&t->touched, t->changed.v[i].first, t->changed.v[i].last);
     if (fresh <= box.exists)
-        store_uids_add(touched, fresh, box.exists);
+        store_uids_add(&t->touched, fresh, box.exists);
     if (newest > x->last_uid)
         x->last_uid = newest;
 }
 
-void
-imap_contexts_changed(struct imap_cmd *c, const struct store_changes *ch)
+/* Those that match now and did not, and the other way round. */
+static void
+compare(struct imap_contexts_turn *t, const struct imap_context *x, const struct store_view *v)
 {
-    struct store_uids changed = { 0 };
-    struct imap_context **at = &c->s->contexts;
+    size_t n = store_uids_count(&t->touched), n_match, k = 0;
+    const uint32_t *match = store_search_result(t->search, &n_match);
+    struct store_row row;
 
-    if (!*at)
-        return;
+    both_alloc(&t->come, n);
+    both_alloc(&t->gone, n);
+    for (size_t i = 0; i < t->touched.n; i++)
+        for (uint32_t seq = t->touched.v[i].first; seq <= t->touched.v[i].last; seq++) {
+            bool is = k < n_match && match[k] == seq, was;
+
+            k += is;
+            if (!store_view_row(v, seq, &row))
+                continue;
+            was = store_uids_has(&x->found, row.uid);
+            if (is && !was)
+                both_add(&t->come, x, row.uid, seq);
+            else if (was && !is)
+                both_add(&t->gone, x, row.uid, seq);
+        }
+}
+
+/* The results anew, with those that came among them. */
+static void
+sort_again(struct imap_contexts_turn *t, const struct imap_context *x, struct store_view *v)
+{
+    uint32_t *seqs = mem_alloc((store_uids_count(&x->found) + 1) * sizeof(seqs[0]));
+    struct store_row row;
+
+    t->n_sort = 0;
+    for (size_t i = 0; i < x->found.n; i++)
+        for (uint32_t seq = store_view_seq_at_least(v, x->found.v[i].first);
+             store_view_row(v, seq, &row) && row.uid <= x->found.v[i].last; seq++)
+            seqs[t->n_sort++] = seq;
+    t->sort = store_sort_new(v, x->by, x->n_by, seqs, t->n_sort);
+    free(seqs);
+}
+
+static void
+take_order(const struct imap_contexts_turn *t, struct imap_context *x, const struct store_view *v)
+{
+    const uint32_t *sorted = store_sort_result(t->sort);
+    struct store_row row;
+
+    free(x->order);
+    x->order = mem_alloc((t->n_sort + 1) * sizeof(x->order[0]));
+    x->n_order = 0;
+    for (size_t i = 0; i < t->n_sort; i++)
+        if (store_view_row(v, sorted[i], &row))
+            x->order[x->n_order++] = row.uid;
+}
+
+/* Of new messages what UPDATE asks for, after EXISTS and before ADDTO (RFC 5465 §7); not of those whose flags changed. What
+ * cannot be read is left out: who asks for it is told why. False: enough for now. */
+static bool
+tell_items(struct imap_contexts_turn *t, const struct imap_context *x)
+{
+    struct imap_cmd *c = t->c;
+    struct fetch *f = &t->fetch;
+    struct err e = { 0 };
+
+    if (x->items.n == 0)
+        return true;
+    if (!f->items)
+        fetch_plan(f, &x->items, true); /* nobody has seen it */
+    for (;;) {
+        if (c->out.n >= IMAPD_OUT_MARK || imap_is_cancelled(c))
+            return false;
+        if (f->is_begun) {
+            if (fetch_go_on(c, f))
+                continue;
+            buf_addz(&c->out, ")\r\n");
+            fetch_end_message(f);
+            if (is_over(t))
+                return false;
+        }
+        while (t->told < t->come.n && t->come.uids[t->told] < t->fresh)
+            t->told++;
+        if (t->told == t->come.n)
+            return true;
+        fetch_begin_message(c, f, store_view_seq(c->s->view, t->come.uids[t->told++]), &e);
+    }
+}
+
+static void
+tell_come(struct imap_contexts_turn *t, const struct imap_context *x)
+{
+    const struct both *b = &t->come;
+
+    if (x->n_by > 0)
+        tell_sort(t->c, x, "ADDTO", b->uids, b->names, b->n, false);
+    else
+        tell_search(t->c, x, "ADDTO", b->names, b->n);
+}
+
+/* 0: this context is up to date; 1: enough for now; -1. */
+static int
+update(struct imap_contexts_turn *t, struct imap_context *x, struct err *e)
+{
+    struct store_view *v = t->c->s->view;
+    int rc;
+
+    if (t->phase == BEGIN) {
+        find_touched(t, x, v);
+        if (t->touched.n == 0)
+            return 0;
+        t->search = store_search_new(v, x->program.root);
+        store_search_among(t->search, &t->touched);
+        t->phase = SEARCH;
+    }
+    if (t->phase == SEARCH) {
+        rc = store_search_run(t->search, is_over, t, e);
+        if (rc != 0)
+            return rc;
+        compare(t, x, v);
+        remove_some(t->c, x, t->gone.uids, t->gone.names, t->gone.n);
+        if (t->come.n == 0)
+            return 0;
+        for (size_t i = 0; i < t->come.n; i++)
+            store_uids_add(&x->found, t->come.uids[i], t->come.uids[i]);
+        if (x->n_by > 0)
+            sort_again(t, x, v);
+        t->phase = SORT;
+    }
+    if (t->phase == SORT && t->sort) {
+        rc = store_sort_run(t->sort, is_over, t, e);
+        if (rc != 0)
+            return rc;
+        take_order(t, x, v);
+    }
+    t->phase = TELL;
+    if (!tell_items(t, x))
+        return 1;
+    tell_come(t, x);
+    return 0;
+}
+
+struct imap_contexts_turn *
+imap_contexts_begin(struct imap_cmd *c, const struct store_changes *ch)
+{
+    struct imap_contexts_turn *t;
+
+    if (!c->s->contexts)
+        return NULL;
+    t = MEM_NEW(struct imap_contexts_turn);
+    t->at = &c->s->contexts;
     for (size_t i = 0; i < ch->n_changed; i++)
-        store_uids_add(&changed, ch->changed[i], ch->changed[i]);
+        store_uids_add(&t->changed, ch->changed[i], ch->changed[i]);
     for (size_t i = 0; i < ch->n_silent; i++)
-        store_uids_add(&changed, ch->silent[i], ch->silent[i]);
-    while (*at) {
-        struct store_uids touched;
-        struct err e = { 0 };
-        int rc = 0;
+        store_uids_add(&t->changed, ch->silent[i], ch->silent[i]);
+    for (struct imap_context *x = *t->at; x; x = x->next) /* numbers mean nothing any more */
+        x->is_uid = x->is_uid || (c->s->enabled & IMAP_ON_UIDONLY);
+    return t;
+}
 
-        touched_of(*at, c->s->view, &changed, &touched);
-        if (touched.n > 0)
-            rc = look_again(c, *at, &touched, &e);
-        store_uids_free(&touched);
+bool
+imap_contexts_changed(struct imap_cmd *c, struct imap_contexts_turn *t)
+{
+    if (!t)
+        return true;
+    t->c = c;
+    t->until_ms = clock_mono_ms() + SEARCH_TURN_MS;
+    while (*t->at) {
+        struct err e = { 0 };
+        int rc = c->out.n < IMAPD_OUT_MARK ? update(t, *t->at, &e) : 1;
+
+        if (rc == 1)
+            return false;
+        one_free(t);
         if (rc == 0) {
-            at = &(*at)->next;
+            t->at = &(*t->at)->next;
             continue;
         }
         log_error("imap.context", LOG_F(LF_Z("user", c->s->user), LF_Z("sid", c->s->name)),
                   "imap(%s)<%s>: Error: updating a search: %s", c->s->user, c->s->name, e.msg);
-        refuse(c, sl_z((*at)->tag), "The results could not be kept up to date");
-        context_free(at);
+        refuse(c, sl_z((*t->at)->tag), "The results could not be kept up to date");
+        context_free(t->at);
     }
-    store_uids_free(&changed);
+    return true;
+}
+
+void
+imap_contexts_end(struct imap_contexts_turn **tp)
+{
+    struct imap_contexts_turn *t = *tp;
+
+    if (!t)
+        return;
+    *tp = NULL;
+    one_free(t);
+    store_uids_free(&t->changed);
+    free(t);
 }

@@ -53,8 +53,22 @@ take_partial(struct slice *in, struct esearch *r, struct err *e)
     return PARSE_OK;
 }
 
+/* SP "(" fetch-att *(SP fetch-att) ")": what to tell of new messages among the results (RFC 5465 §7). */
 static enum parse_rc
-take_option(struct slice *in, struct esearch *r, struct err *e)
+take_items(struct slice *in, struct arena *mem, struct esearch *r, struct err *e)
+{
+    struct imap_fetch_items items = { 0 };
+
+    *in = sl_from(*in, 1);
+    r->items = *in;
+    if (imap_take_fetch_items(in, mem, &items, e) != PARSE_OK)
+        return PARSE_BAD;
+    r->items.n -= in->n;
+    return PARSE_OK;
+}
+
+static enum parse_rc
+take_option(struct slice *in, struct arena *mem, struct esearch *r, struct err *e)
 {
     size_t i = 0;
 
@@ -69,11 +83,13 @@ take_option(struct slice *in, struct esearch *r, struct err *e)
             return PARSE_BAD;
     }
     r->want |= options[i].want;
+    if (options[i].want == ESEARCH_UPDATE && sl_has_prefix(*in, SL(" (")))
+        return take_items(in, mem, r, e);
     return PARSE_OK;
 }
 
 enum parse_rc
-esearch_take(struct slice *in, struct esearch *r, struct err *e)
+esearch_take(struct slice *in, struct arena *mem, struct esearch *r, struct err *e)
 {
     *r = (struct esearch){ 0 };
     if (!imap_take_keyword(in, "RETURN"))
@@ -85,7 +101,7 @@ esearch_take(struct slice *in, struct esearch *r, struct err *e)
         return err_parse(e, "expected '('");
     if (!sl_starts(*in, ')'))
         do
-            if (take_option(in, r, e) != PARSE_OK)
+            if (take_option(in, mem, r, e) != PARSE_OK)
                 return PARSE_BAD;
         while (sl_take_char(in, ' '));
     if (!sl_take_char(in, ')'))

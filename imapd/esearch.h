@@ -20,9 +20,10 @@ struct esearch {
     unsigned want;        /* ESEARCH_*; with is_asked never 0 */
     uint32_t first, last; /* PARTIAL: places among the results from 1, first <= last */
     bool is_from_end;     /* counted from the end */
+    struct slice items;   /* UPDATE's "(UID FLAGS)" as written (RFC 5465 §7); n 0: none */
 };
 /* ["RETURN" SP "(" [option *(SP option)] ")"], after its space. */
-enum parse_rc esearch_take(struct slice *in, struct esearch *r, struct err *e);
+enum parse_rc esearch_take(struct slice *in, struct arena *mem, struct esearch *r, struct err *e);
 
 /* The first and the last so many results are enough to answer; 0, 0: all are needed. */
 void esearch_limit(const struct esearch *r, size_t *first, size_t *last);

@@ -16,6 +16,7 @@ struct fetch_args {
 };
 
 struct fetch {
+    const struct imap_fetch_items *items;
     struct store_uids seqs; /* what to tell */
     size_t range;           /* place in seqs: the next message */
     uint32_t seq;

@@ -59,6 +59,7 @@ fetch_plan(struct fetch *f, const struct imap_fetch_items *items, bool is_examin
 {
     size_t n_file = 0;
 
+    f->items = items;
     for (size_t i = 0; i < items->n; i++) {
         const struct imap_fetch_item *it = &items->v[i];
         bool is_peek = it->is_peek || it->kind == IMAP_FETCH_BINARY_SIZE;
@@ -185,7 +186,7 @@ open_file(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
 int
 fetch_begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct err *e)
 {
-    const struct fetch_args *a = c->args;
+    const struct imap_fetch_items *items = f->items;
     struct store_row row;
     bool becomes_seen;
 
@@ -206,10 +207,10 @@ fetch_begin_message(struct imap_cmd *c, struct fetch *f, uint32_t seq, struct er
     }
     imap_begin_fetch(c, seq, row.uid);
     f->is_first = true;
-    for (size_t i = 0; i < a->items.n; i++)
-        if (!is_section(&a->items.v[i])) {
+    for (size_t i = 0; i < items->n; i++)
+        if (!is_section(&items->v[i])) {
             add_space(c, f);
-            add_item(c, &a->items.v[i], &row, &f->msg);
+            add_item(c, &items->v[i], &row, &f->msg);
         }
     if (becomes_seen && !f->is_flags_asked) {
         add_space(c, f);
@@ -267,7 +268,7 @@ begin_section(struct imap_cmd *c, struct fetch *f, const struct imap_fetch_item 
 bool
 fetch_go_on(struct imap_cmd *c, struct fetch *f)
 {
-    const struct fetch_args *a = c->args;
+    const struct imap_fetch_items *items = f->items;
 
     if (f->is_sending) {
         if (!section_send(&f->section, &c->out, !f->is_binary)) {
@@ -276,11 +277,11 @@ fetch_go_on(struct imap_cmd *c, struct fetch *f)
         }
         return true;
     }
-    while (f->item < a->items.n && !is_section(&a->items.v[f->item]))
+    while (f->item < items->n && !is_section(&items->v[f->item]))
         f->item++;
-    if (f->item == a->items.n)
+    if (f->item == items->n)
         return false;
-    begin_section(c, f, &a->items.v[f->item++]);
+    begin_section(c, f, &items->v[f->item++]);
     return true;
 }
 

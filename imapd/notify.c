@@ -140,6 +140,7 @@ least(uint32_t a, uint32_t b)
 /* A sync that is being told: what changed may be more than the client takes at once. */
 struct imap_news {
     struct store_changes ch;
+    struct imap_contexts_turn *contexts;
     size_t changed, silent; /* the next of ch's */
     struct told at;
     uint32_t told; /* the next of c->told; 0: none */
@@ -256,6 +257,7 @@ sync_begin(struct imap_cmd *c, bool allow_expunge)
                                : "Disconnected: UIDVALIDITY of the selected mailbox changed";
         return false;
     }
+    n->contexts = imap_contexts_begin(c, &n->ch);
     imap_notify_sync_ends(c, &n->ch);
     tell_box(c, &n->ch);
     n->told = next_told(c, &n->at);
@@ -266,9 +268,8 @@ bool
 imap_sync(struct imap_cmd *c, bool allow_expunge)
 {
     if (c->news || sync_begin(c, allow_expunge)) {
-        if (!tell_messages(c, c->news))
+        if (!tell_messages(c, c->news) || !imap_contexts_changed(c, c->news->contexts))
             return false;
-        imap_contexts_changed(c, &c->news->ch);
         tell_highestmodseq(c, &c->news->ch);
     }
     imap_sync_free(c);
@@ -280,6 +281,7 @@ imap_sync_free(struct imap_cmd *c)
 {
     if (!c->news)
         return;
+    imap_contexts_end(&c->news->contexts);
     store_changes_free(&c->news->ch);
     free(c->news);
     c->news = NULL;

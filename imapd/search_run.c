@@ -136,7 +136,8 @@ search_run_finish(struct search_run *r, const uint32_t *seqs, size_t n, const st
                                                          .n = n,
                                                          .by = by,
                                                          .n_by = n_by,
-                                                         .is_uid = c->is_uid });
+                                                         .is_uid = c->is_uid,
+                                                         .items = want->items });
     esearch_tell(c, want, &f);
     if (want->want & ESEARCH_SAVE)
         esearch_save(c->s, want, &f);
