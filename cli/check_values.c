@@ -86,10 +86,13 @@ check_transport(const struct conf *c, struct conf_problems *ps, const char *para
 }
 
 static void
-check_id_rules(const struct conf *c, struct conf_problems *ps)
+check_capability(const struct conf *c, struct conf_problems *ps)
 {
     struct slice bad;
 
+    if (!imap_capability_ok(sl_z(c->imap_capability), &bad))
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "imap_capability"),
+                         "imap_capability: \"%.*s\" is no name of a capability", SL_ARG(bad));
     if (!imap_capability_rules_ok(sl_z(c->imap_id_capability), &bad))
         conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "imap_id_capability"),
                          "imap_id_capability: \"%.*s\": a rule is FIELD=PATTERN ... +NAME -NAME "
@@ -352,7 +355,7 @@ check_values(const struct conf *c, struct conf_problems *ps)
     check_word_lists(c, ps);
     check_queue_users(c, ps);
     check_transports(c, ps);
-    check_id_rules(c, ps);
+    check_capability(c, ps);
     check_tls_client(c, ps);
     check_listener(c, ps);
     for (size_t i = 0; i < COUNT_OF(services) && ps->errors == before; i++) {

@@ -40,6 +40,24 @@ take_away(struct buf *list, struct slice name)
     *list = left;
 }
 
+static bool
+is_name(struct slice word)
+{
+    for (size_t i = 0; i < word.n; i++)
+        if (word.p[i] <= ' ' || word.p[i] > '~' || strchr("(){%*\"\\]", word.p[i]))
+            return false;
+    return true;
+}
+
+bool
+imap_capability_ok(struct slice setting, struct slice *bad)
+{
+    while (sl_take_word(&setting, spaces, bad))
+        if (!is_name(*bad))
+            return false;
+    return true;
+}
+
 void
 imap_capability_apply(struct buf *list, struct slice setting)
 {
@@ -49,6 +67,8 @@ imap_capability_apply(struct buf *list, struct slice setting)
     while (sl_take_word(&in, spaces, &word)) {
         char sign = word.p[0];
 
+        if (!is_name(word))
+            continue;
         if (sign == '+' || sign == '-') {
             word = sl_from(word, 1);
         } else if (!is_new) {

@@ -9,6 +9,9 @@
 /* Dovecot's imap_capability: names, with spaces between, in place of the list; "+NAME" adds one and "-NAME" takes one away. In
  * one setting names without a sign come first, or there are none and the list as it is gets changed. Case does not count. */
 void imap_capability_apply(struct buf *list, struct slice setting);
+/* Whether all names of a setting are some (RFC 3501 §9: atoms, here without ']', for the list stands in a response code too); else
+ * *bad is one that is not, which imap_capability_apply() passes over. */
+bool imap_capability_ok(struct slice setting, struct slice *bad);
 bool imap_capability_has(struct slice list, const char *name);
 
 /* ---- by client: RULE; RULE; ... with RULE = field=pattern ... +NAME -NAME ... ---- */

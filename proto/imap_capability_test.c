@@ -21,7 +21,10 @@ TEST(settings_change_a_list)
         { "A", "-A", "" },
         { "", "+THREAD=REFS", "THREAD=REFS" },
         { "A", " + - ", "A" },
+        { "A B", "+C]D -B +\"E +F\x7f +\xc3\xa4 +G", "A G" },
+        { "A B", "(C)", "A B" },
     };
+    struct slice bad;
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct buf list = { 0 };
@@ -32,6 +35,10 @@ TEST(settings_change_a_list)
         CHECK_EQ_STR(buf_z(&list), rows[i].want);
         buf_free(&list);
     }
+    CHECK(imap_capability_ok(SL(""), &bad));
+    CHECK(imap_capability_ok(SL("+LITERAL- -LITERAL+ THREAD=REFS"), &bad));
+    CHECK(!imap_capability_ok(SL("A +B] C"), &bad));
+    CHECK(sl_eqz(bad, "+B]"));
     CHECK(imap_capability_has(SL("A LITERAL+ C"), "literal+"));
     CHECK(!imap_capability_has(SL("A LITERAL+ C"), "LITERAL"));
 }

@@ -133,10 +133,11 @@ def quota_only_where_there_is_one():
 
 @case
 def wrong_rules_are_told():
-    st = Stack(tmp("wrong"), users=USERS[:1], extra_conf=["imap_id_capability = name=x"])
+    st = Stack(tmp("wrong"), users=USERS[:1], extra_conf=["imap_id_capability = name=x", "imap_capability = +X]Y"])
     st.configure()
     r = st.postern("check", ok=False)
     check(r.returncode != 0 and b"imap_id_capability" in r.stdout + r.stderr, r)
+    check(b"imap_capability: \"+X]Y\" is no name" in r.stdout + r.stderr, r)
 
 
 main()
