@@ -260,7 +260,9 @@ resync(struct imap_cmd *c, struct resync *r)
         if (c->out.n >= IMAPD_OUT_MARK)
             return CMD_FLUSH;
         imap_begin_fetch(c, r->seq, row.uid);
-        buf_addf(&c->out, "UID %u FLAGS ", row.uid);
+        if (!(c->s->enabled & IMAP_ON_UIDONLY)) /* else it stands in front */
+            buf_addf(&c->out, "UID %u ", row.uid);
+        buf_addz(&c->out, "FLAGS ");
         imap_add_flags(&c->out, c->s, &row.flags);
         buf_addf(&c->out, " MODSEQ (%llu))\r\n", (unsigned long long)row.modseq);
     }
