@@ -243,24 +243,29 @@ read_file(struct store_search *s, int fd)
     return got >= 0;
 }
 
-/* With the octets of its file. */
-static void
+/* With the octets of its file. False: there are keys left to look for, in the next turn. */
+static bool
 match_file(struct store_search *s, struct candidate *c, struct slice octets)
 {
     struct message m = { .seq = c->seq, .index = c->index, .has_file = true };
+    bool is_done;
 
     if (!store_view_row(s->view, c->seq, &m.row)) {
         c->is = NO;
-        return;
+        s->key_at = 0;
+        return true;
     }
     m.header = mime_header_of(octets);
     if (s->must_read_body)
         m.root = mime_parse(octets, &s->mime_mem);
-    c->is = search_match(s, &m);
+    is_done = search_some_keys(s, &m, octets.n);
+    if (is_done)
+        c->is = search_match(s, &m);
     arena_reset(&s->mime_mem);
+    return is_done;
 }
 
-/* Not where the index said: renamed meanwhile, or gone, or not readable. The usual way finds out. */
+/* Not where the index said: renamed meanwhile, or gone, or not readable. The usual way finds out. As look_into(). */
 static int
 match_elsewhere(struct store_search *s, struct candidate *c, struct err *e)
 {
@@ -269,17 +274,20 @@ match_elsewhere(struct store_search *s, struct candidate *c, struct err *e)
                                : store_header_open(s->view, c->seq, &f, e);
 
     if (rc == 0) {
-        match_file(s, c, store_file_octets(f));
+        bool is_done = match_file(s, c, store_file_octets(f));
+
         store_file_close(&f);
-        return 0;
+        return is_done ? 0 : 1;
     }
     if (e->kind != ERR_NOTFOUND)
         return -1;
     *e = (struct err){ 0 };
     c->is = NO;
+    s->key_at = 0;
     return 0;
 }
 
+/* 0; 1: not done, call again; -1. */
 static int
 look_into(struct store_search *s, struct candidate *c, struct err *e)
 {
@@ -292,20 +300,23 @@ look_into(struct store_search *s, struct candidate *c, struct err *e)
     close(fd);
     if (!is_read)
         return match_elsewhere(s, c, e);
-    match_file(s, c, buf_slice(&s->octets));
-    return 0;
+    return match_file(s, c, buf_slice(&s->octets)) ? 0 : 1;
 }
 
 static int
 run_files(struct store_search *s, bool (*yield)(void *), void *arg, struct err *e)
 {
     while (s->at_file < s->n_block && (is_all(s) || !is_enough(s))) {
-        struct candidate *c = block_at(s, s->at_file++);
+        struct candidate *c = block_at(s, s->at_file);
         bool must_look = c->is == MAYBE;
+        int rc = must_look ? look_into(s, c, e) : 0;
 
-        if (must_look && look_into(s, c, e))
+        if (rc < 0)
             return -1;
-        s->n_yes += c->is == YES;
+        if (rc == 0) {
+            s->at_file++;
+            s->n_yes += c->is == YES;
+        }
         if (must_look && yield && yield(arg))
             return 1;
     }

@@ -37,6 +37,8 @@ struct store_search {
     struct search_key *keys; /* of all BODY and TEXT */
     size_t n_keys, cap_keys;
     bool are_keys_known; /* of the message at hand, each found or not */
+    size_t
+        key_at; /* those before it are known of the message at hand, which has not all had its turn */
     int64_t now_unix_s;
     uint32_t *seqs; /* what was found, upwards and then from the end down */
     size_t n, cap;
@@ -71,6 +73,8 @@ struct message {
 
 /* The program made ready: in plan_mem, with what it needs noted in s. */
 struct plan *search_make_plan(struct store_search *s, const struct search_node *n);
+/* Thousands of keys in a large message are looked for in several turns, with its file. False: there are some left. */
+bool search_some_keys(struct store_search *s, const struct message *m, size_t octets);
 /* With what is known of the message so far. */
 enum tri search_match(struct store_search *s, const struct message *m);
 

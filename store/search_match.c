@@ -6,6 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { /* of a message so much is held against keys before it is others' turn: octets times keys */
+       KEYS_TURN_OCTETS = 256 * 1024 * 1024,
+       KEYS_TURN_MIN = 32 /* its texts are decoded each time */
+};
+
 /* ---- the plan ---- */
 
 static enum level
@@ -330,9 +335,27 @@ match(struct store_search *s, const struct message *m, const struct plan *p)
     }
 }
 
+bool
+search_some_keys(struct store_search *s, const struct message *m, size_t octets)
+{
+    size_t most = KEYS_TURN_OCTETS / (octets + 1), n = s->n_keys - s->key_at;
+
+    most = most < KEYS_TURN_MIN ? KEYS_TURN_MIN : most;
+    if (s->key_at == 0 && s->n_keys <= most)
+        return true; /* search_match() looks for them if it must */
+    n = n < most ? n : most;
+    for (size_t i = s->key_at; i < s->key_at + n; i++)
+        s->keys[i].is_found = false;
+    search_header_keys(&s->scratch, m->header, s->keys + s->key_at, n);
+    search_body_keys(&s->scratch, m->root, s->keys + s->key_at, n);
+    s->key_at += n;
+    return s->key_at == s->n_keys;
+}
+
 enum tri
 search_match(struct store_search *s, const struct message *m)
 {
-    s->are_keys_known = false;
+    s->are_keys_known = s->key_at > 0; /* search_some_keys() */
+    s->key_at = 0;
     return match(s, m, s->plan);
 }

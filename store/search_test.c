@@ -362,6 +362,43 @@ TEST(a_message_that_is_gone)
     expect(&not, "", NULL);
 }
 
+/* Hundreds of keys in a large message are not looked for without giving others their turn. */
+TEST(many_keys_in_a_large_message)
+{
+    enum { KEYS = 600, OCTETS = 1 << 20 };
+    static char texts[KEYS][8];
+    struct search_node *keys = mem_zalloc(KEYS * sizeof(*keys)), *kids[KEYS];
+    struct search_node any = { .kind = SEARCH_OR, .kids = kids, .n_kids = KEYS };
+    struct search_node fifth = { .kind = SEARCH_SEQS, .set = set_of(5, 5) };
+    struct search_node *two[] = { &fifth, &any };
+    struct search_node and = { .kind = SEARCH_AND, .kids = two, .n_kids = 2 };
+    char path[256];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/example.com/u/cur/1578600004.M4P1.host:2,%s", dir,
+             mails[4].flags);
+    f = fopen(path, "a");
+    NEED(f != NULL);
+    for (int i = 0; i < OCTETS / 64; i++)
+        fprintf(f, "%62s\r\n", "x");
+    fputs("K599\r\n", f);
+    NEED(fclose(f) == 0);
+    for (size_t i = 0; i < KEYS; i++) {
+        snprintf(texts[i], sizeof texts[i], "k%zu", i);
+        keys[i] = (struct search_node){ .kind = SEARCH_BODY, .text = sl_z(texts[i]) };
+        kids[i] = &keys[i];
+    }
+    asked = 0;
+    expect(&and, "5", always);
+    CHECK_EQ_INT(asked, 3 + 1);
+    any.n_kids = KEYS - 1;
+    keys[59].text = SL("nowhere"); /* K59 is in K599 */
+    keys[5].text = SL("nowhere");
+    expect(&and, "", always);
+    store_uids_free(&fifth.set);
+    free(keys);
+}
+
 static void
 write_mails(void)
 {
