@@ -305,4 +305,27 @@ TEST(ends_and_goes_on_in_clear)
     end();
 }
 
+/* What was said can be read before the octet that ends its block has come: that one is not in clear. */
+TEST(the_end_of_the_stream_comes_later)
+{
+    struct buf raw = { 0 }, reply = { 0 };
+
+    begin();
+    conn_start_deflate(t.c, 6);
+    deflater_add(t.out, SL("leave\r\n"), true, &raw);
+    conn_pause_input(t.c);
+    say_raw(sl_head(buf_slice(&raw), raw.n - 1));
+    turn(5);
+    CHECK_EQ_INT(conn_input(t.c).n, 7);
+    conn_consume(t.c, 7);
+    CHECK_EQ_INT(conn_end_deflate(t.c, SL("gone\r\n"), &reply), -1);
+    say_raw(sl_from(buf_slice(&raw), raw.n - 1));
+    turn(5);
+    CHECK_EQ_INT(conn_end_deflate(t.c, SL("gone\r\n"), &reply), 0);
+    CHECK_EQ_INT(conn_input(t.c).n, 0);
+    buf_free(&raw);
+    buf_free(&reply);
+    end();
+}
+
 TEST_MAIN()

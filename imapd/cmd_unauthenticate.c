@@ -44,7 +44,7 @@ struct leave {
     enum { LEAVE_NO, LEAVE_WAITS, LEAVE_GONE, LEAVE_FAILED } state;
     struct timer retry;
     unsigned retries; /* for want of input */
-    int spare_fd; /* to say BYE on where login does not take the session */
+    int spare_fd;     /* to say BYE on where login does not take the session */
     struct imap_cmd *c;
 };
 
