@@ -279,6 +279,36 @@ TEST(subscriptions_that_are_too_long)
     teardown();
 }
 
+/* None is added to what nobody could read again. */
+TEST(subscriptions_stay_readable)
+{
+    enum { FULL_OCTETS = 4 * 1024 * 1024, NAME_OCTETS = 128 };
+    struct store_mailboxes l;
+    char path[300];
+    FILE *f;
+
+    setup_with("");
+    snprintf(path, sizeof path, "%s/subscriptions", root);
+    f = fopen(path, "w");
+    BUG_ON(f == NULL);
+    fputs("V\t2\n\n", f);
+    for (int i = 0; i < FULL_OCTETS / NAME_OCTETS - 1; i++)
+        fprintf(f, "%0*d\n", NAME_OCTETS - 1, i);
+    BUG_ON(fclose(f));
+    CHECK_EQ_INT(store_subscribe(us, SL("x"), true, &e), 0);
+    for (int i = 0; i < 2; i++) {
+        char name[NAME_OCTETS];
+
+        snprintf(name, sizeof name, "y%0*d", NAME_OCTETS - 12, i);
+        CHECK_EQ_INT(store_subscribe(us, sl_z(name), true, &e), i == 0 ? 0 : -1);
+    }
+    CHECK_EQ_INT(e.kind, ERR_LIMIT);
+    CHECK_EQ_INT(store_list(us, &l, &e), 0);
+    store_mailboxes_free(&l);
+    CHECK_EQ_INT(store_subscribe(us, SL("x"), false, &e), 0);
+    teardown();
+}
+
 TEST(control_and_index_in_their_own_places)
 {
     static const char *const layouts[] = { "", ":LAYOUT=fs" };

@@ -225,14 +225,19 @@ drop_hidden(struct store_meta *m)
 static void
 add_default_use(struct store_user *u, struct slice normal, struct store_meta *m)
 {
+    const struct store_meta_entry *set = store_meta_find(m, SL(META_USE));
     struct slice at;
     unsigned use;
 
-    if (store_meta_find(m, SL(META_USE)) != NULL)
+    if (set != NULL && use_of_text(set->value) != 0)
         return;
     for (size_t i = 0; name_auto(u->s->conf, i, &at, &use); i++)
         for (size_t k = 0; sl_eq(at, normal) && k < COUNT_OF(uses); k++)
             if (uses[k].use == use) {
+                if (set != NULL) { /* to none at all, which LIST takes for unset */
+                    m->v[set - m->v].value = uses[k].word;
+                    return;
+                }
                 m->v = mem_realloc(m->v, (m->n + 1) * sizeof(m->v[0]));
                 m->v[m->n++] = (struct store_meta_entry){ SL(META_USE), uses[k].word };
                 qsort(m->v, m->n, sizeof(m->v[0]), cmp_names);
