@@ -323,6 +323,52 @@ TEST(files_change_while_a_mailbox_is_gone_through)
     teardown();
 }
 
+static void
+check_file(struct store_view *v, uint32_t seq, const char *want)
+{
+    struct store_file *f = NULL;
+
+    CHECK_EQ_INT(store_file_open(v, seq, &f, &e), 0);
+    CHECK(f != NULL && sl_eqz(store_file_octets(f), want));
+    store_file_close(&f);
+}
+
+/* The same when whole messages are read, one after the other. */
+TEST(files_change_while_messages_are_read)
+{
+    struct store_file *f = NULL;
+    struct store_view *v;
+    char from[600], to[600];
+
+    setup();
+    foreign_mkdirs(".");
+    foreign("cur", "1.a:2,", "Subject: 1\n\none\n");
+    foreign("cur", "2.b:2,", "Subject: 2\n\n");
+    foreign("cur", "3.c:2,", "Subject: 3\n\nx");
+    foreign("cur", "4.d:2,", "Subject: 4\n\n");
+    foreign("cur", "5.e:2,", "Subject: 5\r\n\r\nfive");
+    foreign("cur", "6.f:2,", "");
+    open_store();
+    v = sel("INBOX");
+    check_file(v, 1, "Subject: 1\r\n\r\none\r\n");
+    check_file(v, 2, "Subject: 2\r\n\r\n"); /* the names of all are read */
+    CHECK(v->ahead != NULL);
+    snprintf(from, sizeof from, "%s/cur/3.c:2,", root);
+    snprintf(to, sizeof to, "%s/cur/3.c:2,S", root);
+    CHECK_EQ_INT(rename(from, to), 0);
+    snprintf(from, sizeof from, "%s/cur/4.d:2,", root);
+    CHECK_EQ_INT(unlink(from), 0);
+    check_file(v, 3, "Subject: 3\r\n\r\nx");
+    CHECK_EQ_INT(store_file_open(v, 4, &f, &e), -1);
+    CHECK_EQ_INT(e.kind, ERR_NOTFOUND);
+    e = (struct err){ 0 };
+    check_file(v, 5, "Subject: 5\r\n\r\nfive");
+    check_file(v, 6, "");
+    check_file(v, 1, "Subject: 1\r\n\r\none\r\n");
+    store_unselect(&v);
+    teardown();
+}
+
 /* Who goes through a mailbox for ids has them computed by dozens: no message waits in the view. */
 TEST(ids_of_a_whole_mailbox)
 {

@@ -125,7 +125,8 @@ take_forms(const struct forms *f, unsigned want, struct buf *mem, struct form_te
 /* ---- rows read ahead: what does not change in a message's life ---- */
 
 struct ahead {
-    unsigned want; /* forms that were read */
+    unsigned want;  /* forms that were read */
+    bool has_files; /* the names of all, else of those that are missing */
     size_t n;
     struct {
         struct msg_row row; /* uid, crlf, dates, ids; the file's name may be another now */
@@ -138,6 +139,7 @@ struct ahead {
 void
 view_drop_ahead(struct store_view *v)
 {
+    v->n_opened = 0;
     if (v->ahead == NULL)
         return;
     buf_free(&v->ahead->mem);
@@ -184,6 +186,7 @@ read_ahead(struct store_view *v, uint32_t uid, unsigned want, struct err *e)
         v->ahead = MEM_NEW(struct ahead);
     a = v->ahead;
     a->want = want & FORM_BITS;
+    a->has_files = v->n_opened > 0;
     a->n = 0;
     buf_reset(&a->mem);
     db_bind_int(s, 1, v->mailbox);
@@ -202,7 +205,7 @@ read_ahead(struct store_view *v, uint32_t uid, unsigned want, struct err *e)
         m->dir = (int)db_int(s, 7);
         if (want & FORM_BITS)
             a->v[a->n].is_missing = db_is_null(s, AHEAD_UID) && db_is_null(s, AHEAD_LAST_UID);
-        if (a->v[a->n].is_missing)
+        if (a->v[a->n].is_missing || a->has_files)
             snprintf(m->file, sizeof(m->file), "%.*s", SL_ARG(db_text(s, 8)));
         for (int i = 0; i < FORMS; i++)
             if ((want & form_bits[i]) &&
@@ -319,6 +322,43 @@ open_ahead(struct store_view *v, uint32_t uid, unsigned want, struct lookup *l)
         return false;
     l->m = v->ahead->v[at].row;
     return file_open(&p, &l->m, &l->fd, &why) == 1;
+}
+
+/* The rows from that message on, when it follows the one before: is its own among them? */
+static bool
+read_names(struct store_view *v, uint32_t uid)
+{
+    struct err why = { 0 };
+    int rc;
+
+    if (ahead_covers(v->ahead, uid, 0))
+        return v->ahead->has_files;
+    if (user_lock(v->u, &why))
+        return false;
+    rc = read_ahead(v, uid, 0, &why);
+    user_unlock(v->u);
+    return rc == 0;
+}
+
+bool
+view_open_next(struct store_view *v, uint32_t seq, int *fd)
+{
+    struct place p = place_of(v);
+    struct err why = { 0 };
+    bool is_next;
+    uint32_t uid;
+    size_t at;
+
+    if (seq == 0 || seq > v->n || v->is_gone || v->is_asleep || view_gone_at(v, seq - 1))
+        return false;
+    uid = view_uid_at(v, seq - 1);
+    v->n_opened = seq == v->last_opened + 1 ? v->n_opened + 1 : 1;
+    v->last_opened = seq;
+    is_next = v->n_opened > 1 && (v->kept == NULL || v->kept_uid != uid);
+    if (!is_next || !read_names(v, uid))
+        return false;
+    at = find_ahead(v->ahead, uid);
+    return at != SL_NPOS && file_open(&p, &v->ahead->v[at].row, fd, &why) == 1;
 }
 
 /* With user.lock: 0 told; 1 must be computed; -1 e. */

@@ -58,8 +58,8 @@ has_header(struct slice crlf, size_t from)
            sl_find(sl_from(crlf, from > 2 ? from - 2 : 0), SL("\n\r\n")) != SL_NPOS;
 }
 
-/* The next block of the source, as CRLF. 1, 0 at the end, -1. */
-static int
+/* The next block of the source, as CRLF. Its octets, 0 at the end, -1. */
+static ssize_t
 read_block(int fd, char *block, size_t octets, char *last, struct buf *out, struct err *e)
 {
     ssize_t got;
@@ -70,18 +70,22 @@ read_block(int fd, char *block, size_t octets, char *last, struct buf *out, stru
     if (got < 0)
         return err_sys(e, "cannot read a message");
     add_crlf(out, sl_n(block, (size_t)got), last);
-    return got > 0;
+    return got;
 }
 
 /* ---- in memory ---- */
 
-/* Up to the bound: 1, there is more. */
+/* Up to the bound: 1, there is more. file_octets: of a file that is read whole; 0 not known. */
 static int
-read_memory(int fd, bool only_header, struct buf *out, char *last, struct err *e)
+read_memory(int fd, bool only_header, size_t file_octets, struct buf *out, char *last,
+            struct err *e)
 {
-    size_t block_octets = only_header ? FILE_HEADER_OCTETS : FILE_BLOCK_OCTETS;
+    size_t block_octets = only_header                                          ? FILE_HEADER_OCTETS
+                          : file_octets > 0 && file_octets < FILE_BLOCK_OCTETS ? file_octets
+                                                                               : FILE_BLOCK_OCTETS;
     char *block = mem_alloc(block_octets);
-    int rc;
+    size_t done = 0;
+    ssize_t rc;
 
     for (;;) {
         size_t was = out->n;
@@ -93,6 +97,9 @@ read_memory(int fd, bool only_header, struct buf *out, char *last, struct err *e
             free(block);
             return 1;
         }
+        done += (size_t)rc;
+        if (done == file_octets)
+            break;
     }
     free(block);
     return rc < 0 ? -1 : 0;
@@ -117,10 +124,10 @@ spill(int from, int to, struct buf *front, char last, bool only_header, size_t *
 {
     char *block = mem_alloc(FILE_BLOCK_OCTETS);
     struct buf tail = { 0 }; /* of the block before: an empty line may lie across */
-    int rc = 1;
+    ssize_t rc = 1;
 
     *octets = 0;
-    while (rc == 1) {
+    while (rc > 0) {
         rc = fs_write_all(to, buf_slice(front), e);
         if (rc)
             break;
@@ -132,7 +139,7 @@ spill(int from, int to, struct buf *front, char last, bool only_header, size_t *
         }
         buf_reset(front);
         rc = read_block(from, block, FILE_BLOCK_OCTETS, &last, front, e);
-        if (rc == 1 && only_header) {
+        if (rc > 0 && only_header) {
             buf_adds(&tail, buf_slice(front));
             if (sl_find(buf_slice(&tail), SL("\n\r\n")) != SL_NPOS) {
                 rc = fs_write_all(to, buf_slice(front), e);
@@ -143,7 +150,7 @@ spill(int from, int to, struct buf *front, char last, bool only_header, size_t *
     }
     free(block);
     buf_free(&tail);
-    return rc;
+    return (int)rc;
 }
 
 static int
@@ -192,15 +199,18 @@ file_read(const struct place *p, int fd, bool only_header, struct store_file **o
 {
     struct store_file *f = MEM_NEW(struct store_file);
     char last = '\0';
+    size_t octets = 0;
     struct stat st;
     int rc;
 
     f->refs = 1;
     /* Room for all of it and its CRs at once, by a guess of line lengths. */
     if (!only_header && fstat(fd, &st) == 0 && st.st_size > 0 &&
-        st.st_size <= FILE_MEMORY_MAX_OCTETS)
-        buf_reserve(&f->octets, (size_t)st.st_size + (size_t)st.st_size / 32 + 64);
-    rc = read_memory(fd, only_header, &f->octets, &last, e);
+        st.st_size <= FILE_MEMORY_MAX_OCTETS) {
+        octets = (size_t)st.st_size;
+        buf_reserve(&f->octets, octets + octets / 32 + 64);
+    }
+    rc = read_memory(fd, only_header, octets, &f->octets, &last, e);
     if (rc == 1)
         rc = read_mapped(p, fd, only_header, f, last, e);
     if (rc)
@@ -355,16 +365,18 @@ open_seq(struct store_view *v, uint32_t seq, bool only_header, struct store_file
     int fd = -1, rc;
 
     *out = NULL;
-    if (user_lock(v->u, e))
-        return -1;
-    rc = file_find_seq(v, seq, only_header, &m, &fd, out, e);
-    user_unlock(v->u);
-    if (rc || *out != NULL)
-        return rc;
+    if (!view_open_next(v, seq, &fd)) {
+        if (user_lock(v->u, e))
+            return -1;
+        rc = file_find_seq(v, seq, only_header, &m, &fd, out, e);
+        user_unlock(v->u);
+        if (rc || *out != NULL)
+            return rc;
+    }
     rc = file_read(&p, fd, only_header, out, e);
     close(fd);
     if (rc == 0 && !only_header)
-        keep(v, m.uid, *out);
+        keep(v, view_uid_at(v, seq - 1), *out);
     return rc;
 }
 

@@ -500,6 +500,8 @@ struct store_view {
     uint32_t fresh_last; /* the highest UID of them */
     uint32_t filled_to; /* cache_fill() has seen to the UIDs up to here */
     struct ahead *ahead;
+    uint32_t last_opened; /* sequence number of a message whose file was opened */
+    unsigned n_opened;    /* in a row, since rows that were read ahead were dropped */
     struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
     uint32_t kept_uid;
     struct {
@@ -516,6 +518,8 @@ struct store_view {
 void view_save_fresh(struct store_view *v);
 void view_drop_fresh(struct store_view *v);
 void view_drop_ahead(struct store_view *v);
+/* The file of the next message of many that are opened one after the other: true, *fd is open. Not under user.lock. */
+bool view_open_next(struct store_view *v, uint32_t seq, int *fd);
 void view_drop_kept(struct store_view *v);
 void view_drop_order(struct store_view *v);
 void view_drop_silent(struct store_view *v,
