@@ -117,13 +117,37 @@ conn_flush(struct conn *c, bool from_loop)
     conn_end_at_eof(c);
 }
 
+/* What the net takes at once of much is not copied. An error is left to write_out(), which meets it again. */
+static size_t
+write_straight(struct conn *c, const char *p, size_t n)
+{
+    size_t done = 0;
+
+    if (n < CONN_SCRATCH_OCTETS || c->tr || c->out.n > 0 || c->is_corked || c->is_blocked ||
+        c->is_connecting)
+        return 0;
+    while (done < n) {
+        ssize_t got = send(c->fd, p + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (got >= 0)
+            done += (size_t)got;
+        else if (errno != EINTR)
+            break;
+    }
+    return done;
+}
+
 void
 conn_write(struct conn *c, const void *p, size_t n)
 {
+    size_t gone;
+
     if (c->is_ended || c->is_closing || n == 0)
         return;
-    buf_add(c->tr ? &c->hold : &c->out, p, n);
-    if (conn_out_pending(c) > c->out_high)
+    gone = write_straight(c, p, n);
+    if (gone < n)
+        buf_add(c->tr ? &c->hold : &c->out, (const char *)p + gone, n - gone);
+    if (gone + conn_out_pending(c) > c->out_high)
         c->is_high = true;
     conn_mark(c);
     if (!c->is_corked && !c->is_blocked && conn_out_pending(c) >= CONN_SCRATCH_OCTETS)
