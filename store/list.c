@@ -267,6 +267,27 @@ remove_folder(struct store_user *u, const char *dir, struct err *e)
     return rc;
 }
 
+/* The folder, and what it is for. Alone: another process that makes the same one at the same time finds it whole. */
+static int
+create_folder(struct store_user *u, const char *dir, unsigned use, struct err *e)
+{
+    int rc;
+
+    if (index_begin_alone(u, e))
+        return -1;
+    rc = folder_is_there(u, dir, e);
+    if (rc == 1)
+        rc = err_set(e, ERR_EXISTS, "Mailbox already exists");
+    if (rc == 0)
+        meta_forget(u, dir);
+    if (rc == 0)
+        rc = maildir_make(dir, folder_has_mark(u, dir), e);
+    if (rc == 0 && use != 0 && (rc = meta_write_use(u, dir, use, e)) != 0)
+        remove_folder(u, dir, NULL); /* RFC 6154 §3: not without its use */
+    index_rollback(u);               /* nothing was written there */
+    return rc;
+}
+
 int
 store_create(struct store_user *u, struct slice name, unsigned use, struct err *e)
 {
@@ -279,15 +300,7 @@ store_create(struct store_user *u, struct slice name, unsigned use, struct err *
         goto out;
     if (store_use_check(use, e) || user_lock(u, e))
         goto out;
-    rc = folder_is_there(u, buf_z(&dir), e);
-    if (rc == 1)
-        rc = err_set(e, ERR_EXISTS, "Mailbox already exists");
-    if (rc == 0)
-        meta_forget(u, buf_z(&dir));
-    if (rc == 0)
-        rc = maildir_make(buf_z(&dir), folder_has_mark(u, buf_z(&dir)), e);
-    if (rc == 0 && use != 0 && (rc = meta_write_use(u, buf_z(&dir), use, e)) != 0)
-        remove_folder(u, buf_z(&dir), NULL); /* RFC 6154 §3: not without its use */
+    rc = create_folder(u, buf_z(&dir), use, e);
     if (rc == 0)
         rc = mbox_find(u, buf_slice(&normal), &id, e); /* its row takes the use over */
     if (rc == 0)
