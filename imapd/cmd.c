@@ -210,14 +210,11 @@ cmd_over(struct imap_cmd *c)
 }
 
 static enum work_rc
-job_run(struct work_job *j)
+run_turn(struct imap_cmd *c)
 {
-    struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
-
     /* What does not look into the mailbox, as the end of a session, needs no rows; a sync wakes the view itself. */
     if (c->s->view && c->row->states == SEL)
         store_view_wake(c->s->view, NULL); /* a failure is told by the sync at the end */
-    store_act_as(c->s->id); /* NOTIFY does not tell a client what it did itself */
     c->rc = c->is_run ? CMD_DONE : c->row->run(c);
     switch (c->rc) {
     case CMD_FLUSH:
@@ -231,12 +228,22 @@ job_run(struct work_job *j)
     }
     c->is_run = true;
     imap_urls_close(c);
-    if (!finish_output(c)) {
-        c->rc = CMD_FLUSH;
-        return WORK_PARK;
-    }
-    store_act_as(0);
-    return WORK_DONE;
+    if (finish_output(c))
+        return WORK_DONE;
+    c->rc = CMD_FLUSH;
+    return WORK_PARK;
+}
+
+static enum work_rc
+job_run(struct work_job *j)
+{
+    struct imap_cmd *c = CONTAINER_OF(j, struct imap_cmd, job);
+    enum work_rc rc;
+
+    store_act_as(c->s->id); /* NOTIFY does not tell a client what it did itself */
+    rc = run_turn(c);
+    store_act_as(0); /* the thread's next job is another's */
+    return rc;
 }
 
 static void
