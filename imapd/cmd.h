@@ -185,7 +185,7 @@ void imap_add_limit_capability(const struct conf *c, struct buf *out);
 /* The code of a command whose messages were cut goes into its tagged reply, or before it when that has another code. */
 void imap_limit_tell(struct imap_cmd *c);
 
-/* ---- notify_events.c: NOTIFY (RFC 5465); nothing is done in sessions that have not used it ---- */
+/* ---- notify_hear.c, notify_tell.c, notify_selected.c: NOTIFY (RFC 5465); nothing is done in sessions that have not used it ---- */
 /* Loop, between commands: start one that tells what is due. */
 void imap_notify_poke(struct imap_sess *s);
 /* Whether changes of the selected mailbox are told as they come: in IDLE, or as NOTIFY said. */

@@ -1,5 +1,5 @@
 /* imapd/events.h - NOTIFY (RFC 5465): what a session asked to hear of, and what it has not heard yet. cmd_notify.c takes the
- * command, notify_spec.c knows whom it concerns, notify_events.c tells. The rest of imapd calls what cmd.h has of it. Folder-private.
+ * command, notify_spec.c knows whom it concerns, notify_hear.c collects, notify_tell.c and notify_selected.c tell. The rest of imapd calls what cmd.h has of it. Folder-private.
  *
  * What a session holds for it: this struct, and 32 octets a mailbox to know what its client was told of it. */
 #ifndef POSTERN_IMAPD_EVENTS_H
@@ -65,7 +65,7 @@ unsigned notify_spec_events(const struct notify_spec *spec, char separator, stru
                             bool is_subscribed);
 bool notify_spec_has_subscribed(const struct notify_spec *spec);
 
-/* ---- notify_events.c ---- */
+/* ---- notify_hear.c ---- */
 struct notify_told { /* what the client was told of a mailbox, or knew when it asked */
     uint64_t name_hash;
     uint32_t messages, unseen, uidnext, uidvalidity;
@@ -115,6 +115,16 @@ void notify_free(struct imap_notify **n);                       /* loop; NULL-sa
 void notify_take_over(struct imap_notify *n, struct imap_notify *old);
 /* Remember what is known of a mailbox. J. */
 void notify_remember(struct imap_notify *n, struct slice name, const struct store_status *st);
+void notify_hear(void *notify, const struct store_event *ev); /* loop: the watch's */
+void notify_pending_free(struct list *all);
+/* What the client knows of a mailbox, or NULL; forget that. J. */
+struct notify_told *notify_told_get(struct imap_notify *n, struct slice name);
+void notify_told_drop(struct imap_notify *n, struct slice name);
+/* How many messages the client brought there itself since the last time. J. */
+uint32_t notify_take_mine(struct imap_notify *n, struct slice name);
+
+/* ---- notify_tell.c ---- */
+extern const struct imap_row imap_row_notify_tell; /* between commands: what is pending */
 /* "* STATUS name (...)". items: enum below. J. */
 enum {
     ITEM_MESSAGES = 1,
