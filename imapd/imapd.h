@@ -95,25 +95,25 @@ struct imap_sess {
     struct imap_origin *origin; /* where it came from, for who takes it back; NULL: not known */
     char *userip;               /* key of the connection count; NULL: not counted */
     struct conf *conf;
-    struct store_user *store; /* J; NULL until the first job opened it */
-    struct store_view *view;  /* J; the selected mailbox */
-    bool is_examine;          /* J */
-    uint64_t full_modseq;     /* J; up to here the client was told all */
-    uint64_t fetch_modseq;    /* J; the highest MODSEQ told since the last sync */
-    unsigned enabled;         /* IMAP_ON_*; J, and the loop's between commands */
-    struct store_uids saved;  /* J; UIDs that "$" stands for (RFC 5182) */
+    struct store_user *store;      /* J; NULL until the first job opened it */
+    struct store_view *view;       /* J; the selected mailbox */
+    bool is_examine;               /* J */
+    uint64_t full_modseq;          /* J; up to here the client was told all */
+    uint64_t fetch_modseq;         /* J; the highest MODSEQ told since the last sync */
+    unsigned enabled;              /* IMAP_ON_*; J, and the loop's between commands */
+    struct store_uids saved;       /* J; UIDs that "$" stands for (RFC 5182) */
     struct imap_context *contexts; /* J; searches that are kept up to date (RFC 5267) */
-    bool is_literal_minus;    /* the client is not offered more: RFC 7888 §5 */
-    bool is_watched;          /* store_view_watch() is on */
-    bool is_changed;          /* the watch fired since the last sync began */
-    bool is_sync_failed;      /* J; the last one: what has changed was not told */
-    bool is_closing;          /* BYE was said, or the client is gone */
-    bool is_drained;          /* BYE after the command in work */
+    bool is_literal_minus;         /* the client is not offered more: RFC 7888 §5 */
+    bool is_watched;               /* store_view_watch() is on */
+    bool is_changed;               /* the watch fired since the last sync began */
+    bool is_sync_failed;           /* J; the last one: what has changed was not told */
+    bool is_closing;               /* BYE was said, or the client is gone */
+    bool is_drained;               /* BYE after the command in work */
     unsigned bad_count;
     const char *why; /* for the log */
     struct imap_reader reader;
-    struct imap_cmd *cmd;   /* in work */
-    struct imap_idle *idle; /* in IDLE */
+    struct imap_cmd *cmd;       /* in work */
+    struct imap_idle *idle;     /* in IDLE */
     struct imap_notify *notify; /* J, and the loop's between commands; NULL: NOTIFY was not used */
     struct imap_stats stats;
 };

@@ -17,7 +17,7 @@ enum {                  /* what must be there; the row in messages always is rea
        BULK_BRIEF = 16,   /* of messages crlf and date alone: the rest of the row stays zero */
        BULK_SUBJECT = 32, /* of cache_sort base_subject alone */
        BULK_LINKS = 64,   /* of cache_sort what THREAD needs alone */
-    BULK_SENT = 128    /* of cache_sort sent alone */
+       BULK_SENT = 128    /* of cache_sort sent alone */
 };
 struct bulk_row { /* slices are good during the call */
     uint32_t seq, uid;

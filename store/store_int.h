@@ -31,7 +31,7 @@ enum {
     INDEX_SCHEMA = 2,
     INDEX_UID_BLOCK = 512, /* reserved durably at a time */
     INDEX_MODSEQ_BLOCK = 1024,
-    INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024, /* a longer log is checkpointed */
+    INDEX_WAL_MAX_OCTETS = 4 * 1024 * 1024,   /* a longer log is checkpointed */
     INDEX_WAL_BULK_OCTETS = 16 * 1024 * 1024, /* while much is computed: checkpoints are syncs */
     INDEX_WAL_IDLE_OCTETS = 256 * 1024        /* that of a database being closed for idling */
 };
@@ -498,10 +498,10 @@ struct store_view {
     struct forms *fresh; /* VIEW_FRESH_MAX; NULL while there are none */
     size_t n_fresh, fresh_octets;
     uint32_t fresh_last; /* the highest UID of them */
-    uint32_t filled_to; /* cache_fill() has seen to the UIDs up to here */
+    uint32_t filled_to;  /* cache_fill() has seen to the UIDs up to here */
     struct ahead *ahead;
-    uint32_t last_opened; /* sequence number of a message whose file was opened */
-    unsigned n_opened;    /* in a row, since rows that were read ahead were dropped */
+    uint32_t last_opened;    /* sequence number of a message whose file was opened */
+    unsigned n_opened;       /* in a row, since rows that were read ahead were dropped */
     struct store_file *kept; /* the long message that was read last, or NULL (file.c) */
     uint32_t kept_uid;
     struct {
