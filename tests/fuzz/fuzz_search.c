@@ -139,10 +139,14 @@ check_contexts(void)
     uint32_t seqs[COUNT_OF(mails)];
     struct store_changes ch = { .changed = seqs, .n_changed = COUNT_OF(mails) };
     struct imap_cmd c = { .s = &sess, .row = imap_row_find(SL("NOOP"), false) };
+    struct imap_contexts_turn *t;
 
     for (uint32_t i = 0; i < COUNT_OF(mails); i++)
         seqs[i] = i + 1;
-    imap_contexts_changed(&c, &ch);
+    t = imap_contexts_begin(&c, &ch);
+    while (!imap_contexts_changed(&c, t))
+        MUST(c.out.n == 0); /* a turn was over */
+    imap_contexts_end(&t);
     MUST(c.out.n == 0);
     buf_free(&c.out);
     imap_contexts_free(&sess);
