@@ -100,30 +100,13 @@ imap_done_sort(struct imap_cmd *c)
     free(w);
 }
 
-/* What to sort: the search, in as many turns as it takes. False: *rc is this turn's answer. */
-static bool
-find(struct imap_cmd *c, struct work *w, enum cmd_rc *rc)
-{
-    const struct sort_args *a = c->args;
-    const uint32_t *seqs;
-    bool is_found;
-    size_t n;
-
-    *rc = search_run(&w->run, &is_found);
-    if (!is_found)
-        return false;
-    seqs = store_search_result(w->run.search, &n);
-    search_turn_begin(&w->run, c);
-    w->sort = store_sort_new(c->s->view, a->by, a->n_by, seqs, n);
-    return true;
-}
-
 enum cmd_rc
 imap_run_sort(struct imap_cmd *c)
 {
     const struct sort_args *a = c->args;
     struct work *w = c->run_state;
     struct err e = { 0 };
+    const uint32_t *seqs;
     enum cmd_rc searched;
     size_t n;
     int rc;
@@ -138,8 +121,11 @@ imap_run_sort(struct imap_cmd *c)
         w->run.needs_all = true; /* MIN is the first in the order */
     }
     search_turn_begin(&w->run, c);
-    if (!w->sort && !find(c, w, &searched))
-        return searched;
+    if (!w->sort) {
+        if (!search_run_first(&w->run, &seqs, &n, &searched))
+            return searched;
+        w->sort = store_sort_new(c->s->view, a->by, a->n_by, seqs, n);
+    }
     rc = store_sort_run(w->sort, search_turn_is_over, &w->run, &e);
     store_search_result(w->run.search, &n);
     if (rc != 0)

@@ -133,42 +133,29 @@ tell_threads(struct imap_cmd *c, const struct work *w)
     imap_reply(c, "OK Thread completed.");
 }
 
-/* What to thread: the search, in as many turns as it takes. False: *rc is this turn's answer. */
-static bool
-find(struct imap_cmd *c, struct work *w, enum cmd_rc *rc)
-{
-    const struct thread_args *a = c->args;
-    const uint32_t *seqs;
-    bool is_found;
-    size_t n;
-
-    *rc = search_run(&w->run, &is_found);
-    if (!is_found)
-        return false;
-    seqs = store_search_result(w->run.search, &n);
-    search_turn_begin(&w->run, c);
-    w->thread = store_thread_new(c->s->view, a->kind, seqs, n);
-    return true;
-}
-
 enum cmd_rc
 imap_run_thread(struct imap_cmd *c)
 {
+    const struct thread_args *a = c->args;
     struct work *w = c->run_state;
     struct err e = { 0 };
+    const uint32_t *seqs;
     enum cmd_rc searched;
     size_t n;
     int rc;
 
     if (!w) {
         c->run_state = w = MEM_NEW(struct work);
-        w->run.text = ((struct thread_args *)c->args)->text;
+        w->run.text = a->text;
         w->run.text.view = c->s->view;
         w->run.is_whole = true;
     }
     search_turn_begin(&w->run, c);
-    if (!w->thread && !find(c, w, &searched))
-        return searched;
+    if (!w->thread) {
+        if (!search_run_first(&w->run, &seqs, &n, &searched))
+            return searched;
+        w->thread = store_thread_new(c->s->view, a->kind, seqs, n);
+    }
     rc = store_thread_run(w->thread, search_turn_is_over, &w->run, &e);
     store_search_result(w->run.search, &n);
     if (rc != 0)

@@ -57,6 +57,8 @@ void search_turn_begin(struct search_run *r, struct imap_cmd *c);
 bool search_turn_is_over(void *run); /* for the store's yield; also when the client is gone */
 /* CMD_DONE with *is_found: r->search has the result; without: replied. CMD_YIELD, CMD_FLUSH: again. */
 enum cmd_rc search_run(struct search_run *r, bool *is_found);
+/* The same for what goes on with the n messages found, *seqs, in a turn of its own. False: *rc is this turn's answer. */
+bool search_run_first(struct search_run *r, const uint32_t **seqs, size_t *n, enum cmd_rc *rc);
 /* An engine of the store was stopped (rc 1) with so many of all messages done, or failed. */
 enum cmd_rc search_run_stopped(struct search_run *r, int rc, const struct err *e, size_t done,
                                size_t all);

@@ -109,6 +109,19 @@ search_run(struct search_run *r, bool *is_found)
     return search_run_stopped(r, rc, &e, store_search_done(r->search), box.exists);
 }
 
+bool
+search_run_first(struct search_run *r, const uint32_t **seqs, size_t *n, enum cmd_rc *rc)
+{
+    bool is_found;
+
+    *rc = search_run(r, &is_found);
+    if (!is_found)
+        return false;
+    *seqs = store_search_result(r->search, n);
+    search_turn_begin(r, r->c);
+    return true;
+}
+
 void
 search_run_free(struct search_run *r)
 {
