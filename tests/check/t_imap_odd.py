@@ -37,6 +37,16 @@ def connect(user, timeout_s=30):
     return c
 
 
+def until_eof(c):
+    """The responses up to the end of the connection."""
+    got = []
+    try:
+        while True:
+            got.append(c.response())
+    except EOFError:
+        return got
+
+
 def simple(n=0):
     return MESSAGES["simple"].replace("one", "number %d" % n).encode()
 
@@ -144,12 +154,7 @@ def half_closed_connections():
     c = connect(0)
     c.send(b"a SELECT INBOX\r\nb UID SEARCH ALL\r\n")
     c.s.shutdown(socket.SHUT_WR)
-    got = []
-    try:
-        while True:
-            got.append(c.response())
-    except EOFError:
-        pass
+    got = until_eof(c)
     check(any(r.startswith(b"a OK") for r in got), "what came before the end: %r" % got)
     c.close()
 
@@ -188,12 +193,7 @@ def ten_bad_commands_end_the_session():
     for i in range(9):
         check(command(c, "FETCH")[1].startswith("BAD"), "bad command")
     c.send(b"t XYZZY\r\n")
-    got = []
-    try:
-        while True:
-            got.append(c.response())
-    except EOFError:
-        pass
+    got = until_eof(c)
     check(any(r.startswith(b"* BYE") for r in got), "the tenth in a row: %r" % got)
     c.close()
 
