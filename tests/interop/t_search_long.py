@@ -15,6 +15,12 @@ USER = "long@example.com"
 PROGRAM = " ".join('NOT BODY "not anywhere %d"' % i for i in range(1500))
 
 
+def cpu_s(pid):
+    with open("/proc/%d/stat" % pid) as f:
+        utime, stime = f.read().rpartition(")")[2].split()[11:13]
+    return (int(utime) + int(stime)) / os.sysconf("SC_CLK_TCK")
+
+
 def connect(s):
     c = Client(("127.0.0.1", s.ports["imap"]), 60)
     c.login(USER, "pass")
@@ -30,11 +36,13 @@ def told_and_given_up():
     write_maildir(s.maildir(USER), 6000, 5)
     with s:
         stays = connect(s)
-        stays.send(b"t SEARCH " + PROGRAM.encode() + b"\r\n")
         goes = connect(s)
-        goes.send(b"t UID SEARCH " + PROGRAM.encode() + b"\r\n")
-        goes.s.close()
         pids = s.pids_of("imapd")
+        spent = sum(map(cpu_s, pids))
+        stays.send(b"t SEARCH " + PROGRAM.encode() + b"\r\n")
+        goes.send(b"t UID SEARCH " + PROGRAM.encode() + b"\r\n")
+        wait_for(lambda: sum(map(cpu_s, pids)) > spent + 0.2, 20, "the searches to begin")
+        goes.s.close()
         try:  # however fast the machine is, more than the ten seconds go by that are between two lines
             for pid in pids:
                 os.kill(pid, signal.SIGSTOP)
