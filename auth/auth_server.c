@@ -4,20 +4,16 @@
  *
  * A request: SASL until it has name and password, then the database's thread, then the hash queue, then OK or FAIL.
  * Wrong passwords, unknown users and broken exchanges all FAIL alike, auth_failure_delay late. */
-#include "auth/auth_server.h"
+#include "auth/auth_request.h"
 
 #include "auth/names.h"
-#include "auth/sasl.h"
 #include "auth/tab.h"
-#include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/rand.h"
-#include "core/addr.h"
 #include "core/conn.h"
-#include "core/loop.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -25,268 +21,25 @@
 enum {
     PEER_REQUESTS_MAX = 16384,
     REQUEST_TIMEOUT_MS = 150 * 1000, /* for the client's next response; Dovecot's own limit */
-    SERVICE_OCTETS = 32
 };
 
-struct peer {
+struct auth_peer {
     struct auth_service *auth;
     struct conn *conn;
     struct map *requests; /* by the client's number */
     bool has_version;
 };
 
-struct request {
-    struct peer *peer;
-    uint64_t id;
-    uint32_t number;
-    struct sasl sasl;
-    bool is_checking; /* name and password are there, the answer is not */
-    bool no_login;
-    bool is_unknown; /* for the log; the client cannot tell */
-    struct conf *conf;
-    char service[SERVICE_OCTETS];
-    struct addr remote;
-    char *session;
-    struct buf user; /* canonical */
-    struct timer timer;
-};
-
-/* ---- ends of a request ---- */
-
-static void
-free_request(struct request *r)
+void
+auth_peer_write(struct auth_peer *p, struct slice line)
 {
-    timer_stop(&r->timer);
-    id_del(r->id);
-    sasl_end(&r->sasl);
-    conf_unref(&r->conf);
-    buf_free(&r->user);
-    free(r->session);
-    free(r);
+    conn_writes(p->conn, line);
 }
 
-static void
-drop_request(struct request *r)
+void
+auth_peer_forget(struct auth_peer *p, struct auth_request *r)
 {
-    map_del_u64(r->peer->requests, r->number);
-    free_request(r);
-}
-
-static void
-send_fail(struct request *r, const char *extra)
-{
-    struct buf line = { 0 };
-
-    buf_addf(&line, "FAIL\t%u", r->number);
-    if (r->user.n)
-        tab_add_pair(&line, "user", buf_slice(&r->user));
-    buf_addz(&line, extra);
-    buf_addc(&line, '\n');
-    conn_writes(r->peer->conn, buf_slice(&line));
-    buf_free(&line);
-    drop_request(r);
-}
-
-static void
-send_late_fail(void *arg)
-{
-    send_fail(arg, "");
-}
-
-/* "user,address,<session>" as Dovecot's log has it. The name is a stranger's: one that brings a comma and an address of
- * its own would have fail2ban shut out somebody else (Dovecot allows no such octets, auth_username_chars). */
-static const char *
-log_name(const struct request *r, struct buf *out)
-{
-    struct slice user = buf_slice(&r->user);
-    char ip[ADDR_TEXT_OCTETS];
-
-    for (size_t i = 0; i < user.n; i++)
-        buf_addc(out, strchr(" ,()<>\"", user.p[i]) ? '?' : user.p[i]);
-    buf_addf(out, ",%s", addr_ip_text(&r->remote, ip));
-    if (r->session)
-        buf_addf(out, ",<%s>", r->session);
-    return buf_z(out);
-}
-
-/* Wrong: told late, so that guessing is slow and all wrongs look alike. */
-static void
-fail(struct request *r, const char *why)
-{
-    struct buf name = { 0 };
-    char ip[ADDR_TEXT_OCTETS];
-
-    /* Said at info it would be a second line of the same failure to who counts them (fail2ban). */
-    log_event(r->conf->auth_verbose ? LOG_LV_INFO : LOG_LV_DEBUG, NULL, "auth.fail",
-              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
-                    LF_Z("why", why), LF_Z("service", r->service),
-                    LF_Z("sid", r->session ? r->session : "")),
-              "sql(%s): %s", log_name(r, &name), why);
-    buf_free(&name);
-    sasl_end(&r->sasl);
-    r->is_checking = true; /* no CONT any more */
-    timer_start(&r->timer, (uint64_t)r->conf->auth_failure_delay, send_late_fail, r);
-}
-
-static void
-fail_temporarily(struct request *r, const char *why)
-{
-    struct buf name = { 0 };
-    char ip[ADDR_TEXT_OCTETS];
-
-    log_warn("auth.tempfail",
-             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
-                   LF_Z("why", why)),
-             "sql(%s): temporary failure: %s", log_name(r, &name), why);
-    buf_free(&name);
-    send_fail(r, "\ttemp\tcode=temp_fail");
-}
-
-static void
-succeed(struct request *r)
-{
-    struct auth_service *a = r->peer->auth;
-    char cookie[COOKIE_HEX_DIGITS + 1];
-    struct buf line = { 0 };
-
-    buf_addf(&line, "OK\t%u", r->number);
-    tab_add_pair(&line, "user", buf_slice(&r->user));
-    if (!r->no_login) {
-        cookie_make(a->cookies, buf_slice(&r->user), loop_now_ms(), cookie);
-        tab_add_pair(&line, "postern_cookie", sl_z(cookie));
-    }
-    buf_addc(&line, '\n');
-    conn_writes(r->peer->conn, buf_slice(&line));
-    buf_free(&line);
-    drop_request(r);
-}
-
-/* ---- checking ---- */
-
-static void
-on_hashed(uint64_t id, int match, const char *why)
-{
-    struct request *r = id_get(id);
-
-    if (r == NULL)
-        return;
-    if (match > 0)
-        succeed(r);
-    else if (match == 0)
-        fail(r, r->is_unknown ? "unknown user" : "Password mismatch");
-    else
-        fail_temporarily(r, why);
-}
-
-struct find_job {
-    struct backend_job job;
-    uint64_t request;
-    struct buf wanted, name, password;
-    int rc;
-    struct err e;
-};
-
-static void
-find_run(struct backend_job *j, struct table_set *tables)
-{
-    struct find_job *f = CONTAINER_OF(j, struct find_job, job);
-    uint64_t began = clock_mono_ms();
-    struct users *u = table_set_users(tables, &f->e);
-
-    f->rc = u ? users_find(u, buf_slice(&f->wanted), &f->name, &f->password, &f->e) : -1;
-    if (f->rc < 0)
-        table_set_note_failure(tables, began, &f->e);
-}
-
-/* Whose turn hashing takes: the client's network. On loopback that would be everybody behind a webmail: the user. */
-static void
-source_of(const struct request *r, struct buf *out)
-{
-    char net[ADDR_TEXT_OCTETS];
-    int family = addr_family(&r->remote);
-
-    if ((family == AF_INET || family == AF_INET6) && !addr_is_loopback(&r->remote)) {
-        buf_addz(out, addr_net_text(&r->remote, net));
-    } else {
-        buf_addz(out, "user ");
-        buf_adds(out, buf_slice(&r->user));
-    }
-}
-
-static void
-check_password(struct request *r, struct find_job *f)
-{
-    struct buf source = { 0 };
-    struct hash_ask ask = { .user = buf_slice(&r->user),
-                            .stored = buf_slice(&f->password),
-                            .password = buf_slice(&r->sasl.password),
-                            .default_scheme = r->conf->default_pass_scheme,
-                            .is_dummy = f->rc == 0 };
-
-    r->is_unknown = ask.is_dummy;
-    source_of(r, &source);
-    ask.source = buf_slice(&source);
-    if (!hash_submit(r->peer->auth->hashes, &ask, on_hashed, r->id))
-        fail_temporarily(r, "too many logins at once from one source");
-    buf_free(&source);
-}
-
-static void
-find_done(struct backend_job *j)
-{
-    struct find_job *f = CONTAINER_OF(j, struct find_job, job);
-    struct request *r = id_get(f->request);
-
-    if (r && f->rc < 0) {
-        fail_temporarily(r, f->e.msg);
-    } else if (r) {
-        if (f->rc > 0) { /* the name as the database has it */
-            buf_reset(&r->user);
-            auth_format_name(r->conf->auth_username_format, buf_slice(&f->name), &r->user);
-        }
-        check_password(r, f);
-    }
-    buf_free(&f->wanted);
-    buf_free(&f->name);
-    if (f->password.p)
-        mem_wipe(f->password.p, f->password.cap);
-    buf_free(&f->password);
-    free(f);
-}
-
-/* An authorization identity must be the authenticated one: there are no masters over others here. */
-static bool
-is_own_authzid(struct request *r)
-{
-    struct buf z = { 0 };
-    bool is_own;
-
-    if (r->sasl.authzid.n == 0)
-        return true;
-    auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authzid), &z);
-    is_own = sl_eq(buf_slice(&z), buf_slice(&r->user));
-    buf_free(&z);
-    return is_own;
-}
-
-static void
-check(struct request *r)
-{
-    struct find_job *f;
-
-    r->is_checking = true;
-    timer_stop(&r->timer);
-    auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
-    if (!is_own_authzid(r)) {
-        fail(r, "authorization identity of another user");
-        return;
-    }
-    f = MEM_NEW(struct find_job);
-    f->request = r->id;
-    f->job.run = find_run;
-    f->job.done = find_done;
-    buf_adds(&f->wanted, buf_slice(&r->user));
-    backend_submit(r->peer->auth->backend, &f->job);
+    map_del_u64(p->requests, r->number);
 }
 
 /* ---- SASL ---- */
@@ -294,17 +47,17 @@ check(struct request *r)
 static void
 time_out(void *arg)
 {
-    send_fail(arg, "\treason=Authentication request timed out");
+    auth_request_send_fail(arg, "\treason=Authentication request timed out");
 }
 
 static void
-step(struct request *r, struct slice response, bool has_response)
+step(struct auth_request *r, struct slice response, bool has_response)
 {
     struct buf line = { 0 };
 
     switch (sasl_step(&r->sasl, response, has_response)) {
     case SASL_CREDENTIALS:
-        check(r);
+        auth_request_check_password(r);
         break;
     case SASL_CONTINUE:
         buf_addf(&line, "CONT\t%u\t", r->number);
@@ -316,19 +69,19 @@ step(struct request *r, struct slice response, bool has_response)
         break;
     case SASL_BAD:
         auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
-        fail(r, "Invalid input in SASL exchange");
+        auth_request_fail(r, "Invalid input in SASL exchange");
         break;
     }
 }
 
 /* Octets of a response in base64, at the end of the line. */
 static void
-step_encoded(struct request *r, struct slice encoded)
+step_encoded(struct auth_request *r, struct slice encoded)
 {
     struct buf octets = { 0 };
 
     if (enc_b64_decode(&octets, encoded) < 0)
-        send_fail(r, "\treason=Invalid base64 data in response\tcode=invalid_base64");
+        auth_request_send_fail(r, "\treason=Invalid base64 data in response\tcode=invalid_base64");
     else
         step(r, buf_slice(&octets), true);
     if (octets.p)
@@ -339,13 +92,13 @@ step_encoded(struct request *r, struct slice encoded)
 /* ---- commands ---- */
 
 static void
-refuse(struct peer *p, uint32_t number, const char *why)
+refuse(struct auth_peer *p, uint32_t number, const char *why)
 {
     conn_printf(p->conn, "FAIL\t%u\t%s\n", number, why);
 }
 
 static void
-take_parameter(struct request *r, struct slice field)
+take_parameter(struct auth_request *r, struct slice field)
 {
     struct buf text = { 0 };
     struct slice v;
@@ -353,7 +106,7 @@ take_parameter(struct request *r, struct slice field)
     if (sl_eqz(field, "nologin")) {
         r->no_login = true;
     } else if (tab_is_pair(field, "service", &v)) {
-        v = sl_head(v, SERVICE_OCTETS - 1);
+        v = sl_head(v, AUTH_SERVICE_OCTETS - 1);
         memcpy(r->service, v.p, v.n);
         r->service[v.n] = '\0';
     } else if (tab_is_pair(field, "rip", &v)) {
@@ -378,11 +131,11 @@ offers(const struct conf *c, const char *mech)
 
 /* "AUTH number mechanism [parameter]... [resp=...]" */
 static int
-run_auth(struct peer *p, struct slice args)
+run_auth(struct auth_peer *p, struct slice args)
 {
     struct slice field, mech_name, encoded = { 0 };
     const struct sasl_mech *mech;
-    struct request *r;
+    struct auth_request *r;
     uint32_t number;
 
     if (!tab_take(&args, &field) || !sl_to_u32(field, &number) || !tab_take(&args, &mech_name))
@@ -398,7 +151,8 @@ run_auth(struct peer *p, struct slice args)
         refuse(p, number, "temp\tcode=temp_fail");
         return 0;
     }
-    r = MEM_NEW(struct request);
+    r = MEM_NEW(struct auth_request);
+    r->auth = p->auth;
     r->peer = p;
     r->number = number;
     r->conf = conf_ref(p->auth->conf);
@@ -418,10 +172,10 @@ run_auth(struct peer *p, struct slice args)
 }
 
 static int
-run_cont(struct peer *p, struct slice args)
+run_cont(struct auth_peer *p, struct slice args)
 {
     struct slice field, encoded = { 0 };
-    struct request *r;
+    struct auth_request *r;
     uint32_t number;
 
     if (!tab_take(&args, &field) || !sl_to_u32(field, &number))
@@ -438,22 +192,24 @@ run_cont(struct peer *p, struct slice args)
 }
 
 static int
-run_cancel(struct peer *p, struct slice args)
+run_cancel(struct auth_peer *p, struct slice args)
 {
     struct slice field;
-    struct request *r;
+    struct auth_request *r;
     uint32_t number;
 
     if (!tab_take(&args, &field) || !sl_to_u32(field, &number))
         return -1;
     r = map_get_u64(p->requests, number);
-    if (r)
-        drop_request(r);
+    if (r) {
+        auth_peer_forget(p, r);
+        auth_request_free(r);
+    }
     return 0;
 }
 
 static int
-run_version(struct peer *p, struct slice args)
+run_version(struct auth_peer *p, struct slice args)
 {
     struct slice major;
 
@@ -464,7 +220,7 @@ run_version(struct peer *p, struct slice args)
 }
 
 static int
-run_cpid(struct peer *p, struct slice args)
+run_cpid(struct auth_peer *p, struct slice args)
 {
     (void)args; /* its process number says nothing here: cookies stand alone */
     return p->has_version ? 0 : -1;
@@ -472,14 +228,14 @@ run_cpid(struct peer *p, struct slice args)
 
 static const struct {
     const char *verb;
-    int (*run)(struct peer *p, struct slice args); /* -1: protocol error */
+    int (*run)(struct auth_peer *p, struct slice args); /* -1: protocol error */
 } commands[] = {
     { "VERSION", run_version }, { "CPID", run_cpid },     { "AUTH", run_auth },
     { "CONT", run_cont },       { "CANCEL", run_cancel },
 };
 
 static int
-run_line(struct peer *p, struct slice line)
+run_line(struct auth_peer *p, struct slice line)
 {
     struct slice verb = { 0 };
 
@@ -495,7 +251,7 @@ run_line(struct peer *p, struct slice line)
 static void
 on_input(struct conn *c, void *arg)
 {
-    struct peer *p = arg;
+    struct auth_peer *p = arg;
     struct buf copy = { 0 }; /* handlers write to the conn */
     struct slice line;
 
@@ -521,13 +277,13 @@ on_input(struct conn *c, void *arg)
 static void
 free_request_value(void *p)
 {
-    free_request(p);
+    auth_request_free(p);
 }
 
 static void
 on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
 {
-    struct peer *p = arg;
+    struct auth_peer *p = arg;
 
     (void)c;
     (void)end;
@@ -541,7 +297,7 @@ static const struct conn_ops ops = { .on_input = on_input, .on_close = on_close 
 void
 auth_serve(struct auth_service *a, int fd)
 {
-    struct peer *p = MEM_NEW(struct peer);
+    struct auth_peer *p = MEM_NEW(struct auth_peer);
     const struct sasl_mech *m;
     char cookie[COOKIE_HEX_DIGITS + 1];
 

@@ -1,0 +1,109 @@
+/* auth/auth_request.c - how a request ends: OK, FAIL, FAIL for now. See auth_request.h. */
+#include "auth/auth_request.h"
+
+#include "auth/tab.h"
+#include "base/log.h"
+#include "core/conn.h"
+
+#include <stdlib.h>
+
+void
+auth_request_free(struct auth_request *r)
+{
+    timer_stop(&r->timer);
+    id_del(r->id);
+    sasl_end(&r->sasl);
+    conf_unref(&r->conf);
+    buf_free(&r->user);
+    free(r->session);
+    free(r);
+}
+
+void
+auth_request_send_fail(struct auth_request *r, const char *extra)
+{
+    struct buf line = { 0 };
+
+    buf_addf(&line, "FAIL\t%u", r->number);
+    if (r->user.n)
+        tab_add_pair(&line, "user", buf_slice(&r->user));
+    buf_addz(&line, extra);
+    buf_addc(&line, '\n');
+    auth_peer_write(r->peer, buf_slice(&line));
+    buf_free(&line);
+    auth_peer_forget(r->peer, r);
+    auth_request_free(r);
+}
+
+static void
+send_late_fail(void *arg)
+{
+    auth_request_send_fail(arg, "");
+}
+
+/* "user,address,<session>" as Dovecot's log has it. The name is a stranger's: one that brings a comma and an address of
+ * its own would have fail2ban shut out somebody else (Dovecot allows no such octets, auth_username_chars). */
+static const char *
+log_name(const struct auth_request *r, struct buf *out)
+{
+    struct slice user = buf_slice(&r->user);
+    char ip[ADDR_TEXT_OCTETS];
+
+    for (size_t i = 0; i < user.n; i++)
+        buf_addc(out, strchr(" ,()<>\"", user.p[i]) ? '?' : user.p[i]);
+    buf_addf(out, ",%s", addr_ip_text(&r->remote, ip));
+    if (r->session)
+        buf_addf(out, ",<%s>", r->session);
+    return buf_z(out);
+}
+
+void
+auth_request_fail(struct auth_request *r, const char *why)
+{
+    struct buf name = { 0 };
+    char ip[ADDR_TEXT_OCTETS];
+
+    /* Said at info it would be a second line of the same failure to who counts them (fail2ban). */
+    log_event(r->conf->auth_verbose ? LOG_LV_INFO : LOG_LV_DEBUG, NULL, "auth.fail",
+              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+                    LF_Z("why", why), LF_Z("service", r->service),
+                    LF_Z("sid", r->session ? r->session : "")),
+              "sql(%s): %s", log_name(r, &name), why);
+    buf_free(&name);
+    sasl_end(&r->sasl);
+    r->is_checking = true; /* no CONT any more */
+    timer_start(&r->timer, (uint64_t)r->conf->auth_failure_delay, send_late_fail, r);
+}
+
+void
+auth_request_fail_temporarily(struct auth_request *r, const char *why)
+{
+    struct buf name = { 0 };
+    char ip[ADDR_TEXT_OCTETS];
+
+    log_warn("auth.tempfail",
+             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+                   LF_Z("why", why)),
+             "sql(%s): temporary failure: %s", log_name(r, &name), why);
+    buf_free(&name);
+    auth_request_send_fail(r, "\ttemp\tcode=temp_fail");
+}
+
+void
+auth_request_succeed(struct auth_request *r)
+{
+    char cookie[COOKIE_HEX_DIGITS + 1];
+    struct buf line = { 0 };
+
+    buf_addf(&line, "OK\t%u", r->number);
+    tab_add_pair(&line, "user", buf_slice(&r->user));
+    if (!r->no_login) {
+        cookie_make(r->auth->cookies, buf_slice(&r->user), loop_now_ms(), cookie);
+        tab_add_pair(&line, "postern_cookie", sl_z(cookie));
+    }
+    buf_addc(&line, '\n');
+    auth_peer_write(r->peer, buf_slice(&line));
+    buf_free(&line);
+    auth_peer_forget(r->peer, r);
+    auth_request_free(r);
+}

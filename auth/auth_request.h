@@ -1,0 +1,49 @@
+/* auth/auth_request.h - one AUTH of the auth-client protocol, from the peer's line to OK or FAIL. auth_server.c makes it and
+ * steps its mechanism; what the mechanism gave is checked by a file of its own (request_password.c, ...), which ends in one of
+ * the functions below, once. Folder-private; on the loop. */
+#ifndef POSTERN_AUTH_AUTH_REQUEST_H
+#define POSTERN_AUTH_AUTH_REQUEST_H
+
+#include "auth/auth_server.h"
+#include "auth/sasl.h"
+#include "core/addr.h"
+#include "core/loop.h"
+
+enum { AUTH_SERVICE_OCTETS = 32 };
+
+struct auth_peer;
+struct auth_request {
+    struct auth_service *auth;
+    struct auth_peer *peer;
+    uint64_t id; /* for what takes time: id_get() is NULL when the request has gone */
+    uint32_t number;
+    struct sasl sasl;
+    bool is_checking; /* the exchange is over, the answer is not there */
+    bool no_login;    /* nobody will hand over: no cookie */
+    bool is_unknown;  /* for the log; the client cannot tell */
+    struct conf *conf;
+    char service[AUTH_SERVICE_OCTETS]; /* "smtp", "imap", "pop3" */
+    struct addr remote;
+    char *session;   /* id in the logs, or NULL */
+    struct buf user; /* canonical */
+    struct timer timer;
+};
+
+/* ---- ends: the request is gone, or goes by itself, when they return ---- */
+void auth_request_succeed(struct auth_request *r);
+/* Wrong: told late, so that guessing is slow and all wrongs look alike. why is for the log. */
+void auth_request_fail(struct auth_request *r, const char *why);
+void auth_request_fail_temporarily(struct auth_request *r, const char *why);
+/* At once; extra: further fields, "\treason=...". */
+void auth_request_send_fail(struct auth_request *r, const char *extra);
+void auth_request_free(struct auth_request *r); /* says nothing */
+
+/* request_password.c: name and password are in r->sasl. */
+void auth_request_check_password(struct auth_request *r);
+
+/* auth_server.c */
+void auth_peer_write(struct auth_peer *p, struct slice line);
+void auth_peer_forget(struct auth_peer *p,
+                      struct auth_request *r); /* it is in the peer's books no more */
+
+#endif
