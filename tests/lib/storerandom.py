@@ -356,11 +356,13 @@ class Play:
         # All or none of what was not answered.
         in_doubt = collections.Counter(t for ts in open_ops.values() for t in ts)
         for op, tokens in open_ops.items():
-            sure = [t for t in tokens if t not in facts.leave and t not in facts.foreign and in_doubt[t] == 1]
+            # A delivery tried again may be there twice by itself.
+            sure = [t for t in tokens if t not in facts.leave and t not in facts.foreign and t not in facts.again and in_doubt[t] == 1]
             got = {found[t] - least[t] for t in sure}
             if len(got) > 1:
                 some = [t for t in sure if found[t] == least[t]]
-                out.append(("half of operation %s happened: not there are %s of %s" % (op, some, sure), sure[0], some[0] if some else None))
+                there = [t for t in sure if t not in some]
+                out.append(("half of operation %s happened: not there are %s of %s" % (op, some, sure), there[0], some[0] if some else there[-1]))
         return out
 
     def sums(self, d):
