@@ -414,6 +414,10 @@ write_ask(struct buf *out, uint32_t number, const struct auth_ask *ask)
         buf_addz(out, "\tnologin"); /* nobody will ask for the user's mailbox: no cookie needed */
     if (ask->is_secured || ask->no_plaintext_tls_needed)
         buf_addz(out, "\tsecured");
+    if (ask->is_cert_valid)
+        buf_addz(out, "\tvalid-client-cert");
+    if (ask->is_cert_valid && ask->cert_username && *ask->cert_username)
+        tab_add_pair(out, "cert_username", sl_z(ask->cert_username));
     add_endpoint(out, &ask->local, "lip", "lport");
     add_endpoint(out, &ask->remote, "rip", "rport");
     if (ask->session && *ask->session)

@@ -26,10 +26,12 @@ bool auth_client_is_ready(const struct auth_client *a);
 const char *auth_client_mech(const struct auth_client *a, size_t i, unsigned *flags);
 
 enum auth_rc {
-    AUTH_OK,       /* user, cookie are set */
-    AUTH_CONTINUE, /* challenge (decoded) is to be sent; answer with auth_client_continue */
-    AUTH_FAIL,     /* wrong credentials: reason may be set (text for the client) */
-    AUTH_TEMPFAIL  /* authd away, overloaded, database down: try again later */
+    AUTH_OK, /* user, cookie are set */
+    /* challenge (decoded) is to be sent; answer with auth_client_continue. What a server says last (SCRAM's proof that it
+     * knows the password) comes this way too and is answered by an empty response: nothing but names comes with AUTH_OK. */
+    AUTH_CONTINUE,
+    AUTH_FAIL,    /* wrong credentials: reason may be set (text for the client) */
+    AUTH_TEMPFAIL /* authd away, overloaded, database down: try again later */
 };
 struct auth_result {
     enum auth_rc rc;
@@ -47,6 +49,9 @@ struct auth_ask {
     struct addr remote, local;
     struct slice initial; /* initial response, decoded; p NULL: none was sent */
     const char *session;  /* log id, may be NULL */
+    /* EXTERNAL: the client has shown a certificate that was found good, and the name in it, or NULL */
+    bool is_cert_valid;
+    const char *cert_username;
 };
 /* cb is called from the loop exactly once a step, never from inside the call; id says which (id_add of the session);
  * slices are valid during the callback. Returns a request number for continue and cancel. */
@@ -61,18 +66,20 @@ struct auth_master *auth_master_new(const char *socket_path);
 void auth_master_free(struct auth_master **m);
 
 struct auth_user {
-    int found;         /* 1 yes, 0 no such user (or cookie unknown), -1 temporary failure */
-    struct slice user; /* canonical */
-    struct slice home; /* empty: mail_location's default */
-    struct slice mail; /* overrides mail_location when set */
+    int found;           /* 1 yes, 0 no such user (or cookie unknown), -1 temporary failure */
+    struct slice user;   /* canonical */
+    struct slice master; /* of a cookie: who logged in as that user; empty: the user */
+    struct slice home;   /* empty: mail_location's default */
+    struct slice mail;   /* overrides mail_location when set */
     struct slice
         quota; /* the fields whose names begin with "quota", "name=value" and LF each; or empty */
     struct slice imap_capability; /* the field of that name, or empty */
     int64_t uid, gid;             /* -1: not given */
 };
-/* Redeem a cookie (once). */
-void auth_master_request(struct auth_master *m, struct slice cookie,
-                         void (*cb)(uint64_t id, const struct auth_user *u), uint64_t id);
+/* Redeem a cookie (once). It must be of this service and of the session of that id. */
+void auth_master_request(struct auth_master *m, struct slice cookie, const char *service,
+                         struct slice session, void (*cb)(uint64_t id, const struct auth_user *u),
+                         uint64_t id);
 /* userdb look-up by name, for lmtpd. */
 void auth_master_user(struct auth_master *m, struct slice user, const char *service,
                       void (*cb)(uint64_t id, const struct auth_user *u), uint64_t id);

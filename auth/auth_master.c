@@ -1,5 +1,6 @@
 /* auth/auth_master.c - the client's side of the master protocol (private/auth-master): who does a cookie name, is there
- * such a user. Dovecot's protocol with one change: a cookie stands alone, so REQUEST's process and id are 0. */
+ * such a user. Dovecot's protocol with one change: a cookie stands alone, so REQUEST's process and id are 0, and behind it
+ * comes of which service and session it must be. */
 #include "auth/auth_client.h"
 
 #include "auth/link.h"
@@ -115,14 +116,16 @@ static void
 got_user(struct auth_master *m, struct master_req *r, struct slice args)
 {
     struct auth_user u = { .found = 1, .uid = -1, .gid = -1 };
-    struct tab_span user = { 0 }, home = { 0 }, mail = { 0 }, capability = { 0 };
+    struct tab_span user = { 0 }, master = { 0 }, home = { 0 }, mail = { 0 }, capability = { 0 };
     struct buf text = { 0 }, quota = { 0 };
     struct slice field, v;
 
     if (tab_take(&args, &field))
         tab_keep(&text, field, &user);
     while (tab_take(&args, &field)) {
-        if (tab_is_pair(field, "home", &v))
+        if (tab_is_pair(field, "master_user", &v))
+            tab_keep(&text, v, &master);
+        else if (tab_is_pair(field, "home", &v))
             tab_keep(&text, v, &home);
         else if (tab_is_pair(field, "mail", &v))
             tab_keep(&text, v, &mail);
@@ -137,6 +140,7 @@ got_user(struct auth_master *m, struct master_req *r, struct slice args)
     }
     v = buf_slice(&text);
     u.user = sl_n(v.p + user.at, user.n);
+    u.master = sl_n(v.p + master.at, master.n);
     u.home = sl_n(v.p + home.at, home.n);
     u.mail = sl_n(v.p + mail.at, mail.n);
     u.imap_capability = sl_n(v.p + capability.at, capability.n);
@@ -294,14 +298,17 @@ start(struct auth_master *m, struct master_req *r)
 }
 
 void
-auth_master_request(struct auth_master *m, struct slice cookie,
-                    void (*cb)(uint64_t id, const struct auth_user *u), uint64_t id)
+auth_master_request(struct auth_master *m, struct slice cookie, const char *service,
+                    struct slice session, void (*cb)(uint64_t id, const struct auth_user *u),
+                    uint64_t id)
 {
     struct master_req *r = new_request(m, cb, id);
 
     r->is_once = true;
     buf_addf(&r->wire, "REQUEST\t%u\t0\t0", r->number);
     tab_add(&r->wire, cookie);
+    tab_add_pair(&r->wire, "service", sl_z(service));
+    tab_add_pair(&r->wire, "session", session);
     start(m, r);
 }
 

@@ -21,13 +21,24 @@ struct auth_request {
     bool is_checking; /* the exchange is over, the answer is not there */
     bool no_login;    /* nobody will hand over: no cookie */
     bool is_unknown;  /* for the log; the client cannot tell */
+    bool is_found;    /* user is as the database has it: nobody needs to look again */
+    bool is_proven;   /* all is well but the client's last, empty, response */
+    /* what the peer says of the client's connection */
+    bool is_secured, is_cert_valid;
+    bool takes_final;    /* data may come with OK (final-resp-ok) */
+    char *cert_username; /* out of the client's certificate, or NULL */
     struct conf *conf;
     char service[AUTH_SERVICE_OCTETS]; /* "smtp", "imap", "pop3" */
     struct addr remote;
     char *session;   /* id in the logs, or NULL */
     struct buf user; /* canonical */
+    struct buf master; /* who logged in as that user; empty: the user */
     struct timer timer;
 };
+
+/* Whoever was authenticated, by whatever means, goes this way: r->user (canonical) is asked for in the database unless
+ * is_found, may be who it wants to be (authzid), may log in: then auth_request_succeed(). */
+void auth_request_authenticated(struct auth_request *r);
 
 /* ---- ends: the request is gone, or goes by itself, when they return ---- */
 void auth_request_succeed(struct auth_request *r);
@@ -41,7 +52,14 @@ void auth_request_free(struct auth_request *r); /* says nothing */
 /* request_password.c: name and password are in r->sasl. */
 void auth_request_check_password(struct auth_request *r);
 
+/* request_external.c: the client claims to be who its certificate says. */
+void auth_request_check_claim(struct auth_request *r);
+
 /* auth_server.c */
+/* Go on as the mechanism says. For who did what it asked for: the verifier was given (rc of sasl_give_verifier()); a
+ * token was not good, and r->sasl.challenge tells the client why before it is over (SASL_CONTINUE). */
+void auth_request_go_on(struct auth_request *r, enum sasl_rc rc);
+void auth_request_send_challenge(struct auth_request *r, struct slice octets);
 void auth_peer_write(struct auth_peer *p, struct slice line);
 void auth_peer_forget(struct auth_peer *p,
                       struct auth_request *r); /* it is in the peer's books no more */

@@ -50,28 +50,70 @@ time_out(void *arg)
     auth_request_send_fail(arg, "\treason=Authentication request timed out");
 }
 
-static void
-step(struct auth_request *r, struct slice response, bool has_response)
+void
+auth_request_send_challenge(struct auth_request *r, struct slice octets)
 {
     struct buf line = { 0 };
 
-    switch (sasl_step(&r->sasl, response, has_response)) {
+    buf_addf(&line, "CONT\t%u\t", r->number);
+    enc_b64(&line, octets);
+    buf_addc(&line, '\n');
+    conn_writes(r->peer->conn, buf_slice(&line));
+    buf_free(&line);
+    r->is_checking = false;
+    timer_start(&r->timer, REQUEST_TIMEOUT_MS, time_out, r);
+}
+
+static void
+fail_exchange(struct auth_request *r, const char *why)
+{
+    if (r->user.n == 0)
+        auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
+    auth_request_fail(r, why);
+}
+
+void
+auth_request_go_on(struct auth_request *r, enum sasl_rc rc)
+{
+    if (rc != SASL_CONTINUE) {
+        r->is_checking = true;
+        timer_stop(&r->timer);
+    }
+    switch (rc) {
+    case SASL_CONTINUE:
+        auth_request_send_challenge(r, r->sasl.challenge);
+        break;
     case SASL_CREDENTIALS:
         auth_request_check_password(r);
         break;
-    case SASL_CONTINUE:
-        buf_addf(&line, "CONT\t%u\t", r->number);
-        enc_b64(&line, r->sasl.challenge);
-        buf_addc(&line, '\n');
-        conn_writes(r->peer->conn, buf_slice(&line));
-        buf_free(&line);
-        timer_start(&r->timer, REQUEST_TIMEOUT_MS, time_out, r);
+    case SASL_PROVEN:
+        auth_request_authenticated(r);
+        break;
+    case SASL_CLAIMED:
+        auth_request_check_claim(r);
+        break;
+    case SASL_LOOKUP:
+    case SASL_TOKEN:
+        fail_exchange(r, "nobody here can tell");
+        break;
+    case SASL_WRONG:
+        fail_exchange(r, r->sasl.why);
         break;
     case SASL_BAD:
-        auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
-        auth_request_fail(r, "Invalid input in SASL exchange");
+        fail_exchange(r, "Invalid input in SASL exchange");
         break;
     }
+}
+
+static void
+step(struct auth_request *r, struct slice response, bool has_response)
+{
+    if (!r->is_proven)
+        auth_request_go_on(r, sasl_step(&r->sasl, response, has_response));
+    else if (response.n == 0)
+        auth_request_succeed(r);
+    else
+        auth_request_fail(r, "more than the exchange has");
 }
 
 /* Octets of a response in base64, at the end of the line. */
@@ -105,6 +147,16 @@ take_parameter(struct auth_request *r, struct slice field)
 
     if (sl_eqz(field, "nologin")) {
         r->no_login = true;
+    } else if (sl_eqz(field, "secured")) {
+        r->is_secured = true;
+    } else if (sl_eqz(field, "valid-client-cert")) {
+        r->is_cert_valid = true;
+    } else if (sl_eqz(field, "final-resp-ok")) {
+        r->takes_final = true;
+    } else if (tab_is_pair(field, "cert_username", &v)) {
+        tab_unescape(&text, v);
+        free(r->cert_username); /* a NUL in a certificate must not make another name of it */
+        r->cert_username = sasl_is_name(buf_slice(&text)) ? sl_dupz(buf_slice(&text)) : NULL;
     } else if (tab_is_pair(field, "service", &v)) {
         v = sl_head(v, AUTH_SERVICE_OCTETS - 1);
         memcpy(r->service, v.p, v.n);
@@ -308,7 +360,7 @@ auth_serve(struct auth_service *a, int fd)
     conn_printf(p->conn, "VERSION\t1\t2\n");
     for (size_t i = 0; (m = sasl_at(i)) != NULL; i++)
         if (offers(a->conf, m->name))
-            conn_printf(p->conn, "MECH\t%s\t%s\n", m->name, m->flags);
+            conn_printf(p->conn, "MECH\t%s%s%s\n", m->name, *m->flags ? "\t" : "", m->flags);
     rand_hex(cookie,
              COOKIE_HEX_DIGITS); /* Dovecot's connection cookie; nothing here asks for it again */
     conn_printf(p->conn, "SPID\t%ld\nCUID\t%u\nCOOKIE\t%s\nDONE\n", (long)getpid(),

@@ -11,7 +11,8 @@
 struct cookie {
     struct list link; /* oldest first */
     char text[COOKIE_HEX_DIGITS + 1];
-    char *user;
+    struct buf mem; /* of grant */
+    struct cookie_grant grant;
     uint64_t until_ms;
 };
 struct cookie_jar {
@@ -35,7 +36,7 @@ drop(struct cookie_jar *j, struct cookie *c)
     map_del(j->by_text, sl_z(c->text));
     list_remove(&c->link);
     mem_wipe(c->text, sizeof c->text);
-    free(c->user);
+    buf_free(&c->mem);
     free(c);
 }
 
@@ -66,8 +67,28 @@ drop_old(struct cookie_jar *j, uint64_t now_ms)
     }
 }
 
+/* g's text goes to the end of mem, which has room for it, so that what is there stays where it is. */
+static struct slice
+keep(struct buf *mem, struct slice s)
+{
+    size_t at = mem->n;
+
+    buf_adds(mem, s);
+    return sl_n(buf_z(mem) + at, s.n);
+}
+
+static void
+copy_grant(struct buf *mem, const struct cookie_grant *g, struct cookie_grant *out)
+{
+    buf_reserve(mem, g->user.n + g->master.n + g->service.n + g->session.n + 1);
+    *out = (struct cookie_grant){ .user = keep(mem, g->user),
+                                  .master = keep(mem, g->master),
+                                  .service = keep(mem, g->service),
+                                  .session = keep(mem, g->session) };
+}
+
 void
-cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms,
+cookie_make(struct cookie_jar *j, const struct cookie_grant *g, uint64_t now_ms,
             char out[COOKIE_HEX_DIGITS + 1])
 {
     struct cookie *c = MEM_NEW(struct cookie);
@@ -78,27 +99,29 @@ cookie_make(struct cookie_jar *j, struct slice user, uint64_t now_ms,
         drop(j, CONTAINER_OF(j->all.next, struct cookie, /* NOLINT(clang-analyzer-unix.Malloc) */
                              link));
     rand_hex(c->text, COOKIE_HEX_DIGITS);
-    c->user = sl_dupz(user);
+    copy_grant(&c->mem, g, &c->grant);
     c->until_ms = now_ms + COOKIE_TTL_MS;
     map_set(j->by_text, sl_z(c->text), c);
     list_push_back(&j->all, &c->link);
     memcpy(out, c->text, sizeof c->text);
 }
 
-char *
-cookie_redeem(struct cookie_jar *j, struct slice cookie, uint64_t now_ms)
+enum cookie_rc
+cookie_redeem(struct cookie_jar *j, struct slice cookie, struct slice service, struct slice session,
+              uint64_t now_ms, struct buf *mem, struct cookie_grant *out)
 {
     struct cookie *c;
-    char *user;
+    bool is_right;
 
     drop_old(j, now_ms);
     c = map_get(j->by_text, cookie);
     if (c == NULL)
-        return NULL;
-    user = c->user;
-    c->user = NULL;
+        return COOKIE_UNKNOWN;
+    is_right = sl_eq(c->grant.service, service) && sl_eq(c->grant.session, session);
+    if (is_right)
+        copy_grant(mem, &c->grant, out);
     drop(j, c);
-    return user;
+    return is_right ? COOKIE_GOOD : COOKIE_ASTRAY;
 }
 
 size_t

@@ -2,6 +2,7 @@
 #include "auth/anvil.h"
 #include "auth/cookie.h"
 
+#include "base/mem.h"
 #include "base/test.h"
 
 #include <stdio.h>
@@ -87,41 +88,92 @@ TEST(a_full_table_forgets_who_did_little)
     anvil_free(&a);
 }
 
+static struct cookie_jar *jar;
+
+static void
+make(const char *user, uint64_t now_ms, char out[COOKIE_HEX_DIGITS + 1])
+{
+    cookie_make(jar,
+                &(struct cookie_grant){ .user = sl_z(user),
+                                        .master = SL("admin"),
+                                        .service = SL("imap"),
+                                        .session = SL("sid/1") },
+                now_ms, out);
+}
+
+/* The user, or "-" and "?" for unknown and astray; until the next call. */
+static const char *
+redeem(const char *cookie, const char *service, const char *session, uint64_t now_ms)
+{
+    static char user[64];
+    struct cookie_grant g;
+    struct buf mem = { 0 };
+
+    switch (cookie_redeem(jar, sl_z(cookie), sl_z(service), sl_z(session), now_ms, &mem, &g)) {
+    case COOKIE_GOOD:
+        CHECK(sl_eqz(g.master, "admin"));
+        CHECK(sl_eqz(g.service, "imap"));
+        CHECK(sl_eqz(g.session, "sid/1"));
+        snprintf(user, sizeof user, "%.*s", SL_ARG(g.user));
+        break;
+    case COOKIE_UNKNOWN:
+        snprintf(user, sizeof user, "-");
+        break;
+    case COOKIE_ASTRAY:
+        snprintf(user, sizeof user, "?");
+        break;
+    }
+    buf_free(&mem);
+    return user;
+}
+
 TEST(a_cookie_is_good_once_and_for_a_while)
 {
-    struct cookie_jar *j = cookie_jar_new();
     char one[COOKIE_HEX_DIGITS + 1], two[COOKIE_HEX_DIGITS + 1];
-    char *user;
 
-    cookie_make(j, SL("a@example.com"), 1000, one);
-    cookie_make(j, SL("b@example.com"), 2000, two);
+    jar = cookie_jar_new();
+    make("a@example.com", 1000, one);
+    make("b@example.com", 2000, two);
     CHECK_EQ_INT(strlen(one), COOKIE_HEX_DIGITS);
     CHECK(strcmp(one, two) != 0);
-    user = cookie_redeem(j, sl_z(one), 3000);
-    CHECK_EQ_STR(user, "a@example.com");
-    free(user);
-    CHECK(cookie_redeem(j, sl_z(one), 3000) == NULL);
-    CHECK(cookie_redeem(j, sl_z(two), 2000 + COOKIE_TTL_MS) == NULL);
-    CHECK(cookie_redeem(j, SL(""), 3000) == NULL);
-    CHECK_EQ_INT(cookie_count(j), 0);
-    cookie_jar_free(&j);
+    CHECK_EQ_STR(redeem(one, "imap", "sid/1", 3000), "a@example.com");
+    CHECK_EQ_STR(redeem(one, "imap", "sid/1", 3000), "-");
+    CHECK_EQ_STR(redeem(two, "imap", "sid/1", 2000 + COOKIE_TTL_MS), "-");
+    CHECK_EQ_STR(redeem("", "imap", "sid/1", 3000), "-");
+    CHECK_EQ_INT(cookie_count(jar), 0);
+    cookie_jar_free(&jar);
+}
+
+TEST(a_cookie_is_of_one_service_and_session)
+{
+    static const char *const wrong[][2] = { { "pop3", "sid/1" }, { "imap", "sid/2" },
+                                            { "imap", "" },      { "", "sid/1" },
+                                            { "IMAP", "sid/1" }, { "imap", "sid/1 " } };
+    char cookie[COOKIE_HEX_DIGITS + 1];
+
+    jar = cookie_jar_new();
+    for (size_t i = 0; i < COUNT_OF(wrong); i++) {
+        TEST_ROW("%s %s", wrong[i][0], wrong[i][1]);
+        make("a@example.com", 1000, cookie);
+        CHECK_EQ_STR(redeem(cookie, wrong[i][0], wrong[i][1], 2000), "?");
+        CHECK_EQ_STR(redeem(cookie, "imap", "sid/1", 2000), "-"); /* and void afterwards */
+    }
+    CHECK_EQ_INT(cookie_count(jar), 0);
+    cookie_jar_free(&jar);
 }
 
 TEST(a_full_jar_drops_the_oldest)
 {
-    struct cookie_jar *j = cookie_jar_new();
     char first[COOKIE_HEX_DIGITS + 1], other[COOKIE_HEX_DIGITS + 1];
-    char *user;
 
-    cookie_make(j, SL("first"), 0, first);
+    jar = cookie_jar_new();
+    make("first", 0, first);
     for (int i = 0; i < COOKIES_MAX; i++)
-        cookie_make(j, SL("other"), 1, other);
-    CHECK_EQ_INT(cookie_count(j), COOKIES_MAX);
-    CHECK(cookie_redeem(j, sl_z(first), 2) == NULL);
-    user = cookie_redeem(j, sl_z(other), 2);
-    CHECK_EQ_STR(user, "other");
-    free(user);
-    cookie_jar_free(&j);
+        make("other", 1, other);
+    CHECK_EQ_INT(cookie_count(jar), COOKIES_MAX);
+    CHECK_EQ_STR(redeem(first, "imap", "sid/1", 2), "-");
+    CHECK_EQ_STR(redeem(other, "imap", "sid/1", 2), "other");
+    cookie_jar_free(&jar);
 }
 
 TEST_MAIN()

@@ -24,13 +24,16 @@ struct peer {
 
 /* fields: lines of "name=value". */
 static void
-reply_user(struct peer *p, uint32_t number, struct slice user, struct slice fields)
+reply_user(struct peer *p, uint32_t number, struct slice user, struct slice master,
+           struct slice fields)
 {
     struct buf line = { 0 };
     struct slice field;
 
     buf_addf(&line, "USER\t%u", number);
     tab_add(&line, user);
+    if (master.n > 0)
+        tab_add_pair(&line, "master_user", master);
     while (sl_take_until(&fields, '\n', &field))
         tab_add(&line, field);
     buf_addc(&line, '\n');
@@ -45,6 +48,7 @@ struct user_job {
     uint64_t peer;
     uint32_t number;
     struct buf wanted, name, password, fields;
+    struct buf master; /* with is_known: who logged in as the user */
     char *format;
     bool is_known; /* wanted is a user: authd has said so before */
     int rc;
@@ -130,7 +134,7 @@ user_done(struct backend_job *j)
     if (p && f->rc > 0) {
         auth_format_name(f->format, buf_slice(&f->name), &name);
         reply_user(p, f->number, f->is_known ? buf_slice(&f->name) : buf_slice(&name),
-                   buf_slice(&f->fields));
+                   buf_slice(&f->master), buf_slice(&f->fields));
     } else if (p) {
         conn_printf(p->conn, f->rc == 0 ? "NOTFOUND\t%u\n" : "FAIL\t%u\ttemp\n", f->number);
     }
@@ -138,6 +142,7 @@ user_done(struct backend_job *j)
     buf_free(&f->wanted);
     buf_free(&f->name);
     buf_free(&f->fields);
+    buf_free(&f->master);
     if (f->password.p)
         mem_wipe(f->password.p, f->password.cap);
     buf_free(&f->password);
@@ -179,29 +184,51 @@ run_user(struct peer *p, uint32_t number, struct slice args)
     return 0;
 }
 
-/* ---- REQUEST number process connection cookie ---- */
+/* ---- REQUEST number process connection cookie service=... session=... ---- */
+
+static void
+redeem(struct peer *p, uint32_t number, struct slice cookie, struct slice service,
+       struct slice session)
+{
+    struct cookie_grant g;
+    struct user_job *f;
+    struct buf mem = { 0 };
+    enum cookie_rc rc =
+        cookie_redeem(p->auth->cookies, cookie, service, session, loop_now_ms(), &mem, &g);
+
+    if (rc == COOKIE_GOOD) {
+        f = user_job_new(p, number);
+        f->is_known = true;
+        buf_adds(&f->wanted, g.user);
+        buf_adds(&f->master, g.master);
+        backend_submit(p->auth->backend, &f->job);
+    } else {
+        log_warn("auth.cookie", LOG_F(LF_S("service", service), LF_S("sid", session)),
+                 "a session was offered to %.*s with a cookie that is %s", SL_ARG(service),
+                 rc == COOKIE_ASTRAY ? "another service's or session's"
+                                     : "unknown, used or too old");
+        conn_printf(p->conn, "NOTFOUND\t%u\n", number);
+    }
+    buf_free(&mem);
+}
 
 static int
 run_request(struct peer *p, uint32_t number, struct slice args)
 {
-    struct slice pid, connection, cookie;
-    struct user_job *f;
-    char *user;
+    struct slice pid, connection, cookie, field, v;
+    struct buf service = { 0 }, session = { 0 };
 
     if (!tab_take(&args, &pid) || !tab_take(&args, &connection) || !tab_take(&args, &cookie))
         return -1;
-    user = cookie_redeem(p->auth->cookies, cookie, loop_now_ms());
-    if (user) {
-        f = user_job_new(p, number);
-        f->is_known = true;
-        buf_adds(&f->wanted, sl_z(user));
-        backend_submit(p->auth->backend, &f->job);
-    } else {
-        log_warn("auth.cookie", LOG_NONE,
-                 "a session was offered with a cookie that is unknown, used or too old");
-        conn_printf(p->conn, "NOTFOUND\t%u\n", number);
+    while (tab_take(&args, &field)) {
+        if (tab_is_pair(field, "service", &v))
+            tab_unescape(&service, v);
+        else if (tab_is_pair(field, "session", &v))
+            tab_unescape(&session, v);
     }
-    free(user);
+    redeem(p, number, cookie, buf_slice(&service), buf_slice(&session));
+    buf_free(&service);
+    buf_free(&session);
     return 0;
 }
 

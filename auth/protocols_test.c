@@ -285,14 +285,15 @@ TEST(a_cookie_opens_one_door_once)
     m = auth_master_new(door(1));
     CHECK_EQ_INT(log_in("PLAIN", SL("\0email1@example.com\0password"), "imap"), AUTH_OK);
     snprintf(cookie, sizeof cookie, "%s", login.cookie);
-    auth_master_request(m, sl_z(cookie), on_user, 0);
+    auth_master_request(m, sl_z(cookie), "imap", SL("s1"), on_user, 0);
     loop_run();
     CHECK_EQ_INT(redeemed.found, 1);
     CHECK_EQ_STR(redeemed_user, "email1@example.com");
-    auth_master_request(m, sl_z(cookie), on_user, 0);
+    auth_master_request(m, sl_z(cookie), "imap", SL("s1"), on_user, 0);
     loop_run();
     CHECK_EQ_INT(redeemed.found, 0);
-    auth_master_request(m, SL("00000000000000000000000000000000"), on_user, 0);
+    auth_master_request(m, SL("00000000000000000000000000000000"), "imap", SL("s1"), on_user,
+                        0);
     loop_run();
     CHECK_EQ_INT(redeemed.found, 0);
     auth_master_free(&m);
@@ -359,7 +360,7 @@ TEST(userdb_tells_limits)
         loop_run();
         CHECK_EQ_STR(redeemed_quota, rows[i].want);
         CHECK_EQ_INT(log_in("PLAIN", SL("\0email1@example.com\0password"), "imap"), AUTH_OK);
-        auth_master_request(m, sl_z(login.cookie), on_user, 0);
+        auth_master_request(m, sl_z(login.cookie), "imap", SL("s1"), on_user, 0);
         loop_run();
         CHECK_EQ_STR(redeemed_user, "email1@example.com");
         CHECK_EQ_STR(redeemed_quota, rows[i].want);

@@ -16,7 +16,7 @@ on_hashed(uint64_t id, int match, const char *why)
     if (r == NULL)
         return;
     if (match > 0)
-        auth_request_succeed(r);
+        auth_request_authenticated(r);
     else if (match == 0)
         auth_request_fail(r, r->is_unknown ? "unknown user" : "Password mismatch");
     else
@@ -86,6 +86,7 @@ find_done(struct backend_job *j)
         auth_request_fail_temporarily(r, f->e.msg);
     } else if (r) {
         if (f->rc > 0) { /* the name as the database has it */
+            r->is_found = true;
             buf_reset(&r->user);
             auth_format_name(r->conf->auth_username_format, buf_slice(&f->name), &r->user);
         }
@@ -99,21 +100,6 @@ find_done(struct backend_job *j)
     free(f);
 }
 
-/* An authorization identity must be the authenticated one: there are no masters over others here. */
-static bool
-is_own_authzid(struct auth_request *r)
-{
-    struct buf z = { 0 };
-    bool is_own;
-
-    if (r->sasl.authzid.n == 0)
-        return true;
-    auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authzid), &z);
-    is_own = sl_eq(buf_slice(&z), buf_slice(&r->user));
-    buf_free(&z);
-    return is_own;
-}
-
 void
 auth_request_check_password(struct auth_request *r)
 {
@@ -122,10 +108,6 @@ auth_request_check_password(struct auth_request *r)
     r->is_checking = true;
     timer_stop(&r->timer);
     auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
-    if (!is_own_authzid(r)) {
-        auth_request_fail(r, "authorization identity of another user");
-        return;
-    }
     f = MEM_NEW(struct find_job);
     f->request = r->id;
     f->job.run = find_run;

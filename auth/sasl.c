@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-static const struct sasl_mech *const mechs[] = { &sasl_plain, &sasl_login };
+static const struct sasl_mech *const mechs[] = { &sasl_plain, &sasl_login, &sasl_external };
 
 const struct sasl_mech *
 sasl_at(size_t i)
@@ -27,18 +27,40 @@ sasl_begin(struct sasl *s, const struct sasl_mech *m)
     *s = (struct sasl){ .mech = m };
 }
 
-/* What every mechanism must have given: a name that is one and a password without NUL. */
-static bool
-is_usable(const struct sasl *s)
+bool
+sasl_is_name(struct slice name)
 {
-    struct slice name = buf_slice(&s->authcid), password = buf_slice(&s->password);
-
-    if (name.n == 0 || name.n > SASL_NAME_OCTETS || password.n == 0 || !utf8_is_valid(name))
+    if (name.n > SASL_NAME_OCTETS || !utf8_is_valid(name))
         return false;
     for (size_t i = 0; i < name.n; i++)
         if ((unsigned char)name.p[i] < 0x20 || name.p[i] == 0x7f)
             return false;
-    return memchr(password.p, '\0', password.n) == NULL;
+    return true;
+}
+
+/* What every mechanism must have given: names that are some, a password without NUL, a token. */
+static bool
+is_usable(const struct sasl *s, enum sasl_rc rc)
+{
+    struct slice authcid = buf_slice(&s->authcid), password = buf_slice(&s->password);
+
+    if (!sasl_is_name(authcid) || !sasl_is_name(buf_slice(&s->authzid)))
+        return false;
+    switch (rc) {
+    case SASL_CREDENTIALS:
+        return authcid.n > 0 && password.n > 0 && memchr(password.p, '\0', password.n) == NULL;
+    case SASL_LOOKUP:
+    case SASL_PROVEN:
+        return authcid.n > 0;
+    case SASL_TOKEN:
+        return s->token.n > 0;
+    case SASL_CLAIMED:
+    case SASL_CONTINUE:
+    case SASL_WRONG:
+    case SASL_BAD:
+        break;
+    }
+    return true;
 }
 
 enum sasl_rc
@@ -50,7 +72,13 @@ sasl_step(struct sasl *s, struct slice response, bool has_response)
         return SASL_BAD;
     rc = s->mech->step(s, response, has_response);
     s->steps++;
-    return rc == SASL_CREDENTIALS && !is_usable(s) ? SASL_BAD : rc;
+    return is_usable(s, rc) ? rc : SASL_BAD;
+}
+
+enum sasl_rc
+sasl_give_verifier(struct sasl *s, const struct sasl_verifier *v)
+{
+    return s->mech->verifier(s, v);
 }
 
 static void
@@ -67,4 +95,8 @@ sasl_end(struct sasl *s)
     wipe(&s->authzid);
     wipe(&s->authcid);
     wipe(&s->password);
+    wipe(&s->token);
+    wipe(&s->final);
+    wipe(&s->text);
+    wipe(&s->state);
 }

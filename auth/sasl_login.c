@@ -18,4 +18,4 @@ step(struct sasl *s, struct slice response, bool has_response)
     return SASL_CREDENTIALS;
 }
 
-const struct sasl_mech sasl_login = { "LOGIN", "plaintext", step };
+const struct sasl_mech sasl_login = { .name = "LOGIN", .flags = "plaintext", .step = step };

@@ -19,4 +19,4 @@ step(struct sasl *s, struct slice response, bool has_response)
     return SASL_CREDENTIALS;
 }
 
-const struct sasl_mech sasl_plain = { "PLAIN", "plaintext", step };
+const struct sasl_mech sasl_plain = { .name = "PLAIN", .flags = "plaintext", .step = step };

@@ -162,5 +162,5 @@ imap_adopt(uint64_t key, const struct handoff *h, int fd)
     buf_adds(&a->input, h->input);
     buf_adds(&a->name, h->session);
     buf_adds(&a->client_id, h->client_id);
-    auth_master_request(imap_auth, h->cookie, on_user, a->id);
+    auth_master_request(imap_auth, h->cookie, "imap", h->session, on_user, a->id);
 }

@@ -98,5 +98,5 @@ pop3_adopt(uint64_t key, const struct handoff *h, int fd)
     c->sid = sl_dupz(h->session);
     buf_adds(&c->input, h->input);
     addr_ip_text(&h->remote, c->ip);
-    auth_master_request(pop3d.auth, h->cookie, on_user, c->id);
+    auth_master_request(pop3d.auth, h->cookie, "pop3", h->session, on_user, c->id);
 }
