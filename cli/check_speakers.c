@@ -3,6 +3,7 @@
 #include "cli/check_int.h"
 
 #include "smtpd/hostlist.h"
+#include "tls/tls.h"
 
 #include "base/mem.h"
 
@@ -94,6 +95,42 @@ check_haproxy(const struct conf *c, struct conf_problems *ps)
     netlist_free(&l);
 }
 
+/* Who may say whose connection it is, and how clients show who they are by a certificate. */
+static void
+check_login(const struct conf *c, struct conf_problems *ps)
+{
+    struct netlist l;
+    struct err e = { 0 };
+
+    if (netlist_init(&l, "login_trusted_networks", c->login_trusted_networks, &e)) {
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "login_trusted_networks"), "%s",
+                         e.msg);
+    } else {
+        for (size_t i = 0; i < l.n; i++)
+            if (l.v[i].bits == 0 && !l.v[i].is_not)
+                conf_problem_add(ps, false, conf_file_of(c),
+                                 conf_line_of(c, "login_trusted_networks"),
+                                 "login_trusted_networks: %s: anybody may say who the client is",
+                                 c->login_trusted_networks.v[i]);
+        netlist_free(&l);
+    }
+    if (!tls_is_subject_field(c->ssl_cert_username_field))
+        conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "ssl_cert_username_field"),
+                         "ssl_cert_username_field: \"%s\" is no field of a certificate's subject",
+                         c->ssl_cert_username_field);
+    if ((c->ssl_verify_client_cert || c->auth_ssl_require_client_cert) && c->ssl_ca[0] == '\0')
+        conf_problem_add(ps, true, conf_file_of(c),
+                         conf_line_of(c, c->auth_ssl_require_client_cert
+                                             ? "auth_ssl_require_client_cert"
+                                             : "ssl_verify_client_cert"),
+                         "ssl_ca: empty, so no client's certificate would be good");
+    else if (c->auth_ssl_username_from_cert && !c->ssl_verify_client_cert &&
+             !c->auth_ssl_require_client_cert)
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "auth_ssl_username_from_cert"),
+                         "auth_ssl_username_from_cert: has no meaning without "
+                         "ssl_verify_client_cert: no client is asked for a certificate");
+}
+
 void
 check_speakers(const struct conf *c, struct conf_problems *ps)
 {
@@ -101,6 +138,7 @@ check_speakers(const struct conf *c, struct conf_problems *ps)
     bool is_proxied = false;
 
     check_haproxy(c, ps);
+    check_login(c, ps);
     for (size_t i = 0; i < COUNT_OF(services); i++) {
         struct conf *view = services[i] ? conf_for_service(c, services[i]) : conf_ref(c);
         struct view v = { .c = view, .service = services[i], .ps = ps };

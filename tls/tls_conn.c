@@ -283,6 +283,16 @@ tell_peer(struct tls_state *s, struct tls_info *out)
 }
 
 bool
+tls_peer_name(const struct conn *c, const char *field, struct buf *out)
+{
+    struct tls_state *s = conn_transport_state(c);
+
+    if (!s || !s->is_ready || SSL_get_verify_result(s->ssl) != X509_V_OK)
+        return false;
+    return tls_subject_field(SSL_get0_peer_certificate(s->ssl), field, out);
+}
+
+bool
 tls_info_of(const struct conn *c, struct tls_info *out)
 {
     struct tls_state *s = conn_transport_state(c);

@@ -39,6 +39,8 @@ bool tls_demanded_is_met(const struct tls_demanded *d, SSL *ssl, const struct tl
 struct tls_peer;
 struct tls_peer *tls_peer_new(SSL *ssl, const EVP_MD *md); /* NULL: it showed none */
 void tls_peer_free(struct tls_peer **p);
+/* x may be NULL. */
+bool tls_subject_field(const X509 *x, const char *field, struct buf *out);
 void tls_peer_tell(const struct tls_peer *p, struct tls_info *out);
 /* tls_opts.c: the part of a server's options that is about ciphers and clients' certificates. -1 with e ERR_CONFIG. */
 int tls_set_server_opts(struct tls_ctx *c, const struct tls_server_opts *o, struct err *e);

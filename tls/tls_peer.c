@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <openssl/err.h>
+#include <openssl/objects.h>
 #include <openssl/x509.h>
 
 #include <stdlib.h>
@@ -99,4 +100,46 @@ tls_peer_tell(const struct tls_peer *p, struct tls_info *out)
     out->peer_fingerprint = p ? p->print : "";
     out->peer_key_fingerprint = p ? p->key_print : "";
     out->peer_digest = p ? p->digest : "";
+}
+
+/* ---- fields of the subject ---- */
+
+static int
+nid_of(const char *field)
+{
+    int nid = OBJ_txt2nid(field);
+
+    ERR_clear_error();
+    return nid;
+}
+
+bool
+tls_is_subject_field(const char *name)
+{
+    return nid_of(name) != NID_undef;
+}
+
+bool
+tls_subject_field(const X509 *x, const char *field, struct buf *out)
+{
+    int nid = nid_of(field), at, n;
+    const X509_NAME *subject;
+    unsigned char *utf8 = NULL;
+    bool is_good;
+
+    if (x == NULL || nid == NID_undef)
+        return false;
+    subject = X509_get_subject_name(x);
+    at = X509_NAME_get_index_by_NID(subject, nid, -1);
+    if (at < 0)
+        return false;
+    n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    is_good = n > 0;
+    for (int i = 0; i < n; i++)
+        is_good = is_good && utf8[i] >= ' ' && utf8[i] != 0x7f;
+    if (is_good)
+        buf_add(out, utf8, (size_t)n);
+    OPENSSL_free(utf8);
+    ERR_clear_error();
+    return is_good;
 }
