@@ -1,11 +1,24 @@
-/* auth/names.h - login names made canonical: auth_username_format in Dovecot's words. Layer: auth. Reentrant. */
+/* auth/names.h - login names made canonical, in Dovecot's words: auth_default_realm, auth_username_translation,
+ * auth_username_chars, auth_username_format. Layer: auth. Reentrant. */
 #ifndef POSTERN_AUTH_NAMES_H
 #define POSTERN_AUTH_NAMES_H
 
 #include "base/buf.h"
+#include "base/err.h"
+#include "conf/conf.h"
 
-/* format: text with %u whole name, %n before '@', %d after it, %% and the modifiers L and U (ASCII lower and upper
- * case) in between: "%Lu". Appended to out. */
+/* The name as the database has it, made what everybody calls the user. format: text with variables
+ *   %[offset.][width][modifiers]letter, or {long name} in place of the letter
+ * of Dovecot: u/username/user the whole name, n/username/... before '@', d/domain after it, domain_first, domain_last, and "%%".
+ * Modifiers: L and U (ASCII lower and upper case), R reversed, T without white space at the end. Offset and width count octets;
+ * below 0 from the end. Appended to out; an empty format leaves the name alone. */
 void auth_format_name(const char *format, struct slice name, struct buf *out);
+/* A variable or modifier that auth_format_name() does not know: ERR_CONFIG. */
+int auth_format_check(const char *format, struct err *e);
+
+/* What a client called itself, made canonical with all four parameters. Appended to out. False: that is nobody's name, and
+ * *why (static text) says so for the log; out then has the name as the log may show it. */
+bool auth_name_of_client(const struct conf *c, struct slice name, struct buf *out,
+                         const char **why);
 
 #endif
