@@ -49,7 +49,7 @@ int cli_usage_error(const struct cli_command *c, const char *fmt, ...)
 /* cli/check.c: what only the whole can tell - certificates, maps, restrictions, users, postmaster. Adds to ps. */
 void check_config(const struct conf *c, struct conf_problems *ps);
 
-/* cli/json.c: printing JSON to standard output, strings escaped. */
+/* cli/common.c: printing JSON to standard output, strings escaped. */
 void cli_json_string(struct slice s);
 
 #endif

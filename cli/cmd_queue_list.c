@@ -1,7 +1,7 @@
 /* cli/cmd_queue_list.c - `postern queue list` and `show`. */
 #include "cli/cmd_queue.h"
 
-#include "cli/json.h"
+#include "base/json.h"
 #include "cli/queue_list.h"
 
 #include <inttypes.h>

@@ -4,8 +4,8 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/mem.h"
-#include "cli/json.h"
 #include "cli/queue_list.h"
 
 #include <inttypes.h>

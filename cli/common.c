@@ -1,6 +1,8 @@
 /* cli/common.c - what every command does the same way: load main.cf, tell problems, refuse wrong usage. */
 #include "cli/cli.h"
 
+#include "base/json.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -42,4 +44,10 @@ cli_usage_error(const struct cli_command *c, const char *fmt, ...)
     va_end(ap);
     fprintf(stderr, "\nusage: postern [-c FILE] %s\nsee postern help %s\n", c->usage, c->name);
     return EXIT_USAGE_ERROR;
+}
+
+void
+cli_json_string(struct slice s)
+{
+    json_write(stdout, s);
 }

@@ -1,8 +1,8 @@
 /* cli/queue_list.c - see queue_list.h. */
 #include "cli/queue_list.h"
 
+#include "base/json.h"
 #include "base/mem.h"
-#include "cli/json.h"
 #include "proto/smtp_addr.h"
 
 #include <time.h>
