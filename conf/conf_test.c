@@ -126,6 +126,34 @@ TEST(escapes_of_a_set)
     }
 }
 
+TEST(sizes_with_units)
+{
+    static const struct {
+        const char *text;
+        int64_t want; /* -1: it is none */
+    } t[] = {
+        { "10M", 10485760 }, { "10 MB", 10485760 }, { "1GiB", 1073741824 }, { "2048", 2048 },
+        { "2k", 2048 },      { "5B", 5 },           { "10X", -1 },          { "10Mx", -1 },
+        { "5Bib", -1 },      { "M", -1 },           { "99999999999T", -1 }, { "2G", -1 },
+    };
+
+    for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+        struct conf_problems ps = { 0 };
+        struct buf text = { 0 };
+        struct conf *c;
+
+        TEST_ROW("%s", t[i].text);
+        buf_addf(&text, "auth_cache_size = %s\n", t[i].text);
+        c = conf_parse(buf_slice(&text), "main.cf", &ps);
+        CHECK((c == NULL) == (t[i].want < 0));
+        if (c)
+            CHECK_EQ_INT(c->auth_cache_size, t[i].want);
+        conf_unref(&c);
+        conf_problems_free(&ps);
+        buf_free(&text);
+    }
+}
+
 /* Each name stands for two of the next, and the last for nothing: 2^60 expansions, which end early. */
 TEST(expansion_is_bounded)
 {

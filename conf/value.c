@@ -57,6 +57,31 @@ set_level(int64_t *out, struct slice s, const struct conf_row *row, struct err *
     return 0;
 }
 
+/* "10M", "10 MB", "10MiB": as Dovecot has sizes. Postfix's, which have no letter in their default, are numbers alone. */
+static bool
+take_size(struct slice s, struct slice def, uint64_t *out)
+{
+    static const char letters[] = "bkmgt";
+    uint64_t unit = 1;
+
+    if (!sl_take_u64(&s, out))
+        return false;
+    if (def.n == 0 || (def.p[def.n - 1] >= '0' && def.p[def.n - 1] <= '9'))
+        return s.n == 0;
+    (void)sl_take_char(&s, ' ');
+    for (size_t i = 0; s.n && letters[i]; i++, unit *= 1024) {
+        struct slice rest = sl_from(s, 1);
+
+        if (sl_lower_char(s.p[0]) != letters[i])
+            continue;
+        if (*out > INT64_MAX / unit || (rest.n && !sl_ieqz(rest, "b") && !sl_ieqz(rest, "ib")))
+            return false;
+        *out *= unit;
+        return i > 0 || rest.n == 0;
+    }
+    return s.n == 0;
+}
+
 static int
 set_number(int64_t *out, struct slice s, const struct conf_row *row, struct err *e)
 {
@@ -64,7 +89,7 @@ set_number(int64_t *out, struct slice s, const struct conf_row *row, struct err 
 
     if (strcmp(row->pub.name, "compatibility_level") == 0)
         return set_level(out, s, row, e);
-    if (!sl_to_u64(s, &u) || u > INT64_MAX)
+    if (!take_size(s, sl_z(row->pub.def), &u) || u > INT64_MAX)
         return err_set(e, ERR_CONFIG, "bad number \"%.*s\"", SL_ARG(s));
     if ((int64_t)u < row->pub.min || (int64_t)u > row->pub.max)
         return err_set(e, ERR_CONFIG, "%.*s is outside %lld..%lld", SL_ARG(s),
