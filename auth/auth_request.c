@@ -15,6 +15,7 @@ void
 auth_request_free(struct auth_request *r)
 {
     timer_stop(&r->timer);
+    auth_request_leave(r);
     id_del(r->id);
     sasl_end(&r->sasl);
     conf_unref(&r->conf);
@@ -66,6 +67,7 @@ log_name(const struct auth_request *r, struct buf *out)
 void
 auth_request_fail(struct auth_request *r, const char *why)
 {
+    uint64_t late_ms = auth_request_count_failure(r);
     struct buf name = { 0 };
     char ip[ADDR_TEXT_OCTETS];
 
@@ -78,7 +80,7 @@ auth_request_fail(struct auth_request *r, const char *why)
     buf_free(&name);
     sasl_end(&r->sasl);
     r->is_checking = true; /* no CONT any more */
-    timer_start(&r->timer, (uint64_t)r->conf->auth_failure_delay, send_late_fail, r);
+    timer_start(&r->timer, late_ms, send_late_fail, r);
 }
 
 void
@@ -195,6 +197,7 @@ auth_request_succeed(struct auth_request *r)
         auth_request_send_challenge(r, buf_slice(&r->sasl.final));
         return;
     }
+    auth_request_count_success(r);
     buf_addf(&line, "OK\t%u", r->number);
     tab_add_pair(&line, "user", buf_slice(&r->user));
     if (!r->no_login) {

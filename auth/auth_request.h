@@ -30,9 +30,14 @@ struct auth_request {
     struct conf *conf;
     char service[AUTH_SERVICE_OCTETS]; /* "smtp", "imap", "pop3" */
     struct addr remote;
-    char *session;   /* id in the logs, or NULL */
-    struct buf user; /* canonical */
+    char *session;     /* id in the logs, or NULL */
+    struct buf user;   /* canonical */
     struct buf master; /* who logged in as that user; empty: the user */
+    /* what failures cost (request_admit.c) */
+    struct buf counted_as;
+    enum penalty_rank rank;
+    bool is_admitted, is_waiting, is_counted;
+    enum sasl_rc waits_with;
     struct timer timer;
 };
 
@@ -51,6 +56,20 @@ void auth_request_free(struct auth_request *r); /* says nothing */
 
 /* request_password.c: name and password are in r->sasl. */
 void auth_request_check_password(struct auth_request *r);
+
+/* request_admit.c: what failures of before cost this one, and this one those who come (auth/penalty.h). */
+/* Before the first look at anything. False: it waits, and auth_request_go_on(r, rc) comes by itself; or it was refused. */
+bool auth_request_admit(struct auth_request *r, enum sasl_rc rc);
+/* How late it is to be told, ms. */
+uint64_t auth_request_count_failure(struct auth_request *r);
+void auth_request_count_success(struct auth_request *r);
+/* The client does not want to know any more (CANCEL); before the request is freed. */
+void auth_request_give_up(struct auth_request *r);
+void auth_request_leave(struct auth_request *r); /* it ends */
+/* Append whose turn its hash takes: the client's network; the user where that would be everybody (webmail). */
+void auth_request_add_source(struct auth_request *r, struct buf *out);
+/* An end: too much to do, for now. */
+void auth_request_fail_busy(struct auth_request *r);
 
 /* request_external.c: the client claims to be who its certificate says. */
 void auth_request_check_claim(struct auth_request *r);

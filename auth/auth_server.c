@@ -79,6 +79,8 @@ auth_request_go_on(struct auth_request *r, enum sasl_rc rc)
         r->is_checking = true;
         timer_stop(&r->timer);
     }
+    if (rc != SASL_CONTINUE && rc != SASL_WRONG && rc != SASL_BAD && !auth_request_admit(r, rc))
+        return;
     switch (rc) {
     case SASL_CONTINUE:
         auth_request_send_challenge(r, r->sasl.challenge);
@@ -254,6 +256,7 @@ run_cancel(struct auth_peer *p, struct slice args)
         return -1;
     r = map_get_u64(p->requests, number);
     if (r) {
+        auth_request_give_up(r);
         auth_peer_forget(p, r);
         auth_request_free(r);
     }

@@ -6,6 +6,8 @@
 #include "auth/backend.h"
 #include "auth/cookie.h"
 #include "auth/hash_queue.h"
+#include "auth/penalty.h"
+#include "core/netlist.h"
 
 /* What the servers share; the daemon owns it and it outlives every connection. */
 struct auth_service {
@@ -13,8 +15,13 @@ struct auth_service {
     struct backend *backend;
     struct hash_queue *hashes;
     struct cookie_jar *cookies;
+    struct penalty *penalty;  /* NULL: failures are late by auth_failure_delay, and not counted */
+    struct netlist trusted;   /* login_trusted_networks: whom they send is counted by user */
     unsigned last_connection; /* CUID */
 };
+
+/* The cache's and the penalties' limits and the trusted networks as a->conf has them, at first and after a reload. */
+void auth_service_set(struct auth_service *a);
 
 /* Take over a connection of private/auth: AUTH, CONT, CANCEL. */
 void auth_serve(struct auth_service *a, int fd);

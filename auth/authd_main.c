@@ -80,6 +80,8 @@ init(struct err *e)
     service.backend = backend_new(service.conf);
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
+    service.penalty = penalty_new();
+    auth_service_set(&service);
     content = backend_new(service.conf);
     lookups = lookup_cache_new(service.backend, content);
     anvil = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
@@ -148,6 +150,7 @@ reload(void)
     struct conf *old = (struct conf *)(uintptr_t)service.conf;
 
     service.conf = conf_ref(daemon_conf());
+    auth_service_set(&service);
     backend_reload(service.backend, service.conf);
     backend_reload(content, service.conf);
     if (accounts)

@@ -123,6 +123,8 @@ start(const char *more)
     service.backend = backend_new(service.conf);
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
+    service.penalty = penalty_new();
+    auth_service_set(&service);
     lookups = lookup_cache_new(service.backend, service.backend);
     anvil = anvil_new(60000);
     for (int i = 0; i < 4; i++)
@@ -155,6 +157,8 @@ stop(void)
     lookup_cache_free(&lookups);
     anvil_free(&anvil);
     cookie_jar_free(&service.cookies);
+    penalty_free(&service.penalty);
+    netlist_free(&service.trusted);
     conf_unref(&c);
     CHECK_EQ_INT(fs_remove_tree(dir, &e), 0);
     memcpy(dir + strlen(dir) - 6, "XXXXXX", 6);

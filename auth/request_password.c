@@ -43,36 +43,22 @@ find_run(struct backend_job *j, struct table_set *tables)
         table_set_note_failure(tables, began, &f->e);
 }
 
-/* Whose turn hashing takes: the client's network. On loopback that would be everybody behind a webmail: the user. */
-static void
-source_of(const struct auth_request *r, struct buf *out)
-{
-    char net[ADDR_TEXT_OCTETS];
-    int family = addr_family(&r->remote);
-
-    if ((family == AF_INET || family == AF_INET6) && !addr_is_loopback(&r->remote)) {
-        buf_addz(out, addr_net_text(&r->remote, net));
-    } else {
-        buf_addz(out, "user ");
-        buf_adds(out, buf_slice(&r->user));
-    }
-}
-
 static void
 check_password(struct auth_request *r, struct find_job *f)
 {
     struct buf source = { 0 };
-    struct hash_ask ask = { .user = buf_slice(&r->user),
+    struct hash_ask ask = { .rank = r->rank,
+                            .user = buf_slice(&r->user),
                             .stored = buf_slice(&f->password),
                             .password = buf_slice(&r->sasl.password),
                             .default_scheme = r->conf->default_pass_scheme,
                             .is_dummy = f->rc == 0 };
 
     r->is_unknown = ask.is_dummy;
-    source_of(r, &source);
+    auth_request_add_source(r, &source);
     ask.source = buf_slice(&source);
     if (!hash_submit(r->auth->hashes, &ask, on_hashed, r->id))
-        auth_request_fail_temporarily(r, "too many logins at once from one source");
+        auth_request_fail_busy(r);
     buf_free(&source);
 }
 
