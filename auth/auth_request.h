@@ -22,6 +22,7 @@ struct auth_request {
     bool no_login;    /* nobody will hand over: no cookie */
     bool is_unknown;  /* for the log; the client cannot tell */
     bool is_found;    /* user is as the database has it: nobody needs to look again */
+    const char *why_wrong; /* what a wrong proof means, or a right one that cannot be; NULL: it is just wrong */
     bool is_proven;   /* all is well but the client's last, empty, response */
     /* what the peer says of the client's connection */
     bool is_secured, is_cert_valid;
@@ -70,6 +71,12 @@ void auth_request_leave(struct auth_request *r); /* it ends */
 void auth_request_add_source(struct auth_request *r, struct buf *out);
 /* An end: too much to do, for now. */
 void auth_request_fail_busy(struct auth_request *r);
+
+/* request_scram.c: gives the mechanism the verifier of r->sasl.authcid and goes on. */
+void auth_request_find_verifier(struct auth_request *r);
+
+/* request_token.c: what r->sasl.token is worth. */
+void auth_request_check_token(struct auth_request *r);
 
 /* request_external.c: the client claims to be who its certificate says. */
 void auth_request_check_claim(struct auth_request *r);

@@ -67,8 +67,10 @@ auth_request_send_challenge(struct auth_request *r, struct slice octets)
 static void
 fail_exchange(struct auth_request *r, const char *why)
 {
+    const char *of_name;
+
     if (r->user.n == 0)
-        auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
+        (void)auth_name_of_client(r->conf, buf_slice(&r->sasl.authcid), &r->user, &of_name);
     auth_request_fail(r, why);
 }
 
@@ -88,18 +90,23 @@ auth_request_go_on(struct auth_request *r, enum sasl_rc rc)
     case SASL_CREDENTIALS:
         auth_request_check_password(r);
         break;
+    case SASL_LOOKUP:
+        auth_request_find_verifier(r);
+        break;
     case SASL_PROVEN:
-        auth_request_authenticated(r);
+        if (r->why_wrong)
+            fail_exchange(r, r->why_wrong);
+        else
+            auth_request_authenticated(r);
         break;
     case SASL_CLAIMED:
         auth_request_check_claim(r);
         break;
-    case SASL_LOOKUP:
     case SASL_TOKEN:
-        fail_exchange(r, "nobody here can tell");
+        auth_request_check_token(r);
         break;
     case SASL_WRONG:
-        fail_exchange(r, r->sasl.why);
+        fail_exchange(r, r->why_wrong ? r->why_wrong : r->sasl.why);
         break;
     case SASL_BAD:
         fail_exchange(r, "Invalid input in SASL exchange");

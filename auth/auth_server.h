@@ -6,7 +6,9 @@
 #include "auth/backend.h"
 #include "auth/cookie.h"
 #include "auth/hash_queue.h"
+#include "auth/oauth_client.h"
 #include "auth/penalty.h"
+#include "auth/scram_keeper.h"
 #include "core/netlist.h"
 
 /* What the servers share; the daemon owns it and it outlives every connection. */
@@ -15,6 +17,8 @@ struct auth_service {
     struct backend *backend;
     struct hash_queue *hashes;
     struct cookie_jar *cookies;
+    struct oauth_client *oauth; /* NULL: nobody tells what a token is worth */
+    struct scram_keeper *scram;
     struct penalty *penalty;  /* NULL: failures are late by auth_failure_delay, and not counted */
     struct netlist trusted;   /* login_trusted_networks: whom they send is counted by user */
     unsigned last_connection; /* CUID */

@@ -4,6 +4,7 @@
 #include "auth/anvil.h"
 #include "auth/auth_server.h"
 #include "auth/lookup_server.h"
+#include "auth/oauth_client.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
@@ -72,6 +73,25 @@ drain(void)
     account_rate_free(&accounts);
 }
 
+static void
+open_scram(void)
+{
+    struct buf path = { 0 };
+
+    buf_addf(&path, "%s/scram.secret", service.conf->data_directory);
+    service.scram = scram_keeper_new(buf_z(&path), service.backend);
+    buf_free(&path);
+}
+
+static void
+open_oauth(void)
+{
+    char path[512];
+
+    service.oauth =
+        oauth_client_new(daemon_socket_path(service.conf, "private/oauth", path, sizeof path));
+}
+
 static int
 init(struct err *e)
 {
@@ -80,6 +100,8 @@ init(struct err *e)
     service.backend = backend_new(service.conf);
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
+    open_scram();
+    open_oauth();
     service.penalty = penalty_new();
     auth_service_set(&service);
     content = backend_new(service.conf);

@@ -7,14 +7,12 @@
 void
 auth_request_check_claim(struct auth_request *r)
 {
-    const char *name = r->cert_username;
+    const char *why;
 
-    if (name)
-        auth_format_name(r->conf->auth_username_format, sl_z(name), &r->user);
-    if (!r->is_cert_valid)
-        auth_request_fail(r, "the client has shown no valid certificate");
-    else if (r->user.n == 0)
-        auth_request_fail(r, "the client's certificate names no user");
+    if (!r->is_cert_valid || r->cert_username == NULL)
+        auth_request_fail(r, "the client has shown no certificate that names a user");
+    else if (!auth_name_of_client(r->conf, sl_z(r->cert_username), &r->user, &why))
+        auth_request_fail(r, why);
     else
         auth_request_authenticated(r);
 }

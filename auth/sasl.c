@@ -4,7 +4,9 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-static const struct sasl_mech *const mechs[] = { &sasl_plain, &sasl_login, &sasl_external };
+static const struct sasl_mech *const mechs[] = { &sasl_plain, &sasl_login, &sasl_external,
+                                                 &sasl_scram_sha256, &sasl_oauthbearer,
+                                                 &sasl_xoauth2 };
 
 const struct sasl_mech *
 sasl_at(size_t i)
@@ -52,8 +54,7 @@ is_usable(const struct sasl *s, enum sasl_rc rc)
     case SASL_LOOKUP:
     case SASL_PROVEN:
         return authcid.n > 0;
-    case SASL_TOKEN:
-        return s->token.n > 0;
+    case SASL_TOKEN: /* without one the client asks where to get it */
     case SASL_CLAIMED:
     case SASL_CONTINUE:
     case SASL_WRONG:

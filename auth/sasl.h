@@ -49,7 +49,8 @@ struct sasl {
     const char *why;  /* SASL_WRONG: static text */
 };
 
-extern const struct sasl_mech sasl_plain, sasl_login, sasl_external;
+extern const struct sasl_mech sasl_plain, sasl_login, sasl_external, sasl_scram_sha256,
+    sasl_oauthbearer, sasl_xoauth2;
 /* By name, without case; the i-th, NULL past the end. */
 const struct sasl_mech *sasl_find(struct slice name);
 const struct sasl_mech *sasl_at(size_t i);

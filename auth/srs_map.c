@@ -1,19 +1,16 @@
 /* auth/srs_map.c - see srs_map.h. */
 #include "auth/srs_map.h"
 
+#include "auth/secret.h"
 #include "auth/srs.h"
 #include "base/clock.h"
 #include "base/enc.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rand.h"
 #include "proto/idn.h"
 
-#include <errno.h>
-#include <unistd.h>
-
-enum { SECRET_OCTETS = 32, DAY_MS = 24 * 60 * 60 * 1000, COMPLAIN_MS = 60 * 1000 };
+enum { DAY_MS = 24 * 60 * 60 * 1000, COMPLAIN_MS = 60 * 1000 };
 
 /* ---- the secret ---- */
 
@@ -46,38 +43,6 @@ srs_map_is_secret(struct slice text)
     return take_secrets(text, secrets) > 0;
 }
 
-/* Whole and on disk before it has its name; one that got there first stays. */
-static int
-make_secret(const char *path, struct err *e)
-{
-    unsigned char octets[SECRET_OCTETS];
-    struct buf text = { 0 }, aside = { 0 };
-    int rc;
-
-    rand_octets(octets, sizeof octets);
-    enc_b64(&text, sl_n((const char *)octets, sizeof octets));
-    buf_addc(&text, '\n');
-    buf_addf(&aside, "%s.new", path);
-    rc = fs_replace_file(buf_z(&aside), buf_slice(&text), 0600, e);
-    if (rc == 0 && link(buf_z(&aside), path) != 0 && errno != EEXIST)
-        rc = err_sys(e, "cannot make %s", path);
-    if (rc == 0) {
-        size_t slash = sl_rfind_char(sl_z(path), '/');
-
-        unlink(buf_z(&aside));
-        buf_reset(&aside);
-        buf_adds(&aside, sl_head(sl_z(path), slash > 0 ? slash : 1));
-        rc = fs_sync_dir(buf_z(&aside), e);
-    }
-    if (rc == 0)
-        log_info("srs.secret", LOG_F(LF_Z("path", path)),
-                 "made a new secret for the senders of forwarded mail: %s", path);
-    explicit_bzero(octets, sizeof octets);
-    buf_free(&text);
-    buf_free(&aside);
-    return rc;
-}
-
 /* ERR_NOTFOUND: there is none, and it was not to be made. */
 static int
 read_secret(const struct conf *c, bool may_make, struct buf *text, struct err *e)
@@ -89,7 +54,10 @@ read_secret(const struct conf *c, bool may_make, struct buf *text, struct err *e
     srs_map_path(c, &path);
     rc = fs_read_file(buf_z(&path), text, e);
     if (rc != 0 && e->kind == ERR_NOTFOUND && may_make && !c->srs_secret_file[0]) {
-        rc = make_secret(buf_z(&path), e);
+        rc = secret_make(buf_z(&path), e);
+        if (rc == 0)
+            log_info("srs.secret", LOG_F(LF_Z("path", buf_z(&path))),
+                     "made a new secret for the senders of forwarded mail: %s", buf_z(&path));
         if (rc == 0)
             rc = fs_read_file(buf_z(&path), text, e);
     }

@@ -109,6 +109,29 @@ users_is_changed(struct users *u)
            st.st_mtim.tv_nsec != u->st.st_mtim.tv_nsec || (version >= 0 && version != u->version);
 }
 
+void
+users_wrote(struct users *u)
+{
+    struct stat st;
+
+    if (stat(u->path, &st) == 0 && st.st_dev == u->st.st_dev && st.st_ino == u->st.st_ino)
+        u->st = st; /* another's commit shows in the version */
+}
+
+int
+users_has_table(struct users *u, const char *table, struct err *e)
+{
+    struct db_stmt *s;
+    int rc;
+
+    if (db_prepare(u->db, "SELECT 1 FROM sqlite_master WHERE name = ?1", &s, e) < 0)
+        return -1;
+    db_bind_text(s, 1, sl_z(table));
+    rc = db_step(s, e);
+    db_reset(s);
+    return rc;
+}
+
 static int
 find_row(struct users *u, const char *sql, struct slice email, struct buf *name,
          struct buf *password, struct err *e)
@@ -155,14 +178,9 @@ int
 users_has_domains(struct users *u, struct err *e)
 {
     static const char any_domain[] = "SELECT 1 FROM virtual_domains LIMIT 1";
-    static const char has_table[] = "SELECT 1 FROM sqlite_master WHERE name = 'virtual_domains'";
     struct db_stmt *s;
-    int rc;
+    int rc = users_has_table(u, "virtual_domains", e);
 
-    if (db_prepare(u->db, has_table, &s, e) < 0)
-        return -1;
-    rc = db_step(s, e);
-    db_reset(s);
     if (rc <= 0)
         return rc < 0 ? -1 : err_set(e, ERR_NOTFOUND, "%s has no table virtual_domains", u->path);
     if (db_prepare(u->db, any_domain, &s, e) < 0)

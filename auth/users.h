@@ -22,12 +22,31 @@ int users_make_tables(struct users *u, struct err *e);
 /* Somebody changed the database, or put another file in its place: close and open again. */
 bool users_is_changed(struct users *u);
 
+/* This handle has written: that is no change by somebody else. */
+void users_wrote(struct users *u);
+/* 1, 0, -1: one of our own tables, in a database that may never have heard of it. */
+int users_has_table(struct users *u, const char *table, struct err *e);
+
 /* 1: there is such a user: name as stored, password as stored. 0: none; password is then somebody's (or empty), for
  * spending the same time. -1: e. The bufs are reset first. */
 int users_find(struct users *u, struct slice email, struct buf *name, struct buf *password,
                struct err *e);
 /* 1: virtual_domains has a row; 0: it has none; -1: e (no such table: ERR_NOTFOUND). */
 int users_has_domains(struct users *u, struct err *e);
+
+/* ---- what SCRAM-SHA-256 needs (postern_scram_verifiers: email, verifier, made_for), of the password whose stored text it
+ * was made for: another text in virtual_users makes it void. The table is made with the first one. ---- */
+struct sasl_verifier;
+/* stored: as users_find() gave it. 1; 0: none, or it is void; -1. */
+int users_scram_find(struct users *u, struct slice email, struct slice stored,
+                     struct sasl_verifier *out, struct err *e);
+int users_scram_set(struct users *u, struct slice email, struct slice stored,
+                    const struct sasl_verifier *v, struct err *e);
+int users_scram_forget(struct users *u, struct slice email, struct err *e);
+/* `postern user`: make it of the password that was just stored; one that SCRAM cannot have (scram_make()) leaves none, which
+ * is no error. iterations 0: none is kept. Blocks for as long as that takes. */
+int users_scram_renew(struct users *u, struct slice email, struct slice stored,
+                      struct slice password, uint32_t iterations, struct err *e);
 
 /* ---- limits (postern_quota: name, storage, messages), by "u@d" or, for what all users of a domain have together, "d";
  * without case. The table is made when the first limit is set. ---- */

@@ -20,21 +20,6 @@ users_quota_make_table(struct users *u, struct err *e)
                    e);
 }
 
-/* 1 there, 0 not, -1: a database that has never heard of limits is none that fails. */
-static int
-has_table(struct users *u, struct err *e)
-{
-    struct db_stmt *s;
-    int rc;
-
-    if (db_prepare(users_db(u), "SELECT 1 FROM sqlite_master WHERE name = 'postern_quota'", &s, e) <
-        0)
-        return -1;
-    rc = db_step(s, e);
-    db_reset(s);
-    return rc;
-}
-
 static int
 find_row(struct users *u, struct slice name, struct users_quota *out, struct err *e)
 {
@@ -68,7 +53,7 @@ find(struct users *u, struct slice name, struct users_quota *out, struct err *e)
 int
 users_quota_find(struct users *u, struct slice name, struct users_quota *out, struct err *e)
 {
-    int rc = has_table(u, e);
+    int rc = users_has_table(u, "postern_quota", e);
 
     *out = (struct users_quota){ .octets = -1, .messages = -1 };
     return rc > 0 ? find(u, name, out, e) : rc;
@@ -95,7 +80,7 @@ int
 users_quota_forget(struct users *u, struct slice name, struct err *e)
 {
     struct db_stmt *s;
-    int rc = has_table(u, e);
+    int rc = users_has_table(u, "postern_quota", e);
 
     if (rc <= 0)
         return rc;
@@ -109,7 +94,7 @@ int
 users_quota_forget_domain(struct users *u, struct slice domain, struct err *e)
 {
     struct db_stmt *s;
-    int rc = has_table(u, e);
+    int rc = users_has_table(u, "postern_quota", e);
 
     if (rc <= 0)
         return rc;
@@ -144,7 +129,7 @@ users_quota_fields(struct users *u, struct slice user, struct buf *out, struct e
 {
     struct slice domain = sl_from(user, sl_rfind_char(user, '@') + 1);
     struct users_quota q;
-    int rc = has_table(u, e);
+    int rc = users_has_table(u, "postern_quota", e);
 
     if (rc <= 0)
         return rc;
