@@ -1,9 +1,7 @@
 /* auth/auth_request.c - how a request ends: OK, FAIL, FAIL for now. See auth_request.h. */
 #include "auth/auth_request.h"
 
-#include "auth/names.h"
 #include "auth/tab.h"
-#include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -20,7 +18,12 @@ auth_request_free(struct auth_request *r)
     sasl_end(&r->sasl);
     conf_unref(&r->conf);
     buf_free(&r->user);
+    buf_free(&r->scram_name);
+    if (r->scram_stored.p)
+        mem_wipe(r->scram_stored.p, r->scram_stored.cap);
+    buf_free(&r->scram_stored);
     buf_free(&r->master);
+    buf_free(&r->other);
     free(r->session);
     free(r->cert_username);
     free(r);
@@ -45,7 +48,14 @@ auth_request_send_fail(struct auth_request *r, const char *extra)
 static void
 send_late_fail(void *arg)
 {
-    auth_request_send_fail(arg, "");
+    struct auth_request *r = arg;
+    struct buf extra = { 0 };
+
+    if (r->code) /* older clients know this one without its key */
+        buf_addf(&extra, "%s\tcode=%s", strcmp(r->code, "user_disabled") == 0 ? "\tuser_disabled" : "",
+                 r->code);
+    auth_request_send_fail(r, buf_z(&extra));
+    buf_free(&extra);
 }
 
 /* "user,address,<session>" as Dovecot's log has it. The name is a stranger's: one that brings a comma and an address of
@@ -97,92 +107,7 @@ auth_request_fail_temporarily(struct auth_request *r, const char *why)
     auth_request_send_fail(r, "\ttemp\tcode=temp_fail");
 }
 
-/* ---- the way of all who were authenticated ---- */
-
-/* An authorization identity must be the authenticated one: there are no masters over others here. */
-static bool
-is_own_authzid(struct auth_request *r)
-{
-    struct buf z = { 0 };
-    bool is_own;
-
-    if (r->sasl.authzid.n == 0)
-        return true;
-    auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authzid), &z);
-    is_own = sl_eq(buf_slice(&z), buf_slice(&r->user));
-    buf_free(&z);
-    return is_own;
-}
-
-static void
-admit(struct auth_request *r)
-{
-    if (!is_own_authzid(r))
-        auth_request_fail(r, "authorization identity of another user");
-    else
-        auth_request_succeed(r);
-}
-
-struct name_job {
-    struct backend_job job;
-    uint64_t request;
-    struct buf wanted, name, password;
-    int rc;
-    struct err e;
-};
-
-static void
-name_run(struct backend_job *j, struct table_set *tables)
-{
-    struct name_job *n = CONTAINER_OF(j, struct name_job, job);
-    uint64_t began = clock_mono_ms();
-    struct users *u = table_set_users(tables, &n->e);
-
-    n->rc = u ? users_find(u, buf_slice(&n->wanted), &n->name, &n->password, &n->e) : -1;
-    if (n->rc < 0)
-        table_set_note_failure(tables, began, &n->e);
-    if (n->password.p)
-        mem_wipe(n->password.p, n->password.cap);
-}
-
-static void
-name_done(struct backend_job *j)
-{
-    struct name_job *n = CONTAINER_OF(j, struct name_job, job);
-    struct auth_request *r = id_get(n->request);
-
-    if (r && n->rc < 0) {
-        auth_request_fail_temporarily(r, n->e.msg);
-    } else if (r && n->rc == 0) {
-        auth_request_fail(r, "unknown user");
-    } else if (r) {
-        buf_reset(&r->user);
-        auth_format_name(r->conf->auth_username_format, buf_slice(&n->name), &r->user);
-        r->is_found = true;
-        admit(r);
-    }
-    buf_free(&n->wanted);
-    buf_free(&n->name);
-    buf_free(&n->password);
-    free(n);
-}
-
-void
-auth_request_authenticated(struct auth_request *r)
-{
-    struct name_job *n;
-
-    if (r->is_found) {
-        admit(r);
-        return;
-    }
-    n = MEM_NEW(struct name_job);
-    n->request = r->id;
-    n->job.run = name_run;
-    n->job.done = name_done;
-    buf_adds(&n->wanted, buf_slice(&r->user));
-    backend_submit(r->auth->backend, &n->job);
-}
+/* ---- right ---- */
 
 /* What the server says last, it says with OK to peers who take it so (Dovecot's "final-resp-ok"); to others, Postfix's
  * smtpd among them and our own, as a challenge: SMTP, IMAP and POP3 have no other place for it. */

@@ -22,8 +22,14 @@ struct auth_request {
     bool no_login;    /* nobody will hand over: no cookie */
     bool is_unknown;  /* for the log; the client cannot tell */
     bool is_found;    /* user is as the database has it: nobody needs to look again */
-    const char *why_wrong; /* what a wrong proof means, or a right one that cannot be; NULL: it is just wrong */
-    bool is_proven;   /* all is well but the client's last, empty, response */
+    bool is_looked;   /* auth_request_note_account() was called */
+    bool is_master;   /* user is a master, who logs in as other */
+    bool is_disabled; /* who is to be logged in */
+    const char *code; /* of FAIL, for the client; or NULL */
+    struct buf scram_name, scram_stored; /* of the verifier to be kept; empty: none is */
+    const char *
+        why_wrong; /* what a wrong proof means, or a right one that cannot be; NULL: it is just wrong */
+    bool is_proven; /* all is well but the client's last, empty, response */
     /* what the peer says of the client's connection */
     bool is_secured, is_cert_valid;
     bool takes_final;    /* data may come with OK (final-resp-ok) */
@@ -34,6 +40,7 @@ struct auth_request {
     char *session;     /* id in the logs, or NULL */
     struct buf user;   /* canonical */
     struct buf master; /* who logged in as that user; empty: the user */
+    struct buf other;  /* until then: whom user wants to be; canonical; empty: itself */
     /* what failures cost (request_admit.c) */
     struct buf counted_as;
     enum penalty_rank rank;
@@ -42,8 +49,15 @@ struct auth_request {
     struct timer timer;
 };
 
-/* Whoever was authenticated, by whatever means, goes this way: r->user (canonical) is asked for in the database unless
- * is_found, may be who it wants to be (authzid), may log in: then auth_request_succeed(). */
+/* ---- request_account.c: who it is, and as whom it comes in ---- */
+struct account;
+/* What the client calls itself, said, and what it wants to be (user*master, or r->sasl.authzid) made canonical: r->user and
+ * r->other. Again: nothing changes. False: that is nobody's name, r->why_wrong says why; r->user is for the log. */
+bool auth_request_set_names(struct auth_request *r, struct slice said);
+/* What account_look() found of them (auth/account.h). */
+void auth_request_note_account(struct auth_request *r, const struct account *a);
+/* Whoever was authenticated, by whatever means, goes this way: r->user is asked for in the database unless that was noted
+ * already, may be who it wants to be, may log in: then auth_request_succeed(). */
 void auth_request_authenticated(struct auth_request *r);
 
 /* ---- ends: the request is gone, or goes by itself, when they return ---- */
@@ -77,6 +91,10 @@ void auth_request_find_verifier(struct auth_request *r);
 
 /* request_token.c: what r->sasl.token is worth. */
 void auth_request_check_token(struct auth_request *r);
+
+/* For who checks passwords: a verifier is wanted of the one whose stored text this is, once it was found right; then. */
+void auth_request_want_verifier(struct auth_request *r, struct slice name, struct slice stored);
+void auth_request_keep_verifier(struct auth_request *r);
 
 /* request_external.c: the client claims to be who its certificate says. */
 void auth_request_check_claim(struct auth_request *r);

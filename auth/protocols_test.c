@@ -107,6 +107,7 @@ start(const char *more)
 {
     struct conf_problems ps = { 0 };
     struct buf text = { 0 };
+    char secret[128];
 
     loop_init();
     if (sl_has_suffix(sl_z(dir), SL("XXXXXX")) && mkdtemp(dir) == NULL)
@@ -120,10 +121,12 @@ start(const char *more)
     buf_free(&text);
     BUG_ON(service.conf == NULL);
     make_users();
+    snprintf(secret, sizeof secret, "%s/scram.secret", dir);
     service.backend = backend_new(service.conf);
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
     service.penalty = penalty_new();
+    service.scram = scram_keeper_new(secret, service.backend);
     auth_service_set(&service);
     lookups = lookup_cache_new(service.backend, service.backend);
     anvil = anvil_new(60000);
@@ -152,6 +155,7 @@ stop(void)
     for (int i = 0; i < 4; i++)
         listener_free(&listeners[i]);
     backend_free(&service.backend);
+    scram_keeper_free(&service.scram);
     hash_queue_free(&service.hashes);
     loop_free();
     lookup_cache_free(&lookups);

@@ -1,12 +1,31 @@
-/* auth/request_password.c - name and password: the database's thread, then the hash queue. A wrong password, an unknown user:
- * both cost one hash. */
+/* auth/request_password.c - name and password: the database's thread, which also knows app passwords, then the hash queue. A
+ * wrong password, an unknown user, an app password that is too old or for something else: all cost one hash, and are told at
+ * the same time. */
 #include "auth/auth_request.h"
 
+#include "auth/account.h"
 #include "auth/names.h"
-#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
+
+struct find_job {
+    struct backend_job job;
+    uint64_t request;
+    struct buf name, other, entered;
+    char service[AUTH_SERVICE_OCTETS];
+    struct account account;
+    int rc;
+    struct err e;
+};
+
+static void
+wipe(struct buf *b)
+{
+    if (b->p)
+        mem_wipe(b->p, b->cap);
+    buf_free(b);
+}
 
 static void
 on_hashed(uint64_t id, int match, const char *why)
@@ -18,48 +37,57 @@ on_hashed(uint64_t id, int match, const char *why)
     if (match > 0)
         auth_request_authenticated(r);
     else if (match == 0)
-        auth_request_fail(r, r->is_unknown ? "unknown user" : "Password mismatch");
+        auth_request_fail(r, r->why_wrong ? r->why_wrong : "Password mismatch");
     else
         auth_request_fail_temporarily(r, why);
 }
 
-struct find_job {
-    struct backend_job job;
-    uint64_t request;
-    struct buf wanted, name, password;
-    int rc;
-    struct err e;
-};
-
-static void
-find_run(struct backend_job *j, struct table_set *tables)
+/* What the log will say when the password is not the right one. */
+static const char *
+why_wrong(const struct auth_request *r, const struct account *a)
 {
-    struct find_job *f = CONTAINER_OF(j, struct find_job, job);
-    uint64_t began = clock_mono_ms();
-    struct users *u = table_set_users(tables, &f->e);
-
-    f->rc = u ? users_find(u, buf_slice(&f->wanted), &f->name, &f->password, &f->e) : -1;
-    if (f->rc < 0)
-        table_set_note_failure(tables, began, &f->e);
+    if (r->why_wrong)
+        return r->why_wrong;
+    if (r->other.n)
+        return a->is_master ? NULL : "unknown master user";
+    if (a->app == USERS_APP_EXPIRED)
+        return "app password expired";
+    if (a->app == USERS_APP_SCOPE)
+        return "app password is not for this service";
+    return a->is_found ? NULL : "unknown user";
 }
 
 static void
-check_password(struct auth_request *r, struct find_job *f)
+check_password(struct auth_request *r, const struct account *a)
 {
     struct buf source = { 0 };
     struct hash_ask ask = { .rank = r->rank,
                             .user = buf_slice(&r->user),
-                            .stored = buf_slice(&f->password),
+                            .stored = buf_slice(&a->password),
                             .password = buf_slice(&r->sasl.password),
                             .default_scheme = r->conf->default_pass_scheme,
-                            .is_dummy = f->rc == 0 };
+                            .is_dummy = r->other.n ? !a->is_master : !a->is_found };
 
-    r->is_unknown = ask.is_dummy;
+    r->why_wrong = why_wrong(r, a);
+    if (a->app == USERS_APP_EXPIRED) /* who has it, had it rightly */
+        r->code = "pass_expired";
     auth_request_add_source(r, &source);
     ask.source = buf_slice(&source);
     if (!hash_submit(r->auth->hashes, &ask, on_hashed, r->id))
         auth_request_fail_busy(r);
     buf_free(&source);
+}
+
+static void
+find_run(struct backend_job *j, struct table_set *tables)
+{
+    struct find_job *f = CONTAINER_OF(j, struct find_job, job);
+    struct account_ask ask = { .name = buf_slice(&f->name),
+                               .other = buf_slice(&f->other),
+                               .entered = buf_slice(&f->entered),
+                               .service = f->service };
+
+    f->rc = account_look(tables, &ask, &f->account, &f->e);
 }
 
 static void
@@ -71,33 +99,34 @@ find_done(struct backend_job *j)
     if (r && f->rc < 0) {
         auth_request_fail_temporarily(r, f->e.msg);
     } else if (r) {
-        if (f->rc > 0) { /* the name as the database has it */
-            r->is_found = true;
-            buf_reset(&r->user);
-            auth_format_name(r->conf->auth_username_format, buf_slice(&f->name), &r->user);
-        }
-        check_password(r, f);
+        auth_request_note_account(r, &f->account);
+        if (f->account.app == USERS_APP_GOOD)
+            auth_request_authenticated(r);
+        else
+            check_password(r, &f->account);
     }
-    buf_free(&f->wanted);
+    account_free(&f->account);
     buf_free(&f->name);
-    if (f->password.p)
-        mem_wipe(f->password.p, f->password.cap);
-    buf_free(&f->password);
+    buf_free(&f->other);
+    wipe(&f->entered);
     free(f);
 }
 
 void
 auth_request_check_password(struct auth_request *r)
 {
-    struct find_job *f;
+    struct find_job *f = MEM_NEW(struct find_job);
 
     r->is_checking = true;
     timer_stop(&r->timer);
-    auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid), &r->user);
-    f = MEM_NEW(struct find_job);
+    if (auth_request_set_names(r, buf_slice(&r->sasl.authcid))) {
+        buf_adds(&f->name, buf_slice(&r->user));
+        buf_adds(&f->other, buf_slice(&r->other));
+    } /* else nobody is looked for, and is as hard to find as others */
     f->request = r->id;
     f->job.run = find_run;
     f->job.done = find_done;
-    buf_adds(&f->wanted, buf_slice(&r->user));
+    buf_adds(&f->entered, buf_slice(&r->sasl.password));
+    memcpy(f->service, r->service, sizeof f->service);
     backend_submit(r->auth->backend, &f->job);
 }

@@ -81,6 +81,23 @@ find_done(struct backend_job *j)
 }
 
 void
+auth_request_want_verifier(struct auth_request *r, struct slice name, struct slice stored)
+{
+    buf_reset(&r->scram_name);
+    buf_reset(&r->scram_stored);
+    buf_adds(&r->scram_name, name);
+    buf_adds(&r->scram_stored, stored);
+}
+
+void
+auth_request_keep_verifier(struct auth_request *r)
+{
+    if (r->scram_name.n)
+        scram_keep(r->auth->scram, buf_slice(&r->scram_name), buf_slice(&r->scram_stored),
+                   buf_slice(&r->sasl.password), scram_iterations(r->conf));
+}
+
+void
 auth_request_find_verifier(struct auth_request *r)
 {
     struct find_job *f = MEM_NEW(struct find_job);

@@ -20,7 +20,8 @@ uint32_t scram_iterations(const struct conf *c);
 /* secret_path: of the secret behind what is made up, made when absent. Without it those change with each start, which tells
  * who has a verifier; a warning. Blocks. Jobs go to b. */
 struct scram_keeper *scram_keeper_new(const char *secret_path, struct backend *b);
-void scram_keeper_free(struct scram_keeper **k); /* before the backend; NULL-safe */
+/* Right after the backend: what is being made is not written any more. NULL-safe. */
+void scram_keeper_free(struct scram_keeper **k);
 
 /* The password is right for the stored text: keep a verifier. All is copied, and wiped. */
 void scram_keep(struct scram_keeper *k, struct slice email, struct slice stored,

@@ -40,6 +40,9 @@ struct sasl_verifier;
 /* stored: as users_find() gave it. 1; 0: none, or it is void; -1. */
 int users_scram_find(struct users *u, struct slice email, struct slice stored,
                      struct sasl_verifier *out, struct err *e);
+/* Should one be made? iterations: of those made now; 0: no. Cannot tell: no. */
+bool users_scram_is_wanted(struct users *u, struct slice email, struct slice stored,
+                           uint32_t iterations);
 int users_scram_set(struct users *u, struct slice email, struct slice stored,
                     const struct sasl_verifier *v, struct err *e);
 int users_scram_forget(struct users *u, struct slice email, struct err *e);

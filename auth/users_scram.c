@@ -52,6 +52,19 @@ users_scram_find(struct users *u, struct slice email, struct slice stored,
     return rc;
 }
 
+bool
+users_scram_is_wanted(struct users *u, struct slice email, struct slice stored, uint32_t iterations)
+{
+    struct sasl_verifier v;
+    struct err e;
+    int rc;
+
+    if (iterations == 0 || sl_has_iprefix(stored, SL(SCRAM_SCHEME_PREFIX)))
+        return false;
+    rc = users_scram_find(u, email, stored, &v, &e);
+    return rc == 0 || (rc > 0 && v.iterations != iterations);
+}
+
 static int
 make_table(struct users *u, struct err *e)
 {
