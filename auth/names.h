@@ -7,13 +7,11 @@
 #include "base/err.h"
 #include "conf/conf.h"
 
-/* The name as the database has it, made what everybody calls the user. format: text with variables
- *   %[offset.][width][modifiers]letter, or {long name} in place of the letter
- * of Dovecot: u/username/user the whole name, n/username/... before '@', d/domain after it, domain_first, domain_last, and "%%".
- * Modifiers: L and U (ASCII lower and upper case), R reversed, T without white space at the end. Offset and width count octets;
- * below 0 from the end. Appended to out; an empty format leaves the name alone. */
+/* The name as the database has it, made what everybody calls the user. format: base/percent.h, with u or user the whole name, n
+ * or username what is before the first '@', d or domain what is after it, domain_first, domain_last. Appended to out; an empty
+ * format leaves the name alone. */
 void auth_format_name(const char *format, struct slice name, struct buf *out);
-/* A variable or modifier that auth_format_name() does not know: ERR_CONFIG. */
+/* Can it be expanded? -1: ERR_CONFIG. */
 int auth_format_check(const char *format, struct err *e);
 
 /* What a client called itself, made canonical with all four parameters. Appended to out. False: that is nobody's name, and
