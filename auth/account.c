@@ -1,6 +1,7 @@
 /* auth/account.c - see account.h. */
 #include "auth/account.h"
 
+#include "auth/scram_keeper.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -48,15 +49,19 @@ look_at_master(struct table_set *tables, struct users *u, const struct account_a
 }
 
 static int
-look_at_user(struct users *u, const struct account_ask *ask, struct account *out, struct err *e)
+look_at_user(struct table_set *tables, struct users *u, const struct account_ask *ask,
+             struct account *out, struct err *e)
 {
     int rc = users_find(u, ask->name, &out->name, &out->password, e), app;
+    struct slice name = rc > 0 ? buf_slice(&out->name) : ask->name;
 
     if (rc < 0)
         return -1;
     out->is_found = rc > 0;
-    app = users_app_match(u, rc ? buf_slice(&out->name) : ask->name, ask->entered,
-                          app_service_of(sl_z(ask->service)), clock_unix_s(), &out->app_id, e);
+    out->wants_verifier = users_scram_is_wanted(u, name, buf_slice(&out->password),
+                                                scram_iterations(table_set_conf(tables)));
+    app = users_app_match(u, name, ask->entered, app_service_of(sl_z(ask->service)), clock_unix_s(),
+                          &out->app_id, e);
     if (app >= 0)
         out->app = (enum users_app_rc)app;
     return app < 0 ? -1 : rc;
@@ -72,7 +77,8 @@ account_look(struct table_set *tables, const struct account_ask *ask, struct acc
 
     *out = (struct account){ 0 };
     if (u)
-        rc = ask->other.n ? look_at_master(tables, u, ask, out, e) : look_at_user(u, ask, out, e);
+        rc = ask->other.n ? look_at_master(tables, u, ask, out, e)
+                          : look_at_user(tables, u, ask, out, e);
     if (rc >= 0)
         rc = users_is_disabled(u, out->is_found ? buf_slice(&out->name) : ask->name, e);
     out->is_disabled = rc > 0;

@@ -20,6 +20,7 @@ struct account {
     /* What `name` has to know, as stored: of the master, else of the user. When there is no such, something to spend the time on,
      * or empty. A secret: account_free() wipes it. */
     struct buf password;
+    bool wants_verifier; /* a SCRAM verifier of that password is to be kept once it was right */
     enum users_app_rc app; /* what `entered` is; a master has none */
     int64_t app_id;
 };

@@ -34,12 +34,14 @@ on_hashed(uint64_t id, int match, const char *why)
 
     if (r == NULL)
         return;
-    if (match > 0)
+    if (match > 0) {
+        auth_request_keep_verifier(r);
         auth_request_authenticated(r);
-    else if (match == 0)
+    } else if (match == 0) {
         auth_request_fail(r, r->why_wrong ? r->why_wrong : "Password mismatch");
-    else
+    } else {
         auth_request_fail_temporarily(r, why);
+    }
 }
 
 /* What the log will say when the password is not the right one. */
@@ -71,6 +73,8 @@ check_password(struct auth_request *r, const struct account *a)
     r->why_wrong = why_wrong(r, a);
     if (a->app == USERS_APP_EXPIRED) /* who has it, had it rightly */
         r->code = "pass_expired";
+    if (a->is_found && a->wants_verifier)
+        auth_request_want_verifier(r, buf_slice(&a->name), buf_slice(&a->password));
     auth_request_add_source(r, &source);
     ask.source = buf_slice(&source);
     if (!hash_submit(r->auth->hashes, &ask, on_hashed, r->id))

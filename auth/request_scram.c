@@ -2,7 +2,7 @@
  * for who has none, made up. Of the two a client sees the same until it has sent its proof, and then the same failure. */
 #include "auth/auth_request.h"
 
-#include "auth/names.h"
+#include "auth/account.h"
 #include "auth/scram.h"
 #include "auth/scram_keeper.h"
 #include "base/clock.h"
@@ -13,10 +13,11 @@
 struct find_job {
     struct backend_job job;
     uint64_t request;
-    struct buf wanted, name, stored;
+    struct buf name, other;
+    char service[AUTH_SERVICE_OCTETS];
+    struct account account;
     struct sasl_verifier verifier;
-    int is_user, has_verifier;
-    bool is_nobody; /* not a name of anybody here: he is looked for all the same */
+    int rc, has_verifier;
     struct err e;
 };
 
@@ -24,38 +25,46 @@ static void
 find_run(struct backend_job *j, struct table_set *tables)
 {
     struct find_job *f = CONTAINER_OF(j, struct find_job, job);
-    struct slice stored, wanted = buf_slice(&f->wanted);
+    struct account_ask ask = { .name = buf_slice(&f->name),
+                               .other = buf_slice(&f->other),
+                               .service = f->service };
+    const struct account *a = &f->account;
+    struct slice stored, name;
     uint64_t began = clock_mono_ms();
-    struct users *u = table_set_users(tables, &f->e);
+    struct users *u;
 
-    if (f->is_nobody)
-        wanted = SL("");
-    f->is_user = u ? users_find(u, wanted, &f->name, &f->stored, &f->e) : -1;
-    if (f->is_user > 0)
-        wanted = buf_slice(&f->name);
-    stored = buf_slice(&f->stored);
-    if (f->is_user >= 0) /* of a stranger too: the time is the same */
-        f->has_verifier = users_scram_find(u, wanted, stored, &f->verifier, &f->e);
-    if (f->is_user > 0 && sl_take_iprefix(&stored, SL(SCRAM_SCHEME_PREFIX)) &&
-        scram_read(stored, &f->verifier) == 0)
-        f->has_verifier = 1;
-    if (f->is_user < 0 || f->has_verifier < 0)
+    f->rc = account_look(tables, &ask, &f->account, &f->e);
+    if (f->rc < 0)
+        return;
+    name = a->is_found && ask.other.n == 0 ? buf_slice(&a->name) : ask.name;
+    stored = buf_slice(&a->password);
+    u = table_set_users(tables, &f->e);
+    /* of a stranger too: the time is the same */
+    f->has_verifier = u ? users_scram_find(u, name, stored, &f->verifier, &f->e) : -1;
+    if (f->has_verifier < 0)
         table_set_note_failure(tables, began, &f->e);
+    else if (ask.other.n > 0 || !a->is_found)
+        f->has_verifier = 0;
+    if ((ask.other.n ? a->is_master : a->is_found) &&
+        sl_take_iprefix(&stored, SL(SCRAM_SCHEME_PREFIX)) && scram_read(stored, &f->verifier) == 0)
+        f->has_verifier = 1;
 }
 
 static void
 give(struct auth_request *r, struct find_job *f)
 {
-    if (f->is_user > 0) { /* the name as the database has it */
-        buf_reset(&r->user);
-        auth_format_name(r->conf->auth_username_format, buf_slice(&f->name), &r->user);
-    }
-    r->is_found = f->is_user > 0 && f->has_verifier > 0;
-    if (f->is_user == 0 && r->why_wrong == NULL)
+    const struct account *a = &f->account;
+
+    auth_request_note_account(r, a);
+    if (r->other.n && !a->is_master && r->why_wrong == NULL)
+        r->why_wrong = "unknown master user";
+    else if (r->other.n == 0 && !a->is_found && r->why_wrong == NULL)
         r->why_wrong = "unknown user";
+    else if (f->has_verifier == 0 && r->other.n)
+        r->why_wrong = "no SCRAM verifier is kept of masters whose password is not stored as one";
     else if (f->has_verifier == 0)
         r->why_wrong = "no SCRAM verifier is kept for this password: a login with PLAIN makes one";
-    if (!r->is_found)
+    if (f->has_verifier == 0)
         scram_keeper_make_up(r->auth->scram, buf_slice(&r->user), scram_iterations(r->conf),
                              &f->verifier);
     auth_request_go_on(r, sasl_give_verifier(&r->sasl, &f->verifier));
@@ -67,15 +76,13 @@ find_done(struct backend_job *j)
     struct find_job *f = CONTAINER_OF(j, struct find_job, job);
     struct auth_request *r = id_get(f->request);
 
-    if (r && (f->is_user < 0 || f->has_verifier < 0))
+    if (r && (f->rc < 0 || f->has_verifier < 0))
         auth_request_fail_temporarily(r, f->e.msg);
     else if (r)
         give(r, f);
-    buf_free(&f->wanted);
+    account_free(&f->account);
     buf_free(&f->name);
-    if (f->stored.p)
-        mem_wipe(f->stored.p, f->stored.cap);
-    buf_free(&f->stored);
+    buf_free(&f->other);
     mem_wipe(f, sizeof *f);
     free(f);
 }
@@ -102,12 +109,13 @@ auth_request_find_verifier(struct auth_request *r)
 {
     struct find_job *f = MEM_NEW(struct find_job);
 
-    buf_reset(&r->user);
-    if (!auth_name_of_client(r->conf, buf_slice(&r->sasl.authcid), &r->user, &r->why_wrong))
-        f->is_nobody = true;
+    if (auth_request_set_names(r, buf_slice(&r->sasl.authcid))) {
+        buf_adds(&f->name, buf_slice(&r->user));
+        buf_adds(&f->other, buf_slice(&r->other));
+    } /* not a name of anybody here: he is looked for all the same */
     f->request = r->id;
     f->job.run = find_run;
     f->job.done = find_done;
-    buf_adds(&f->wanted, buf_slice(&r->user));
+    memcpy(f->service, r->service, sizeof f->service);
     backend_submit(r->auth->backend, &f->job);
 }
