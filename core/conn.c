@@ -250,6 +250,16 @@ read_failed(struct conn *c, int sys)
     conn_finish(c, is_peer ? CONN_END_PEER : CONN_END_ERROR, &e);
 }
 
+/* The descriptor may be another process's too (session/handoff.h), which could make it blocking again behind our back: the
+ * loop waits for nobody. */
+static ssize_t
+read_now(const struct conn *c, size_t most)
+{
+    ssize_t n = recv(c->fd, conn_scratch, most, MSG_DONTWAIT);
+
+    return n < 0 && errno == ENOTSOCK ? read(c->fd, conn_scratch, most) : n;
+}
+
 /* One read of what there is; the loop comes again when there is more, so others get their turn.
  * False: nothing was there. */
 static bool
@@ -261,7 +271,7 @@ read_some(struct conn *c)
 
     if (c->is_eof || c->is_closing || room == 0)
         return true;
-    n = read(c->fd, conn_scratch, room < sizeof conn_scratch ? room : sizeof conn_scratch);
+    n = read_now(c, room < sizeof conn_scratch ? room : sizeof conn_scratch);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n < 0) {
@@ -313,7 +323,7 @@ linger_read(struct conn *c, int status)
     ssize_t n = 0;
 
     if (status >= 0)
-        n = read(c->fd, conn_scratch, sizeof conn_scratch);
+        n = read_now(c, sizeof conn_scratch);
     if (n > 0)
         c->lingered_octets += (size_t)n;
     if ((n > 0 && c->lingered_octets <= CONN_LINGER_OCTETS) ||
@@ -467,12 +477,15 @@ release(struct conn *c)
 static void
 destroy(struct conn *c)
 {
+    static const struct linger off = { 0 };
     int fd = c->fd;
 
     n_lingering -= c->is_lingering;
     release(c);
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return;
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off); /* as read_now(): close() would wait */
+    close(fd);
 }
 
 static void
@@ -491,7 +504,7 @@ must_linger(struct conn *c)
         n_lingering >= CONN_LINGER_MAX ||
         getsockopt(c->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 || domain == AF_UNIX)
         return false;
-    return c->in.n > 0 || read(c->fd, conn_scratch, sizeof conn_scratch) > 0;
+    return c->in.n > 0 || read_now(c, sizeof conn_scratch) > 0;
 }
 
 static void

@@ -14,13 +14,14 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAGIC = 0x32464f48, /* "HOF2" */ LATE_GRACE_MS = 20, N_FIELDS = 7 };
+enum { MAGIC = 0x33464f48, /* "HOF3" */ LATE_GRACE_MS = 20, N_FIELDS = 7 };
 
 struct offer_head {
     uint32_t magic;
-    uint32_t is_tls;
+    uint16_t is_tls, is_utf8;
     uint64_t number;
     uint64_t sent_ms; /* CLOCK_MONOTONIC, the same for all processes of the machine */
     uint16_t lens[N_FIELDS];
@@ -152,6 +153,7 @@ write_offer(const struct handoff *h, uint64_t number, struct buf *out)
                                  h->session, h->client_id, h->reply };
     struct offer_head head = { .magic = MAGIC,
                                .is_tls = h->is_tls,
+                               .is_utf8 = h->is_utf8,
                                .number = number,
                                .sent_ms = clock_mono_ms(),
                                .remote_len = (uint16_t)h->remote.len,
@@ -240,13 +242,21 @@ handoff_send(const char *socket_path, const struct handoff *h, int fd,
 /* ---- the receiver ---- */
 
 struct server {
+    struct list link;
     struct chan *chan;
     uint64_t id;
+    int pid;         /* of the sender */
+    unsigned n_bad;  /* in a row */
+    bool is_too_bad; /* about to end */
+    struct timer over;
     void (*on_session)(uint64_t key, const struct handoff *h, int fd);
 };
 struct offered {
     uint64_t server, number, until_ms;
 };
+
+static struct list servers = { &servers, &servers }; /* oldest first */
+static size_t n_servers, n_offered;
 
 static bool
 take(struct slice *in, size_t n, struct slice *out)
@@ -281,6 +291,16 @@ take_addr(struct slice *in, size_t len, struct addr *out)
     }
 }
 
+/* It stands in every line that is logged of the session. */
+static bool
+is_word(struct slice session)
+{
+    for (size_t i = 0; i < session.n; i++)
+        if (session.p[i] <= ' ' || session.p[i] > '~' || strchr("<>\"", session.p[i]))
+            return false;
+    return session.n <= HANDOFF_SESSION_OCTETS;
+}
+
 static bool
 read_offer(struct slice in, struct offer_head *head, struct handoff *h)
 {
@@ -298,51 +318,146 @@ read_offer(struct slice in, struct offer_head *head, struct handoff *h)
         if (!take(&in, head->lens[i], f[i]))
             return false;
     h->is_tls = head->is_tls != 0;
-    return in.n == 0 && h->input.n <= HANDOFF_INPUT_MAX;
+    h->is_utf8 = head->is_utf8 != 0;
+    return in.n == 0 && h->input.n <= HANDOFF_INPUT_MAX && is_word(h->session);
+}
+
+/* A client, or an end of a pair: what else there is would not be read as a session is. */
+static bool
+is_connection(int fd)
+{
+    int type = 0, is_listening = 1;
+    socklen_t len = sizeof type;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) != 0 || type != SOCK_STREAM)
+        return false;
+    len = sizeof is_listening;
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) == 0 && !is_listening;
+}
+
+static void
+server_free(struct server *s)
+{
+    timer_stop(&s->over);
+    id_del(s->id);
+    list_remove(&s->link);
+    n_servers--;
+    chan_free(&s->chan);
+    free(s);
+}
+
+static void
+on_too_bad(void *arg)
+{
+    struct server *s = arg;
+
+    log_warn("handoff.bad", LOG_NONE,
+             "%d sessions in a row that process %d has offered are none: it is heard no more",
+             HANDOFF_BAD_MAX, s->pid);
+    server_free(s);
+}
+
+/* From inside its own callbacks: it ends after them. */
+static void
+count_bad(struct server *s)
+{
+    if (++s->n_bad < HANDOFF_BAD_MAX || s->is_too_bad)
+        return;
+    s->is_too_bad = true;
+    timer_start(&s->over, 0, on_too_bad, s);
+}
+
+static bool
+answer(struct server *s, uint64_t number, int pid)
+{
+    struct answer a = { .magic = MAGIC, .pid = pid, .number = number };
+
+    return chan_send(s->chan, sl_n((const char *)&a, sizeof a), NULL, 0) == 0;
 }
 
 static void
 on_offer(struct chan *c, void *arg, struct slice msg, const int *fds, size_t n_fds)
 {
     struct server *s = arg;
+    uint64_t now = clock_mono_ms();
     struct offer_head head;
     struct handoff h = { 0 };
     struct offered *o;
+    bool is_right =
+        n_fds == 1 && !s->is_too_bad && read_offer(msg, &head, &h) && is_connection(fds[0]);
 
     (void)c;
-    if (n_fds != 1 || !read_offer(msg, &head, &h)) {
+    if (!is_right || n_offered >= HANDOFF_OFFERS_MAX) {
         for (size_t i = 0; i < n_fds; i++)
             close(fds[i]);
-        log_error("handoff.protocol", LOG_NONE, "malformed hand-over of a session");
+        if (is_right) {
+            answer(s, head.number, -1);
+        } else if (!s->is_too_bad) {
+            log_error("handoff.protocol", LOG_NONE, "malformed hand-over of a session");
+            count_bad(s);
+        }
         return;
     }
     o = MEM_NEW(struct offered);
     o->server = s->id;
     o->number = head.number;
-    o->until_ms = head.sent_ms + HANDOFF_ADOPT_MS - HANDOFF_MARGIN_MS;
+    o->until_ms = (head.sent_ms < now ? head.sent_ms : now) + HANDOFF_ADOPT_MS - HANDOFF_MARGIN_MS;
+    n_offered++;
     s->on_session(id_add(o), &h, fds[0]);
 }
 
 static void
 on_login_gone(struct chan *c, void *arg)
 {
-    struct server *s = arg;
-
     (void)c;
-    id_del(s->id);
-    chan_free(&s->chan);
-    free(s);
+    server_free(arg);
 }
 
 static const struct chan_ops receiver_ops = { on_offer, on_login_gone };
 
+/* A process has one connection, or a second one while it does not know yet that the first is dead: of more the oldest goes,
+ * so that nobody takes the room of others. */
+static void
+make_room(int pid)
+{
+    struct server *oldest = NULL;
+    size_t n = 0;
+
+    LIST_EACH(it, nxt, &servers)
+    {
+        struct server *s = CONTAINER_OF(it, struct server, link);
+
+        if (s->pid != pid)
+            continue;
+        n++;
+        if (!oldest)
+            oldest = s;
+    }
+    if (n >= HANDOFF_PEER_CONNS_MAX)
+        server_free(oldest);
+}
+
 void
 handoff_serve(int fd, void (*on_session)(uint64_t key, const struct handoff *h, int fd))
 {
-    struct server *s = MEM_NEW(struct server);
+    struct server *s;
+    unsigned uid;
+    int pid = 0;
 
+    if (chan_peer_ids(fd, &pid, &uid) != 0)
+        pid = 0;
+    make_room(pid);
+    if (n_servers >= HANDOFF_PEERS_MAX) {
+        log_warn("handoff.full", LOG_NONE, "too many processes would hand sessions over");
+        close(fd);
+        return;
+    }
+    s = MEM_NEW(struct server);
+    s->pid = pid;
     s->on_session = on_session;
     s->id = id_add(s);
+    list_push_back(&servers, &s->link);
+    n_servers++;
     s->chan = chan_new(fd, &receiver_ops, s);
 }
 
@@ -350,18 +465,24 @@ bool
 handoff_adopted(uint64_t key, bool ok)
 {
     struct offered *o = id_get(key);
-    struct answer a = { .magic = MAGIC, .pid = -1 };
     struct server *s;
+    uint64_t number;
+    bool is_late;
 
     if (o == NULL)
         return false;
     s = id_get(o->server);
-    if (ok && clock_mono_ms() > o->until_ms)
-        ok = false;
-    if (ok)
-        a.pid = (int32_t)getpid();
-    a.number = o->number;
+    number = o->number;
+    is_late = clock_mono_ms() > o->until_ms;
     id_del(key);
     free(o);
-    return s && chan_send(s->chan, sl_n((const char *)&a, sizeof a), NULL, 0) == 0 && ok;
+    n_offered--;
+    if (!s)
+        return false;
+    if (ok)
+        s->n_bad = 0;
+    else
+        count_bad(s);
+    ok = ok && !is_late;
+    return answer(s, number, ok ? (int)getpid() : -1) && ok;
 }

@@ -9,7 +9,18 @@
 #include "core/addr.h"
 
 /* HANDOFF_MARGIN_MS before the sender gives up the receiver may no longer adopt, so never do both answer the client. */
-enum { HANDOFF_INPUT_MAX = 16 * 1024, HANDOFF_ADOPT_MS = 5000, HANDOFF_MARGIN_MS = 500 };
+enum {
+    HANDOFF_INPUT_MAX = 16 * 1024,
+    HANDOFF_ADOPT_MS = 5000,
+    HANDOFF_MARGIN_MS = 500,
+    HANDOFF_SESSION_OCTETS = 64, /* of an id; it is one word */
+    /* What a receiver bears of senders that mean it harm. */
+    HANDOFF_PEERS_MAX =
+        512, /* connections to it; a process has more than HANDOFF_PEER_CONNS_MAX only until one more comes */
+    HANDOFF_PEER_CONNS_MAX = 4,
+    HANDOFF_OFFERS_MAX = 1024, /* not decided yet, of all; others are refused at once */
+    HANDOFF_BAD_MAX = 64       /* malformed or refused in a row: then the connection ends */
+};
 
 struct handoff {
     struct slice cookie; /* authd's one-time cookie */
@@ -22,7 +33,8 @@ struct handoff {
     struct slice
         reply; /* to login only: what it writes first, as it is, in place of "tag OK ..." */
     struct addr remote, local;
-    bool is_tls; /* the descriptor is a socketpair with login relaying */
+    bool is_tls;  /* the descriptor is a socketpair with login relaying */
+    bool is_utf8; /* POP3: the client has said UTF8 (RFC 6856 §2.1) */
 };
 
 /* Sender. cb, once and never from inside the call: result is the adopter's process id; or -1: the worker refused, did not

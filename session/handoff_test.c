@@ -24,7 +24,7 @@ static struct {
     bool was_mine;
     struct chan *held;
     char cookie[64], tag[64], input[64], user[64], session[64], client_id[64], ip[ADDR_TEXT_OCTETS];
-    bool is_tls;
+    bool is_tls, is_utf8;
 } seen;
 static int accepted_fd;
 
@@ -46,6 +46,7 @@ on_session(uint64_t key, const struct handoff *h, int fd)
     copy(seen.client_id, h->client_id);
     addr_ip_text(&h->remote, seen.ip);
     seen.is_tls = h->is_tls;
+    seen.is_utf8 = h->is_utf8;
     seen.got_fd = fd;
     if (seen.how == TOO_LATE)
         clock_fake(clock_mono_ms() + HANDOFF_ADOPT_MS, clock_unix_us());
@@ -85,7 +86,8 @@ sample(void)
                          .input = SL("a2 SELECT inbox\r\n"),
                          .session = SL("sid"),
                          .client_id = SL("(\"name\" \"x\")"),
-                         .is_tls = true };
+                         .is_tls = true,
+                         .is_utf8 = true };
 
     addr_parse_ip(SL("192.0.2.7"), 1234, &h.remote);
     addr_parse_ip(SL("2001:db8::1"), 143, &h.local);
@@ -152,7 +154,7 @@ TEST(adopted_with_everything)
     NEED(l);
     CHECK_EQ_INT(seen.last_result, getpid());
     CHECK_EQ_INT(seen.last_id, 77);
-    CHECK(seen.was_mine && seen.is_tls);
+    CHECK(seen.was_mine && seen.is_tls && seen.is_utf8);
     CHECK_EQ_STR(seen.cookie, "c00kie");
     CHECK_EQ_STR(seen.user, "u@example.com");
     CHECK_EQ_STR(seen.tag, "a1");
