@@ -2,6 +2,7 @@
 #include "cli/serve_listen.h"
 
 #include "base/mem.h"
+#include "core/daemon.h"
 #include "core/listener.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <sched.h>
 #include <unistd.h>
 
-enum { WORKERS_AUTO_MAX = 4, UNIX_MODE = 0660, UNIX_MODE_GUARDED = 0666 };
+enum { WORKERS_AUTO_MAX = 4, UNIX_MODE = 0660, UNIX_MODE_GUARDED = 0666, UNIX_MODE_CALLER = 0600 };
 
 static const struct {
     const char *param, *service, *program;
@@ -57,19 +58,20 @@ static const struct {
     int type;
     bool is_per_worker;
     bool (*is_wanted)(const struct conf *c); /* NULL: always */
+    const char *caller;                      /* as in serve_socket */
 } own[] = {
     { "local", "locald", SOCK_STREAM, false, serve_wants_locald },
     { "auth", "authd", SOCK_STREAM, false, NULL },
-    { "auth-master", "authd", SOCK_STREAM, false, NULL },
+    { "auth-master", "authd", SOCK_STREAM, false, NULL, "imapd" },
     { "lookup", "authd", SOCK_STREAM, false, NULL },
     { "anvil", "authd", SOCK_STREAM, false, NULL },
     { "content", "authd", SOCK_STREAM, false, NULL },
     { "queue", "qmgr", SOCK_SEQPACKET, false, NULL },
     { "relay", "relayd", SOCK_STREAM, false, NULL },
     { "quota", "lmtpd", SOCK_STREAM, false, wants_quota },
-    { "imapd", "imapd", SOCK_SEQPACKET, true, NULL },
-    { "login", "login", SOCK_SEQPACKET, false, wants_login },
-    { "pop3d", "pop3d", SOCK_SEQPACKET, false, NULL },
+    { "imapd", "imapd", SOCK_SEQPACKET, true, NULL, "login" },
+    { "login", "login", SOCK_SEQPACKET, false, wants_login, "imapd" },
+    { "pop3d", "pop3d", SOCK_SEQPACKET, false, NULL, "login" },
 };
 
 static unsigned
@@ -357,6 +359,7 @@ add_own(struct collect *k)
             snprintf(path, sizeof path, "private/%s", service);
             if (!add_unix(k, path, own[i].type))
                 return; /* the same of each: queue_directory is too long */
+            k->out->v[k->out->n - 1].caller = own[i].caller;
             if (own[i].is_per_worker)
                 k->out->v[k->out->n - 1].worker = (int)w;
         }
@@ -412,7 +415,7 @@ hint(int sys, int family)
     }
 }
 
-/* Sockets in private/ and public/ are guarded by the folder; others by their own mode. By the daemons' group, that in public/
+/* Sockets in private/ and public/ are guarded by the folder, those with one caller and others by their own mode. By the daemons' group, that in public/
  * by setgid_group. */
 static void
 give_to_group(const struct conf *c, const struct serve_socket *s)
@@ -424,6 +427,17 @@ give_to_group(const struct conf *c, const struct serve_socket *s)
         return;
 }
 
+/* Who may offer sessions, and who may ask whose a cookie is, are not the same: login talks to strangers and must not get an
+ * answer of auth-master's. lmtpd and pop3d are imapd's user. */
+static void
+give_to_caller(const struct conf *c, const struct serve_socket *s)
+{
+    const struct passwd *pw = geteuid() == 0 ? getpwnam(daemon_user_of(c, s->caller)) : NULL;
+
+    if (pw && chown(s->addr.u.un.sun_path, pw->pw_uid, pw->pw_gid) != 0)
+        return; /* root's alone, as it was bound */
+}
+
 static bool
 bind_one(const struct conf *c, struct serve_socket *s, struct conf_problems *ps)
 {
@@ -433,9 +447,15 @@ bind_one(const struct conf *c, struct serve_socket *s, struct conf_problems *ps)
     bool is_guarded = is_public || /* by the folder */
                       (family == AF_UNIX && strstr(s->addr.u.un.sun_path, "/private/") != NULL);
 
-    s->fd = listener_bind(&s->addr, s->type, is_guarded ? UNIX_MODE_GUARDED : UNIX_MODE, &e);
+    s->fd = listener_bind(&s->addr, s->type,
+                          s->caller    ? UNIX_MODE_CALLER
+                          : is_guarded ? UNIX_MODE_GUARDED
+                                       : UNIX_MODE,
+                          &e);
     if (s->fd >= 0) {
-        if (family == AF_UNIX && !is_public)
+        if (s->caller)
+            give_to_caller(c, s);
+        else if (family == AF_UNIX && !is_public)
             give_to_group(c, s);
         return true;
     }

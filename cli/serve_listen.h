@@ -10,6 +10,7 @@ struct serve_socket {
     char service[32];
     const char *program; /* static */
     const char *param;   /* main.cf's, or NULL for the stack's own */
+    const char *caller;  /* static: only this program's user may connect; NULL: all daemons */
     int worker;          /* the one worker that gets it; -1: all */
     int type;            /* SOCK_STREAM or SOCK_SEQPACKET */
     bool may_be_absent;  /* IPv6 of a bare port, on a host that has none */
