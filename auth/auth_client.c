@@ -109,10 +109,12 @@ got_mech(struct auth_client *a, struct slice args)
     static const struct {
         const char *word;
         unsigned flag;
-    } words[] = { { "plaintext", AUTH_MECH_PLAINTEXT },
-                  { "anonymous", AUTH_MECH_ANONYMOUS },
-                  { "dictionary", AUTH_MECH_DICTIONARY },
-                  { "private", AUTH_MECH_PRIVATE } };
+    } words[] = {
+        { "plaintext", AUTH_MECH_PLAINTEXT },    { "anonymous", AUTH_MECH_ANONYMOUS },
+        { "dictionary", AUTH_MECH_DICTIONARY },  { "private", AUTH_MECH_PRIVATE },
+        { "active", AUTH_MECH_ACTIVE },          { "forward-secrecy", AUTH_MECH_FORWARD_SECRECY },
+        { "mutual-auth", AUTH_MECH_MUTUAL_AUTH }
+    };
     struct slice name, word;
     unsigned flags = 0;
 

@@ -18,7 +18,10 @@ enum {
     AUTH_MECH_PLAINTEXT = 1,
     AUTH_MECH_ANONYMOUS = 2,
     AUTH_MECH_DICTIONARY = 4,
-    AUTH_MECH_PRIVATE = 8
+    AUTH_MECH_PRIVATE = 8,
+    AUTH_MECH_ACTIVE = 16,
+    AUTH_MECH_FORWARD_SECRECY = 32,
+    AUTH_MECH_MUTUAL_AUTH = 64
 };
 void auth_client_connect(struct auth_client *a);
 bool auth_client_is_ready(const struct auth_client *a);

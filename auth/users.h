@@ -46,6 +46,8 @@ bool users_scram_is_wanted(struct users *u, struct slice email, struct slice sto
 int users_scram_set(struct users *u, struct slice email, struct slice stored,
                     const struct sasl_verifier *v, struct err *e);
 int users_scram_forget(struct users *u, struct slice email, struct err *e);
+/* Users were removed: theirs, too. */
+int users_scram_prune(struct users *u, struct err *e);
 /* `postern user`: make it of the password that was just stored; one that SCRAM cannot have (scram_make()) leaves none, which
  * is no error. iterations 0: none is kept. Blocks for as long as that takes. */
 int users_scram_renew(struct users *u, struct slice email, struct slice stored,

@@ -120,6 +120,19 @@ users_scram_forget(struct users *u, struct slice email, struct err *e)
 }
 
 int
+users_scram_prune(struct users *u, struct err *e)
+{
+    int rc = users_has_table(u, TABLE, e);
+
+    if (rc <= 0)
+        return rc;
+    return db_exec(users_db(u),
+                   "DELETE FROM " TABLE " WHERE NOT EXISTS (SELECT 1 FROM virtual_users v"
+                   " WHERE v.email = " TABLE ".email COLLATE NOCASE)",
+                   e);
+}
+
+int
 users_scram_renew(struct users *u, struct slice email, struct slice stored, struct slice password,
                   uint32_t iterations, struct err *e)
 {

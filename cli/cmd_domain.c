@@ -83,7 +83,8 @@ remove_id(struct users_cmd *u, const char *name, int64_t id)
     if (db_prepare(u->db, "DELETE FROM virtual_domains WHERE id = ?1", &s, &e) < 0)
         return users_cmd_err(u, &e);
     db_bind_int(s, 1, id);
-    if (db_run(s, &e) < 0 || users_quota_forget_domain(u->users, sl_z(name), &e) < 0)
+    if (db_run(s, &e) < 0 || users_quota_forget_domain(u->users, sl_z(name), &e) < 0 ||
+        users_scram_prune(u->users, &e) < 0)
         return users_cmd_err(u, &e);
     return EXIT_OK;
 }

@@ -1,23 +1,40 @@
 /* cli/cmd_user.c - `postern user`: the rows of virtual_users. */
 #include "auth/password.h"
+#include "auth/scram_keeper.h"
 #include "base/mem.h"
 #include "cli/password_prompt.h"
 #include "cli/users_cmd.h"
 
 #include <stdio.h>
 
-/* The hash of a password that is asked for; wiped by the caller. */
+/* A password that is asked for, and its hash; both are wiped by the caller. */
 static int
-new_hash(struct users_cmd *u, const char *whom, char hash[PASSWORD_HASH_OCTETS])
+new_password(struct users_cmd *u, const char *whom, struct buf *password,
+             char hash[PASSWORD_HASH_OCTETS])
 {
-    struct buf password = { 0 };
     struct err e;
-    int rc = password_prompt(whom, u->from_stdin, &password, &e);
+    int rc = password_prompt(whom, u->from_stdin, password, &e);
 
     if (rc == 0)
-        rc = password_make(buf_slice(&password), u->conf->default_pass_scheme, hash, &e);
-    password_wipe(&password);
+        rc = password_make(buf_slice(password), u->conf->default_pass_scheme, hash, &e);
     return rc < 0 ? users_cmd_err(u, &e) : EXIT_OK;
+}
+
+/* Run a statement that stores the hash, and keep with it what SCRAM needs; both or none. */
+static int
+store_password(struct users_cmd *u, struct db_stmt *s, struct slice address, const char *hash,
+               struct slice password)
+{
+    struct err e;
+
+    if (db_begin(u->db, &e) < 0)
+        return users_cmd_err(u, &e);
+    if (db_run(s, &e) < 0 || users_scram_renew(u->users, address, sl_z(hash), password,
+                                               scram_iterations(u->conf), &e) < 0) {
+        db_rollback(u->db);
+        return users_cmd_err(u, &e);
+    }
+    return db_commit(u->db, &e) < 0 ? users_cmd_err(u, &e) : EXIT_OK;
 }
 
 /* 1 there, 0 not, -1. */
@@ -36,20 +53,26 @@ static int
 insert(struct users_cmd *u, int64_t domain, struct slice address)
 {
     char hash[PASSWORD_HASH_OCTETS];
+    struct buf password = { 0 };
     struct db_stmt *s;
     struct err e;
-    int rc = new_hash(u, u->words[0], hash);
+    int rc = new_password(u, u->words[0], &password, hash);
 
-    if (rc != EXIT_OK)
+    if (rc != EXIT_OK) {
+        password_wipe(&password);
         return rc;
+    }
     if (db_prepare(u->db,
                    "INSERT INTO virtual_users (domain_id, password, email) VALUES (?1, ?2, ?3)", &s,
-                   &e) < 0)
-        return users_cmd_err(u, &e);
-    db_bind_int(s, 1, domain);
-    db_bind_text(s, 2, sl_z(hash));
-    db_bind_text(s, 3, address);
-    rc = db_run(s, &e) < 0 ? users_cmd_err(u, &e) : EXIT_OK;
+                   &e) < 0) {
+        rc = users_cmd_err(u, &e);
+    } else {
+        db_bind_int(s, 1, domain);
+        db_bind_text(s, 2, sl_z(hash));
+        db_bind_text(s, 3, address);
+        rc = store_password(u, s, address, hash, buf_slice(&password));
+    }
+    password_wipe(&password);
     mem_wipe(hash, sizeof hash);
     return rc;
 }
@@ -110,13 +133,17 @@ run_remove(struct users_cmd *u)
     if (db_changes(u->db) == 0)
         return no_such_user(u);
     /* His limit is not to be the next one's of this name. */
-    return users_quota_forget(u->users, sl_z(u->words[0]), &e) < 0 ? users_cmd_err(u, &e) : EXIT_OK;
+    return users_scram_prune(u->users, &e) < 0 ||
+                   users_quota_forget(u->users, sl_z(u->words[0]), &e) < 0
+               ? users_cmd_err(u, &e)
+               : EXIT_OK;
 }
 
 static int
 run_password(struct users_cmd *u)
 {
     char hash[PASSWORD_HASH_OCTETS];
+    struct buf password = { 0 };
     struct db_stmt *s;
     struct err e;
     int rc = has_user(u, sl_z(u->words[0]), &e);
@@ -125,15 +152,20 @@ run_password(struct users_cmd *u)
         return users_cmd_err(u, &e);
     if (rc == 0)
         return no_such_user(u);
-    rc = new_hash(u, u->words[0], hash);
-    if (rc != EXIT_OK)
+    rc = new_password(u, u->words[0], &password, hash);
+    if (rc != EXIT_OK) {
+        password_wipe(&password);
         return rc;
+    }
     if (db_prepare(u->db, "UPDATE virtual_users SET password = ?1 WHERE email = ?2 COLLATE NOCASE",
-                   &s, &e) < 0)
-        return users_cmd_err(u, &e);
-    db_bind_text(s, 1, sl_z(hash));
-    db_bind_text(s, 2, sl_z(u->words[0]));
-    rc = db_run(s, &e) < 0 ? users_cmd_err(u, &e) : EXIT_OK;
+                   &s, &e) < 0) {
+        rc = users_cmd_err(u, &e);
+    } else {
+        db_bind_text(s, 1, sl_z(hash));
+        db_bind_text(s, 2, sl_z(u->words[0]));
+        rc = store_password(u, s, sl_z(u->words[0]), hash, buf_slice(&password));
+    }
+    password_wipe(&password);
     mem_wipe(hash, sizeof hash);
     return rc;
 }

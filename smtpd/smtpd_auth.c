@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "session/smtp_sasl.h"
+#include "tls/tls.h"
 
 #include <stdlib.h>
 
@@ -23,7 +24,27 @@ smtpd_sasl_is_active(const struct smtpd_sess *s)
            (smtp_sess_is_tls(&s->smtp) || !s->cfg->conf->smtpd_tls_auth_only);
 }
 
-/* smtpd_sasl_security_options and its sister for TLS. */
+/* EXTERNAL: the name in the client's certificate, for authd. */
+static bool
+take_cert_name(const struct smtpd_sess *s, struct buf *out)
+{
+    const struct conf *c = s->cfg->conf;
+
+    return c->auth_ssl_username_from_cert && smtp_sess_is_tls(&s->smtp) &&
+           tls_peer_name(s->smtp.conn, c->ssl_cert_username_field, out);
+}
+
+static bool
+has_cert_name(const struct smtpd_sess *s)
+{
+    struct buf name = { 0 };
+    bool has = take_cert_name(s, &name);
+
+    buf_free(&name);
+    return has;
+}
+
+/* smtpd_sasl_security_options and its sister for TLS; and EXTERNAL only to whom it is of use. */
 static bool
 is_mech_allowed(const struct smtpd_sess *s, struct slice mech, unsigned flags)
 {
@@ -32,13 +53,19 @@ is_mech_allowed(const struct smtpd_sess *s, struct slice mech, unsigned flags)
                                 : s->cfg->conf->smtpd_sasl_security_options;
     const char *table;
     size_t at = 0;
+    unsigned must = (conf_list_has(opts, "forward_secrecy") ? AUTH_MECH_FORWARD_SECRECY : 0) |
+                    (conf_list_has(opts, "mutual_auth") ? AUTH_MECH_MUTUAL_AUTH : 0);
     bool is_plain =
         (flags & AUTH_MECH_PLAINTEXT) || sl_ieq(mech, SL("PLAIN")) || sl_ieq(mech, SL("LOGIN"));
     bool is_anon = (flags & AUTH_MECH_ANONYMOUS) || sl_ieq(mech, SL("ANONYMOUS"));
 
+    if (sl_ieq(mech, SL("EXTERNAL")) && !has_cert_name(s))
+        return false;
     if (is_plain && conf_list_has(opts, "noplaintext"))
         return false;
     if (is_anon && conf_list_has(opts, "noanonymous"))
+        return false;
+    if ((flags & must) != must || ((flags & AUTH_MECH_ACTIVE) && conf_list_has(opts, "noactive")))
         return false;
     return !((flags & AUTH_MECH_DICTIONARY) && conf_list_has(opts, "nodictionary")) &&
            words_match(s->cfg->mechs, mech, &at, &table) == WORDS_YES;
@@ -117,13 +144,26 @@ auth_over(struct smtp_sess *smtp, const struct smtp_sasl_result *r)
     smtp_sess_done(smtp, r->rc == SMTP_SASL_OK);
 }
 
+static void
+start(struct smtpd_sess *s, struct slice initial)
+{
+    struct auth_ask ask = { .service = s->cfg->conf->smtpd_sasl_service,
+                            .mech = s->sasl_try,
+                            .is_secured = smtp_sess_is_tls(&s->smtp),
+                            .remote = s->peer,
+                            .local = s->local };
+    struct buf cert_name = { 0 };
+
+    ask.is_cert_valid = take_cert_name(s, &cert_name);
+    ask.cert_username = ask.is_cert_valid ? buf_z(&cert_name) : NULL;
+    smtp_sasl_start(&s->smtp, smtpd_env.auth, &ask, initial, auth_over);
+    buf_free(&cert_name);
+}
+
 void
 smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
 {
     struct smtpd_sess *s = smtpd_of(smtp);
-    struct auth_ask ask = { .service = s->cfg->conf->smtpd_sasl_service,
-                            .is_secured = smtp_sess_is_tls(smtp),
-                            .remote = s->peer };
     size_t n;
 
     if (!limits_pass(s, LIMIT_AUTH, w, smtpd_cmd_auth))
@@ -152,9 +192,6 @@ smtpd_cmd_auth(struct smtp_sess *smtp, const struct smtp_words *w)
                    "535 5.7.8 Error: authentication failed: Invalid authentication mechanism");
             return;
         }
-        ask.mech = s->sasl_try;
-        ask.local = s->local;
-        smtp_sasl_start(smtp, smtpd_env.auth, &ask, w->n == 3 ? w->w[2].s : sl_n(NULL, 0),
-                        auth_over);
+        start(s, w->n == 3 ? w->w[2].s : sl_n(NULL, 0));
     }
 }
