@@ -69,8 +69,15 @@ open_accounts(void)
 static void
 drain(void)
 {
+    app_uses_flush(service.uses);
     anvil_serve_accounts(NULL);
     account_rate_free(&accounts);
+}
+
+static bool
+is_idle(void)
+{
+    return app_uses_is_idle(service.uses);
 }
 
 static void
@@ -101,6 +108,7 @@ init(struct err *e)
     service.hashes = hash_queue_new();
     service.cookies = cookie_jar_new();
     open_scram();
+    service.uses = app_uses_new(service.backend);
     open_oauth();
     service.penalty = penalty_new();
     auth_service_set(&service);
@@ -189,6 +197,7 @@ static const struct daemon_def def = {
     .accept = on_accept,
     .reload = reload,
     .drain = drain,
+    .is_idle = is_idle,
 };
 
 int

@@ -2,7 +2,6 @@
  * may have to wait, and what is wrong is told late. */
 #include "auth/auth_request.h"
 
-#include "auth/names.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -30,13 +29,12 @@ static struct penalty_who
 who(struct auth_request *r)
 {
     int family = addr_family(&r->remote);
-    const char *name = r->cert_username;
+    struct slice said = r->sasl.authcid.n ? buf_slice(&r->sasl.authcid) : sl_z(r->cert_username);
 
-    if (r->counted_as.n == 0 && r->sasl.authcid.n)
-        auth_format_name(r->conf->auth_username_format, buf_slice(&r->sasl.authcid),
-                         &r->counted_as);
-    else if (r->counted_as.n == 0 && name)
-        auth_format_name(r->conf->auth_username_format, sl_z(name), &r->counted_as);
+    if (r->counted_as.n == 0 && said.n) {
+        (void)auth_request_set_names(r, said); /* "user*master" is the master's try */
+        buf_adds(&r->counted_as, buf_slice(&r->user));
+    }
     return (struct penalty_who){
         .remote = &r->remote,
         .is_by_user = (family != AF_INET && family != AF_INET6) || addr_is_loopback(&r->remote) ||

@@ -104,10 +104,13 @@ find_done(struct backend_job *j)
         auth_request_fail_temporarily(r, f->e.msg);
     } else if (r) {
         auth_request_note_account(r, &f->account);
-        if (f->account.app == USERS_APP_GOOD)
-            auth_request_authenticated(r);
-        else
+        if (f->account.app != USERS_APP_GOOD) {
             check_password(r, &f->account);
+        } else {
+            if (!r->is_disabled)
+                app_uses_note(r->auth->uses, f->account.app_id, r->service, &r->remote);
+            auth_request_authenticated(r);
+        }
     }
     account_free(&f->account);
     buf_free(&f->name);

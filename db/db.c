@@ -373,6 +373,12 @@ run_text(struct db *d, const char *sql, struct err *e)
     return db_prepare(d, sql, &s, e) == 0 ? db_run(s, e) : -1;
 }
 
+void
+db_set_patience(struct db *d, unsigned ms)
+{
+    sqlite3_busy_timeout(d->h, (int)ms);
+}
+
 int
 db_begin(struct db *d, struct err *e)
 {

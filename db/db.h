@@ -62,6 +62,8 @@ int64_t db_int(struct db_stmt *s, int at);
 struct slice db_text(struct db_stmt *s, int at); /* also for blobs */
 bool db_is_null(struct db_stmt *s, int at);
 
+/* From now on wait so long for another's lock; 0: not at all. */
+void db_set_patience(struct db *d, unsigned ms);
 int db_begin(struct db *d, struct err *e);  /* BEGIN IMMEDIATE */
 int db_commit(struct db *d, struct err *e); /* rolls back when it fails */
 void db_rollback(struct db *d);
