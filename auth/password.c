@@ -1,6 +1,7 @@
 /* auth/password.c - see password.h. A scheme is a row: how to verify, how to make. */
 #include "auth/password.h"
 
+#include "auth/scram.h"
 #include "base/buf.h"
 #include "base/enc.h"
 #include "base/mem.h"
@@ -19,7 +20,7 @@ struct scheme {
     const char *name;
     const char *prefix; /* crypt(3): of its settings; NULL: no crypt(3) scheme */
     unsigned long cost; /* crypt_gensalt's count; 0: the library's */
-    bool is_crypt, is_plain, is_salted, is_hex;
+    bool is_crypt, is_plain, is_salted, is_hex, is_scram;
     enum digest_kind digest;
 };
 
@@ -43,6 +44,7 @@ static const struct scheme schemes[] = {
     { .name = "SSHA256", .digest = DIGEST_SHA256, .is_salted = true },
     { .name = "SHA512", .digest = DIGEST_SHA512 },
     { .name = "SSHA512", .digest = DIGEST_SHA512, .is_salted = true },
+    { .name = "SCRAM-SHA-256", .is_scram = true, .digest = DIGEST_SHA256 },
     { .name = "PLAIN-MD5", .digest = DIGEST_MD5, .is_hex = true },
     { .name = "LDAP-MD5", .digest = DIGEST_MD5 },
     { .name = "SMD5", .digest = DIGEST_MD5, .is_salted = true },
@@ -215,6 +217,35 @@ verify_digest(const struct scheme *s, enum encoding enc, struct slice stored, st
     return rc;
 }
 
+/* ---- SCRAM ---- */
+
+static int
+verify_scram(struct slice stored, struct slice password)
+{
+    struct sasl_verifier v;
+    bool is_right = scram_read(stored, &v) == 0 && scram_matches(&v, password);
+
+    mem_wipe(&v, sizeof v);
+    return is_right;
+}
+
+static int
+make_scram(struct slice password, char out[PASSWORD_HASH_OCTETS], struct err *e)
+{
+    struct buf text = { 0 };
+    struct sasl_verifier v;
+
+    if (scram_make(password, SCRAM_ITERATIONS, &v, e) < 0)
+        return -1;
+    buf_addz(&text, SCRAM_SCHEME_PREFIX);
+    scram_write(&v, &text);
+    snprintf(out, PASSWORD_HASH_OCTETS, "%s", buf_z(&text));
+    mem_wipe(&v, sizeof v);
+    mem_wipe(text.p, text.cap);
+    buf_free(&text);
+    return 0;
+}
+
 /* ---- the interface ---- */
 
 int
@@ -232,6 +263,8 @@ password_verify(struct slice stored, struct slice password, const char *default_
         return verify_crypt(stored, password);
     if (s->is_plain)
         return is_same(stored, password);
+    if (s->is_scram)
+        return verify_scram(stored, password);
     return verify_digest(s, enc, stored, password);
 }
 
@@ -304,6 +337,8 @@ password_make(struct slice password, const char *scheme, char out[PASSWORD_HASH_
                        PASSWORD_MAX_OCTETS - 1);
     if (s->is_crypt)
         return make_crypt(s, password, out, e);
+    if (s->is_scram)
+        return make_scram(password, out, e);
     if (!s->is_plain)
         return make_digest(s, enc, password, out, e);
     if (password.n > PASSWORD_HASH_OCTETS - sizeof "{PLAIN}")

@@ -33,6 +33,18 @@ TEST(known_hashes)
           "SHA512-CRYPT", 1 },
         { "sha256", "{SHA256}n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=", "test", "SHA512-CRYPT",
           1 },
+        { "scram-sha-256 (RFC 7677)",
+          "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+          "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+          "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+          "pencil", "SHA512-CRYPT", 1 },
+        { "scram-sha-256 wrong",
+          "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+          "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+          "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+          "Pencil", "SHA512-CRYPT", 0 },
+        { "scram-sha-256 cut short", "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==", "pencil",
+          "SHA512-CRYPT", 0 },
         { "plain-md5", "{PLAIN-MD5}098f6bcd4621d373cade4e832627b4f6", "test", "SHA512-CRYPT", 1 },
         { "ldap-md5", "{LDAP-MD5}CY9rzUYh03PK3k6DJie09g==", "test", "SHA512-CRYPT", 1 },
         { "md5-crypt", "{MD5-CRYPT}$1$saltsalt$tTWg0JeO/sYmHvtKmZE8c.", "test", "SHA512-CRYPT", 1 },
@@ -61,11 +73,11 @@ TEST(known_hashes)
 
 TEST(what_is_made_verifies)
 {
-    static const char *const schemes[] = { "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT",
-                                           "MD5-CRYPT",    "CRYPT",        "YESCRYPT",
-                                           "PLAIN",        "SHA",          "SSHA",
-                                           "SSHA256",      "SSHA512",      "SSHA512.hex",
-                                           "SMD5",         "PLAIN-MD5",    "LDAP-MD5" };
+    static const char *const schemes[] = {
+        "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "MD5-CRYPT",    "CRYPT",   "YESCRYPT",
+        "PLAIN",        "SHA",          "SSHA",      "SSHA256",      "SSHA512", "SSHA512.hex",
+        "SMD5",         "PLAIN-MD5",    "LDAP-MD5",  "SCRAM-SHA-256"
+    };
     char first[PASSWORD_HASH_OCTETS], second[PASSWORD_HASH_OCTETS];
     struct err e = { 0 };
 

@@ -11,6 +11,7 @@ enum {
     SCRAM_KEY_OCTETS = 32,
     SCRAM_SALT_OCTETS = 16,
     SCRAM_SALT_OCTETS_MAX = 64,     /* of verifiers that others made */
+    SCRAM_ITERATIONS = 20000,       /* of stored passwords of this scheme */
     SCRAM_ITERATIONS_MIN = 4096,    /* RFC 7677 §4 */
     SCRAM_ITERATIONS_MAX = 1000000, /* more than any client has the patience for */
     SCRAM_SECRET_OCTETS = 32
