@@ -327,7 +327,7 @@ class Play:
     def counts(self, facts, d, is_cut):
         out = []
         least, most = collections.Counter(), collections.Counter()
-        open_ops = {}
+        open_ops, in_doubt = {}, collections.Counter()
         for op, (kind, tokens) in facts.tries.items():
             state = facts.state.get(op)
             for t in tokens:
@@ -337,6 +337,8 @@ class Play:
                     least[t] += 1
                 if state != "not":
                     most[t] += 1
+            if state is None and kind != "m":
+                in_doubt.update(tokens)
             if state is None and kind in "ac":
                 open_ops[op] = tokens
         for t, n in facts.again.items():  # it may have been moved away before it was looked for
@@ -354,9 +356,8 @@ class Play:
             if found[t] > hi:
                 out.append(("message %d is there %d times, it was made %d times" % (t, found[t], hi), t, None))
         # All or none of what was not answered.
-        in_doubt = collections.Counter(t for ts in open_ops.values() for t in ts)
         for op, tokens in open_ops.items():
-            # A delivery tried again may be there twice by itself.
+            # What is not told of itself whether it is there tells nothing of this: made by a delivery without an answer, or tried again.
             sure = [t for t in tokens if t not in facts.leave and t not in facts.foreign and t not in facts.again and in_doubt[t] == 1]
             got = {found[t] - least[t] for t in sure}
             if len(got) > 1:
