@@ -203,7 +203,7 @@ got_end(struct auth_client *a, struct slice args, enum auth_rc rc)
 {
     struct auth_req *r = take_request(a, &args);
     struct auth_result res = { .rc = rc };
-    struct tab_span user = { 0 }, cookie = { 0 }, reason = { 0 }, code = { 0 };
+    struct tab_span user = { 0 }, master = { 0 }, cookie = { 0 }, reason = { 0 }, code = { 0 };
     struct buf text = { 0 };
     struct slice field, v;
 
@@ -212,6 +212,8 @@ got_end(struct auth_client *a, struct slice args, enum auth_rc rc)
     while (tab_take(&args, &field)) {
         if (tab_is_pair(field, "user", &v))
             tab_keep(&text, v, &user);
+        else if (tab_is_pair(field, "auth_user", &v))
+            tab_keep(&text, v, &master);
         else if (tab_is_pair(field, "postern_cookie", &v))
             tab_keep(&text, v, &cookie);
         else if (tab_is_pair(field, "reason", &v))
@@ -226,6 +228,7 @@ got_end(struct auth_client *a, struct slice args, enum auth_rc rc)
     }
     v = buf_slice(&text);
     res.user = sl_n(v.p + user.at, user.n);
+    res.master = sl_n(v.p + master.at, master.n);
     res.cookie = sl_n(v.p + cookie.at, cookie.n);
     res.reason = sl_n(v.p + reason.at, reason.n);
     res.code = sl_n(v.p + code.at, code.n);

@@ -40,6 +40,7 @@ struct auth_result {
     enum auth_rc rc;
     struct slice challenge; /* octets, not base64 */
     struct slice user;      /* canonical name, e.g. "email1@example.com" */
+    struct slice master;    /* who logged in as that user (auth_user=); empty: the user */
     struct slice cookie;    /* one-time, for the hand-over; empty where the server gives none */
     struct slice reason;    /* Dovecot's reason= or code= text */
     struct slice code;      /* "temp_fail", "user_disabled", "expired", "limit" or empty */

@@ -125,6 +125,10 @@ auth_request_succeed(struct auth_request *r)
     auth_request_count_success(r);
     buf_addf(&line, "OK\t%u", r->number);
     tab_add_pair(&line, "user", buf_slice(&r->user));
+    if (r->master.n) {
+        tab_add_pair(&line, "original_user", buf_slice(&r->master));
+        tab_add_pair(&line, "auth_user", buf_slice(&r->master));
+    }
     if (!r->no_login) {
         cookie_make(r->auth->cookies,
                     &(struct cookie_grant){ .user = buf_slice(&r->user),
