@@ -7,6 +7,9 @@
 /* cli/check_values.c: words and TLS protocols that are none. */
 void check_values(const struct conf *c, struct conf_problems *ps);
 
+/* cli/check_tls.c: certificates, keys, protocols and ciphers of the listeners. */
+void check_tls(const struct conf *c, struct conf_problems *ps);
+
 /* cli/check_speakers.c: XCLIENT, XFORWARD and proxies, of all SMTP listeners. */
 void check_speakers(const struct conf *c, struct conf_problems *ps);
 

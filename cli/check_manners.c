@@ -64,8 +64,7 @@ static void
 check_tls_wishes(const struct conf *c, const char *service, struct conf_problems *ps)
 {
     static const char *const names[] = { "smtpd_tls_ciphers", "smtpd_tls_mandatory_ciphers",
-                                         "smtpd_tls_CAfile", "smtpd_tls_CApath",
-                                         "smtpd_tls_fingerprint_digest" };
+                                         "smtpd_tls_CApath", "smtpd_tls_fingerprint_digest" };
     struct buf excluded = { 0 }, text = { 0 };
     struct tls_server_opts o;
     struct err e = { 0 };
@@ -73,6 +72,7 @@ check_tls_wishes(const struct conf *c, const char *service, struct conf_problems
 
     smtpd_tls_opts(c, service == NULL, service && !strcmp(service, "submissions"), &excluded, &o);
     o.protocols = NULL; /* looked at elsewhere */
+    o.ca_file = NULL;
     if (tls_check_server_opts(&o, &e)) {
         for (size_t i = 0; i < COUNT_OF(names); i++) {
             char *value = conf_value_text(c, names[i], false), quoted[300];

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/mem.h"
 #include "tls/tls.h"
 
 #include <stdio.h>
@@ -41,6 +42,22 @@ make(const char *dir, char **names, int n, int days)
 }
 
 static int
+look(const struct buf *chain, const struct buf *key, int64_t *until, struct err *e)
+{
+    struct buf pem = { 0 };
+    struct tls_facts f;
+    int rc;
+
+    buf_addf(&pem, "%.*s\n%.*s", SL_ARG(buf_slice(chain)), SL_ARG(buf_slice(key)));
+    rc = tls_look(buf_slice(&pem), NULL, &f, e);
+    *until = f.not_after_unix_s;
+    tls_facts_free(&f);
+    mem_wipe(pem.p, pem.cap);
+    buf_free(&pem);
+    return rc;
+}
+
+static int
 show(const char *chain_path, const char *key_path)
 {
     struct buf chain = { .max = PEM_MAX_OCTETS }, key = { .max = PEM_MAX_OCTETS };
@@ -49,7 +66,7 @@ show(const char *chain_path, const char *key_path)
     int rc = EXIT_OK;
 
     if (fs_read_file(chain_path, &chain, &e) < 0 || fs_read_file(key_path, &key, &e) < 0 ||
-        tls_check_pem(buf_slice(&chain), buf_slice(&key), &until, &e) < 0)
+        look(&chain, &key, &until, &e) < 0)
         rc = fail(&e);
     else
         printf("%s and %s belong together; valid for another %lld days\n", chain_path, key_path,

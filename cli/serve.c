@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TLS_LOOK_MS = 30 * 1000, LINE_OCTETS = 16 };
+enum { TLS_LOOK_MS = 5 * 1000, LINE_OCTETS = 16 };
 
 struct serve sv;
 static struct timer tls_look;
@@ -131,17 +131,12 @@ refuse:
 static void
 on_tls_look(void *arg)
 {
-    struct conf_problems ps = { 0 };
-
     (void)arg;
-    if (serve_tls_has_changed()) {
-        if (serve_tls_load(sv.conf, &ps) == 0) {
-            serve_children_tls();
-            log_info("serve.tls", LOG_NONE, "certificates were renewed");
-        }
-        log_problems(&ps);
-        conf_problems_free(&ps);
-    }
+    if (serve_tls_look(sv.conf))
+        serve_children_tls();
+    if (serve_tls_turn_tickets())
+        serve_children_tickets();
+    serve_tls_tell_expiry();
     timer_start(&tls_look, TLS_LOOK_MS, on_tls_look, NULL);
 }
 
@@ -273,6 +268,8 @@ run(const struct cli_args *a)
     for (size_t i = 0; i < COUNT_OF(signals); i++)
         loop_on_signal(signals[i], on_signal, NULL);
     loop_on_signal(SIGCHLD, serve_on_sigchld, NULL);
+    serve_tls_turn_tickets();
+    serve_tls_tell_expiry();
     timer_start(&tls_look, TLS_LOOK_MS, on_tls_look, NULL);
     serve_fix_workers(sv.conf);
     serve_children_start();

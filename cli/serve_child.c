@@ -148,26 +148,36 @@ tell_log(struct child *c)
 }
 
 static void
+tell_secret(struct child *c, const char *text, struct slice content)
+{
+    struct err e = { 0 };
+    int fd = chan_memfd("tls", content, &e);
+
+    if (fd < 0)
+        log_error("serve.memfd", LOG_F(LF_Z("why", e.msg)), "%s", e.msg);
+    else
+        tell(c, text, &fd, 1);
+}
+
+static void
+tell_tickets(struct child *c)
+{
+    if (programs[c->program].has_tls)
+        tell_secret(c, "tls tickets", serve_tls_tickets());
+}
+
+static void
 tell_tls(struct child *c)
 {
-    struct slice chain, key;
-    struct err e = { 0 };
-    const char *name;
-    char text[64];
-    int fds[2];
+    struct buf bundle = { 0 };
 
-    if (!programs[c->program].has_tls || !serve_tls_of(name_of(c), &name, &chain, &key))
+    if (!programs[c->program].has_tls)
         return;
-    fds[0] = chan_memfd("chain", chain, &e);
-    fds[1] = fds[0] < 0 ? -1 : chan_memfd("key", key, &e);
-    if (fds[1] < 0) {
-        if (fds[0] >= 0)
-            close(fds[0]);
-        log_error("serve.memfd", LOG_F(LF_Z("why", e.msg)), "%s", e.msg);
-        return;
-    }
-    snprintf(text, sizeof text, "tls %s", name);
-    tell(c, text, fds, 2);
+    serve_tls_bundle(name_of(c), &bundle);
+    tell_secret(c, "tls certificates", buf_slice(&bundle));
+    if (bundle.n > 0)
+        mem_wipe(bundle.p, bundle.cap);
+    buf_free(&bundle);
 }
 
 static void
@@ -202,6 +212,7 @@ tell_all_at_start(struct child *c)
     }
     tell_log(c);
     tell_conf(c);
+    tell_tickets(c);
     tell_tls(c);
     for (size_t i = 0; i < sv.sockets.n; i++)
         if (sv.sockets.v[i].fd >= 0)
@@ -496,6 +507,13 @@ serve_children_tls(void)
 {
     for (size_t i = 0; i < ch.n; i++)
         tell_tls(&ch.v[i]);
+}
+
+void
+serve_children_tickets(void)
+{
+    for (size_t i = 0; i < ch.n; i++)
+        tell_tickets(&ch.v[i]);
 }
 
 static bool

@@ -43,7 +43,8 @@ int serve_programs_find(const struct conf *c, struct err *e);
 void serve_children_start(void);
 bool serve_are_children_ready(void);
 void serve_children_reload(void); /* conf to all */
-void serve_children_tls(void);    /* TLS material to those that speak TLS */
+void serve_children_tls(void);     /* certificates to those that speak TLS */
+void serve_children_tickets(void); /* keys of session tickets to the same */
 /* Sockets of `now` that are not in `before` are listened on, the others no more. */
 void serve_children_sockets(const struct serve_sockets *now, const struct serve_sockets *before);
 void serve_children_drain(void);
@@ -55,11 +56,15 @@ void serve_on_sigchld(int signo, void *arg);
 void serve_children_status(void (*fn)(struct slice lines, void *arg), void *arg);
 
 /* ---- serve_tls.c ---- */
-/* Read and check every pair the configuration names. Problems go to ps; -1: nothing was changed. */
+/* Read and check every certificate, key and authority that the configuration names. Errors go to ps; -1: nothing was changed. */
 int serve_tls_load(const struct conf *c, struct conf_problems *ps);
-bool serve_tls_has_changed(void); /* a file has another time or size than when it was read */
-/* What this program shows to clients: login has ssl_cert where that is set, all else smtpd_tls_cert_file. False: none. */
-bool serve_tls_of(const char *program, const char **name, struct slice *chain, struct slice *key);
+/* Read again what has changed since: true when the daemons are to hear of it. Tells the log what is no good, once. */
+bool serve_tls_look(const struct conf *c);
+void serve_tls_tell_expiry(void); /* to the log, what is due: once a day for each */
+void serve_tls_bundle(const char *program, struct buf *out); /* for that program: tls/tls_store.h */
+bool serve_tls_turn_tickets(void);    /* a new key when it is time: true */
+struct slice serve_tls_tickets(void); /* the keys, borrowed */
+void serve_tls_status(struct buf *out); /* lines "cert ..." of a status report: cli/control.c */
 void serve_tls_free(void);
 
 /* ---- serve_dirs.c ---- */

@@ -1,175 +1,376 @@
-/* cli/serve_tls.c - certificates and keys: only the supervisor can read them, so it does, again when they were
- * renewed, and hands their text to the daemons that speak TLS. */
+/* cli/serve_tls.c - certificates and keys: only the supervisor can read them, so it does, again when they were renewed, and
+ * hands their text to the daemons that speak TLS. What is no good, or is being written, leaves in service what was there. */
 #include "cli/serve_int.h"
+#include "cli/tls_files.h"
 
-#include "base/fs.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
-#include "tls/tls.h"
+#include "base/rand.h"
+#include "core/loop.h"
 
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { PEM_MAX_OCTETS = 1024 * 1024 };
-
-struct stamp {
-    int64_t sec, nsec, size;
-    uint64_t inode;
+enum {
+    TELL_AFTER_LOOKS = 2, /* certificate and key are often written one after the other */
+    TELL_AGAIN_S = 86400,
+    KEYS = 3, /* of tickets, which live two hours */
+    KEY_MS = 60 * 60 * 1000,
+    STATUS_OCTETS = 20 * 1024 /* of certificates: the answer is one message */
 };
 
-struct pair {
-    char *chain_path, *key_path;
-    struct buf chain, key;
-    struct stamp chain_stamp, key_stamp;
-};
+static struct tls_files files;
+static struct {
+    char v[KEYS * TLS_TICKET_KEY_OCTETS]; /* newest first */
+    size_t n;
+    uint64_t changed_ms;
+} tickets;
 
-/* A name the daemons know, and the parameters behind it. */
-static const struct {
-    const char *name, *cert_param, *key_param;
-    size_t cert_at, key_at;
-} rows[] = {
-    { "smtpd", "smtpd_tls_cert_file", "smtpd_tls_key_file",
-      offsetof(struct conf, smtpd_tls_cert_file), offsetof(struct conf, smtpd_tls_key_file) },
-    { "imap", "ssl_cert", "ssl_key", offsetof(struct conf, ssl_cert),
-      offsetof(struct conf, ssl_key) },
-    /* Not handed down by itself: added to the first. */
-    { "smtpd-ec", "smtpd_tls_eccert_file", "smtpd_tls_eckey_file",
-      offsetof(struct conf, smtpd_tls_eccert_file), offsetof(struct conf, smtpd_tls_eckey_file) },
-};
-enum { ROW_SMTPD, ROW_IMAP, ROW_EC };
-static struct pair pairs[COUNT_OF(rows)];
-
-static const char *
-text_at(const struct conf *c, size_t at)
-{
-    const char *path = *(const char *const *)(const void *)((const char *)c + at);
-
-    return path[0] == '<' ? path + 1 : path; /* Dovecot writes ssl_cert = </path */
-}
-
-static struct stamp
-stamp_of(const char *path)
-{
-    struct stat st;
-
-    if (!path || stat(path, &st) != 0)
-        return (struct stamp){ 0 };
-    return (struct stamp){ st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_size, st.st_ino };
-}
-
-static void
-pair_free(struct pair *p)
-{
-    if (p->key.n > 0)
-        mem_wipe(p->key.p, p->key.cap);
-    buf_free(&p->chain);
-    buf_free(&p->key);
-    free(p->chain_path);
-    free(p->key_path);
-    *p = (struct pair){ 0 };
-}
-
-static bool
-read_file(const struct conf *c, const char *param, const char *path, struct buf *out,
-          struct conf_problems *ps)
-{
-    struct err e = { 0 };
-
-    out->max = PEM_MAX_OCTETS;
-    if (fs_read_file(path, out, &e) == 0)
-        return true;
-    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, param),
-                     "%s: %s: correct the path, make it readable for who starts postern, or make a "
-                     "certificate for a trial with `postern cert self-signed`",
-                     param, e.msg);
-    return false;
-}
-
-static bool
-load_pair(const struct conf *c, size_t row, struct pair *p, struct conf_problems *ps)
-{
-    const char *cert = text_at(c, rows[row].cert_at), *key = text_at(c, rows[row].key_at);
-    struct err e = { 0 };
-    int64_t until;
-
-    if (cert[0] == '\0')
-        return true;
-    if (key[0] == '\0')
-        key = row == 0 ? cert : text_at(c, rows[0].key_at);
-    p->chain_path = mem_dupz(cert);
-    p->key_path = mem_dupz(key);
-    p->chain_stamp = stamp_of(cert); /* before reading: a change meanwhile is seen as one */
-    p->key_stamp = stamp_of(key);
-    if (!read_file(c, rows[row].cert_param, cert, &p->chain, ps) ||
-        !read_file(c, rows[row].key_param, key, &p->key, ps))
-        return false;
-    if (tls_check_pem(buf_slice(&p->chain), buf_slice(&p->key), &until, &e) == 0)
-        return true;
-    conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, rows[row].key_param), "%s, %s: %s",
-                     cert, key, e.msg);
-    return false;
-}
+/* ---- what a configuration names ---- */
 
 int
 serve_tls_load(const struct conf *c, struct conf_problems *ps)
 {
-    struct pair fresh[COUNT_OF(rows)] = { 0 };
-    bool is_ok = true;
+    struct tls_files fresh;
+    struct conf_problems own = { 0 };
 
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        is_ok = load_pair(c, i, &fresh[i], ps) && is_ok;
-    if (is_ok) {
-        buf_adds(&fresh[ROW_SMTPD].chain, buf_slice(&fresh[ROW_EC].chain));
-        buf_adds(&fresh[ROW_SMTPD].key, buf_slice(&fresh[ROW_EC].key));
+    if (tls_files_find(c, &fresh, &own) != 0 || tls_files_load(&fresh, c, &files, &own) != 0) {
+        for (size_t i = 0; i < own.n; i++) /* warnings were check's */
+            if (own.v[i].is_error)
+                conf_problem_add(ps, true, own.v[i].file, own.v[i].line, "%s", own.v[i].text);
+        conf_problems_free(&own);
+        tls_files_free(&fresh);
+        return -1;
     }
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        if (is_ok) {
-            pair_free(&pairs[i]);
-            pairs[i] = fresh[i];
-        } else {
-            /* Not again until it changes once more. */
-            pairs[i].chain_stamp = stamp_of(pairs[i].chain_path);
-            pairs[i].key_stamp = stamp_of(pairs[i].key_path);
-            pair_free(&fresh[i]);
-        }
-    }
-    return is_ok ? 0 : -1;
-}
-
-static bool
-is_same(const struct stamp *a, const struct stamp *b)
-{
-    return a->sec == b->sec && a->nsec == b->nsec && a->size == b->size && a->inode == b->inode;
-}
-
-bool
-serve_tls_has_changed(void)
-{
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        struct stamp chain = stamp_of(pairs[i].chain_path), key = stamp_of(pairs[i].key_path);
-
-        if (!is_same(&chain, &pairs[i].chain_stamp) || !is_same(&key, &pairs[i].key_stamp))
-            return true;
-    }
-    return false;
-}
-
-bool
-serve_tls_of(const char *program, const char **name, struct slice *chain, struct slice *key)
-{
-    size_t row = strcmp(program, "login") == 0 && pairs[1].chain.n > 0 ? 1 : 0;
-
-    *name = rows[row].name;
-    *chain = buf_slice(&pairs[row].chain);
-    *key = buf_slice(&pairs[row].key);
-    return chain->n > 0;
+    conf_problems_free(&own);
+    tls_files_free(&files);
+    files = fresh;
+    return 0;
 }
 
 void
 serve_tls_free(void)
 {
-    for (size_t i = 0; i < COUNT_OF(rows); i++)
-        pair_free(&pairs[i]);
+    tls_files_free(&files);
+    mem_wipe(tickets.v, sizeof tickets.v);
+}
+
+/* ---- renewal ---- */
+
+static bool
+are_same(const struct tls_stamp *a, const struct tls_stamp *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!tls_stamp_same(&a[i], &b[i]))
+            return false;
+    return true;
+}
+
+static void
+add_who(const struct tls_item *it, struct buf *out)
+{
+    buf_addf(out, "%s: ", it->param);
+    if (it->sni)
+        buf_addf(out, "%s: ", it->sni);
+    tls_item_add_paths(it, out);
+}
+
+static void
+forget_problem(struct tls_item *it)
+{
+    free(it->problem);
+    it->problem = NULL;
+    it->is_told = false;
+    it->failures = 0;
+}
+
+static void
+tell_good(struct tls_item *it, const char *what)
+{
+    struct buf who = { 0 };
+
+    if (!tls_files_is_repeated(&files, it)) {
+        add_who(it, &who);
+        log_info("serve.tls", LOG_F(LF_Z("files", buf_z(&who))), "certificates %s: %s", what,
+                 buf_z(&who));
+    }
+    buf_free(&who);
+}
+
+static void
+tell_problem(struct tls_item *it)
+{
+    struct buf who = { 0 };
+
+    it->is_told = true;
+    if (!tls_files_is_repeated(&files, it)) {
+        add_who(it, &who);
+        log_error("serve.tls.bad", LOG_F(LF_Z("files", buf_z(&who)), LF_Z("why", it->problem)),
+                  "certificates cannot be renewed: %s: %s; %s. Mend the files: they are looked at "
+                  "again by themselves",
+                  buf_z(&who), it->problem,
+                  it->pem.n > 0 ? "what was read before stays in service"
+                                : "who asks for the name is shown the certificate for everybody");
+    }
+    buf_free(&who);
+}
+
+/* Files that are other than those in service and have not changed since the last look are read. True: something new is in
+ * service. */
+static bool
+look_at(struct tls_item *it, const struct conf *c, struct tls_stamp *now)
+{
+    bool is_changed = false;
+    struct err e = { 0 };
+
+    tls_item_stamps(it, now);
+    if (it->pem.n > 0 && are_same(now, it->loaded, it->n)) {
+        if (it->problem && it->is_told)
+            tell_good(it, "are again those in service");
+        forget_problem(it);
+        return false;
+    }
+    if (!are_same(now, it->seen, it->n)) {
+        memcpy(it->seen, now, it->n * sizeof *now);
+        return false;
+    }
+    if (it->problem && are_same(now, it->tried, it->n)) {
+        if (!it->is_told && ++it->failures >= TELL_AFTER_LOOKS)
+            tell_problem(it);
+        return false;
+    }
+    if (tls_item_load(it, c->myhostname, &is_changed, &e) == 0) {
+        if (is_changed || it->is_told)
+            tell_good(it, "were renewed");
+        forget_problem(it);
+        return is_changed;
+    }
+    if (e.kind != ERR_TEMP || e.sys) { /* else somebody writes just now */
+        bool is_known = it->problem && strcmp(it->problem, e.msg) == 0 && it->is_told;
+
+        forget_problem(it);
+        it->problem = mem_dupz(e.msg);
+        it->is_told = is_known;
+        it->failures = 1;
+    }
+    return false;
+}
+
+static bool
+look_at_all(const struct conf *c)
+{
+    bool is_changed = false;
+    size_t most = 1;
+    struct tls_stamp *now;
+
+    for (size_t i = 0; i < files.n; i++)
+        for (size_t k = 0; k < files.v[i].n; k++)
+            most = files.v[i].v[k].n > most ? files.v[i].v[k].n : most;
+    now = mem_zalloc(most * sizeof *now);
+    for (size_t i = 0; i < files.n; i++)
+        for (size_t k = 0; k < files.v[i].n; k++)
+            is_changed = look_at(&files.v[i].v[k], c, now) || is_changed;
+    free(now);
+    return is_changed;
+}
+
+/* A table of names that is another, and has been so since the last look. */
+static bool
+is_table_changed(void)
+{
+    bool is_changed = false;
+
+    for (size_t i = 0; i < files.n_tables; i++) {
+        struct tls_table *t = &files.tables[i];
+        struct tls_stamp now = tls_stamp_of(t->path);
+
+        is_changed =
+            is_changed || (!tls_stamp_same(&now, &t->stamp) && tls_stamp_same(&now, &t->seen));
+        t->seen = now;
+    }
+    return is_changed;
+}
+
+static bool
+renew_tables(const struct conf *c)
+{
+    struct tls_files fresh;
+    struct conf_problems ps = { 0 };
+    bool is_good = tls_files_find(c, &fresh, &ps) == 0 && tls_files_renew(&fresh, c, &files) == 0;
+
+    for (size_t i = 0; i < ps.n; i++)
+        log_event(ps.v[i].is_error ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.tls.table",
+                  LOG_F(LF_Z("file", ps.v[i].file), LF_N("line", ps.v[i].line)), "%s:%u: %s%s",
+                  ps.v[i].file, ps.v[i].line, ps.v[i].text,
+                  ps.v[i].is_error ? "; the names that were read before stay in service" : "");
+    conf_problems_free(&ps);
+    if (is_good) {
+        tls_files_free(&files);
+        files = fresh;
+        log_info("serve.tls.names", LOG_NONE, "tls_server_sni_maps was read again");
+        return true;
+    }
+    for (size_t i = 0; i < files.n_tables; i++)
+        files.tables[i].stamp = tls_stamp_of(files.tables[i].path); /* until it changes once more */
+    tls_files_free(&fresh);
+    return false;
+}
+
+bool
+serve_tls_look(const struct conf *c)
+{
+    bool is_changed = is_table_changed() && renew_tables(c);
+
+    return look_at_all(c) || is_changed;
+}
+
+/* ---- expiry ---- */
+
+static void
+tell_expiry(struct tls_item *it, int64_t now)
+{
+    struct buf words = { 0 }, who = { 0 };
+    bool is_over;
+
+    tls_expiry_words(&it->facts, now, &words, &is_over);
+    if (words.n > 0 && (it->expiry_told_unix_s == 0 || is_over != it->was_over ||
+                        now - it->expiry_told_unix_s >= TELL_AGAIN_S)) {
+        add_who(it, &who);
+        log_event(
+            is_over ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.tls.expiry",
+            LOG_F(LF_Z("files", buf_z(&who)), LF_N("not_after", it->facts.not_after_unix_s)),
+            "certificate for %s %s: renew it (certbot renew); a new one is noticed by itself: "
+            "%s",
+            buf_z(&it->facts.names), buf_z(&words), buf_z(&who));
+        it->expiry_told_unix_s = now;
+        it->was_over = is_over;
+    }
+    buf_free(&words);
+    buf_free(&who);
+}
+
+void
+serve_tls_tell_expiry(void)
+{
+    int64_t now = clock_unix_s();
+
+    for (size_t i = 0; i < files.n; i++)
+        for (size_t k = 0; k < files.v[i].n; k++) {
+            struct tls_item *it = &files.v[i].v[k];
+
+            if (!it->is_ca && it->pem.n > 0 && !tls_files_is_repeated(&files, it))
+                tell_expiry(it, now);
+        }
+}
+
+/* ---- what daemons are given ---- */
+
+/* Nobody has the keys of services that are not his. */
+static bool
+is_of(const char *program, const char *services)
+{
+    bool is_imap = false;
+    struct slice in = sl_z(services), word;
+    bool has_smtp = false;
+
+    while (sl_take_word(&in, " ", &word)) {
+        is_imap = is_imap || sl_eqz(word, "imap");
+        has_smtp = has_smtp || !sl_eqz(word, "imap");
+    }
+    return strcmp(program, "login") == 0 ? is_imap : has_smtp;
+}
+
+void
+serve_tls_bundle(const char *program, struct buf *out)
+{
+    for (size_t i = 0; i < files.n; i++) {
+        if (!is_of(program, files.v[i].services))
+            continue;
+        tls_bundle_begin(out, files.v[i].services);
+        for (size_t k = 0; k < files.v[i].n; k++) {
+            const struct tls_item *it = &files.v[i].v[k];
+
+            if (it->pem.n == 0)
+                continue;
+            if (it->is_ca)
+                tls_bundle_ca(out, buf_slice(&it->pem));
+            else
+                tls_bundle_add(out, it->sni, buf_slice(&it->pem));
+        }
+    }
+}
+
+bool
+serve_tls_turn_tickets(void)
+{
+    uint64_t now = loop_now_ms();
+
+    if (tickets.n > 0 && now - tickets.changed_ms < KEY_MS)
+        return false;
+    memmove(tickets.v + TLS_TICKET_KEY_OCTETS, tickets.v, (KEYS - 1) * TLS_TICKET_KEY_OCTETS);
+    rand_octets(tickets.v, TLS_TICKET_KEY_OCTETS);
+    tickets.n += tickets.n < KEYS;
+    tickets.changed_ms = now;
+    return true;
+}
+
+struct slice
+serve_tls_tickets(void)
+{
+    return sl_n(tickets.v, tickets.n * TLS_TICKET_KEY_OCTETS);
+}
+
+/* ---- what `postern status` shows ---- */
+
+static int
+by_expiry(const void *a, const void *b)
+{
+    const struct tls_item *const *x = a, *const *y = b;
+    int64_t p = (*x)->pem.n ? (*x)->facts.not_after_unix_s : 0;
+    int64_t q = (*y)->pem.n ? (*y)->facts.not_after_unix_s : 0;
+
+    return (p > q) - (p < q);
+}
+
+static const char *
+services_of(const struct tls_item *it)
+{
+    for (size_t i = 0; i < files.n; i++)
+        if (!it->sni && it >= files.v[i].v && it < files.v[i].v + files.v[i].n)
+            return files.v[i].services;
+    return "all";
+}
+
+static void
+add_item(const struct tls_item *it, struct buf *out)
+{
+    buf_addf(out, "cert %lld\t%lld\t%s\t%s\t", (long long)it->facts.not_before_unix_s,
+             (long long)it->facts.not_after_unix_s, services_of(it), it->sni ? it->sni : "");
+    tls_item_add_paths(it, out);
+    buf_addf(out, "\t%.*s\t%s\n", SL_ARG(buf_slice(&it->facts.names)),
+             it->problem ? it->problem : "");
+}
+
+/* Whose end is nearest first, so that what does not fit is least missed. */
+void
+serve_tls_status(struct buf *out)
+{
+    const struct tls_item **all;
+    size_t n = 0, at = 0, start = out->n;
+
+    for (size_t i = 0; i < files.n; i++)
+        n += files.v[i].n;
+    all = mem_alloc((n + 1) * sizeof *all);
+    n = 0;
+    for (size_t i = 0; i < files.n; i++)
+        for (size_t k = 0; k < files.v[i].n; k++)
+            if (!files.v[i].v[k].is_ca && !tls_files_is_repeated(&files, &files.v[i].v[k]))
+                all[n++] = &files.v[i].v[k];
+    qsort(all, n, sizeof *all, by_expiry);
+    while (at < n && out->n - start < STATUS_OCTETS)
+        add_item(all[at++], out);
+    if (at < n)
+        buf_addf(out, "more_certificates %zu\n", n - at);
+    free(all);
 }

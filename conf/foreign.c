@@ -35,19 +35,14 @@ static const struct {
       "there is no postscreen; smtpd does such work itself: smtpd_greet_wait, "
       "smtpd_forbid_unauth_pipelining, smtpd_forbidden_commands, reject_rbl_client, "
       "permit_dnswl_client" },
-    { "smtpd_tls_chain_files",
-      "not supported: name the files in smtpd_tls_cert_file and smtpd_tls_key_file" },
-    { "tls_server_sni_maps",
-      "not supported: all clients are shown smtpd_tls_cert_file; ask for one certificate with all "
-      "names" },
     { "smtp_tls_cert_file smtp_tls_key_file smtp_tls_eccert_file smtp_tls_eckey_file "
       "smtp_tls_chain_files",
       "not supported: other hosts are shown no certificate of ours" },
     { "smtp_tls_per_site", "not supported: use smtp_tls_policy_maps" },
-    { "tls_high_cipherlist tls_medium_cipherlist tls_low_cipherlist tls_export_cipherlist "
-      "tls_null_cipherlist tls_ssl_options tls_disable_workarounds tls_config_* tls_eecdh_*",
-      "not used: the lists of smtpd_tls_ciphers and smtp_tls_ciphers are OpenSSL's own; "
-      "smtpd_tls_exclude_ciphers and smtp_tls_exclude_ciphers take ciphers out" },
+    { "tls_low_cipherlist tls_export_cipherlist tls_null_cipherlist tls_ssl_options "
+      "tls_disable_workarounds tls_config_* tls_eecdh_*",
+      "not used: these are OpenSSL's own; smtpd_tls_exclude_ciphers and smtp_tls_exclude_ciphers "
+      "take ciphers out" },
     { "disable_dns_lookups=no",
       "not supported: other hosts are looked up in the DNS; [host] in relayhost or transport_maps "
       "asks for no MX records" },

@@ -224,19 +224,19 @@ take_conf(struct slice file, int fd, struct err *e)
 }
 
 static int
-take_tls(struct slice name, const int *fds, struct err *e)
+take_tls(struct slice name, int fd, struct err *e)
 {
-    struct buf chain = { .max = DAEMON_CONF_MAX_OCTETS }, key = chain;
-    int rc = -1;
+    struct buf text = { .max = DAEMON_TLS_MAX_OCTETS };
+    int rc;
 
     if (!dm.def->tls)
         return 0;
-    if (chan_read_memfd(fds[0], &chain, e) == 0 && chan_read_memfd(fds[1], &key, e) == 0)
-        rc = dm.def->tls(name, buf_slice(&chain), buf_slice(&key), e);
-    if (key.n > 0)
-        mem_wipe(key.p, key.cap);
-    buf_free(&chain);
-    buf_free(&key);
+    rc = chan_read_memfd(fd, &text, e);
+    if (rc == 0)
+        rc = dm.def->tls(name, buf_slice(&text), e);
+    if (text.n > 0)
+        mem_wipe(text.p, text.cap);
+    buf_free(&text);
     return rc;
 }
 
@@ -270,7 +270,7 @@ take_common(struct slice verb, struct slice rest, const int *fds, size_t n_fds, 
     if (sl_eqz(verb, "conf"))
         return n_fds == 1 ? take_conf(rest, fds[0], e) : err_set(e, ERR_BUG, "conf without memfd");
     if (sl_eqz(verb, "tls"))
-        return n_fds == 2 ? take_tls(rest, fds, e) : err_set(e, ERR_BUG, "tls without memfds");
+        return n_fds == 1 ? take_tls(rest, fds[0], e) : err_set(e, ERR_BUG, "tls without memfd");
     sl_take_word(&rest, " ", &word);
     sl_take_word(&rest, " ", &key);
     if (sl_eqz(verb, "log")) {

@@ -27,9 +27,10 @@ struct daemon_def {
     void (*accept)(struct slice service, int fd, const struct addr *peer);
     /* A new configuration is in daemon_conf(); the old one lives while sessions hold a reference. May be NULL. */
     void (*reload)(void);
-    /* TLS material arrived: PEM text of chain and key under a name ("smtpd"). Called before init and again when the
-     * files were renewed. May be NULL for daemons without TLS. -1 with e: the old stays. */
-    int (*tls)(struct slice name, struct slice pem_chain, struct slice pem_key, struct err *e);
+    /* TLS material arrived: "certificates", a bundle as tls/tls_store.h has it, or "tickets", keys of session tickets.
+     * Called before init and again when files were renewed or keys changed. May be NULL for daemons without TLS. -1 with
+     * e: the old stays. */
+    int (*tls)(struct slice name, struct slice text, struct err *e);
     /* For drain: true when no session is left. NULL: at once. */
     bool (*is_idle)(void);
     /* Stop was asked for: end sessions politely (421, BYE). May be NULL. */

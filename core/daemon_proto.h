@@ -6,7 +6,7 @@
  *   workers PROGRAM N                   -         how many of each program there are
  *   log                                 1         where the log goes from now on (it was opened, or opened anew)
  *   conf FILE                           1 memfd   text of main.cf; FILE is its name for messages
- *   tls NAME                            2 memfds  PEM: chain, key
+ *   tls NAME                            1 memfd   "certificates" or "tickets": tls/tls_store.h
  *   listen SERVICE KEY                  1         listening socket; KEY (its address) tells it from others
  *   unlisten SERVICE KEY                -
  *   go                                  -         start-up is complete: drop rights, serve
@@ -23,6 +23,7 @@
 #ifndef POSTERN_CORE_DAEMON_PROTO_H
 #define POSTERN_CORE_DAEMON_PROTO_H
 
-enum { DAEMON_CONTROL_FD = 3, DAEMON_EXIT_CONFIG = 78, DAEMON_CONF_MAX_OCTETS = 4 * 1024 * 1024 };
+enum { DAEMON_CONTROL_FD = 3, DAEMON_EXIT_CONFIG = 78, DAEMON_CONF_MAX_OCTETS = 4 * 1024 * 1024,
+       DAEMON_TLS_MAX_OCTETS = 64 * 1024 * 1024 };
 
 #endif

@@ -1,4 +1,4 @@
-/* login/login.c - a session's life before authentication: made, limited, logged, ended. */
+/* login/login.c - a session's life before authentication: made, limited, ended. */
 #include "login/login_int.h"
 
 #include "base/clock.h"
@@ -15,11 +15,9 @@
 static struct {
     struct conf *conf;
     struct auth_client *auth;
-    struct tls_ctx *tls_imap, *tls_pop3;
+    struct login_tls tls;
     unsigned imapd_workers;
 } setup;
-static struct list sessions = { &sessions, &sessions }; /* oldest first */
-static size_t n_sessions;
 
 /* ---- set-up ---- */
 
@@ -28,30 +26,32 @@ login_forget(void)
 {
     conf_unref(&setup.conf);
     login_forget_proxies();
-    tls_unref(&setup.tls_imap);
-    tls_unref(&setup.tls_pop3);
+    login_forget_trusted();
+    login_tls_unref(&setup.tls);
 }
 
 void
 login_set(const struct login_setup *s)
 {
     struct conf *conf = conf_ref(s->conf);
-    struct tls_ctx *imap = s->tls_imap ? tls_ref(s->tls_imap) : NULL;
-    struct tls_ctx *pop3 = s->tls_pop3 ? tls_ref(s->tls_pop3) : NULL;
+    struct login_tls tls = s->tls;
 
+    for (int i = 0; i < LOGIN_CONTEXTS; i++)
+        if (tls.v[i])
+            tls_ref(tls.v[i]);
     login_forget();
     setup.conf = conf;
     login_set_proxies(conf);
+    login_set_trusted(conf);
     setup.auth = s->auth;
-    setup.tls_imap = imap;
-    setup.tls_pop3 = pop3;
+    setup.tls = tls;
     setup.imapd_workers = s->imapd_workers ? s->imapd_workers : 1;
 }
 
 struct tls_ctx *
 login_tls(const struct sess *s)
 {
-    return s->proto == &login_imap ? setup.tls_imap : setup.tls_pop3;
+    return login_tls_choose(&setup.tls, s);
 }
 
 struct auth_client *
@@ -69,7 +69,7 @@ login_imapd_workers(void)
 size_t
 login_count(void)
 {
-    return n_sessions + relay_count() + upstream_proxy_count();
+    return crowd_count() + relay_count() + upstream_proxy_count();
 }
 
 bool
@@ -84,69 +84,6 @@ login_offers_starttls(const struct sess *s)
     return !s->is_tls && login_tls(s) != NULL;
 }
 
-/* ---- the log ---- */
-
-static void
-add_user(struct buf *out, const struct sess *s)
-{
-    struct slice u = sl_z(s->user);
-
-    buf_addz(out, "user=<");
-    for (size_t i = 0; i < u.n;
-         i++) /* nobody shall end the name early and write fields of his own */
-        buf_addc(out, u.p[i] == '<' || u.p[i] == '>' || u.p[i] == '"' ? '?' : u.p[i]);
-    buf_addc(out, '>');
-}
-
-/* Dovecot's default login_log_format_elements. */
-void
-login_log(const struct sess *s, const char *event, const char *what, int worker_pid)
-{
-    char rip[ADDR_TEXT_OCTETS], lip[ADDR_TEXT_OCTETS];
-    struct buf b = { 0 };
-
-    addr_ip_text(&s->remote, rip);
-    addr_ip_text(&s->local, lip);
-    add_user(&b, s);
-    if (s->mech[0])
-        buf_addf(&b, ", method=%s", s->mech);
-    buf_addf(&b, ", rip=%s, lip=%s", rip, lip);
-    if (worker_pid > 0)
-        buf_addf(&b, ", mpid=%d", worker_pid);
-    if (s->is_tls)
-        buf_addz(&b, s->is_tls_ready ? ", TLS" : ", TLS handshaking");
-    else if (s->is_secured)
-        buf_addz(&b, ", secured");
-    buf_addf(&b, ", session=<%s>", s->sid);
-    log_info(event,
-             LOG_F(LF_Z("service", s->proto->service), LF_Z("user", s->user),
-                   LF_Z("method", s->mech), LF_Z("rip", rip), LF_Z("lip", lip), LF_Z("sid", s->sid),
-                   LF_Z("what", what)),
-             "%s-login: %s: %s", s->proto->service, what, buf_z(&b));
-    buf_free(&b);
-}
-
-static void
-log_end(const struct sess *s, const char *why)
-{
-    uint64_t secs = (clock_mono_ms() - s->began_ms) / 1000;
-    struct buf b = { 0 };
-
-    buf_addz(&b, why);
-    if (s->attempts > 0)
-        buf_addf(&b, " (auth failed, %u attempts in %llu secs)", s->attempts,
-                 (unsigned long long)secs);
-    else if (s->is_plaintext_refused)
-        buf_addz(&b, " (tried to use disallowed plaintext auth)");
-    else if (s->auth_req || s->state == LOGIN_SASL)
-        buf_addf(&b, " (client didn't finish SASL auth, waited %llu secs)",
-                 (unsigned long long)secs);
-    else
-        buf_addf(&b, " (no auth attempts in %llu secs)", (unsigned long long)secs);
-    login_log(s, "login.end", buf_z(&b), 0);
-    buf_free(&b);
-}
-
 /* ---- the end ---- */
 
 void
@@ -154,8 +91,7 @@ login_free(struct sess *s)
 {
     login_auth_cancel(s);
     id_del(s->id);
-    list_remove(&s->link);
-    n_sessions--;
+    crowd_leave(&s->member);
     daemon_session_count(-1);
     if (s->spare_fd >= 0)
         close(s->spare_fd);
@@ -166,6 +102,8 @@ login_free(struct sess *s)
     buf_free(&s->cmd);
     buf_free(&s->client_id);
     free(s->tag);
+    free(s->tls_why);
+    free(s->cert_username);
     free(s->pop3_user);
     free(s->user);
     free(s);
@@ -176,7 +114,7 @@ login_end(struct sess *s, const char *why, const char *farewell)
 {
     if (s->state == LOGIN_ENDING)
         return;
-    log_end(s, why);
+    login_log_end(s, why);
     login_auth_cancel(s);
     s->state = LOGIN_ENDING;
     if (farewell)
@@ -184,22 +122,48 @@ login_end(struct sess *s, const char *why, const char *farewell)
     conn_close(s->conn);
 }
 
+/* In Dovecot's words: a handshake that failed is told twice, as the reason and with the state of TLS. */
+static void
+log_close(struct sess *s, const struct err *why)
+{
+    const char *handshake = tls_accept_error(why);
+    struct slice text = why && why->kind != ERR_NONE ? sl_z(why->msg) : sl_z("");
+    struct buf b = { 0 }, tls = { 0 };
+
+    buf_addz(&b, "Disconnected: Connection closed");
+    if (s->is_tls && handshake)
+        buf_addf(&tls, "SSL_accept() failed: %s", handshake);
+    else if (s->is_tls && s->is_tls_ready && text.n > 0)
+        buf_adds(&tls, text);
+    else if (s->is_tls && !s->is_tls_ready)
+        s->tls_why = mem_dupz("Connection closed");
+    else if (text.n > 0)
+        buf_addf(&b, ": %.*s", SL_ARG(text));
+    if (tls.n > 0) {
+        s->tls_why = sl_dupz(buf_slice(&tls));
+        buf_addf(&b, ": %s", s->tls_why);
+    }
+    login_log_end(s, buf_z(&b));
+    buf_free(&b);
+    buf_free(&tls);
+}
+
+/* Who goes while his password is looked at shall not be spared the line that counts him: that is written when authd has
+ * answered (login_auth.c). */
 static void
 on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
 {
     struct sess *s = arg;
-    char text[ERR_MSG_OCTETS + 40];
 
     (void)c;
     (void)end;
-    s->conn = NULL;
-    if (s->state != LOGIN_ENDING) {
-        if (why && why->kind != ERR_NONE)
-            snprintf(text, sizeof text, "Disconnected: Connection closed: %s", why->msg);
-        else
-            snprintf(text, sizeof text, "Disconnected: Connection closed");
-        log_end(s, text);
+    if (s->state == LOGIN_BUSY && s->auth_req) {
+        s->conn = NULL;
+        return;
     }
+    if (s->state != LOGIN_ENDING)
+        log_close(s, why);
+    s->conn = NULL;
     login_free(s);
 }
 
@@ -209,8 +173,12 @@ on_deadline(struct conn *c, void *arg)
     struct sess *s = arg;
 
     (void)c;
-    if (s->state == LOGIN_BUSY) /* that it takes long is not the client's doing */
+    if (s->state == LOGIN_BUSY &&
+        !s->auth_req) /* a worker is asked, which has a limit of its own */
         conn_set_deadline(s->conn, LOGIN_TIMEOUT_MS);
+    else if (s->state == LOGIN_SASL || s->state == LOGIN_BUSY)
+        login_end(s, "Disconnected: Inactivity during authentication",
+                  "Disconnected for inactivity during authentication.");
     else
         login_end(s, "Disconnected: Inactivity", "Disconnected for inactivity.");
 }
@@ -248,6 +216,14 @@ on_input(struct conn *c, void *arg)
     take_input(arg);
 }
 
+/* Under TLS from the first octet: what is offered depends on the client's certificate. */
+static void
+greet(struct sess *s)
+{
+    s->is_greeted = true;
+    s->proto->greet(s);
+}
+
 static void
 on_secure(struct conn *c, void *arg)
 {
@@ -255,6 +231,9 @@ on_secure(struct conn *c, void *arg)
 
     (void)c;
     s->is_tls_ready = true;
+    login_look_at_cert(s);
+    if (!s->is_greeted)
+        greet(s);
 }
 
 static const struct conn_ops ops = { .on_input = on_input,
@@ -276,6 +255,7 @@ login_adopt_conn(struct sess *s, int fd)
 {
     s->conn = conn_new(fd, &ops, s);
     conn_set_in_max(s->conn, LOGIN_IN_MAX);
+    conn_set_out_marks(s->conn, LOGIN_OUT_HIGH, LOGIN_OUT_LOW);
     conn_set_deadline(s->conn, LOGIN_TIMEOUT_MS);
 }
 
@@ -285,7 +265,7 @@ void
 login_start_tls(struct sess *s)
 {
     conn_consume(s->conn, conn_input(s->conn).n); /* sent in clear, perhaps not by the client */
-    s->is_tls = s->is_secured = true;
+    s->is_tls = s->is_secured = s->is_greeted = true;
     s->bad = 0;
     buf_free(&s->client_id);
     free(s->pop3_user);
@@ -293,18 +273,59 @@ login_start_tls(struct sess *s)
     tls_start_server(s->conn, login_tls(s));
 }
 
-/* A flood of strangers must not keep users out: who waits longest without a password has to go. */
+static struct sess *
+sess_of(struct crowd_member *m)
+{
+    return CONTAINER_OF(m, struct sess, member);
+}
+
+static bool
+is_waiting(const struct crowd_member *m)
+{
+    const struct sess *s = CONTAINER_OF(m, const struct sess, member);
+
+    return s->conn && s->state != LOGIN_BUSY && s->state != LOGIN_ENDING;
+}
+
+/* authd is asked about it; whom a worker is asked to take stays. */
+static bool
+is_asking(const struct crowd_member *m)
+{
+    const struct sess *s = CONTAINER_OF(m, const struct sess, member);
+
+    return s->state == LOGIN_BUSY && s->auth_req;
+}
+
+static bool
+is_ending(const struct crowd_member *m)
+{
+    const struct sess *s = CONTAINER_OF(m, const struct sess, member);
+
+    return s->conn && s->state == LOGIN_ENDING;
+}
+
+/* A flood of strangers must not keep users out. Of those who are most, who waits longest without a password has to go; then
+ * whose farewell nobody reads; then whose password is being looked at. */
 static void
 make_room(void)
 {
-    LIST_EACH(it, nxt, &sessions)
-    {
-        struct sess *s = CONTAINER_OF(it, struct sess, link);
+    struct crowd_member *m = crowd_count() < LOGIN_SESSIONS_MAX + LOGIN_ENDING_MAX
+                                 ? crowd_pick(is_waiting)
+                                 : crowd_pick(is_ending);
+    struct sess *s;
 
-        if (s->conn && s->state != LOGIN_BUSY && s->state != LOGIN_ENDING) {
-            login_end(s, "Disconnected: Connection queue full", "Connection queue full.");
-            return;
-        }
+    if (!m)
+        m = crowd_pick(is_asking);
+    if (!m)
+        return;
+    s = sess_of(m);
+    if (s->state == LOGIN_ENDING) {
+        conn_abort(s->conn);
+    } else if (s->conn) {
+        login_end(s, "Disconnected: Connection queue full", "Connection queue full.");
+    } else {
+        login_log_end(s, "Disconnected: Connection closed");
+        login_free(s);
     }
 }
 
@@ -325,7 +346,7 @@ login_new(const struct login_proto *proto, int fd, const struct upstream_client 
 {
     struct sess *s;
 
-    if (n_sessions >= LOGIN_SESSIONS_MAX)
+    if (crowd_count() >= LOGIN_SESSIONS_MAX)
         make_room();
     s = MEM_NEW(struct sess);
     s->proto = proto;
@@ -333,12 +354,13 @@ login_new(const struct login_proto *proto, int fd, const struct upstream_client 
     s->spare_fd = -1;
     s->id = id_add(s);
     s->began_ms = clock_mono_ms();
-    s->remote = c->peer;
-    s->local = c->local;
-    s->is_secured = addr_is_loopback(&s->remote) || addr_same_ip(&s->remote, &s->local);
+    s->remote = s->real_remote = c->peer;
+    s->local = s->real_local = c->local;
+    s->is_trusted = login_is_trusted(&s->remote);
+    s->is_secured =
+        s->is_trusted || addr_is_loopback(&s->remote) || addr_same_ip(&s->remote, &s->local);
     make_sid(s->sid);
-    list_push_back(&sessions, &s->link);
-    n_sessions++;
+    crowd_join(&s->member, &s->remote);
     daemon_session_count(1);
     login_adopt_conn(s, fd);
     conn_unread(s->conn, c->unread);
@@ -352,7 +374,7 @@ login_begin(struct slice service, int fd, const struct upstream_client *c)
         login_new(sl_has_prefix(service, SL("pop3")) ? &login_pop3 : &login_imap, fd, c);
 
     if (sl_ends(service, 's')) {
-        s->is_tls = s->is_secured = true;
+        s->is_wrapper = s->is_tls = s->is_secured = true;
         if (!login_tls(s)) {
             log_error("login.tls", LOG_NONE, "%s-login: no certificate: %.*s is closed",
                       s->proto->service, SL_ARG(service));
@@ -361,8 +383,9 @@ login_begin(struct slice service, int fd, const struct upstream_client *c)
             return;
         }
         tls_start_server(s->conn, login_tls(s));
+    } else {
+        greet(s);
     }
-    s->proto->greet(s);
 }
 
 void
@@ -379,15 +402,16 @@ login_accept(struct slice service, int fd, const struct addr *peer)
     login_begin(service, fd, &c);
 }
 
+static void
+drain_one(struct crowd_member *m)
+{
+    if (is_waiting(m))
+        login_end(sess_of(m), "Disconnected: Shutting down", "Server shutting down.");
+}
+
 void
 login_drain(void)
 {
     upstream_proxy_drain();
-    LIST_EACH(it, nxt, &sessions)
-    {
-        struct sess *s = CONTAINER_OF(it, struct sess, link);
-
-        if (s->conn && s->state != LOGIN_BUSY)
-            login_end(s, "Disconnected: Shutting down", "Server shutting down.");
-    }
+    crowd_each(drain_one);
 }

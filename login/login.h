@@ -8,11 +8,17 @@
 #include "conf/conf.h"
 #include "tls/tls.h"
 
+/* By protocol and kind; NULL: no TLS, or nobody's. */
+enum { LOGIN_CTX_POP3 = 1, LOGIN_CTX_LEGACY = 2, LOGIN_CONTEXTS = 4 };
+struct login_tls {
+    struct tls_ctx *v[LOGIN_CONTEXTS];
+};
+
 struct login_setup {
     const struct conf *conf;
     struct auth_client *auth;
-    struct tls_ctx *tls_imap, *tls_pop3; /* NULL: no TLS */
-    unsigned imapd_workers;              /* at least 1 */
+    struct login_tls tls;
+    unsigned imapd_workers; /* at least 1 */
 };
 /* From now on for new sessions; takes references. */
 void login_set(const struct login_setup *s);
@@ -27,5 +33,10 @@ void login_serve_back(int fd);
 size_t login_count(void); /* sessions: not yet handed over, and relayed */
 /* Those that are not authenticated are told goodbye; relayed ones go on. */
 void login_drain(void);
+
+/* login_tls.c: the contexts that c and the certificates for "imap" in a bundle make; none without such. -1 with e. */
+int login_tls_make(const struct conf *c, const struct tls_bundle *from, struct login_tls *out,
+                   struct err *e);
+void login_tls_unref(struct login_tls *t);
 
 #endif

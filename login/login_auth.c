@@ -1,6 +1,7 @@
 /* login/login_auth.c - asking authd, and handing over whom it accepted. */
 #include "login/login_int.h"
 
+#include "base/clock.h"
 #include "base/enc.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -41,6 +42,17 @@ set_mech(char out[LOGIN_MECH_OCTETS], struct slice name)
     out[n] = '\0';
 }
 
+/* Offered is what can work: EXTERNAL to who has shown a certificate with a name in it. */
+static bool
+is_usable(const struct sess *s, const char *mech)
+{
+    if (is_plaintext(mech) && !login_may_send_password(s))
+        return false;
+    if (strcmp(mech, "EXTERNAL") == 0)
+        return s->is_cert_valid && s->cert_username;
+    return true;
+}
+
 bool
 login_mech(const struct sess *s, size_t i, char out[LOGIN_MECH_OCTETS])
 {
@@ -48,21 +60,34 @@ login_mech(const struct sess *s, size_t i, char out[LOGIN_MECH_OCTETS])
 
     for (size_t at = 0; at < l->n && at < MECHS_MAX; at++) {
         set_mech(out, sl_z(l->v[at]));
-        if ((login_may_send_password(s) || !is_plaintext(out)) && i-- == 0)
+        if (is_usable(s, out) && i-- == 0)
             return true;
     }
     return false;
 }
 
 static bool
-is_known(const struct sess *s, struct slice mech)
+is_known(const struct sess *s, const char *mech)
 {
     const struct conf_list *l = &s->conf->auth_mechanisms;
 
     for (size_t at = 0; at < l->n && at < MECHS_MAX; at++)
-        if (sl_ieqz(mech, l->v[at]))
-            return true;
+        if (sl_ieqz(sl_z(mech), l->v[at]))
+            return strcmp(mech, "EXTERNAL") != 0 || is_usable(s, mech);
     return false;
+}
+
+void
+login_look_at_cert(struct sess *s)
+{
+    struct tls_info t;
+    struct buf name = { 0 };
+
+    s->is_cert_valid = tls_info_of(s->conn, &t) && t.has_peer_cert && t.peer_verified;
+    if (s->is_cert_valid && s->conf->auth_ssl_username_from_cert &&
+        tls_peer_name(s->conn, s->conf->ssl_cert_username_field, &name) && name.n <= LOGIN_USER_MAX)
+        s->cert_username = sl_dupz(buf_slice(&name));
+    buf_free(&name);
 }
 
 /* ---- names for the log ---- */
@@ -95,12 +120,42 @@ wipe(struct buf *b)
     buf_free(b);
 }
 
+/* ---- attempts ---- */
+
+static void
+begin_attempt(struct sess *s, const char *mech)
+{
+    s->attempts++;
+    if (!s->auth_began_ms)
+        s->auth_began_ms = clock_mono_ms();
+    s->last_refusal = LOGIN_WRONG;
+    s->is_unanswered = false;
+    if (mech)
+        snprintf(s->mech, sizeof s->mech, "%s", mech);
+    free(s->user);
+    s->user = NULL;
+}
+
+static void
+end_attempt(struct sess *s, enum login_refusal why, struct slice reason)
+{
+    s->last_refusal = why;
+    s->proto->refuse(s, why, reason);
+}
+
+void
+login_refuse(struct sess *s, enum login_refusal why)
+{
+    begin_attempt(s, NULL);
+    end_attempt(s, why, (struct slice){ 0 });
+}
+
 /* ---- hand-over ---- */
 
 static void
 give_up(struct sess *s, enum login_refusal why, struct slice reason)
 {
-    s->proto->refuse(s, why, reason);
+    end_attempt(s, why, reason);
     login_go_on(s);
 }
 
@@ -170,7 +225,8 @@ hand_over(struct sess *s, const struct auth_result *r)
                          .client_id = buf_slice(&s->client_id),
                          .remote = s->remote,
                          .local = s->local,
-                         .is_tls = s->is_tls };
+                         .is_tls = s->is_tls,
+                         .is_utf8 = s->is_utf8 };
     char worker[32], path[512];
     int fd;
 
@@ -218,6 +274,23 @@ refusal_of(const struct auth_result *r)
     return sl_eqz(r->code, "limit") ? LOGIN_LIMIT : LOGIN_WRONG;
 }
 
+/* The client is gone: what is left to do is the line in the log. */
+static void
+end_without_client(struct sess *s, enum auth_rc rc)
+{
+    if (rc == AUTH_CONTINUE) {
+        login_auth_cancel(s);
+        s->is_unanswered = true;
+    }
+    s->auth_req = 0;
+    s->wrong += rc == AUTH_FAIL;
+    s->successes += rc == AUTH_OK;
+    if (rc == AUTH_TEMPFAIL)
+        s->last_refusal = LOGIN_UNAVAILABLE;
+    login_log_end(s, "Disconnected: Connection closed");
+    login_free(s);
+}
+
 static void
 on_auth(uint64_t id, const struct auth_result *r)
 {
@@ -226,7 +299,12 @@ on_auth(uint64_t id, const struct auth_result *r)
 
     if (!s || !s->auth_req)
         return;
+    if (!s->conn) {
+        end_without_client(s, r->rc);
+        return;
+    }
     if (r->rc == AUTH_CONTINUE && s->sasl_steps++ < SASL_STEPS_MAX) {
+        s->is_unanswered = true;
         enc_b64(&b64, r->challenge);
         s->proto->challenge(s, buf_slice(&b64));
         buf_free(&b64);
@@ -240,28 +318,28 @@ on_auth(uint64_t id, const struct auth_result *r)
     if (r->user.n > 0)
         keep_user(s, r->user);
     if (r->rc == AUTH_OK) {
+        s->successes++;
         hand_over(s, r);
         return;
     }
-    if (r->rc == AUTH_FAIL)
-        s->attempts++;
+    s->wrong += r->rc == AUTH_FAIL;
     give_up(s, refusal_of(r), r->reason);
 }
 
 static void
-ask(struct sess *s, struct slice mech, struct slice initial)
+ask(struct sess *s, const char *mech, struct slice initial)
 {
     struct auth_ask a = { .service = s->proto->service,
                           .mech = s->mech,
                           .is_secured = s->is_secured,
+                          .is_cert_valid = s->is_cert_valid,
+                          .cert_username = s->cert_username,
                           .remote = s->remote,
                           .local = s->local,
                           .initial = initial,
                           .session = s->sid };
 
-    set_mech(s->mech, mech);
-    free(s->user);
-    s->user = NULL;
+    begin_attempt(s, mech);
     if (initial.p)
         note_user(s, initial);
     s->sasl_steps = 0;
@@ -270,14 +348,17 @@ ask(struct sess *s, struct slice mech, struct slice initial)
     s->auth_req = auth_client_start(login_authd(), &a, on_auth, s->id);
 }
 
-/* Octets that could be overheard are refused before anybody looks at them. */
+/* Octets that could be overheard are refused before anybody looks at them; so is who shows no certificate where nobody comes in
+ * without one. */
 static bool
 may_use(struct sess *s, const char *mech)
 {
-    if (!is_plaintext(mech) || login_may_send_password(s))
+    bool is_clear = is_plaintext(mech) && !login_may_send_password(s);
+
+    if (!is_clear && (s->is_cert_valid || !s->conf->auth_ssl_require_client_cert))
         return true;
-    s->is_plaintext_refused = true;
-    s->proto->refuse(s, LOGIN_PLAINTEXT, (struct slice){ 0 });
+    begin_attempt(s, mech);
+    end_attempt(s, is_clear ? LOGIN_PLAINTEXT : LOGIN_NO_CERT, (struct slice){ 0 });
     return false;
 }
 
@@ -287,21 +368,23 @@ login_authenticate(struct sess *s, struct slice mech, struct slice initial_b64)
     struct buf initial = { 0 };
     char name[LOGIN_MECH_OCTETS];
 
-    if (mech.n == 0 || mech.n >= sizeof name || !is_known(s, mech)) {
-        s->proto->refuse(s, LOGIN_NO_MECH, (struct slice){ 0 });
+    set_mech(name, mech);
+    if (mech.n == 0 || mech.n >= sizeof name || !is_known(s, name)) {
+        begin_attempt(s, name);
+        end_attempt(s, LOGIN_NO_MECH, (struct slice){ 0 });
         return;
     }
-    set_mech(name, mech);
     if (!may_use(s, name))
         return;
     if (!initial_b64.p) {
-        ask(s, mech, (struct slice){ 0 });
+        ask(s, name, (struct slice){ 0 });
     } else if (sl_eqz(initial_b64, "=")) { /* an empty response, RFC 4959 §3 */
-        ask(s, mech, SL(""));
+        ask(s, name, SL(""));
     } else if (enc_b64_decode(&initial, initial_b64) != 0) {
-        s->proto->refuse(s, LOGIN_BAD_BASE64, (struct slice){ 0 });
+        begin_attempt(s, name);
+        end_attempt(s, LOGIN_BAD_INITIAL, (struct slice){ 0 });
     } else {
-        ask(s, mech, initial.p ? buf_slice(&initial) : SL(""));
+        ask(s, name, initial.p ? buf_slice(&initial) : SL(""));
     }
     wipe(&initial);
 }
@@ -317,7 +400,7 @@ login_password(struct sess *s, struct slice user, struct slice password)
     buf_adds(&plain, user);
     buf_addc(&plain, '\0');
     buf_adds(&plain, password);
-    ask(s, SL("PLAIN"), buf_slice(&plain));
+    ask(s, "PLAIN", buf_slice(&plain));
     wipe(&plain);
 }
 
@@ -329,19 +412,22 @@ login_sasl_step(struct sess *s)
     enum frame_rc rc = conn_take_line(s->conn, LOGIN_LINE_MAX, LINE_LF_TOO, &line);
 
     if (rc == FRAME_TOO_LONG) {
-        login_end(s, "Disconnected: Input buffer full", "Authentication response too long.");
+        login_end(s, "Disconnected: Authentication response too large",
+                  "Authentication response too large");
         return false;
     }
     if (rc != FRAME_OK)
         return false;
     s->state = LOGIN_COMMAND;
     if (sl_eqz(line, "*") || enc_b64_decode(&response, line) != 0) {
+        bool is_cancelled = sl_eqz(line, "*");
+
         login_auth_cancel(s);
-        s->proto->refuse(s, sl_eqz(line, "*") ? LOGIN_ABORTED : LOGIN_BAD_BASE64,
-                         (struct slice){ 0 });
+        end_attempt(s, is_cancelled ? LOGIN_ABORTED : LOGIN_BAD_BASE64, (struct slice){ 0 });
         return true;
     }
     note_user(s, buf_slice(&response));
+    s->is_unanswered = false;
     s->state = LOGIN_BUSY;
     conn_pause_input(s->conn);
     auth_client_continue(login_authd(), s->auth_req, buf_slice(&response));

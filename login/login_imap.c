@@ -76,7 +76,7 @@ greet(struct sess *s)
 
     buf_addz(&b, "* OK [CAPABILITY ");
     add_capabilities(&b, s);
-    buf_addz(&b, "] Postern ready.\r\n");
+    buf_addf(&b, "] %s\r\n", s->conf->login_greeting);
     conn_writes(s->conn, buf_slice(&b));
     buf_free(&b);
 }
@@ -112,7 +112,9 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
                              "non-secure (SSL/TLS) connections."),
         [LOGIN_NO_MECH] = "NO Unsupported authentication mechanism.",
         [LOGIN_ABORTED] = "BAD Authentication aborted by client.",
+        [LOGIN_NO_CERT] = "NO [AUTHENTICATIONFAILED] Authentication failed.",
         [LOGIN_BAD_BASE64] = "BAD Invalid base64 data in response.",
+        [LOGIN_BAD_INITIAL] = "BAD Invalid base64 data in initial response.",
     };
     const char *text = replies[why];
 
@@ -184,6 +186,19 @@ run_logout(struct sess *s, struct slice args)
     return true;
 }
 
+/* True: some of it is about the client itself, and not about whose connection a trusted peer passes on. */
+static bool
+keep_id(struct sess *s, const struct imap_id *id)
+{
+    bool is_own = false;
+
+    for (size_t i = 0; i < id->n; i++)
+        if (!login_take_id_field(s, id->v[i].key, id->v[i].value))
+            is_own = true;
+    s->is_told_id = true;
+    return is_own;
+}
+
 static void
 log_id(const struct sess *s, const struct imap_id *id)
 {
@@ -207,9 +222,11 @@ run_id(struct sess *s, struct slice args)
                     imap_take_id(&in, &mem, &id, NULL) == PARSE_OK && ends(in);
 
     if (is_right && id.n > 0) {
+        bool is_own = keep_id(s, &id);
+
         log_id(s, &id);
         buf_reset(&s->client_id);
-        if (args.n <= LOGIN_CLIENT_ID_MAX)
+        if (is_own && args.n <= LOGIN_CLIENT_ID_MAX)
             buf_adds(&s->client_id, sl_from(args, 1));
     }
     arena_free(&mem);

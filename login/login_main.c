@@ -1,34 +1,39 @@
 /* login/login_main.c - the daemon `login`: ports 143, 993, 110 and 995. */
 #include "login/login.h"
 
+#include "base/log.h"
 #include "core/daemon.h"
 
-#include <stdio.h>
-
 static struct login_setup setup;
+static struct tls_bundle certificates;
 
-/* One certificate for IMAP and POP3; each has its own context, for ALPN. */
 static int
-take_tls(struct slice name, struct slice pem_chain, struct slice pem_key, struct err *e)
+make_contexts(const struct tls_bundle *from, struct err *e)
 {
-    const struct conf *c = daemon_conf();
-    char protocols[64];
-    struct tls_server_opts o = { .tickets = true, .protocols = protocols, .alpn = "imap" };
-    struct tls_ctx *imap, *pop3;
+    struct login_tls fresh = { { NULL } };
 
-    (void)name;
-    snprintf(protocols, sizeof protocols, ">=%s", c->ssl_min_protocol);
-    if (tls_server_new(pem_chain, pem_key, &o, &imap, e) != 0)
+    if (login_tls_make(daemon_conf(), from, &fresh, e) != 0)
         return -1;
-    o.alpn = "pop3";
-    if (tls_server_new(pem_chain, pem_key, &o, &pop3, e) != 0) {
-        tls_unref(&imap);
+    login_tls_unref(&setup.tls);
+    setup.tls = fresh;
+    return 0;
+}
+
+static int
+take_tls(struct slice name, struct slice text, struct err *e)
+{
+    struct tls_bundle fresh;
+
+    if (sl_eqz(name, "tickets"))
+        return tls_set_ticket_keys(text, e);
+    if (tls_bundle_read(text, &fresh, e) != 0)
+        return -1;
+    if (make_contexts(&fresh, e) != 0) {
+        tls_bundle_free(&fresh);
         return -1;
     }
-    tls_unref(&setup.tls_imap);
-    tls_unref(&setup.tls_pop3);
-    setup.tls_imap = imap;
-    setup.tls_pop3 = pop3;
+    tls_bundle_free(&certificates);
+    certificates = fresh;
     if (setup.auth)
         login_set(&setup);
     return 0;
@@ -37,7 +42,12 @@ take_tls(struct slice name, struct slice pem_chain, struct slice pem_key, struct
 static void
 reload(void)
 {
+    struct err e = { 0 };
+
     setup.conf = daemon_conf();
+    if (make_contexts(&certificates, &e) != 0)
+        log_error("conf.refused", LOG_F(LF_Z("why", e.msg)),
+                  "TLS of the new configuration is not used: %s", e.msg);
     login_set(&setup);
 }
 

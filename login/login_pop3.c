@@ -1,15 +1,18 @@
-/* login/login_pop3.c - POP3's AUTHORIZATION state: RFC 1939 §4, 2449 (CAPA), 2595 (STLS), 5034 (AUTH), and the
- * response codes of RFC 2449 and 3206. */
+/* login/login_pop3.c - POP3's AUTHORIZATION state: RFC 1939 §4, 2449 §5 (CAPA), 2595 §4 (STLS), 5034 §4 (AUTH), 6856 §2.1
+ * (UTF8) and §3 (LANG), and the response codes of RFC 2449 §8 and 3206 §4. */
 #include "login/login_int.h"
 
 #include "base/mem.h"
+#include "proto/pop3.h"
 
 #include <stdlib.h>
 
 static void
 greet(struct sess *s)
 {
-    conn_writes(s->conn, SL("+OK Postern ready.\r\n"));
+    /* Dovecot's word for a client that would use XCLIENT: it need not ask CAPA */
+    conn_printf(s->conn, "+OK %s%s\r\n", s->is_trusted ? "[XCLIENT] " : "",
+                s->conf->login_greeting);
 }
 
 static void
@@ -37,7 +40,9 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
             "[AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.",
         [LOGIN_NO_MECH] = "Unsupported authentication mechanism.",
         [LOGIN_ABORTED] = "Authentication aborted by client.",
+        [LOGIN_NO_CERT] = "[AUTH] Authentication failed.",
         [LOGIN_BAD_BASE64] = "Invalid base64 data in response.",
+        [LOGIN_BAD_INITIAL] = "Invalid base64 data in initial response.",
     };
     const char *text = replies[why];
 
@@ -53,25 +58,30 @@ run_capa(struct sess *s, struct slice args)
 {
     char mech[LOGIN_MECH_OCTETS];
 
+    struct buf out = { 0 };
+
     (void)args;
-    conn_writes(s->conn,
-                SL("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n"));
+    buf_addz(&out, "+OK\r\n");
+    pop3_add_capa(&out,
+                  &(struct pop3_capa){ .login_delay_s = (uint64_t)s->conf->pop3_login_delay / 1000,
+                                       .expire = s->conf->pop3_expire });
     if (login_offers_starttls(s))
-        conn_writes(s->conn, SL("STLS\r\n"));
+        buf_addz(&out, "STLS\r\n");
     if (login_may_send_password(s))
-        conn_writes(s->conn, SL("USER\r\n"));
-    conn_writes(s->conn, SL("SASL"));
+        buf_addz(&out, "USER\r\n");
+    buf_addz(&out, "SASL");
     for (size_t i = 0; login_mech(s, i, mech); i++)
-        conn_printf(s->conn, " %s", mech);
-    conn_writes(s->conn, SL("\r\n.\r\n"));
+        buf_addf(&out, " %s", mech);
+    buf_addz(&out, "\r\n.\r\n");
+    conn_writes(s->conn, buf_slice(&out));
+    buf_free(&out);
 }
 
 static void
 run_user(struct sess *s, struct slice args)
 {
     if (!login_may_send_password(s)) {
-        s->is_plaintext_refused = true;
-        refuse(s, LOGIN_PLAINTEXT, (struct slice){ 0 });
+        login_refuse(s, LOGIN_PLAINTEXT);
         return;
     }
     if (args.n == 0) {
@@ -124,9 +134,31 @@ run_stls(struct sess *s, struct slice args)
     } else if (!login_tls(s)) {
         conn_writes(s->conn, SL("-ERR TLS support isn't enabled.\r\n"));
     } else {
+        s->is_utf8 = false; /* what was said in clear counts no more: RFC 2595 §4 */
         conn_writes(s->conn, SL("+OK Begin TLS negotiation now.\r\n"));
         login_start_tls(s);
     }
+}
+
+static void
+run_utf8(struct sess *s, struct slice args)
+{
+    if (args.n > 0) {
+        conn_writes(s->conn, SL("-ERR UTF8 takes no argument.\r\n"));
+        return;
+    }
+    s->is_utf8 = true;
+    conn_writes(s->conn, SL("+OK UTF-8 it is.\r\n"));
+}
+
+static void
+run_lang(struct sess *s, struct slice args)
+{
+    struct buf out = { 0 };
+
+    pop3_add_lang(&out, args);
+    conn_writes(s->conn, buf_slice(&out));
+    buf_free(&out);
 }
 
 static void
@@ -142,7 +174,8 @@ static const struct {
     void (*run)(struct sess *s, struct slice args);
 } commands[] = {
     { "CAPA", run_capa }, { "USER", run_user }, { "PASS", run_pass },
-    { "AUTH", run_auth }, { "STLS", run_stls }, { "QUIT", run_quit },
+    { "AUTH", run_auth }, { "STLS", run_stls }, { "UTF8", run_utf8 },
+    { "LANG", run_lang }, { "QUIT", run_quit }, { "XCLIENT", login_pop3_xclient },
 };
 
 static bool

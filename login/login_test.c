@@ -366,7 +366,7 @@ static const struct dialogue {
     { "imap line with NUL", "imap", "127.0.0.1", { "\001 noop\r\n", "* BAD" } },
     { "pop3 greeting and capa", "pop3", "127.0.0.1",
       { "", "+OK Postern ready.\r\n",
-        "capa\r\n", "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nSTLS\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" } },
+        "capa\r\n", "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\nUTF8 USER\r\nLANG\r\nEXPIRE NEVER\r\nIMPLEMENTATION Postern\r\nSTLS\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" } },
     { "pop3 from afar", "pop3", "192.0.2.1",
       { "CAPA\r\n", "STLS\r\nSASL\r\n.\r\n", "USER u@example.com\r\n", "-ERR [AUTH] Plaintext",
         "AUTH PLAIN AHVAZXhhbXBsZS5jb20AcGFzcw==\r\n", "-ERR [AUTH] Plaintext" } },
@@ -545,7 +545,7 @@ TEST(starttls_takes_nothing_from_before)
           "AUTH=LOGIN\r\nc OK" },
         { "pop3", "STLS\r\nUSER u@example.com\r\nPASS pass\r\n",
           "+OK Begin TLS negotiation now.\r\n", "CAPA\r\n",
-          "AUTH-RESP-CODE\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" },
+          "Postern\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n" },
     };
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
@@ -779,7 +779,7 @@ main(int argc, char **argv)
     authd = auth_client_new(command);
     setup.conf = conf;
     setup.auth = authd;
-    setup.tls_imap = setup.tls_pop3 = server_tls;
+    setup.tls.v[0] = setup.tls.v[LOGIN_CTX_POP3] = server_tls;
     login_set(&setup);
     rc = test_main(argc, argv);
     login_forget();

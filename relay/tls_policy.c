@@ -76,6 +76,8 @@ context(const struct conf *c, const struct tls_policy *p)
     struct tls_client_opts o = { .protocols = p->protocols,
                                  .cipher_grade = p->ciphers,
                                  .exclude_ciphers = p->exclude,
+                                 .high_ciphers = c->tls_high_cipherlist,
+                                 .medium_ciphers = c->tls_medium_cipherlist,
                                  .ca_file = c->smtp_tls_CAfile,
                                  .ca_path = c->smtp_tls_CApath,
                                  .system_ca = c->tls_append_default_CA,
@@ -85,8 +87,8 @@ context(const struct conf *c, const struct tls_policy *p)
     struct err e = { 0 };
 
     /* The authorities too: mail that was under way at a reload still has the configuration of before. */
-    buf_addf(&key, "%s\n%s\n%s\n%s\n%s\n%d %d %s", p->protocols, p->ciphers, p->exclude, o.ca_file,
-             o.ca_path, o.system_ca, o.depth, o.digest);
+    buf_addf(&key, "%s\n%s\n%s\n%s\n%s\n%s\n%s\n%d %d %s", p->protocols, p->ciphers, p->exclude,
+             o.high_ciphers, o.medium_ciphers, o.ca_file, o.ca_path, o.system_ca, o.depth, o.digest);
     t = map_get(contexts, buf_slice(&key));
     if (t == NULL) {
         if (map_count(contexts) >= CONTEXTS_MAX)

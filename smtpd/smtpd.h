@@ -291,8 +291,13 @@ void smtpd_accept(enum smtpd_service service, int fd, const struct addr *peer);
 size_t smtpd_sessions(void);
 void smtpd_drain_all(void);
 int smtpd_set_conf(const struct conf *c, struct err *e); /* new sessions use it */
-int smtpd_set_tls(struct slice chain, struct slice key, struct err *e);
-struct tls_ctx *smtpd_tls_ctx(const struct smtpd_sess *s);
+
+/* tls_contexts.c */
+int smtpd_set_tls(struct slice name, struct slice text, struct err *e); /* daemon_def.tls */
+int smtpd_tls_configure(const struct conf *c, struct err *e); /* new sessions' contexts */
+struct tls_ctx *smtpd_tls_ctx(const struct smtpd_sess *s);    /* NULL: no TLS */
+
+/* smtpd_session.c */
 void smtpd_tx_free(struct smtpd_sess *s);
 /* "reject: RCPT from name[addr]: TEXT; from=<> to=<> proto=ESMTP helo=<>". rcpt p NULL: none. */
 void smtpd_log_reject(struct smtpd_sess *s, const char *text, struct slice sender,

@@ -64,13 +64,6 @@ drain(void)
     smtpd_drain_all();
 }
 
-static int
-on_tls(struct slice name, struct slice chain, struct slice key, struct err *e)
-{
-    (void)name;
-    return smtpd_set_tls(chain, key, e);
-}
-
 static bool
 is_idle(void)
 {
@@ -86,7 +79,7 @@ main(int argc, char **argv)
         .init = init,
         .accept = on_accept,
         .reload = reload,
-        .tls = on_tls,
+        .tls = smtpd_set_tls,
         .is_idle = is_idle,
         .drain = drain,
     };

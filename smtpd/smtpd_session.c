@@ -20,63 +20,10 @@
 
 struct smtpd_env smtpd_env;
 static struct smtpd_cfg *cfgs[SMTPD_SERVICES][2]; /* calm, and under stress */
-static struct tls_ctx *tls_of[SMTPD_SERVICES];
 static struct list sessions = { &sessions, &sessions };
 static size_t n_sessions;
-static char *tls_chain, *tls_key; /* kept: a new configuration may want other options */
 
 /* ---- configuration ---- */
-
-static int
-make_tls(const struct conf *main_conf, enum smtpd_service service, struct slice chain,
-         struct slice key, struct tls_ctx **out, struct err *e)
-{
-    struct conf *c = service == SMTPD_MX ? conf_ref(main_conf)
-                                         : conf_for_service(main_conf, smtpd_service_name(service));
-    struct buf excluded = { 0 };
-    struct tls_server_opts o;
-    int rc;
-
-    smtpd_tls_opts(c, service == SMTPD_MX, service == SMTPD_SUBMISSIONS, &excluded, &o);
-    rc = tls_server_new(chain, key, &o, out, e);
-    buf_free(&excluded);
-    conf_unref(&c);
-    return rc;
-}
-
-static int
-make_all_tls(const struct conf *c, struct slice chain, struct slice key, struct err *e)
-{
-    struct tls_ctx *fresh[SMTPD_SERVICES] = { NULL };
-    int rc = 0;
-
-    for (int i = 0; i < SMTPD_PICKUP && rc == 0; i++) /* which has none */
-        rc = make_tls(c, (enum smtpd_service)i, chain, key, &fresh[i], e);
-    for (int i = 0; i < SMTPD_SERVICES; i++) {
-        if (rc == 0) {
-            struct tls_ctx *old = tls_of[i];
-
-            tls_of[i] = fresh[i];
-            fresh[i] = old;
-        }
-        tls_unref(&fresh[i]);
-    }
-    return rc;
-}
-
-int
-smtpd_set_tls(struct slice chain, struct slice key, struct err *e)
-{
-    if (make_all_tls(daemon_conf(), chain, key, e))
-        return -1;
-    if (tls_key)
-        mem_wipe(tls_key, strlen(tls_key));
-    free(tls_chain);
-    free(tls_key);
-    tls_chain = sl_dupz(chain);
-    tls_key = sl_dupz(key);
-    return 0;
-}
 
 int
 smtpd_set_conf(const struct conf *c, struct err *e)
@@ -87,8 +34,8 @@ smtpd_set_conf(const struct conf *c, struct err *e)
     for (int i = 0; i < SMTPD_SERVICES && rc == 0; i++)
         for (int k = 0; k < 2 && rc == 0; k++)
             rc = smtpd_cfg_new(c, (enum smtpd_service)i, k, &fresh[i][k], e);
-    if (rc == 0 && tls_chain)
-        rc = make_all_tls(c, sl_z(tls_chain), sl_z(tls_key), e);
+    if (rc == 0)
+        rc = smtpd_tls_configure(c, e);
     for (int i = 0; i < SMTPD_SERVICES; i++)
         for (int k = 0; k < 2; k++) {
             if (rc == 0) {
@@ -100,12 +47,6 @@ smtpd_set_conf(const struct conf *c, struct err *e)
             smtpd_cfg_unref(&fresh[i][k]);
         }
     return rc;
-}
-
-struct tls_ctx *
-smtpd_tls_ctx(const struct smtpd_sess *s)
-{
-    return tls_of[s->cfg->service];
 }
 
 /* ---- parts of a session ---- */

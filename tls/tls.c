@@ -1,17 +1,11 @@
 /* tls/tls.c - TLS contexts: certificates, keys, protocols. */
 #include "tls/tls_int.h"
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 int
 tls_fail(struct err *e, enum err_kind kind, const char *words)
@@ -93,103 +87,7 @@ tls_check_protocols(const char *list, struct err *e)
     return rc;
 }
 
-/* ---- certificates ---- */
-
-/* A key with a pass phrase would make OpenSSL ask on the terminal. */
-static int
-no_pass_phrase(char *out, int max, int is_write, void *arg)
-{
-    (void)out;
-    (void)max;
-    (void)is_write;
-    (void)arg;
-    return 0;
-}
-
-enum { PAIRS_MAX = 4 }; /* a certificate for each kind of key there is */
-
-/* The keys of the text, at most PAIRS_MAX. */
-static size_t
-read_keys(struct slice pem, EVP_PKEY *out[PAIRS_MAX])
-{
-    BIO *b = BIO_new_mem_buf(pem.p, (int)pem.n);
-    size_t n = 0;
-
-    BUG_ON(!b);
-    while (n < PAIRS_MAX &&
-           (out[n] = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL)) != NULL)
-        n++;
-    BIO_free(b);
-    return n;
-}
-
-static bool
-has_key(const X509 *x, EVP_PKEY *const *keys, size_t n, EVP_PKEY **out)
-{
-    for (size_t i = 0; i < n; i++)
-        if (X509_check_private_key(x, keys[i]) == 1) {
-            *out = keys[i];
-            return true;
-        }
-    return false;
-}
-
-/* A certificate that one of the keys belongs to, then what leads from it to its authority; more such, with keys of other
- * kinds, may follow. */
-static int
-load_pairs(SSL_CTX *h, struct slice chain, struct slice key, struct err *e)
-{
-    BIO *b = BIO_new_mem_buf(chain.p, (int)chain.n);
-    EVP_PKEY *keys[PAIRS_MAX], *own;
-    size_t n = read_keys(key, keys), n_certs = 0;
-    X509 *x;
-    int rc = -1;
-
-    BUG_ON(!b);
-    while ((x = PEM_read_bio_X509_AUX(b, NULL, no_pass_phrase, NULL)) != NULL) {
-        bool is_own = has_key(x, keys, n, &own), is_loaded;
-
-        if (n_certs == 0 && n == 0) {
-            tls_fail(e, ERR_CONFIG, "no private key in PEM form without pass phrase");
-            goto out;
-        }
-        if (n_certs++ == 0 && !is_own) {
-            tls_fail(e, ERR_CONFIG, "the private key does not belong to the certificate");
-            goto out;
-        }
-        is_loaded = is_own
-                        ? SSL_CTX_use_certificate(h, x) == 1 && SSL_CTX_use_PrivateKey(h, own) == 1
-                        : SSL_CTX_add1_chain_cert(h, x) == 1;
-        if (!is_loaded) {
-            tls_fail(e, ERR_CONFIG,
-                     is_own ? "certificate cannot be used" : "certificate chain cannot be used");
-            goto out;
-        }
-        X509_free(x);
-    }
-    if (n_certs == 0)
-        tls_fail(e, ERR_CONFIG, "no certificate in PEM form");
-    else
-        rc = 0;
-    ERR_clear_error(); /* the end of the file was the last "error" */
-out:
-    X509_free(x);
-    for (size_t i = 0; i < n; i++)
-        EVP_PKEY_free(keys[i]);
-    BIO_free(b);
-    return rc;
-}
-
-static int64_t
-not_after(SSL_CTX *h)
-{
-    const X509 *x = SSL_CTX_get0_certificate(h);
-    struct tm tm;
-
-    if (!x || ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) != 1)
-        return 0;
-    return (int64_t)timegm(&tm);
-}
+/* ---- what clients ask for ---- */
 
 /* RFC 7301 3.2: a client that names protocols and not ours is told so; one that names none is served. */
 static int
@@ -205,6 +103,20 @@ on_alpn(SSL *s, const unsigned char **out, unsigned char *out_n, const unsigned 
                               in_n) != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* RFC 6066 §3. A name that there is no certificate for is not acknowledged, and gets the one for everybody. */
+static int
+on_server_name(SSL *s, int *alert, void *arg)
+{
+    const struct tls_ctx *c = arg;
+    const char *sni = SSL_get_servername(s, TLSEXT_NAMETYPE_host_name);
+
+    (void)alert;
+    if (sni == NULL || !tls_store_use_name(c->store, s, sni))
+        return SSL_TLSEXT_ERR_NOACK;
+    tls_conn_note_name(s);
     return SSL_TLSEXT_ERR_OK;
 }
 
@@ -225,38 +137,69 @@ tls_ctx_new(const SSL_METHOD *m)
     return c;
 }
 
+static void
+set_alpn(struct tls_ctx *c, const char *name)
+{
+    size_t n = strlen(name);
+
+    BUG_ON(n == 0 || n + 1 >= sizeof c->alpn);
+    c->alpn[0] = (char)n;
+    memcpy(c->alpn + 1, name, n);
+    SSL_CTX_set_alpn_select_cb(c->h, on_alpn, c);
+}
+
+static void
+set_sessions(struct tls_ctx *c, const struct tls_server_opts *o)
+{
+    const char *kind = o->alpn ? o->alpn : "smtp"; /* a session is resumed where it was made */
+
+    SSL_CTX_set_session_id_context(c->h, (const unsigned char *)kind, (unsigned)strlen(kind));
+    if (o->tickets && !o->ask_ccert && !o->req_ccert) {
+        tls_use_tickets(c->h);
+    } else {
+        SSL_CTX_set_options(c->h, SSL_OP_NO_TICKET);
+        SSL_CTX_set_num_tickets(c->h, 0);
+    }
+}
+
 int
-tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
-               struct tls_ctx **out, struct err *e)
+tls_server_of(struct tls_store *s, const struct tls_server_opts *o, struct tls_ctx **out,
+              struct err *e)
 {
     struct tls_ctx *c = tls_ctx_new(TLS_server_method());
 
     ERR_clear_error();
+    c->store = tls_store_ref(s);
     SSL_CTX_set_dh_auto(c->h, 1);
-    if (!o->tickets) {
-        SSL_CTX_set_options(c->h, SSL_OP_NO_TICKET);
-        SSL_CTX_set_num_tickets(c->h, 0);
+    set_sessions(c, o);
+    if (o->alpn)
+        set_alpn(c, o->alpn);
+    if (tls_store_has_names(s)) {
+        SSL_CTX_set_tlsext_servername_callback(c->h, on_server_name);
+        SSL_CTX_set_tlsext_servername_arg(c->h, c);
     }
-    SSL_CTX_set_session_id_context(c->h, (const unsigned char *)"postern", 7);
-    if (o->alpn) {
-        size_t n = strlen(o->alpn);
-
-        BUG_ON(n == 0 || n + 1 >= sizeof c->alpn);
-        c->alpn[0] = (char)n;
-        memcpy(c->alpn + 1, o->alpn, n);
-        SSL_CTX_set_alpn_select_cb(c->h, on_alpn, c);
-    }
-    if (tls_set_protocols(c->h, o->protocols ? o->protocols : ">=TLSv1.2", e) != 0 ||
-        tls_set_server_opts(c, o, e) != 0 || load_pairs(c->h, pem_chain, pem_key, e) != 0) {
+    if (tls_set_server_opts(c, o, e) != 0 || tls_store_use_all(s, c->h, e) != 0) {
         tls_unref(&c);
         return -1;
     }
-    c->not_after_unix_s = not_after(c->h);
-    if (c->not_after_unix_s < clock_unix_s())
-        log_warn("tls.expired", LOG_F(LF_N("not_after", c->not_after_unix_s)),
-                 "the TLS certificate has expired: clients will refuse it");
     *out = c;
     return 0;
+}
+
+int
+tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
+               struct tls_ctx **out, struct err *e)
+{
+    struct tls_store *s = tls_store_new();
+    struct buf pem = { 0 };
+    int rc;
+
+    buf_addf(&pem, "%.*s\n%.*s", SL_ARG(pem_chain), SL_ARG(pem_key));
+    rc = tls_store_add(s, NULL, buf_slice(&pem), e) || tls_server_of(s, o, out, e) ? -1 : 0;
+    mem_wipe(pem.p, pem.cap);
+    buf_free(&pem);
+    tls_store_unref(&s);
+    return rc;
 }
 
 struct tls_ctx *
@@ -275,25 +218,6 @@ tls_unref(struct tls_ctx **ctx)
     if (!c || --c->refs > 0)
         return;
     SSL_CTX_free(c->h);
+    tls_store_unref(&c->store);
     free(c);
-}
-
-int64_t
-tls_not_after_unix_s(const struct tls_ctx *c)
-{
-    return c->not_after_unix_s;
-}
-
-int
-tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s,
-              struct err *e)
-{
-    static const struct tls_server_opts opts = { .protocols = ">=TLSv1.2" };
-    struct tls_ctx *c = NULL;
-
-    if (tls_server_new(pem_chain, pem_key, &opts, &c, e) != 0)
-        return -1;
-    *not_after_unix_s = c->not_after_unix_s;
-    tls_unref(&c);
-    return 0;
 }

@@ -4,44 +4,60 @@
 
 #include "conf/conf.h"
 #include "core/conn.h"
+#include "tls/tls_store.h"
 
 struct tls_ctx; /* counted; sessions keep the one they began with */
 
-/* How a server context is set up. */
+/* How a server context is set up. NULL or "" is the default. */
 struct tls_server_opts {
     bool tickets;          /* no session tickets on port 25: some large senders break on them */
     const char *protocols; /* Postfix's list, e.g. ">=TLSv1.2"; NULL: that */
     const char *alpn;      /* "imap", "pop3" or NULL */
-    /* Postfix's smtpd_tls_*: NULL or "" means its default. */
-    const char *cipher_grade;    /* "medium", "high", ...: TLS 1.2 and below */
-    const char *exclude_ciphers; /* "aNULL, MD5, ...": TLS 1.2 and below */
-    bool client_preference;      /* no tls_preempt_cipherlist */
-    /* Certificates of clients: asked for, never a reason to fail the handshake unless it demands one. */
+    /* TLS 1.2 and below, in Postfix's words ... */
+    const char *cipher_grade;                  /* "medium", "high", ... */
+    const char *exclude_ciphers;               /* "aNULL, MD5, ..." */
+    const char *high_ciphers, *medium_ciphers; /* OpenSSL's lists that the grades stand for */
+    /* ... or in OpenSSL's; it counts then. */
+    const char *cipher_list;
+    const char *cipher_suites; /* TLS 1.3 */
+    const char *curves;        /* "X25519 prime256v1"; unknown ones are passed over */
+    bool client_preference;    /* the client's order of ciphers counts */
+    /* For old devices: TLS 1.0 on, RSA and SHA-1; protocols, ciphers and OpenSSL's security level are what that takes. */
+    bool is_legacy;
+    /* Certificates of clients: asked for, never a reason to fail the handshake unless it demands one. Who is asked gets no
+     * tickets: what was verified then may be revoked now. */
     bool ask_ccert, req_ccert;
-    const char *ca_file, *ca_path; /* PEM of the authorities that are trusted */
-    int ccert_depth;               /* longest chain; 0: OpenSSL's */
-    const char *digest;            /* of fingerprints: "md5", "sha1", "sha256", ...; NULL: sha256 */
+    bool req_crl; /* each authority must have a list of what it has revoked */
+    const char *ca_file,
+        *ca_path;       /* PEM of the authorities that are trusted, if the store has none */
+    int ccert_depth;    /* longest chain; 0: OpenSSL's */
+    const char *digest; /* of fingerprints: "md5", "sha1", "sha256", ...; NULL: sha256 */
 };
-/* From PEM text: chain (leaf first) and key; more chains and keys of other kinds (RSA and EC) may follow. -1 with e ERR_CONFIG naming what is wrong (does not match, expired is
- * only a warning in the log). */
+/* Keeps a reference to s. -1 with e ERR_CONFIG. */
+int tls_server_of(struct tls_store *s, const struct tls_server_opts *o, struct tls_ctx **out,
+                  struct err *e);
+/* The same of PEM text: chain (leaf first) and key. */
 int tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_server_opts *o,
                    struct tls_ctx **out, struct err *e);
 /* How a client context is set up: Postfix's smtp_tls_*. NULL or "" means its default; no authority is trusted unless said. */
 struct tls_client_opts {
     const char *protocols; /* default ">=TLSv1": opportunistic, as Postfix */
     const char *cipher_grade, *exclude_ciphers;
-    const char *ca_file, *ca_path; /* PEM of the authorities that are trusted */
-    bool system_ca;                /* the system's too */
-    int depth;                     /* longest chain; 0: OpenSSL's */
-    const char *digest;            /* of fingerprints; NULL: sha256 */
+    const char *high_ciphers, *medium_ciphers; /* what the grades stand for */
+    const char *ca_file, *ca_path;             /* PEM of the authorities that are trusted */
+    bool system_ca;                            /* the system's too */
+    int depth;                                 /* longest chain; 0: OpenSSL's */
+    const char *digest;                        /* of fingerprints; NULL: sha256 */
 };
 int tls_client_new(const struct tls_client_opts *o, struct tls_ctx **out, struct err *e);
 struct tls_ctx *tls_ref(struct tls_ctx *c);
 void tls_unref(struct tls_ctx **c);
-int64_t tls_not_after_unix_s(const struct tls_ctx *c); /* of the leaf */
 
 /* Put TLS under the conn; on_secure follows, or on_close with why. Keeps a reference. */
 void tls_start_server(struct conn *c, struct tls_ctx *t);
+/* Why the conn ended is that a server's handshake failed: what OpenSSL says ("error:0A000102:SSL routines::unsupported
+ * protocol"), else NULL. */
+const char *tls_accept_error(const struct err *why);
 /* What a client demands of its peer's certificate. Where it is not met the conn ends with why, "Server certificate not
  * trusted: ..." or "... not verified: ...". */
 enum tls_demand {
@@ -79,6 +95,10 @@ struct tls_info {
     /* TLS 1.3, unless the session was resumed: "RSA-PSS (2048 bits) server-digest SHA256"; "" where there is none. */
     char server_signature[TLS_SIGNATURE_OCTETS], client_signature[TLS_SIGNATURE_OCTETS];
     const char *sni; /* what the client asked for, or "" */
+    bool
+        is_sni_known; /* the certificate is the one for that name; false too where there are none for names */
+    bool has_names; /* of a server: there are certificates for names */
+    bool is_resumed;
     /* Its chain leads to an authority that is trusted (or, with DANE, to what DNS says). To a client that demanded
      * something, that was met too. */
     bool peer_verified;
@@ -100,9 +120,6 @@ bool tls_is_subject_field(const char *name);
 enum { TLS_DETAILS_OCTETS = 384 };
 const char *tls_details(const struct tls_info *t, char out[TLS_DETAILS_OCTETS]);
 
-/* Checks for `postern check` and the supervisor: do these PEM texts load and match? */
-int tls_check_pem(struct slice pem_chain, struct slice pem_key, int64_t *not_after_unix_s,
-                  struct err *e);
 /* Would tls_server_new() take these options' ciphers, authorities and digest? -1 with e ERR_CONFIG. */
 int tls_check_server_opts(const struct tls_server_opts *o, struct err *e);
 /* Is this a list of protocols as tls_server_opts has it? -1 with e ERR_CONFIG, naming the word. */

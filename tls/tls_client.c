@@ -41,6 +41,8 @@ int
 tls_client_new(const struct tls_client_opts *o, struct tls_ctx **out, struct err *e)
 {
     struct tls_ctx *c = tls_ctx_new(TLS_client_method());
+    const struct tls_ciphers ciphers = { o->cipher_grade, o->exclude_ciphers, o->high_ciphers,
+                                         o->medium_ciphers };
 
     ERR_clear_error();
     c->is_client = true;
@@ -54,7 +56,7 @@ tls_client_new(const struct tls_client_opts *o, struct tls_ctx **out, struct err
         SSL_CTX_set_verify_depth(c->h, o->depth);
     if (set_authorities(c->h, o, e) != 0 ||
         tls_set_protocols(c->h, is_set(o->protocols) ? o->protocols : ">=TLSv1", e) != 0 ||
-        tls_set_ciphers(c->h, o->cipher_grade, o->exclude_ciphers, e) != 0)
+        tls_set_ciphers(c->h, &ciphers, e) != 0)
         goto fail;
     if (SSL_CTX_dane_enable(c->h) != 1) {
         tls_fail(e, ERR_CONFIG, "DANE");

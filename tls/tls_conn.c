@@ -9,7 +9,8 @@
 
 #include <stdlib.h>
 
-enum { RECORD_OCTETS = 16 * 1024, WRITE_MAX = 1 << 30 };
+enum { RECORD_OCTETS = 16 * 1024, WRITE_MAX = 1 << 30, ERROR_OCTETS = 200 };
+#define ACCEPT_FAILED "SSL_accept() failed: " /* Dovecot's words */
 
 struct tls_state {
     SSL *ssl;
@@ -18,7 +19,7 @@ struct tls_state {
     struct buf *raw_out;           /* during feed, send, goodbye: what is to be sent */
     struct tls_peer *peer;         /* once somebody has asked */
     struct tls_demanded *demanded; /* of a client; NULL of a server */
-    bool is_ready, is_failed;
+    bool is_ready, is_failed, is_name_known;
 };
 
 /* ---- the BIO ---- */
@@ -105,6 +106,7 @@ static enum transport_rc
 shake_hands(struct tls_state *s, struct err *e)
 {
     int rc = SSL_do_handshake(s->ssl);
+    char text[ERROR_OCTETS];
 
     if (rc == 1) {
         if (!is_peer_good(s, e)) {
@@ -116,7 +118,21 @@ shake_hands(struct tls_state *s, struct err *e)
     }
     if (SSL_get_error(s->ssl, rc) == SSL_ERROR_WANT_READ)
         return TRANSPORT_WANT_MORE;
-    return fail(s, "TLS handshake", e);
+    if (s->ctx->is_client)
+        return fail(s, "TLS handshake", e);
+    s->is_failed = true;
+    ERR_error_string_n(ERR_peek_last_error(), text, sizeof text);
+    err_set(e, ERR_TEMP, ACCEPT_FAILED "%s", text);
+    ERR_clear_error();
+    return TRANSPORT_FAILED;
+}
+
+const char *
+tls_accept_error(const struct err *why)
+{
+    struct slice text = sl_z(why ? why->msg : "");
+
+    return sl_take_prefix(&text, SL(ACCEPT_FAILED)) ? text.p : NULL;
 }
 
 static enum transport_rc
@@ -241,7 +257,16 @@ state_new(struct tls_ctx *t)
     s->ssl = SSL_new(t->h);
     BUG_ON(!s->ssl);
     SSL_set_bio(s->ssl, b, b);
+    SSL_set_app_data(s->ssl, s);
     return s;
+}
+
+void
+tls_conn_note_name(SSL *ssl)
+{
+    struct tls_state *s = SSL_get_app_data(ssl);
+
+    s->is_name_known = true;
 }
 
 void
@@ -314,6 +339,9 @@ tls_info_of(const struct conn *c, struct tls_info *out)
     sni = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
     if (sni)
         out->sni = sni;
+    out->is_sni_known = s->is_name_known;
+    out->has_names = s->ctx->store && tls_store_has_names(s->ctx->store);
+    out->is_resumed = SSL_session_reused(s->ssl) == 1;
     tell_peer(s, out);
     return true;
 }

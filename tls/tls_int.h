@@ -3,6 +3,7 @@
 #define POSTERN_TLS_TLS_INT_H
 
 #include "tls/tls.h"
+#include "tls/tls_store.h"
 
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
@@ -10,11 +11,11 @@
 struct tls_ctx {
     SSL_CTX *h;
     unsigned refs; /* the loop's thread alone counts */
-    int64_t not_after_unix_s;
     bool is_client;
-    bool is_asking;       /* a server that asks for certificates */
-    const EVP_MD *digest; /* of fingerprints */
-    char alpn[16];        /* wire form: length octet, name; first octet 0: none */
+    struct tls_store *store; /* of a server */
+    bool is_asking;          /* a server that asks for certificates */
+    const EVP_MD *digest;    /* of fingerprints */
+    char alpn[16];           /* wire form: length octet, name; first octet 0: none */
 };
 
 /* e from OpenSSL's error queue, which is emptied: "words: reason". Returns -1. */
@@ -23,8 +24,21 @@ int tls_fail(struct err *e, enum err_kind kind, const char *words);
 int tls_set_protocols(SSL_CTX *h, const char *list, struct err *e);
 
 struct tls_ctx *tls_ctx_new(const SSL_METHOD *m); /* one reference */
-/* Postfix's grade and exclusions, either may be NULL or "": tls_opts.c. -1 with e ERR_CONFIG. */
-int tls_set_ciphers(SSL_CTX *h, const char *grade, const char *exclude, struct err *e);
+/* tls_opts.c: Postfix's grade and exclusions, what the grades mean; each may be NULL or "". -1 with e ERR_CONFIG. */
+struct tls_ciphers {
+    const char *grade, *exclude, *high, *medium;
+};
+int tls_set_ciphers(SSL_CTX *h, const struct tls_ciphers *o, struct err *e);
+
+/* tls_store.c: the certificate for everybody onto a context; the one for a name onto a connection: false when there is none. */
+int tls_store_use_all(const struct tls_store *s, SSL_CTX *h, struct err *e);
+bool tls_store_has_names(const struct tls_store *s);
+bool tls_store_use_name(const struct tls_store *s, SSL *ssl, const char *sni);
+/* The authorities; false: there are none in it. */
+bool tls_store_use_ca(const struct tls_store *s, SSL_CTX *h, bool must_have_crl);
+void tls_use_tickets(SSL_CTX *h); /* tls_tickets.c */
+void
+tls_conn_note_name(SSL *ssl); /* tls_conn.c: there was a certificate for the name it asked for */
 
 /* tls_client.c: what one client connection demands. */
 struct tls_demanded;

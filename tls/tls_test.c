@@ -444,17 +444,14 @@ TEST(contexts_refuse_what_does_not_fit)
     struct buf other_chain = { 0 }, other_key = { 0 };
     struct tls_ctx *t = NULL;
     struct err e = { 0 };
-    int64_t until = 0;
 
     make_cert();
-    CHECK_EQ_INT(tls_check_pem(buf_slice(&chain), buf_slice(&key), &until, &e), 0);
-    CHECK(until > 1700000000);
     CHECK_EQ_INT(tls_make_self_signed(names, 1, 1, &other_chain, &other_key, &e), 0);
-    CHECK_EQ_INT(tls_check_pem(buf_slice(&chain), buf_slice(&other_key), &until, &e), -1);
+    CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&other_key), &o, &t, &e), -1);
     CHECK_EQ_INT(e.kind, ERR_CONFIG);
     CHECK(strstr(e.msg, "does not belong") != NULL);
-    CHECK_EQ_INT(tls_check_pem(SL("nothing"), buf_slice(&key), &until, &e), -1);
-    CHECK_EQ_INT(tls_check_pem(buf_slice(&chain), SL(""), &until, &e), -1);
+    CHECK_EQ_INT(tls_server_new(SL("nothing"), buf_slice(&key), &o, &t, &e), -1);
+    CHECK_EQ_INT(tls_server_new(buf_slice(&chain), SL(""), &o, &t, &e), -1);
     o.protocols = "TLSv1.2 TLSv9";
     CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &t, &e), -1);
     CHECK(strstr(e.msg, "TLSv9") != NULL);
@@ -646,6 +643,185 @@ TEST(digests)
     unlink(ca_path);
     buf_free(&chain);
     buf_free(&key);
+}
+
+/* ---- stores: certificates by name ---- */
+
+static struct buf other_pem;
+
+/* Certificate and key for one name, in one text, key first as tls_server_sni_maps has it. */
+static struct slice
+pem_of(const char *name)
+{
+    struct buf c = { 0 }, k = { 0 };
+    struct err e = { 0 };
+
+    buf_reset(&other_pem);
+    CHECK_EQ_INT(tls_make_self_signed(&name, 1, 30, &c, &k, &e), 0);
+    buf_adds(&other_pem, buf_slice(&k));
+    buf_adds(&other_pem, buf_slice(&c));
+    buf_free(&c);
+    buf_free(&k);
+    return buf_slice(&other_pem);
+}
+
+TEST(the_certificate_is_the_one_for_the_name)
+{
+    static const struct {
+        const char *sni, *cn;
+        bool is_known;
+    } cases[] = {
+        { NULL, "everybody", false },
+        { "one.example.org", "one.example.org", true },
+        { "ONE.example.ORG", "one.example.org", true },
+        { "two.example.org", "everybody", false },
+        { "a.below.example", "below", true },
+        { "b.a.below.example", "below", true },
+        { "below.example", "everybody", false },
+        { "xbelow.example", "everybody", false },
+    };
+    struct tls_store *s;
+    struct tls_bundle b;
+    struct buf text = { 0 };
+    struct err e = { 0 };
+
+    tls_bundle_begin(&text, "smtp submission");
+    tls_bundle_add(&text, NULL, pem_of("everybody"));
+    tls_bundle_add(&text, "one.example.org", pem_of("one.example.org"));
+    tls_bundle_add(&text, ".below.example", pem_of("below"));
+    tls_bundle_begin(&text, "imap");
+    CHECK_EQ_INT(tls_bundle_read(buf_slice(&text), &b, &e), 0);
+    CHECK(!tls_store_is_usable(tls_bundle_store(&b, "imap")));
+    CHECK(tls_bundle_store(&b, "pop") == NULL);
+    s = tls_bundle_store(&b, "submission");
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct tls_server_opts o = { .tickets = true };
+        struct tls_ctx *st = NULL, *ct = client_ctx(false);
+
+        TEST_ROW("%s", cases[i].sni ? cases[i].sni : "none");
+        CHECK_EQ_INT(tls_server_of(s, &o, &st, &e), 0);
+        sides_start();
+        tls_start_server(server.c, st);
+        tls_start_client(client.c, ct, &(struct tls_expect){ .sni = cases[i].sni });
+        settle();
+        CHECK_EQ_INT(client.n_secure, 1);
+        CHECK_EQ_STR(client.cn, cases[i].cn);
+        CHECK(server.info.has_names);
+        CHECK_EQ_INT(server.info.is_sni_known, cases[i].is_known);
+        tls_unref(&st);
+        tls_unref(&ct);
+        sides_end();
+    }
+    tls_bundle_free(&b);
+    CHECK_EQ_INT(tls_bundle_read(sl_head(buf_slice(&text), text.n - 40), &b, &e), -1);
+    CHECK_EQ_INT(tls_bundle_read(SL("all 3\nabc"), &b, &e), -1);
+    buf_free(&text);
+    buf_free(&other_pem);
+}
+
+TEST(facts_of_certificates)
+{
+    struct buf both = { 0 };
+    struct tls_facts f;
+    struct err e = { 0 };
+
+    make_cert();
+    buf_adds(&both, buf_slice(&chain));
+    buf_adds(&both, buf_slice(&key));
+    CHECK_EQ_INT(tls_look(buf_slice(&both), "mail.example.org", &f, &e), 0);
+    CHECK(f.is_in_order && f.has_chain && f.has_host);
+    CHECK_EQ_STR(buf_z(&f.names), "mail.example.org 127.0.0.1");
+    CHECK(f.not_after_unix_s - f.not_before_unix_s > 30 * 86400 - 10);
+    tls_facts_free(&f);
+    CHECK_EQ_INT(tls_look(buf_slice(&both), "example.org", &f, &e), 0);
+    CHECK(!f.has_host);
+    tls_facts_free(&f);
+    /* A stranger's certificate behind it. */
+    buf_adds(&both, pem_of("stranger"));
+    buf_reset(&both);
+    buf_adds(&both, buf_slice(&chain));
+    buf_adds(&both,
+             sl_from(buf_slice(&other_pem), sl_find(buf_slice(&other_pem), SL("-----BEGIN CERT"))));
+    buf_adds(&both, buf_slice(&key));
+    CHECK_EQ_INT(tls_look(buf_slice(&both), NULL, &f, &e), 0);
+    CHECK(!f.is_in_order);
+    tls_facts_free(&f);
+    /* Cut short in a later certificate: somebody writes the file. */
+    buf_reset(&both);
+    buf_adds(&both, buf_slice(&key));
+    buf_adds(&both, buf_slice(&chain));
+    buf_adds(&both, sl_head(buf_slice(&chain), chain.n / 2));
+    CHECK_EQ_INT(tls_look(buf_slice(&both), NULL, &f, &e), -1);
+    CHECK(strstr(e.msg, "PEM") != NULL);
+    buf_free(&both);
+    buf_free(&other_pem);
+}
+
+/* A handshake in memory, resuming *kept if there is one; then *kept is the session that it made. Was it resumed? */
+static bool
+is_resumed_by(SSL_CTX *st, SSL_CTX *ct, SSL_SESSION **kept)
+{
+    SSL *s = SSL_new(st), *c = SSL_new(ct);
+    BIO *a, *b;
+    bool is_resumed;
+    char octet;
+
+    BUG_ON(BIO_new_bio_pair(&a, 0, &b, 0) != 1);
+    SSL_set_bio(s, a, a);
+    SSL_set_bio(c, b, b);
+    SSL_set_accept_state(s);
+    SSL_set_connect_state(c);
+    if (*kept)
+        SSL_set_session(c, *kept);
+    for (int i = 0; i < 10 && (SSL_do_handshake(c) != 1 || SSL_do_handshake(s) != 1); i++)
+        SSL_do_handshake(s);
+    CHECK(SSL_is_init_finished(c) && SSL_is_init_finished(s));
+    SSL_read(c, &octet, 1); /* the tickets */
+    is_resumed = SSL_session_reused(s) == 1;
+    SSL_SESSION_free(*kept);
+    *kept = SSL_get1_session(c);
+    SSL_shutdown(c); /* or the session counts as broken */
+    SSL_free(s);
+    SSL_free(c);
+    return is_resumed;
+}
+
+/* Keys of tickets are the process's, so contexts made anew still know their clients. */
+TEST(tickets_outlive_contexts_and_changes_of_keys)
+{
+    /* Which keys the server has in each round: the octet each is made of, newest first. */
+    static const struct {
+        const char *keys;
+        bool has_tickets, want_resumed;
+    } rounds[] = { { "a", true, false }, { "a", true, true },  { "ba", true, true },
+                   { "cb", true, true }, { "d", true, false }, { "d", true, true },
+                   { "d", false, false } };
+    static const char *const versions[] = { "TLSv1.2", "TLSv1.3" };
+    struct err e = { 0 };
+
+    make_cert();
+    CHECK_EQ_INT(tls_set_ticket_keys(SL("short"), &e), -1);
+    for (size_t i = 0; i < COUNT_OF(versions) * COUNT_OF(rounds); i++) {
+        static char keys[TLS_TICKET_KEYS_MAX * TLS_TICKET_KEY_OCTETS];
+        static SSL_SESSION *kept;
+        size_t at = i % COUNT_OF(rounds), n = strlen(rounds[at].keys);
+        struct tls_server_opts o = { .tickets = rounds[at].has_tickets,
+                                     .protocols = versions[i / COUNT_OF(rounds)] };
+        struct tls_ctx *st = NULL, *ct = client_ctx(false);
+
+        TEST_ROW("%s, round %zu", o.protocols, at);
+        for (size_t k = 0; k < n; k++)
+            memset(keys + k * TLS_TICKET_KEY_OCTETS, rounds[at].keys[k], TLS_TICKET_KEY_OCTETS);
+        CHECK_EQ_INT(tls_set_ticket_keys(sl_n(keys, n * TLS_TICKET_KEY_OCTETS), &e), 0);
+        CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &st, &e), 0);
+        CHECK_EQ_INT(is_resumed_by(st->h, ct->h, &kept), rounds[at].want_resumed);
+        tls_unref(&st);
+        tls_unref(&ct);
+        if (at + 1 == COUNT_OF(rounds)) {
+            SSL_SESSION_free(kept);
+            kept = NULL;
+        }
+    }
 }
 
 TEST_MAIN()
