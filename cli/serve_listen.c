@@ -1,6 +1,7 @@
 /* cli/serve_listen.c - from listen_... to sockets. */
 #include "cli/serve_listen.h"
 
+#include "auth/oauth_client.h"
 #include "base/mem.h"
 #include "core/daemon.h"
 #include "core/listener.h"
@@ -60,15 +61,16 @@ static const struct {
     bool (*is_wanted)(const struct conf *c); /* NULL: always */
     const char *caller;                      /* as in serve_socket */
 } own[] = {
-    { "local", "locald", SOCK_STREAM, false, serve_wants_locald },
-    { "auth", "authd", SOCK_STREAM, false, NULL },
+    { "local", "locald", SOCK_STREAM, false, serve_wants_locald, NULL },
+    { "oauth", "oauthd", SOCK_STREAM, false, oauth_is_configured, NULL },
+    { "auth", "authd", SOCK_STREAM, false, NULL, NULL },
     { "auth-master", "authd", SOCK_STREAM, false, NULL, "imapd" },
-    { "lookup", "authd", SOCK_STREAM, false, NULL },
-    { "anvil", "authd", SOCK_STREAM, false, NULL },
-    { "content", "authd", SOCK_STREAM, false, NULL },
-    { "queue", "qmgr", SOCK_SEQPACKET, false, NULL },
-    { "relay", "relayd", SOCK_STREAM, false, NULL },
-    { "quota", "lmtpd", SOCK_STREAM, false, wants_quota },
+    { "lookup", "authd", SOCK_STREAM, false, NULL, NULL },
+    { "anvil", "authd", SOCK_STREAM, false, NULL, NULL },
+    { "content", "authd", SOCK_STREAM, false, NULL, NULL },
+    { "queue", "qmgr", SOCK_SEQPACKET, false, NULL, NULL },
+    { "relay", "relayd", SOCK_STREAM, false, NULL, NULL },
+    { "quota", "lmtpd", SOCK_STREAM, false, wants_quota, NULL },
     { "imapd", "imapd", SOCK_SEQPACKET, true, NULL, "login" },
     { "login", "login", SOCK_SEQPACKET, false, wants_login, "imapd" },
     { "pop3d", "pop3d", SOCK_SEQPACKET, false, NULL, "login" },
