@@ -53,7 +53,7 @@ TEST(formats)
         const char *fault = percent_check(sl_z(rows[i].format), vars, COUNT_OF(vars));
         struct buf out = { 0 };
 
-        TEST_ROW("%s", rows[i].format);
+        TEST_ROW("%zu", i);
         percent_expand(&out, sl_z(rows[i].format), vars, COUNT_OF(vars), value, NULL);
         CHECK_EQ_STR(buf_z(&out), rows[i].want);
         CHECK_EQ_STR(fault ? fault : "", rows[i].fault ? rows[i].fault : "");

@@ -17,6 +17,7 @@ struct candidate {
     struct buf input;
     char *sid;
     char ip[ADDR_TEXT_OCTETS];
+    bool is_utf8;
 };
 
 static void
@@ -80,8 +81,14 @@ on_user(uint64_t id, const struct auth_user *u)
         snprintf(text + strlen(text), sizeof text - strlen(text), "\r\n");
         send_away(c->fd, text);
     } else {
-        pop3_new(c->fd, u->user, &(struct store_userdb){ .mail = u->mail, .quota = u->quota },
-                 sl_z(c->sid), c->ip, buf_slice(&c->input), conf);
+        pop3_new(&(struct pop3_adopted){ .fd = c->fd,
+                                         .user = u->user,
+                                         .db = { .mail = u->mail, .quota = u->quota },
+                                         .sid = sl_z(c->sid),
+                                         .input = buf_slice(&c->input),
+                                         .ip = c->ip,
+                                         .conf = conf,
+                                         .is_utf8 = c->is_utf8 });
         c->fd = -1;
     }
     candidate_free(c);
@@ -96,6 +103,7 @@ pop3_adopt(uint64_t key, const struct handoff *h, int fd)
     c->fd = fd;
     c->id = id_add(c);
     c->sid = sl_dupz(h->session);
+    c->is_utf8 = h->is_utf8;
     buf_adds(&c->input, h->input);
     addr_ip_text(&h->remote, c->ip);
     auth_master_request(pop3d.auth, h->cookie, "pop3", h->session, on_user, c->id);

@@ -1,42 +1,75 @@
-/* pop3d/cmd.c - the TRANSACTION state: RFC 1939 §5, §7 (TOP, UIDL), 2449 (CAPA). Answers that need a message's octets or
- * change the mailbox are box.c's. */
+/* pop3d/cmd.c - the TRANSACTION state: RFC 1939 §5, §7 (TOP, UIDL), 2449 §5 (CAPA), 6856 §2.1 (UTF8), §3 (LANG). What a command's
+ * arguments are, and what is said when they are wrong, is as in Dovecot. */
 #include "pop3d/pop3d.h"
 
 #include "base/mem.h"
 
 #include <stdio.h>
 
-/* The message an argument names; false: the answer was given. */
-static bool
-find_message(struct pop3_sess *s, struct slice arg, size_t *out)
-{
-    uint64_t n;
+enum { ECHO_OCTETS = 40 }; /* of what is not understood */
 
-    if (!sl_to_u64(arg, &n) || n == 0)
-        conn_printf(s->conn, "-ERR Invalid message number: %.*s\r\n", SL_ARG(sl_head(arg, 40)));
-    else if (n > s->n)
-        conn_printf(s->conn, "-ERR There's no message %llu.\r\n", (unsigned long long)n);
-    else if (s->v[n - 1].is_deleted)
-        conn_writes(s->conn, SL("-ERR Message is deleted.\r\n"));
-    else {
-        *out = (size_t)n - 1;
-        return true;
-    }
-    return false;
+/* ---- arguments ---- */
+
+/* -ERR with what was not understood, printable. */
+static void
+refuse(struct pop3_sess *s, const char *what, struct slice arg)
+{
+    char copy[ECHO_OCTETS + 1];
+    size_t n = arg.n < ECHO_OCTETS ? arg.n : ECHO_OCTETS;
+
+    for (size_t i = 0; i < n; i++)
+        copy[i] = arg.p[i] < ' ' || arg.p[i] > '~' ? '?' : arg.p[i];
+    copy[n] = '\0';
+    pop3_sayf(s, "-ERR %s: %s\r\n", what, copy);
 }
 
-static void
-totals(const struct pop3_sess *s, uint64_t *count, uint64_t *octets)
+/* True: the answer was given. */
+static bool
+is_number_wrong(struct pop3_sess *s, enum pop3_number rc, const char *const texts[],
+                struct slice arg)
 {
-    *count = *octets = 0;
-    for (size_t i = 0; i < s->n; i++)
-        if (!s->v[i].is_deleted) {
-            ++*count;
-            *octets += s->v[i].size_octets;
-        }
+    if (rc == POP3_NUMBER_OK)
+        return false;
+    refuse(s, texts[rc], arg);
+    return true;
+}
+
+/* The message an argument names; false: the answer was given. */
+static bool
+take_message(struct pop3_sess *s, struct slice *args, bool has_more, size_t *out)
+{
+    static const char *const texts[] = { [POP3_NUMBER_NONE] = "Invalid message number",
+                                         [POP3_NUMBER_TOO_LARGE] = "Message number too large",
+                                         [POP3_NUMBER_NOISE] = "Noise after message number" };
+    uint64_t n = 0;
+    enum pop3_number rc = pop3_take_number(args, has_more, UINT32_MAX, &n);
+
+    if (is_number_wrong(s, rc, texts, *args))
+        return false;
+    if (n == 0 || n > s->n) {
+        pop3_sayf(s, "-ERR There's no message %llu.\r\n", (unsigned long long)n);
+        return false;
+    }
+    if (s->v[n - 1].is & POP3_MSG_DELETED) {
+        pop3_say(s, SL("-ERR Message is deleted.\r\n"));
+        return false;
+    }
+    *out = (size_t)n - 1;
+    return true;
 }
 
 /* ---- long replies: written as far as the client takes them ---- */
+
+void
+pop3_totals(const struct pop3_sess *s, uint64_t *count, uint64_t *octets)
+{
+    *count = *octets = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (!(s->v[i].is & POP3_MSG_DELETED)) {
+            ++*count;
+            *octets += pop3_size(&s->v[i]);
+        }
+}
 
 void
 pop3_list_more(struct pop3_sess *s)
@@ -45,9 +78,9 @@ pop3_list_more(struct pop3_sess *s)
 
     while (s->list_at < s->n && !conn_is_out_full(s->conn)) {
         for (size_t end = s->list_at + 500; s->list_at < s->n && s->list_at < end; s->list_at++)
-            if (!s->v[s->list_at].is_deleted)
+            if (!(s->v[s->list_at].is & POP3_MSG_DELETED))
                 s->list_row(s, s->list_at, &b);
-        conn_writes(s->conn, buf_slice(&b));
+        pop3_say(s, buf_slice(&b));
         buf_reset(&b);
     }
     buf_free(&b);
@@ -56,193 +89,226 @@ pop3_list_more(struct pop3_sess *s)
         conn_pause_input(s->conn);
         return;
     }
-    conn_writes(s->conn, SL(".\r\n"));
+    pop3_say(s, SL(".\r\n"));
     if (s->state == POP3_LISTING)
         pop3_go_on(s);
 }
 
-static void
-add_size(struct pop3_sess *s, size_t i, struct buf *out)
+void
+pop3_list(struct pop3_sess *s, void (*row)(struct pop3_sess *, size_t, struct buf *))
 {
-    buf_addf(out, "%zu %llu\r\n", i + 1, (unsigned long long)s->v[i].size_octets);
-}
-
-/* What an old server has told, else as Dovecot's default "%08Xu%08Xv": a client that came from there downloads nothing
- * twice. */
-static void
-add_uid(struct pop3_sess *s, size_t i, struct buf *out)
-{
-    if (s->v[i].uidl != NULL)
-        buf_addf(out, "%zu %s\r\n", i + 1, s->v[i].uidl);
-    else
-        buf_addf(out, "%zu %08x%08x\r\n", i + 1, (unsigned)s->v[i].uid, (unsigned)s->uidvalidity);
-}
-
-static void
-list_one_or_all(struct pop3_sess *s, const struct pop3_command *c, const char *all,
-                void (*row)(struct pop3_sess *, size_t, struct buf *))
-{
-    struct buf b = { 0 };
-    size_t i;
-
-    if (c->n_args > 0) {
-        if (!find_message(s, c->args[0], &i))
-            return;
-        buf_addz(&b, "+OK ");
-        row(s, i, &b);
-        conn_writes(s->conn, buf_slice(&b));
-        buf_free(&b);
-        return;
-    }
-    conn_writes(s->conn, sl_z(all));
     s->list_row = row;
     s->list_at = 0;
     pop3_list_more(s);
 }
 
-/* ---- commands ---- */
-
 static void
-run_stat(struct pop3_sess *s, const struct pop3_command *c)
+add_size(struct pop3_sess *s, size_t i, struct buf *out)
+{
+    buf_addf(out, "%zu %llu\r\n", i + 1, (unsigned long long)pop3_size(&s->v[i]));
+}
+
+/* ---- commands: true when it was understood ---- */
+
+static bool
+run_stat(struct pop3_sess *s, struct slice args)
 {
     uint64_t count, octets;
 
-    (void)c;
-    totals(s, &count, &octets);
-    conn_printf(s->conn, "+OK %llu %llu\r\n", (unsigned long long)count,
-                (unsigned long long)octets);
+    (void)args;
+    pop3_totals(s, &count, &octets);
+    pop3_sayf(s, "+OK %llu %llu\r\n", (unsigned long long)count, (unsigned long long)octets);
+    return true;
 }
 
-static void
-run_list(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_list(struct pop3_sess *s, struct slice args)
 {
     uint64_t count, octets;
-    char first[64];
+    size_t i;
 
-    totals(s, &count, &octets);
-    snprintf(first, sizeof first, "+OK %llu messages:\r\n", (unsigned long long)count);
-    list_one_or_all(s, c, first, add_size);
+    if (args.n == 0) {
+        pop3_totals(s, &count, &octets);
+        pop3_sayf(s, "+OK %llu messages:\r\n", (unsigned long long)count);
+        pop3_list(s, add_size);
+        return true;
+    }
+    if (!take_message(s, &args, false, &i))
+        return false;
+    pop3_sayf(s, "+OK %zu %llu\r\n", i + 1, (unsigned long long)pop3_size(&s->v[i]));
+    return true;
 }
 
-static void
-run_uidl(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_uidl(struct pop3_sess *s, struct slice args)
 {
-    list_one_or_all(s, c, "+OK\r\n", add_uid);
+    size_t i = SIZE_MAX;
+
+    if (args.n > 0 && !take_message(s, &args, false, &i))
+        return false;
+    pop3_uidl(s, i);
+    return true;
 }
 
-static void
-run_retr(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_retr(struct pop3_sess *s, struct slice args)
 {
     size_t i;
 
-    if (find_message(s, c->args[0], &i))
-        pop3_box_send(s, i, false, 0);
+    if (!take_message(s, &args, false, &i))
+        return false;
+    pop3_box_send(s, i, false, 0);
+    return true;
 }
 
-static void
-run_top(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_top(struct pop3_sess *s, struct slice args)
 {
-    uint64_t lines;
+    static const char *const texts[] = { [POP3_NUMBER_NONE] = "Invalid size",
+                                         [POP3_NUMBER_TOO_LARGE] = "Size too large",
+                                         [POP3_NUMBER_NOISE] = "Noise after size" };
+    uint64_t lines = 0;
     size_t i;
 
-    if (!find_message(s, c->args[0], &i))
-        return;
-    if (!sl_to_u64(c->args[1], &lines))
-        conn_printf(s->conn, "-ERR Invalid line count: %.*s\r\n", SL_ARG(sl_head(c->args[1], 40)));
-    else
-        pop3_box_send(s, i, true, lines);
+    if (!take_message(s, &args, true, &i) ||
+        is_number_wrong(s, pop3_take_number(&args, false, UINT64_MAX, &lines), texts, args))
+        return false;
+    pop3_box_send(s, i, true, lines);
+    return true;
 }
 
-static void
-run_dele(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_dele(struct pop3_sess *s, struct slice args)
 {
     size_t i;
 
-    if (!find_message(s, c->args[0], &i))
-        return;
-    s->v[i].is_deleted = true;
-    conn_writes(s->conn, SL("+OK Marked to be deleted.\r\n"));
+    if (!take_message(s, &args, false, &i))
+        return false;
+    s->v[i].is |= POP3_MSG_DELETED;
+    pop3_say(s, SL("+OK Marked to be deleted.\r\n"));
+    return true;
 }
 
-static void
-run_rset(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_rset(struct pop3_sess *s, struct slice args)
 {
-    (void)c;
+    (void)args;
     for (size_t i = 0; i < s->n; i++)
-        s->v[i].is_deleted = false;
-    conn_writes(s->conn, SL("+OK\r\n"));
+        s->v[i].is &= (uint16_t) ~(POP3_MSG_DELETED | POP3_MSG_SEEN);
+    s->last_seen = 0;
+    if (s->conf->pop3_enable_last)
+        pop3_box_unsee(s);
+    else
+        pop3_say(s, SL("+OK\r\n"));
+    return true;
 }
 
-static void
-run_noop(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_noop(struct pop3_sess *s, struct slice args)
 {
-    (void)c;
-    conn_writes(s->conn, SL("+OK\r\n"));
+    (void)args;
+    pop3_say(s, SL("+OK\r\n"));
+    return true;
 }
 
-static void
-run_capa(struct pop3_sess *s, const struct pop3_command *c)
+/* RFC 1460 §5: the highest message that was looked at. */
+static bool
+run_last(struct pop3_sess *s, struct slice args)
 {
-    (void)c;
-    conn_writes(
-        s->conn,
-        SL("+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n.\r\n"));
+    if (!s->conf->pop3_enable_last) {
+        refuse(s, "Unknown command", SL("LAST"));
+        return false;
+    }
+    (void)args;
+    pop3_sayf(s, "+OK %u\r\n", (unsigned)s->last_seen);
+    return true;
 }
 
-static void
-run_quit(struct pop3_sess *s, const struct pop3_command *c)
+static bool
+run_capa(struct pop3_sess *s, struct slice args)
 {
-    (void)c;
+    struct buf out = { 0 };
+
+    (void)args;
+    buf_addz(&out, "+OK\r\n");
+    pop3_add_capa(&out,
+                  &(struct pop3_capa){ .login_delay_s = (uint64_t)s->conf->pop3_login_delay / 1000,
+                                       .expire = s->conf->pop3_expire });
+    buf_addz(&out, ".\r\n");
+    pop3_say(s, buf_slice(&out));
+    buf_free(&out);
+    return true;
+}
+
+/* RFC 6856 §5 lets a client that hears of UTF8 only from a message reissue its command after this one. */
+static bool
+run_utf8(struct pop3_sess *s, struct slice args)
+{
+    if (args.n > 0) {
+        refuse(s, "UTF8 takes no argument", args);
+        return false;
+    }
+    s->is_utf8 = true;
+    pop3_say(s, SL("+OK UTF-8 it is.\r\n"));
+    return true;
+}
+
+static bool
+run_lang(struct pop3_sess *s, struct slice args)
+{
+    struct buf out = { 0 };
+
+    pop3_add_lang(&out, args);
+    pop3_say(s, buf_slice(&out));
+    buf_free(&out);
+    return true;
+}
+
+static bool
+run_quit(struct pop3_sess *s, struct slice args)
+{
+    (void)args;
     pop3_box_update(s, true);
+    return true;
 }
 
-/* clang-format off */
 static const struct {
     const char *name;
-    size_t least, most; /* arguments */
-    void (*run)(struct pop3_sess *s, const struct pop3_command *c);
+    bool (*run)(struct pop3_sess *s, struct slice args);
 } commands[] = {
-    { "STAT", 0, 0, run_stat },
-    { "LIST", 0, 1, run_list },
-    { "RETR", 1, 1, run_retr },
-    { "DELE", 1, 1, run_dele },
-    { "NOOP", 0, 0, run_noop },
-    { "RSET", 0, 0, run_rset },
-    { "QUIT", 0, 0, run_quit },
-    { "TOP",  2, 2, run_top },
-    { "UIDL", 0, 1, run_uidl },
-    { "CAPA", 0, 0, run_capa },
+    { "STAT", run_stat }, { "LIST", run_list }, { "RETR", run_retr }, { "DELE", run_dele },
+    { "NOOP", run_noop }, { "RSET", run_rset }, { "QUIT", run_quit }, { "TOP", run_top },
+    { "UIDL", run_uidl }, { "LAST", run_last }, { "CAPA", run_capa }, { "UTF8", run_utf8 },
+    { "LANG", run_lang },
 };
-/* clang-format on */
 
-static void
-bad(struct pop3_sess *s, const char *what, struct slice word)
+bool
+pop3_count_bad(struct pop3_sess *s)
 {
-    if (++s->bad >= POP3D_BAD_MAX) {
-        conn_writes(s->conn, SL("-ERR Too many bad commands.\r\n"));
-        pop3_end(s, "Too many bad commands");
-        return;
-    }
-    conn_printf(s->conn, "-ERR %s%.*s\r\n", what, SL_ARG(sl_head(word, 40)));
+    if (++s->bad <= POP3D_BAD_MAX)
+        return false;
+    pop3_say(s, SL("-ERR Too many bad commands.\r\n"));
+    pop3_end(s, "Too many bad commands.");
+    return true;
 }
 
-static void
+static bool
 run(struct pop3_sess *s, const struct pop3_command *c)
 {
-    for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        if (!sl_ieqz(c->name, commands[i].name))
-            continue;
-        if (c->n_args < commands[i].least) {
-            bad(s, "Too few arguments.", SL(""));
-        } else if (c->n_args > commands[i].most) {
-            bad(s, "Too many arguments.", SL(""));
-        } else {
-            s->bad = 0;
-            commands[i].run(s, c);
-        }
-        return;
-    }
-    bad(s, "Unknown command: ", c->name);
+    char name[ECHO_OCTETS];
+    size_t n = c->name.n < sizeof name ? c->name.n : sizeof name;
+
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (sl_ieqz(c->name, commands[i].name))
+            return commands[i].run(s, c->args);
+    for (size_t i = 0; i < n; i++)
+        name[i] =
+            (char)(c->name.p[i] >= 'a' && c->name.p[i] <= 'z' ? c->name.p[i] - 32 : c->name.p[i]);
+    if (n == 0)
+        pop3_say(s, SL("-ERR Unknown command.\r\n"));
+    else
+        refuse(s, "Unknown command", sl_n(name, n));
+    return false;
 }
 
 bool
@@ -254,16 +320,18 @@ pop3_command(struct pop3_sess *s)
     enum frame_rc rc = conn_take_line(s->conn, POP3_LINE_MAX, LINE_LF_TOO, &line);
 
     if (rc == FRAME_TOO_LONG) {
-        conn_writes(s->conn, SL("-ERR Input line too long.\r\n"));
+        pop3_say(s, SL("-ERR Input line too long.\r\n"));
         pop3_end(s, "Input line too long");
         return false;
     }
     if (rc != FRAME_OK)
         return false;
     memcpy(copy, line.p ? line.p : "", line.n); /* conn_ calls end the line's life */
-    if (pop3_parse(sl_n(copy, line.n), &c))
-        run(s, &c);
-    else
-        bad(s, "Unknown command.", SL(""));
+    s->in_octets += line.n + 2;
+    pop3_parse(sl_n(copy, line.n), &c);
+    if (!run(s, &c))
+        pop3_count_bad(s);
+    else if (s->state != POP3_SENDING) /* that may still be wrong */
+        s->bad = 0;
     return true;
 }

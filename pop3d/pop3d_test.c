@@ -133,8 +133,12 @@ client_open(struct client *k, unsigned user, const char *input)
     BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0);
     k->fd = pair[1];
     snprintf(name, sizeof name, "u%u@example.com", user);
-    pop3_new(pair[0], sl_z(name), &(struct store_userdb){ 0 }, SL("sid"), "192.0.2.1", sl_z(input),
-             conf);
+    pop3_new(&(struct pop3_adopted){ .fd = pair[0],
+                                     .user = sl_z(name),
+                                     .sid = SL("sid"),
+                                     .input = sl_z(input),
+                                     .ip = "192.0.2.1",
+                                     .conf = conf });
 }
 
 static bool
@@ -213,18 +217,22 @@ TEST(a_session)
         { "list\r\n", "+OK 3 messages:\r\n1 28\r\n2 24\r\n3 18\r\n.\r\n" },
         { "LIST 2\r\n", "+OK 2 24\r\n" },
         { "LIST 4\r\n", "-ERR There's no message 4.\r\n" },
-        { "LIST 0\r\n", "-ERR Invalid message number: 0\r\n" },
+        { "LIST 0\r\n", "-ERR There's no message 0.\r\n" },
         { "LIST x\r\n", "-ERR Invalid message number: x\r\n" },
         { "LIST 99999999999999999999\r\n",
-          "-ERR Invalid message number: 99999999999999999999\r\n" },
+          "-ERR Message number too large: 99999999999999999999\r\n" },
+        { "LIST 1 2\r\n", "-ERR Noise after message number:  2\r\n" },
+        { "LIST \x01\x7f\xe9\r\n", "-ERR Invalid message number: ???\r\n" },
         { "RETR 1\r\n", "+OK 28 octets\r\nSubject: one\r\n\r\n..dot\r\nline\r\n.\r\n" },
         { "RETR 2\r\n", "+OK 24 octets\r\nSubject: two\r\n\r\nx\r\n...\r\ny\r\n.\r\n" },
         { "TOP 1 0\r\n", "+OK\r\nSubject: one\r\n\r\n.\r\n" },
         { "TOP 1 1\r\n", "+OK\r\nSubject: one\r\n\r\n..dot\r\n.\r\n" },
-        { "TOP 1\r\n", "-ERR Too few arguments.\r\n" },
-        { "TOP 1 -1\r\n", "-ERR Invalid line count: -1\r\n" },
-        { "RETR\r\n", "-ERR Too few arguments.\r\n" },
-        { "STAT 1\r\n", "-ERR Too many arguments.\r\n" },
+        { "TOP 1\r\n", "-ERR Noise after message number: \r\n" },
+        { "TOP 1 -1\r\n", "-ERR Invalid size: -1\r\n" },
+        { "TOP 1 2x\r\n", "-ERR Noise after size: x\r\n" },
+        { "TOP 1 99999999999999999999\r\n", "-ERR Size too large: 99999999999999999999\r\n" },
+        { "RETR\r\n", "-ERR Invalid message number: \r\n" },
+        { "STAT 1\r\n", "+OK 3 70\r\n" },
         { "DELE 2\r\n", "+OK Marked to be deleted.\r\n" },
         { "DELE 2\r\n", "-ERR Message is deleted.\r\n" },
         { "RETR 2\r\n", "-ERR Message is deleted.\r\n" },
@@ -233,8 +241,9 @@ TEST(a_session)
         { "LAST\r\n", "-ERR Unknown command: LAST\r\n" },
         { "\r\n", "-ERR Unknown command.\r\n" },
         { "NOOP\r\n", "+OK\r\n" },
-        { "CAPA\r\n",
-          "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n.\r\n" },
+        { "CAPA\r\n", "+OK\r\nCAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-"
+                      "CODE\r\nUTF8 USER\r\nLANG\r\n"
+                      "EXPIRE NEVER\r\nIMPLEMENTATION Postern\r\n.\r\n" },
         { "RETR 3\r\nDELE 1\r\nDELE 3\r\nNOOP\r\n",
           "+OK 18 octets\r\nSubject: three\r\n\r\n.\r\n+OK Marked to be deleted.\r\n+OK Marked to "
           "be deleted.\r\n+OK\r\n" },
@@ -383,7 +392,7 @@ TEST(a_message_that_went_away)
     user_folder(path, u, "");
     snprintf(command, sizeof command, "rm %s/*/1578600002.*", path);
     CHECK_EQ_INT(system(command), 0);
-    CHECK(client_talk(&k, "RETR 2\r\n", "-ERR Message no longer exists.\r\n"));
+    CHECK(client_talk(&k, "RETR 2\r\n", "-ERR Message 2 expunged.\r\n"));
     CHECK(client_talk(&k, "RETR 3\r\n", "Subject: three\r\n\r\n.\r\n"));
     CHECK(client_talk(&k, "DELE 2\r\nQUIT\r\n", NULL));
     client_close(&k);
@@ -394,14 +403,14 @@ TEST(bounds)
 {
     unsigned u = user_with_three();
     struct client k;
-    char line[400];
+    char line[POP3_LINE_MAX + 2];
 
     client_open(&k, u, "");
     CHECK(client_talk(&k, "", "+OK Logged in.\r\n"));
-    for (int i = 1; i < POP3D_BAD_MAX; i++)
-        CHECK(client_talk(&k, "FOO\r\n", "-ERR Unknown command: FOO\r\n"));
-    CHECK(client_talk(&k, "FOO\r\n", NULL));
-    CHECK_EQ_STR(buf_z(&k.got), "-ERR Too many bad commands.\r\n");
+    for (int i = 0; i < POP3D_BAD_MAX; i++)
+        CHECK(client_talk(&k, "foo x\r\n", "-ERR Unknown command: FOO\r\n"));
+    CHECK(client_talk(&k, "RETR 9\r\n", NULL));
+    CHECK_EQ_STR(buf_z(&k.got), "-ERR There's no message 9.\r\n-ERR Too many bad commands.\r\n");
     client_close(&k);
     memset(line, 'x', sizeof line);
     line[sizeof line - 1] = '\0';

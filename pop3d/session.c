@@ -1,32 +1,42 @@
 /* pop3d/session.c - the life of a session. */
 #include "pop3d/pop3d.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "core/daemon.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 struct pop3d pop3d;
 
-/* ---- the end ---- */
+/* ---- output ---- */
 
-/* Dovecot's line, with its default pop3_logout_format. */
-static void
-log_end(const struct pop3_sess *s)
+void
+pop3_say(struct pop3_sess *s, struct slice text)
 {
-    log_info("pop3.end",
-             LOG_F(LF_Z("user", s->user), LF_Z("sid", s->sid), LF_N("retr", s->retr_n),
-                   LF_N("retr_octets", s->retr_octets), LF_N("del", s->deleted)),
-             "pop3(%s)<%ld><%s>: Disconnected: %s top=%llu/%llu, retr=%llu/%llu, del=%llu/%zu, "
-             "size=%llu",
-             s->user, (long)getpid(), s->sid, s->end_why ? s->end_why : "Connection closed",
-             (unsigned long long)s->top_n, (unsigned long long)s->top_octets,
-             (unsigned long long)s->retr_n, (unsigned long long)s->retr_octets,
-             (unsigned long long)s->deleted, s->n, (unsigned long long)s->size_octets);
+    s->out_octets += text.n;
+    conn_writes(s->conn, text);
 }
+
+void
+pop3_sayf(struct pop3_sess *s, const char *fmt, ...)
+{
+    struct buf b = { 0 };
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vaddf(&b, fmt, ap);
+    va_end(ap);
+    pop3_say(s, buf_slice(&b));
+    buf_free(&b);
+}
+
+/* ---- the end ---- */
 
 void
 pop3_free(struct pop3_sess *s)
@@ -36,7 +46,8 @@ pop3_free(struct pop3_sess *s)
         pop3_box_close(s);
         return;
     }
-    log_end(s);
+    pop3_log_end(s);
+    pop3_lock_drop(s);
     id_del(s->id);
     list_remove(&s->link);
     pop3d.n_sessions--;
@@ -44,8 +55,12 @@ pop3_free(struct pop3_sess *s)
     store_file_close(&s->file);
     conf_unref(&s->conf);
     buf_free(&s->piece);
+    arena_free(&s->part_mem);
+    arena_free(&s->uidl_mem);
+    map_free(&s->uidl_names, NULL);
+    free(s->uidls);
+    free(s->orders);
     free(s->v);
-    store_uidls_free(&s->uidls);
     free(s->user);
     free(s->mail);
     free(s->quota);
@@ -64,15 +79,6 @@ pop3_end(struct pop3_sess *s, const char *why)
         conn_close(s->conn);
 }
 
-static bool
-has_seen_to_save(const struct pop3_sess *s)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (s->v[i].is_seen && !s->v[i].was_seen)
-            return true;
-    return false;
-}
-
 /* A connection that ends without QUIT deletes nothing (RFC 1939 §6), but what was read was read. */
 static void
 on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
@@ -83,13 +89,14 @@ on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
     (void)why;
     s->conn = NULL;
     if (end == CONN_END_TIMEOUT && !s->end_why)
-        s->end_why = "Timeout: the client takes no output";
+        s->end_why = "Client has not read server output for 300 secs";
     atomic_store(&s->is_cancelled, true);
+    timer_stop(&s->lock_timer);
     if (s->is_job_out) {
-        pop3_box_drained(s); /* a parked one is to end */
+        pop3_job_drained(s); /* a parked one is to end */
         return;
     }
-    if (s->view && s->state != POP3_UPDATE && has_seen_to_save(s))
+    if (s->view && s->state != POP3_UPDATE && !s->was_updated && pop3_has_seen(s))
         pop3_box_update(s, false);
     else
         pop3_free(s);
@@ -105,13 +112,23 @@ take_input(struct pop3_sess *s)
             break;
 }
 
+/* The client has done something. */
+static void
+note_act(struct pop3_sess *s)
+{
+    s->last_act_ms = clock_mono_ms();
+    s->is_resting = false;
+    conn_set_deadline(s->conn, POP3D_REST_MS);
+}
+
 static void
 on_input(struct conn *c, void *arg)
 {
     struct pop3_sess *s = arg;
 
+    (void)c;
     if (s->state == POP3_TRANSACTION)
-        conn_set_deadline(c, POP3D_IDLE_MS);
+        note_act(s);
     take_input(s);
 }
 
@@ -124,23 +141,32 @@ on_drain(struct conn *c, void *arg)
     if (s->state == POP3_LISTING)
         pop3_list_more(s);
     else if (s->state == POP3_SENDING)
-        pop3_box_drained(s);
+        pop3_job_drained(s);
     else
         take_input(s);
 }
 
+/* First a rest, in which the session is small; then its end. */
 static void
 on_deadline(struct conn *c, void *arg)
 {
     struct pop3_sess *s = arg;
+    uint64_t idle_ms = clock_mono_ms() - s->last_act_ms;
 
-    if (s->state !=
-        POP3_TRANSACTION) { /* a job or the client's reading takes its time; writing has its own limit */
+    if (s->state != POP3_TRANSACTION) {
+        /* a job or the client's reading takes its time; writing has its own limit */
         conn_set_deadline(c, POP3D_IDLE_MS);
         return;
     }
-    conn_writes(c, SL("-ERR Disconnected for inactivity.\r\n"));
-    pop3_end(s, "Disconnected for inactivity");
+    if (idle_ms < POP3D_IDLE_MS) {
+        if (!s->is_resting)
+            store_view_sleep(s->view);
+        s->is_resting = true;
+        conn_set_deadline(c, POP3D_IDLE_MS - idle_ms);
+        return;
+    }
+    pop3_say(s, SL("-ERR Disconnected for inactivity.\r\n"));
+    pop3_end(s, "Inactivity - no input for 600 secs");
 }
 
 void
@@ -151,15 +177,14 @@ pop3_go_on(struct pop3_sess *s)
     s->state = POP3_TRANSACTION;
     if (!s->conn)
         return;
-    conn_set_deadline(s->conn, POP3D_IDLE_MS);
+    note_act(s);
     conn_resume_input(s->conn);
 }
 
 /* ---- the beginning ---- */
 
 void
-pop3_new(int fd, struct slice user, const struct store_userdb *db, struct slice sid, const char *ip,
-         struct slice input, const struct conf *conf)
+pop3_new(const struct pop3_adopted *a)
 {
     static const struct conn_ops ops = {
         .on_input = on_input, .on_drain = on_drain, .on_deadline = on_deadline, .on_close = on_close
@@ -167,32 +192,43 @@ pop3_new(int fd, struct slice user, const struct store_userdb *db, struct slice 
     struct pop3_sess *s = MEM_NEW(struct pop3_sess);
 
     s->id = id_add(s);
-    s->user = sl_dupz(user);
-    s->mail = sl_dupz(db->mail);
-    s->quota = sl_dupz(db->quota);
-    s->sid = sl_dupz(sid);
-    s->ip = mem_dupz(ip);
-    s->conf = conf_ref(conf);
+    s->user = sl_dupz(a->user);
+    s->mail = sl_dupz(a->db.mail);
+    s->quota = sl_dupz(a->db.quota);
+    s->sid = sl_dupz(a->sid);
+    s->ip = mem_dupz(a->ip);
+    s->conf = conf_ref(a->conf);
+    s->is_utf8 = a->is_utf8;
+    s->lock_fd = -1;
     list_push_back(&pop3d.sessions, &s->link);
     pop3d.n_sessions++;
     daemon_session_count(1);
-    s->conn = conn_new(fd, &ops, s);
+    s->conn = conn_new(a->fd, &ops, s);
     conn_set_in_max(s->conn, POP3D_IN_MAX);
-    conn_unread(s->conn, input);
+    conn_set_out_marks(s->conn, POP3D_OUT_HIGH, POP3D_OUT_LOW);
+    conn_unread(s->conn, a->input);
     conn_set_deadline(s->conn, POP3D_IDLE_MS);
-    pop3_box_open(s);
+    s->state = POP3_WAITING;
+    if (pop3_delay_admits(a->user, a->conf)) {
+        pop3_begin(s);
+        return;
+    }
+    pop3_sayf(s, "-ERR [LOGIN-DELAY] Mail may be looked at every %llu seconds only.\r\n",
+              (unsigned long long)s->conf->pop3_login_delay / 1000);
+    pop3_end(s, "Logged in again before pop3_login_delay");
 }
 
 void
 pop3_drain(void)
 {
+    pop3_delay_forget();
     LIST_EACH(it, nxt, &pop3d.sessions)
     {
         struct pop3_sess *s = CONTAINER_OF(it, struct pop3_sess, link);
 
         if (s->state != POP3_TRANSACTION || !s->conn)
             continue; /* a QUIT under way is finished, a message sent; those that go on are ended by the limit */
-        conn_writes(s->conn, SL("-ERR [SYS/TEMP] Server shutting down.\r\n"));
+        pop3_say(s, SL("-ERR [SYS/TEMP] Server shutting down.\r\n"));
         pop3_end(s, "Shutting down");
     }
 }

@@ -1,23 +1,41 @@
 /* proto/pop3.c - POP3's command lines and multi-line replies. */
 #include "proto/pop3.h"
 
-bool
+#include "base/mem.h"
+
+void
 pop3_parse(struct slice line, struct pop3_command *out)
 {
-    struct slice word;
+    size_t blank = sl_find_char(line, ' ');
 
-    memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < line.n; i++)
-        if ((unsigned char)line.p[i] < 32 || (unsigned char)line.p[i] > 126)
-            return false;
-    if (!sl_take_word(&line, " ", &out->name))
-        return false;
-    while (sl_take_word(&line, " ", &word)) {
-        if (out->n_args < POP3_ARGS_MAX)
-            out->args[out->n_args] = word;
-        out->n_args++;
+    out->name = sl_head(line, blank);
+    out->args = blank == SL_NPOS ? SL("") : sl_from(line, blank);
+    while (sl_take_char(&out->args, ' '))
+        ;
+}
+
+enum pop3_number
+pop3_take_number(struct slice *args, bool has_more, uint64_t most, uint64_t *out)
+{
+    struct slice at = *args, digits;
+    size_t n = 0;
+
+    while (n < at.n && at.p[n] >= '0' && at.p[n] <= '9')
+        n++;
+    if (n == 0)
+        return POP3_NUMBER_NONE;
+    digits = sl_head(at, n);
+    if (!sl_to_u64(digits, out) || *out > most)
+        return POP3_NUMBER_TOO_LARGE;
+    at = sl_from(at, n);
+    if (has_more ? !sl_starts(at, ' ') : at.n > 0) {
+        *args = at;
+        return POP3_NUMBER_NOISE;
     }
-    return true;
+    while (sl_take_char(&at, ' '))
+        ;
+    *args = at;
+    return POP3_NUMBER_OK;
 }
 
 void
@@ -70,4 +88,53 @@ pop3_top(struct slice message, uint64_t lines)
         at += n;
     }
     return sl_head(message, at);
+}
+
+void
+pop3_add_capa(struct buf *out, const struct pop3_capa *c)
+{
+    buf_addz(out, "CAPA\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nPIPELINING\r\nAUTH-RESP-CODE\r\n"
+                  "UTF8 USER\r\nLANG\r\n");
+    if (c->login_delay_s > 0)
+        buf_addf(out, "LOGIN-DELAY %llu\r\n", (unsigned long long)c->login_delay_s);
+    if (c->expire[0] != '\0')
+        buf_addf(out, "EXPIRE %s\r\n", c->expire);
+    buf_addz(out, "IMPLEMENTATION Postern\r\n");
+}
+
+/* The tags of RFC 5646 that we have, i-default first: RFC 2277 §4.5. */
+static const struct {
+    const char *tag, *name;
+} languages[] = { { "i-default", "Default language" }, { "en", "English" } };
+
+/* The tag for a language range: RFC 4647 §3.4, from its end subtags are left away until one is there. */
+static const char *
+look_up(struct slice range)
+{
+    while (range.n > 0) {
+        for (size_t i = 0; i < COUNT_OF(languages); i++)
+            if (sl_ieqz(range, languages[i].tag))
+                return languages[i].tag;
+        range =
+            sl_head(range, sl_rfind_char(range, '-') == SL_NPOS ? 0 : sl_rfind_char(range, '-'));
+    }
+    return NULL;
+}
+
+void
+pop3_add_lang(struct buf *out, struct slice args)
+{
+    struct slice range = sl_trim(args);
+    const char *tag = sl_eqz(range, "*") ? languages[0].tag : look_up(range);
+
+    if (range.n == 0) {
+        buf_addz(out, "+OK Language listing follows:\r\n");
+        for (size_t i = 0; i < COUNT_OF(languages); i++)
+            buf_addf(out, "%s %s\r\n", languages[i].tag, languages[i].name);
+        buf_addz(out, ".\r\n");
+    } else if (tag) {
+        buf_addf(out, "+OK %s Everything is said in English.\r\n", tag);
+    } else {
+        buf_addz(out, "-ERR There is no such language here, but English (en).\r\n");
+    }
 }

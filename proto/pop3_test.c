@@ -7,32 +7,105 @@
 TEST(command_lines)
 {
     static const struct {
-        const char *line;
-        bool want;
-        const char *name, *a, *b;
-        size_t n_args;
+        const char *line, *name, *args;
     } rows[] = {
-        { "STAT", true, "STAT", "", "", 0 },
-        { "top 1 10", true, "top", "1", "10", 2 },
-        { "RETR  1 ", true, "RETR", "1", "", 1 },
-        { "a b c d", true, "a", "b", "c", 3 },
-        { "", false, "", "", "", 0 },
-        { "   ", false, "", "", "", 0 },
-        { "RETR\t1", false, "", "", "", 0 },
-        { "RETR 1\xff", false, "", "", "", 0 },
+        { "STAT", "STAT", "" },
+        { "top 1 10", "top", "1 10" },
+        { "RETR   1 ", "RETR", "1 " },
+        { "USER a b c", "USER", "a b c" },
+        { "", "", "" },
+        { "  x", "", "x" },
+        { "RETR\t1", "RETR\t1", "" },
     };
 
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct pop3_command c;
 
         TEST_ROW("%s", rows[i].line);
-        CHECK_EQ_INT(pop3_parse(sl_z(rows[i].line), &c), rows[i].want);
-        if (!rows[i].want)
-            continue;
-        CHECK(sl_eqz(c.name, rows[i].name) && sl_eqz(c.args[0], rows[i].a) &&
-              sl_eqz(c.args[1], rows[i].b));
-        CHECK_EQ_INT(c.n_args, rows[i].n_args);
+        pop3_parse(sl_z(rows[i].line), &c);
+        CHECK_EQ_MEM(c.name.p, c.name.n, rows[i].name, strlen(rows[i].name));
+        CHECK_EQ_MEM(c.args.p, c.args.n, rows[i].args, strlen(rows[i].args));
     }
+}
+
+TEST(numbers)
+{
+    static const struct {
+        const char *args;
+        bool has_more;
+        enum pop3_number want;
+        uint64_t number;
+        const char *left;
+    } rows[] = {
+        { "1", false, POP3_NUMBER_OK, 1, "" },
+        { "0012", false, POP3_NUMBER_OK, 12, "" },
+        { "1 ", false, POP3_NUMBER_NOISE, 0, " " },
+        { "1 2", false, POP3_NUMBER_NOISE, 0, " 2" },
+        { "1 2", true, POP3_NUMBER_OK, 1, "2" },
+        { "1   2", true, POP3_NUMBER_OK, 1, "2" },
+        { "1", true, POP3_NUMBER_NOISE, 0, "" },
+        { "1x", false, POP3_NUMBER_NOISE, 0, "x" },
+        { "x1", false, POP3_NUMBER_NONE, 0, "x1" },
+        { "-1", false, POP3_NUMBER_NONE, 0, "-1" },
+        { "", false, POP3_NUMBER_NONE, 0, "" },
+        { "4294967295", false, POP3_NUMBER_OK, 4294967295, "" },
+        { "4294967296", false, POP3_NUMBER_TOO_LARGE, 0, "4294967296" },
+        { "99999999999999999999", false, POP3_NUMBER_TOO_LARGE, 0, "99999999999999999999" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct slice args = sl_z(rows[i].args);
+        uint64_t n = 0;
+
+        TEST_ROW("%s", rows[i].args);
+        CHECK_EQ_INT(pop3_take_number(&args, rows[i].has_more, UINT32_MAX, &n), rows[i].want);
+        if (rows[i].want == POP3_NUMBER_OK)
+            CHECK_EQ_INT(n, rows[i].number);
+        CHECK_EQ_MEM(args.p, args.n, rows[i].left, strlen(rows[i].left));
+    }
+}
+
+TEST(languages)
+{
+    static const struct {
+        const char *args, *want;
+    } rows[] = {
+        { "",
+          "+OK Language listing follows:\r\ni-default Default language\r\nen English\r\n.\r\n" },
+        { "*", "+OK i-default " },
+        { "i-default", "+OK i-default " },
+        { "EN", "+OK en " },
+        { "en-GB-oed ", "+OK en " },
+        { "e", "-ERR " },
+        { "english", "-ERR " },
+        { "de-en", "-ERR " },
+        { "-", "-ERR " },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct buf out = { 0 };
+
+        TEST_ROW("%s", rows[i].args);
+        pop3_add_lang(&out, sl_z(rows[i].args));
+        CHECK(sl_has_prefix(buf_slice(&out), sl_z(rows[i].want)));
+        CHECK(sl_has_suffix(buf_slice(&out), SL("\r\n")));
+        buf_free(&out);
+    }
+}
+
+TEST(capabilities)
+{
+    struct buf out = { 0 };
+
+    pop3_add_capa(&out, &(struct pop3_capa){ .expire = "" });
+    CHECK(sl_find(buf_slice(&out), SL("EXPIRE")) == SL_NPOS);
+    CHECK(sl_find(buf_slice(&out), SL("LOGIN-DELAY")) == SL_NPOS);
+    CHECK(sl_find(buf_slice(&out), SL("\r\nUTF8 USER\r\nLANG\r\n")) != SL_NPOS);
+    buf_reset(&out);
+    pop3_add_capa(&out, &(struct pop3_capa){ .expire = "NEVER", .login_delay_s = 90 });
+    CHECK(sl_has_suffix(buf_slice(&out),
+                        SL("\r\nLOGIN-DELAY 90\r\nEXPIRE NEVER\r\nIMPLEMENTATION Postern\r\n")));
+    buf_free(&out);
 }
 
 TEST(dots_are_doubled_however_it_is_cut)

@@ -1,6 +1,6 @@
 /* store/dovecot_test.c - from a Dovecot, to it, and back again; with files as it writes them. */
 #include "store/maintain.h"
-#include "store/uidl.h"
+#include "store/pop3.h"
 
 #include "store/store_test.h"
 
@@ -60,11 +60,18 @@ make_old(void)
     put("dovecot-uidvalidity", "000004d9");
 }
 
+static void
+add_ids(void *arg, const struct store_pop3_row *r)
+{
+    buf_addf(arg, "%u:%.*s:%u:%.*s:%.*s ", r->uid, SL_ARG(r->uidl.p ? r->uidl : SL("-")), r->order,
+             SL_ARG(r->guid.p ? r->guid : SL("-")), SL_ARG(r->file));
+}
+
 TEST(what_dovecot_says_is_kept)
 {
     struct store_view *v;
-    struct store_uidls l;
     struct store_box b;
+    struct buf ids = { 0 };
     char *text;
 
     setup();
@@ -82,14 +89,12 @@ TEST(what_dovecot_says_is_kept)
     CHECK_EQ_INT(size_at(v, 1), 17);
     CHECK_EQ_STR(store_view_keyword(v, 0), "$Forwarded");
     CHECK_EQ_STR(store_view_keyword(v, 2), "unknown-2"); /* a letter without a name */
-    NEED(store_uidls(v, &l, &e) == 0);
-    NEED(l.n == 2);
-    CHECK_EQ_INT(l.v[0].uid, 2);
-    CHECK_EQ_STR(l.v[0].uidl, "one");
-    CHECK_EQ_INT(l.v[0].order, 2);
-    CHECK_EQ_STR(l.v[1].uidl, "three");
-    CHECK_EQ_INT(l.v[1].order, 1);
-    store_uidls_free(&l);
+    CHECK_EQ_INT(store_pop3_rows(v, 1, 0, add_ids, &ids, &e), 0);
+    CHECK_EQ_STR(buf_z(&ids), "2:one:2:g-a:1.a 4:-:4294967295:-:2.b 7:three:1:-:3.c,S=14,W=17 ");
+    buf_reset(&ids);
+    CHECK_EQ_INT(store_pop3_rows(v, 3, 1, add_ids, &ids, &e), 0);
+    CHECK_EQ_STR(buf_z(&ids), "4:-:4294967295:-:2.b ");
+    buf_free(&ids);
     store_unselect(&v);
     text = get("dovecot-uidlist"); /* untouched */
     CHECK(strstr(text, "Pgone") != NULL);
@@ -180,15 +185,14 @@ TEST(coming_back)
     CHECK_EQ_INT(uid_at(v, 3), 10);
     {
         struct store_box b;
-        struct store_uidls l;
+        struct buf ids = { 0 };
 
         store_view_box(v, &b);
         CHECK_EQ_INT(b.uidvalidity, 1234);
         CHECK_EQ_INT(b.uidnext, 11);
-        NEED(store_uidls(v, &l, &e) == 0);
-        NEED(l.n == 2);
-        CHECK_EQ_STR(l.v[1].uidl, "four");
-        store_uidls_free(&l);
+        CHECK_EQ_INT(store_pop3_rows(v, 2, 0, add_ids, &ids, &e), 0);
+        CHECK(sl_find(buf_slice(&ids), SL(":four:")) != SL_NPOS);
+        buf_free(&ids);
     }
     store_unselect(&v);
     /* Nothing new: nothing is read again, and forth again. */

@@ -1,5 +1,6 @@
 /* store/flags.c - changing flags and keywords, expunging. The rename in cur/ is the durable form of flags: one system call
  * a message. Many messages go in batches; between two of them others of this user get their turn. */
+#include "store/pop3.h"
 #include "store/store_int.h"
 
 #include "base/mem.h"
@@ -83,6 +84,7 @@ is_known(const struct store_view *v, uint32_t uid, uint64_t modseq)
 struct bulk {
     struct store_view *v;
     const struct store_flag_change *ch; /* NULL: expunge */
+    bool is_any;                        /* expunge: not only what is marked */
     struct store_uids *modified;
     struct store_uids lost; /* not where the index has them */
     struct mbox mb;
@@ -193,7 +195,7 @@ change_batch(struct bulk *b, struct err *e)
     return 0;
 }
 
-/* Those that are still marked: their files first, so that a full disk gets room. */
+/* Those that are still marked, or all: their files first, so that a full disk gets room. */
 static int
 expunge_batch(struct bulk *b, struct err *e)
 {
@@ -202,7 +204,7 @@ expunge_batch(struct bulk *b, struct err *e)
     for (size_t i = 0; i < b->batch.n; i++) {
         struct msg_brief *m = &b->batch.v[i];
 
-        if (!(m->flags.sys & STORE_DELETED))
+        if (!b->is_any && !(m->flags.sys & STORE_DELETED))
             continue;
         if (unlinkat(b->parts.fd[m->dir], m->file, 0) == 0)
             b->batch.v[n++] = *m;
@@ -317,7 +319,7 @@ run_marked(struct bulk *b, const struct store_uids *set, struct err *e)
 static int
 run(struct bulk *b, const struct store_uids *set, struct err *e)
 {
-    return b->ch == NULL ? run_marked(b, set, e) : run_set(b, set, e);
+    return b->ch == NULL && !b->is_any ? run_marked(b, set, e) : run_set(b, set, e);
 }
 
 /* Files that a foreign program renamed are looked for, once; what is gone then is gone. */
@@ -361,10 +363,10 @@ store_change_flags(struct store_view *v, const struct store_uids *uids,
     return rc;
 }
 
-int
-store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e)
+static int
+expunge(struct store_view *v, const struct store_uids *uids, bool is_any, struct err *e)
 {
-    struct bulk b = { .v = v };
+    struct bulk b = { .v = v, .is_any = is_any };
     int rc;
 
     if (check_writable(v, e) || user_lock(v->u, e))
@@ -380,4 +382,16 @@ store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e
     }
     user_unlock(v->u);
     return rc;
+}
+
+int
+store_expunge(struct store_view *v, const struct store_uids *uids, struct err *e)
+{
+    return expunge(v, uids, false, e);
+}
+
+int
+store_remove(struct store_view *v, const struct store_uids *uids, struct err *e)
+{
+    return expunge(v, uids, true, e);
 }

@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "store/maildir.h"
-#include "store/uidl.h"
+#include "store/pop3.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -110,6 +110,8 @@ take_extra(struct uidlist *l, struct slice word, struct uidlist_extra *x, bool *
         x->guid = arena_dupz(&l->mem, v);
     else if (key == 'P' && is_word(v, STORE_UIDL_MAX_OCTETS))
         x->uidl = arena_dupz(&l->mem, v);
+    else if (key == 'P' && v.n == 0)
+        x->uidl = ""; /* the base name is it */
     else if (key == 'O' && sl_to_u32(v, &order) && order > 0)
         x->order = order;
     else if (key == 'S')
@@ -139,6 +141,9 @@ take_extras(struct uidlist *l, struct slice line, uint32_t uid, struct slice *ba
         take_extra(l, word, &x, &has_any);
     }
     *base = line;
+    line = sl_head(line, sl_find_char(line, ':'));
+    if (x.uidl != NULL && x.uidl[0] == '\0')
+        x.uidl = is_word(line, STORE_UIDL_MAX_OCTETS) ? arena_dupz(&l->mem, line) : NULL;
     if (has_any && line.n > 0) {
         l->v = mem_grow(l->v, &l->cap, l->n + 1, sizeof(l->v[0]));
         l->v[l->n++] = x;

@@ -9,11 +9,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     unsigned choice = fuzz_choice(&in);
     struct pop3_command c = { 0 };
     struct buf out = { 0 };
+    uint64_t number;
     bool at_start = true;
 
     text = fuzz_dup(in);
-    if (pop3_parse(text, &c))
-        MUST(c.name.n > 0);
+    pop3_parse(text, &c);
+    MUST(c.name.n + c.args.n <= text.n && !sl_starts(c.args, ' '));
+    left = c.args;
+    if (pop3_take_number(&left, choice % 2, UINT32_MAX, &number) == POP3_NUMBER_OK)
+        MUST(number <= UINT32_MAX && left.n < c.args.n);
+    pop3_add_lang(&out, c.args);
+    MUST(sl_has_suffix(buf_slice(&out), SL("\r\n")));
+    buf_reset(&out);
     top = pop3_top(text, choice % 5);
     MUST(top.n <= text.n);
     left = text;
