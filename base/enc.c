@@ -1,6 +1,8 @@
 /* base/enc.c - see enc.h. */
 #include "base/enc.h"
 
+#include "base/mem.h"
+
 #include <zlib.h>
 
 static const char b64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -78,6 +80,27 @@ enc_b64_decode(struct buf *out, struct slice in)
     }
     buf_commit(out, n);
     return 0;
+}
+
+int
+enc_b64url_decode(struct buf *out, struct slice in)
+{
+    struct buf usual = { 0 };
+    int rc = -1;
+
+    if (in.n % 4 == 1 || sl_find_char(in, '+') != SL_NPOS || sl_find_char(in, '/') != SL_NPOS ||
+        sl_find_char(in, '=') != SL_NPOS)
+        return -1;
+    buf_adds(&usual, in);
+    for (size_t i = 0; i < usual.n; i++)
+        usual.p[i] = usual.p[i] == '-' ? '+' : usual.p[i] == '_' ? '/' : usual.p[i];
+    while (usual.n % 4 != 0)
+        buf_addc(&usual, '=');
+    rc = enc_b64_decode(out, buf_slice(&usual));
+    if (usual.p)
+        mem_wipe(usual.p, usual.cap);
+    buf_free(&usual);
+    return rc;
 }
 
 int

@@ -9,6 +9,9 @@
 int enc_b64(struct buf *out, struct slice in);
 int enc_b64_decode(struct buf *out, struct slice in);
 
+/* RFC 4648 §5, without padding, as RFC 7515 §2 has it; the same about bad input. */
+int enc_b64url_decode(struct buf *out, struct slice in);
+
 int enc_hex(struct buf *out, struct slice in); /* lower case */
 int enc_hex_decode(struct buf *out, struct slice in);
 

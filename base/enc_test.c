@@ -87,6 +87,40 @@ TEST(bad_text_is_refused)
     }
 }
 
+/* RFC 7515 §2, its appendix C. */
+TEST(base64url)
+{
+    static const struct {
+        const char *text;
+        struct slice want; /* p NULL: none */
+    } rows[] = {
+        { "", SL_INIT("") },
+        { "A-z_4ME", SL_INIT("\3\354\377\340\301") },
+        { "Zg", SL_INIT("f") },
+        { "Zm8", SL_INIT("fo") },
+        { "Zm9v", SL_INIT("foo") },
+        { "___-", SL_INIT("\xff\xff\xfe") },
+        { "Z", { 0 } },
+        { "Zm9vY", { 0 } },
+        { "Zg==", { 0 } },
+        { "Zh", { 0 } }, /* bits that mean nothing */
+        { "Zm9", { 0 } },
+        { "///+", { 0 } },
+        { "Zm9v\n", { 0 } },
+        { "Zm 9v", { 0 } },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct buf b = { 0 };
+
+        TEST_ROW("%s", rows[i].text);
+        CHECK_EQ_INT(enc_b64url_decode(&b, sl_z(rows[i].text)), rows[i].want.p ? 0 : -1);
+        CHECK_EQ_MEM(b.n ? buf_slice(&b).p : "", b.n, rows[i].want.n ? rows[i].want.p : "",
+                     rows[i].want.n);
+        buf_free(&b);
+    }
+}
+
 TEST(decoders_take_either_case_of_hex)
 {
     struct buf b = { 0 };

@@ -35,8 +35,8 @@ static const struct {
     { "authd", false, false, false }, { "qmgr", false, false, false },
     { "lmtpd", false, false, false }, { "relayd", false, false, false },
     { "imapd", false, false, false }, { "pop3d", false, false, false },
-    { "locald", false, false, true }, { "login", true, true, false },
-    { "smtpd", true, true, false },
+    { "locald", false, false, true }, { "oauthd", false, false, true },
+    { "login", true, true, false },   { "smtpd", true, true, false },
 };
 
 struct child {

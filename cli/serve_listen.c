@@ -62,7 +62,7 @@ static const struct {
     const char *caller;                      /* as in serve_socket */
 } own[] = {
     { "local", "locald", SOCK_STREAM, false, serve_wants_locald, NULL },
-    { "oauth", "oauthd", SOCK_STREAM, false, oauth_is_configured, NULL },
+    { "oauth", "oauthd", SOCK_STREAM, false, oauth_is_configured, "authd" },
     { "auth", "authd", SOCK_STREAM, false, NULL, NULL },
     { "auth-master", "authd", SOCK_STREAM, false, NULL, "imapd" },
     { "lookup", "authd", SOCK_STREAM, false, NULL, NULL },

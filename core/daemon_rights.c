@@ -34,6 +34,7 @@ static const struct {
     { "qmgr", offsetof(struct conf, queue_user) },
     { "relayd", offsetof(struct conf, relay_user) },
     { "authd", offsetof(struct conf, auth_user) },
+    { "oauthd", offsetof(struct conf, oauth_user) },
     { "locald", offsetof(struct conf, default_privs) },
 };
 static bool was_root;
