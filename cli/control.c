@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/queue_source.h"
 #include "cli/serve_int.h"
+#include "cli/status_certs.h"
 
 #include "base/mem.h"
 #include "core/chan.h"
@@ -141,7 +142,7 @@ print_undeliverable(long long count, bool is_json)
 static bool
 print_status(const struct conf *c, struct slice text, bool is_json)
 {
-    struct slice line, key, value;
+    struct slice all = text, line, key, value;
     bool is_ready = false, in_daemons = false;
 
     if (is_json)
@@ -152,6 +153,8 @@ print_status(const struct conf *c, struct slice text, bool is_json)
         value = sl_trim(value);
         if (sl_eqz(key, "state"))
             is_ready = sl_eqz(value, "ready");
+        if (sl_eqz(key, "cert") || sl_eqz(key, "more_certificates"))
+            continue; /* below */
         if (sl_eqz(key, "daemon")) {
             if (!in_daemons)
                 printf(is_json ? "  \"daemons\": ["
@@ -172,6 +175,7 @@ print_status(const struct conf *c, struct slice text, bool is_json)
     }
     if (is_json)
         fputs(in_daemons ? "\n  ]" : "  \"daemons\": []", stdout);
+    status_print_certs(all, is_json);
     fflush(stdout);
     if (is_ready) /* else qmgr may be about to open its database */
         print_undeliverable(count_undeliverable(c), is_json);
@@ -292,7 +296,9 @@ const struct cli_command cmd_status = {
         "DESCRIPTION\n"
         "    Shows the state of the running `postern serve`, and for each daemon its process "
         "id, state,\n"
-        "    sessions and how often it had to be started again. Tells of bounces and notices to "
+        "    sessions and how often it had to be started again; each certificate with the days that "
+        "it is still\n"
+        "    good for, and why it could not be renewed. Tells of bounces and notices to "
         "postmaster that\n"
         "    nobody takes: they are kept on hold in the queue.\n\n"
         "EXIT STATUS\n"

@@ -52,6 +52,7 @@ on_status(struct slice lines, void *arg)
                                           : "starting",
              (long)getpid(), (unsigned long long)((loop_now_ms() - sv.started_ms) / 1000),
              sv.conf_path, SL_ARG(lines));
+    serve_tls_status(&text);
     reply(k, buf_slice(&text));
     buf_free(&text);
 }

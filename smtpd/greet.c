@@ -296,12 +296,18 @@ smtpd_secured(struct smtp_sess *smtp)
     struct tls_info t;
     char details[TLS_DETAILS_OCTETS];
 
-    if (s->cfg->conf->smtpd_tls_loglevel > 0 && tls_info_of(smtp->conn, &t))
+    tls_info_of(smtp->conn, &t);
+    if (t.has_names && t.sni[0] && !t.is_sni_known)
+        log_event(LOG_LV_INFO, s->cfg->ident, "tls.sni",
+                  LOG_F(LF_Z("client", s->namaddr), LF_Z("sni", t.sni)),
+                  "TLS SNI %s from %s not matched, using default chain", t.sni, s->namaddr);
+    if (s->cfg->conf->smtpd_tls_loglevel > 0)
         log_event(LOG_LV_INFO, s->cfg->ident, "tls.up",
                   LOG_F(LF_Z("client", s->namaddr), LF_Z("cn", t.peer_cn),
                         LF_Z("fingerprint", t.peer_fingerprint)),
-                  "%s TLS connection established from %s: %s with cipher %s (%d/%d bits)%s",
-                  trust_of(&t), s->namaddr, t.protocol, t.cipher, t.bits, t.algbits,
+                  "%s TLS connection established from %s%s%s: %s with cipher %s (%d/%d bits)%s",
+                  trust_of(&t), s->namaddr, t.is_sni_known ? " to " : "",
+                  t.is_sni_known ? t.sni : "", t.protocol, t.cipher, t.bits, t.algbits,
                   tls_details(&t, details));
     limits_count_tls(s, check_cert);
 }

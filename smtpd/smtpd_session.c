@@ -228,6 +228,26 @@ log_lost(struct smtpd_sess *s, const char *what)
               what, SL_ARG(verb), octets, s->namaddr);
 }
 
+/* A handshake that came to nothing, in Postfix's words. */
+static void
+log_handshake(struct smtpd_sess *s, enum conn_end end, const struct err *why)
+{
+    const char *failure = tls_accept_error(why), *how = "-1";
+    struct tls_info t;
+
+    if (!smtp_sess_is_tls(&s->smtp) || tls_info_of(s->smtp.conn, &t) ||
+        (end == CONN_END_OWN && s->smtp.end != SMTP_END_TIMEOUT))
+        return; /* there was none, or it came to its end, or we stop */
+    if (failure == NULL)
+        how = s->smtp.end == SMTP_END_TIMEOUT ? "Connection timed out" : "lost connection";
+    log_event(LOG_LV_INFO, s->cfg->ident, "tls.fail",
+              LOG_F(LF_Z("client", s->namaddr), LF_Z("why", failure)),
+              "SSL_accept error from %s: %s", s->namaddr, how);
+    if (failure)
+        log_event(LOG_LV_WARN, s->cfg->ident, "tls.problem", LOG_F(LF_Z("why", failure)),
+                  "TLS library problem: %s:", failure);
+}
+
 static void
 log_end(struct smtpd_sess *s, enum conn_end end, const struct err *why)
 {
@@ -240,10 +260,7 @@ log_end(struct smtpd_sess *s, enum conn_end end, const struct err *why)
         what = "too many errors";
     else if (end != CONN_END_OWN)
         what = "lost connection";
-    if (why && why->msg[0] && smtp_sess_is_tls(&s->smtp) && end == CONN_END_ERROR)
-        log_event(LOG_LV_INFO, ident, "tls.fail",
-                  LOG_F(LF_Z("client", s->namaddr), LF_Z("why", why->msg)),
-                  "SSL_accept error from %s: %s", s->namaddr, why->msg);
+    log_handshake(s, end, why);
     if (what)
         log_lost(s, what);
     smtp_sess_stats(&s->smtp, &stats);
