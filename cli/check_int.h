@@ -19,6 +19,9 @@ void check_manners(const struct conf *c, struct conf_problems *ps);
 /* cli/check_quota.c: quota, and who is told of it. */
 void check_quota(const struct conf *c, struct conf_problems *ps);
 
+/* cli/check_pop3.c: POP3's formats. */
+void check_pop3(const struct conf *c, struct conf_problems *ps);
+
 /* cli/check_local.c: commands and files out of aliases(5). */
 void check_local(const struct conf *c, struct conf_problems *ps);
 

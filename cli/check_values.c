@@ -36,6 +36,8 @@ static const struct {
     ROW(smtp_dns_support_level, "disabled enabled dnssec"),
     ROW(smtp_tls_dane_insecure_mx_policy, "may encrypt dane"),
     ROW(smtp_address_preference, "any ipv4 ipv6"),
+    ROW(pop3_uidl_duplicates, "allow rename"),
+    ROW(pop3_delete_type, "default expunge flag"),
     ROW(smtpd_sasl_type, "dovecot"),
     ROW(reject_tempfail_action, "defer defer_if_permit"),
     ROW(unknown_address_tempfail_action, "defer defer_if_permit"),
@@ -169,6 +171,7 @@ check_word_lists(const struct conf *c, struct conf_problems *ps)
         { "smtp_discard_ehlo_keywords", &c->smtp_discard_ehlo_keywords,
           "8bitmime auth burl chunking dsn enhancedstatuscodes etrn pipelining requiretls size "
           "smtputf8 starttls vrfy xclient xforward silent-discard" },
+        { "pop3_client_workarounds", &c->pop3_client_workarounds, "outlook-no-nuls oe-ns-eoh" },
         { "notify_classes", &c->notify_classes,
           "bounce 2bounce data delay policy protocol resource software" },
     };
