@@ -7,20 +7,22 @@
 #include "auth/users_app.h"
 
 struct account_ask {
-    struct slice name;    /* who is to prove himself; canonical */
-    struct slice other;   /* whom he wants to be, canonical; empty: himself. Then he must be a master */
+    struct slice name; /* who is to prove himself; canonical */
+    struct slice
+        other; /* whom he wants to be, canonical; empty: himself. Then he must be a master */
     struct slice entered; /* his password where it is known: it may be an app password; or empty */
     const char *service;  /* "imap" */
 };
 struct account {
-    bool is_found;    /* there is the user who will be logged in: `other` when asked for, else `name` */
+    bool
+        is_found; /* there is the user who will be logged in: `other` when asked for, else `name` */
     bool is_master;   /* `other` was asked for, and `name` is one of auth_master_users */
     bool is_disabled; /* the user who will be logged in */
     struct buf name;  /* of that user, as the database has it */
     /* What `name` has to know, as stored: of the master, else of the user. When there is no such, something to spend the time on,
      * or empty. A secret: account_free() wipes it. */
     struct buf password;
-    bool wants_verifier; /* a SCRAM verifier of that password is to be kept once it was right */
+    bool wants_verifier;   /* a SCRAM verifier of that password is to be kept once it was right */
     enum users_app_rc app; /* what `entered` is; a master has none */
     int64_t app_id;
 };

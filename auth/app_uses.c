@@ -126,7 +126,8 @@ note_written(struct app_uses *u, const struct use *x)
     if (r == NULL)
         return;
     r->written_unix_s = x->when_unix_s;
-    r->is_other = strcmp(x->service, r->use.service) != 0 || strcmp(x->address, r->use.address) != 0;
+    r->is_other =
+        strcmp(x->service, r->use.service) != 0 || strcmp(x->address, r->use.address) != 0;
     r->is_unwritten = !is_same(x, &r->use);
 }
 
@@ -238,8 +239,8 @@ app_uses_note(struct app_uses *u, int64_t id, const char *service, const struct 
     snprintf(x.service, sizeof x.service, "%s", service);
     if (addr_family(remote) == AF_INET || addr_family(remote) == AF_INET6)
         (void)addr_ip_text(remote, x.address);
-    r->is_other = r->is_other || r->written_unix_s == 0 ||
-                  strcmp(x.service, r->use.service) != 0 || strcmp(x.address, r->use.address) != 0;
+    r->is_other = r->is_other || r->written_unix_s == 0 || strcmp(x.service, r->use.service) != 0 ||
+                  strcmp(x.address, r->use.address) != 0;
     r->use = x;
     r->is_unwritten = true;
     if (is_due(r))

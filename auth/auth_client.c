@@ -415,7 +415,7 @@ write_ask(struct buf *out, uint32_t number, const struct auth_ask *ask)
     buf_addf(out, "AUTH\t%u", number);
     tab_add(out, sl_z(ask->mech));
     tab_add_pair(out, "service", sl_z(ask->service));
-    if (is_smtp)
+    if (is_smtp || ask->no_login)
         buf_addz(out, "\tnologin"); /* nobody will ask for the user's mailbox: no cookie needed */
     if (ask->is_secured || ask->no_plaintext_tls_needed)
         buf_addz(out, "\tsecured");

@@ -50,6 +50,7 @@ struct auth_ask {
     const char *mech;    /* "PLAIN" */
     bool is_secured;     /* TLS, or loopback counts as such */
     bool no_plaintext_tls_needed;
+    bool no_login; /* nobody will be handed over, whatever the service: no cookie */
     struct addr remote, local;
     struct slice initial; /* initial response, decoded; p NULL: none was sent */
     const char *session;  /* log id, may be NULL */

@@ -8,8 +8,8 @@
 
 enum { VAR_USER, VAR_USERNAME, VAR_DOMAIN, VAR_FIRST, VAR_LAST };
 static const struct percent_var vars[] = {
-    [VAR_USER] = { 'u', "user" },          [VAR_USERNAME] = { 'n', "username" },
-    [VAR_DOMAIN] = { 'd', "domain" },      [VAR_FIRST] = { '\0', "domain_first" },
+    [VAR_USER] = { 'u', "user" },         [VAR_USERNAME] = { 'n', "username" },
+    [VAR_DOMAIN] = { 'd', "domain" },     [VAR_FIRST] = { '\0', "domain_first" },
     [VAR_LAST] = { '\0', "domain_last" },
 };
 
@@ -101,4 +101,28 @@ auth_name_of_client(const struct conf *c, struct slice name, struct buf *out, co
         *why = "Empty username";
     buf_free(&said);
     return *why == NULL;
+}
+
+bool
+auth_names_of_client(const struct conf *c, struct slice said, struct slice authzid,
+                     struct buf *user, struct buf *other, const char **why)
+{
+    const char separator = c->auth_master_user_separator[0], *of_other = NULL;
+    struct slice wanted = sl_n(NULL, 0), rest = said;
+    bool is_name;
+
+    if (separator && sl_take_until(&rest, separator, &wanted))
+        said = rest;
+    else
+        wanted = sl_n(NULL, 0);
+    if (authzid.n > 0)
+        wanted = authzid;
+    is_name = auth_name_of_client(c, said, user, why);
+    if (wanted.p && !auth_name_of_client(c, wanted, other, &of_other)) {
+        is_name = false;
+        *why = *why ? *why : of_other;
+    }
+    if (sl_eq(buf_slice(other), buf_slice(user)))
+        buf_reset(other);
+    return is_name;
 }

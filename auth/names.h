@@ -19,4 +19,10 @@ int auth_format_check(const char *format, struct err *e);
 bool auth_name_of_client(const struct conf *c, struct slice name, struct buf *out,
                          const char **why);
 
+/* The same for somebody who may want to be somebody else: "user*master" (auth_master_user_separator), or authzid, which goes
+ * before it; both names canonical. other: whom he wants to be, empty when that is himself. False: *why; what user has is for
+ * the log. */
+bool auth_names_of_client(const struct conf *c, struct slice said, struct slice authzid,
+                          struct buf *user, struct buf *other, const char **why);
+
 #endif

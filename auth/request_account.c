@@ -15,23 +15,11 @@
 bool
 auth_request_set_names(struct auth_request *r, struct slice said)
 {
-    const char *separator = r->conf->auth_master_user_separator, *why;
-    struct slice other = sl_n(NULL, 0), rest = said;
+    const char *why;
 
-    if (r->user.n > 0)
-        return r->why_wrong == NULL;
-    if (separator[0] && sl_take_until(&rest, separator[0], &other))
-        said = rest;
-    else
-        other = sl_n(NULL, 0);
-    if (r->sasl.authzid.n > 0)
-        other = buf_slice(&r->sasl.authzid);
-    if (!auth_name_of_client(r->conf, said, &r->user, &why))
+    if (r->user.n == 0 && !auth_names_of_client(r->conf, said, buf_slice(&r->sasl.authzid),
+                                                &r->user, &r->other, &why))
         r->why_wrong = why;
-    if (other.p && !auth_name_of_client(r->conf, other, &r->other, &why))
-        r->why_wrong = why;
-    if (sl_eq(buf_slice(&r->other), buf_slice(&r->user)))
-        buf_reset(&r->other);
     return r->why_wrong == NULL;
 }
 

@@ -14,21 +14,20 @@
 /* ---- tables ---- */
 
 /* The triggers hold for every program that writes to the file. A row that is only written in other letters is the same user. */
-static const char app_tables[] =
-    "CREATE TABLE IF NOT EXISTS postern_app_passwords ("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " user_id INTEGER NOT NULL,"
-    " email TEXT NOT NULL COLLATE NOCASE,"
-    " label TEXT NOT NULL COLLATE NOCASE,"
-    " services INTEGER NOT NULL,"
-    " salt TEXT NOT NULL,"
-    " digest TEXT NOT NULL,"
-    " created_unix_s INTEGER NOT NULL,"
-    " expires_unix_s INTEGER,"
-    " used_unix_s INTEGER,"
-    " used_service TEXT,"
-    " used_address TEXT,"
-    " UNIQUE (user_id, label));";
+static const char app_tables[] = "CREATE TABLE IF NOT EXISTS postern_app_passwords ("
+                                 " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                 " user_id INTEGER NOT NULL,"
+                                 " email TEXT NOT NULL COLLATE NOCASE,"
+                                 " label TEXT NOT NULL COLLATE NOCASE,"
+                                 " services INTEGER NOT NULL,"
+                                 " salt TEXT NOT NULL,"
+                                 " digest TEXT NOT NULL,"
+                                 " created_unix_s INTEGER NOT NULL,"
+                                 " expires_unix_s INTEGER,"
+                                 " used_unix_s INTEGER,"
+                                 " used_service TEXT,"
+                                 " used_address TEXT,"
+                                 " UNIQUE (user_id, label));";
 static const char app_triggers[] =
     "CREATE TRIGGER IF NOT EXISTS postern_app_passwords_gone AFTER DELETE ON virtual_users BEGIN"
     " DELETE FROM postern_app_passwords WHERE user_id = OLD.id; END;"
@@ -110,7 +109,7 @@ users_tidy(struct users *u, struct err *e)
         if (rc < 0)
             return -1;
     }
-    return has_users < 0 ? -1 : 0;
+    return has_users > 0 ? users_scram_prune(u, e) : has_users;
 }
 
 /* ---- app passwords ---- */
@@ -161,7 +160,7 @@ may_add(struct users *u, int64_t user_id, const struct users_app *a, struct err 
     db_reset(s);
     if (rc < 0)
         return -1;
-    if (same > 0)
+    if (same > 0 && a->label)
         return err_set(e, ERR_CLIENT, "there is an app password \"%s\" already", a->label);
     if (n >= USERS_APPS_MAX)
         return err_set(e, ERR_CLIENT, "there are %d app passwords already, which is the most",
@@ -181,13 +180,15 @@ insert(struct users *u, int64_t user_id, struct slice name, const struct users_a
         return err_set(e, ERR_CONFIG, "SHA-256 is switched off on this system");
     if (db_prepare(users_db(u),
                    "INSERT INTO postern_app_passwords (user_id, email, label, services, salt,"
-                   " digest, created_unix_s, expires_unix_s) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7,"
-                   " ?8)",
+                   " digest, created_unix_s, expires_unix_s) VALUES (?1, ?2,"
+                   " coalesce(?3, 'app-' || (1 + coalesce((SELECT seq FROM sqlite_sequence"
+                   " WHERE name = 'postern_app_passwords'), 0))), ?4, ?5, ?6, ?7, ?8)",
                    &s, e) < 0)
         return -1;
     db_bind_int(s, 1, user_id);
     db_bind_text(s, 2, name);
-    db_bind_text(s, 3, sl_z(a->label));
+    if (a->label)
+        db_bind_text(s, 3, sl_z(a->label));
     db_bind_int(s, 4, a->services);
     db_bind_text(s, 5, sl_z(salt));
     db_bind_text(s, 6, sl_z(digest));
@@ -267,9 +268,9 @@ look_at(struct match *m, struct db_stmt *s)
     if (!is_it(db_text(s, 1), db_text(s, 2), m->bare))
         return;
     m->id = db_int(s, 0);
-    m->rc = !(db_int(s, 3) & m->service)                     ? USERS_APP_SCOPE
+    m->rc = !(db_int(s, 3) & m->service)                  ? USERS_APP_SCOPE
             : !db_is_null(s, 4) && db_int(s, 4) <= m->now ? USERS_APP_EXPIRED
-                                                             : USERS_APP_GOOD;
+                                                          : USERS_APP_GOOD;
 }
 
 int

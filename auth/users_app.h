@@ -12,7 +12,8 @@
 enum { USERS_APPS_MAX = 50, USERS_APP_LABEL_OCTETS = 64 };
 
 struct users_app {
-    const char *label;      /* USERS_APP_LABEL_OCTETS at most; no second one of that name */
+    const char *
+        label; /* USERS_APP_LABEL_OCTETS at most, no second one of that name; NULL: "app-" and the number */
     unsigned services;      /* APP_... */
     int64_t expires_unix_s; /* 0: never */
 };

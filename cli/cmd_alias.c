@@ -127,9 +127,9 @@ run_list(struct users_cmd *u)
 }
 
 static const struct users_verb verbs[] = {
-    { "add", 2, -1, false, "", run_add },
-    { "remove", 1, 2, false, "", run_remove },
-    { "list", 0, 1, false, "j", run_list },
+    { "add", 2, -1, USERS_DB_NEEDED, "", run_add },
+    { "remove", 1, 2, USERS_DB_NEEDED, "", run_remove },
+    { "list", 0, 1, USERS_DB_NEEDED, "j", run_list },
 };
 
 static int

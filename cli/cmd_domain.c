@@ -1,5 +1,6 @@
 /* cli/cmd_domain.c - `postern domain`: the rows of virtual_domains. */
 #include "base/mem.h"
+#include "auth/users_app.h"
 #include "cli/users_cmd.h"
 
 static int
@@ -84,7 +85,7 @@ remove_id(struct users_cmd *u, const char *name, int64_t id)
         return users_cmd_err(u, &e);
     db_bind_int(s, 1, id);
     if (db_run(s, &e) < 0 || users_quota_forget_domain(u->users, sl_z(name), &e) < 0 ||
-        users_scram_prune(u->users, &e) < 0)
+        users_tidy(u->users, &e) < 0)
         return users_cmd_err(u, &e);
     return EXIT_OK;
 }
@@ -116,9 +117,9 @@ run_list(struct users_cmd *u)
 }
 
 static const struct users_verb verbs[] = {
-    { "add", 1, -1, true, "", run_add },
-    { "remove", 1, 1, false, "f", run_remove },
-    { "list", 0, 0, false, "j", run_list },
+    { "add", 1, -1, USERS_DB_MADE, "", run_add },
+    { "remove", 1, 1, USERS_DB_NEEDED, "f", run_remove },
+    { "list", 0, 0, USERS_DB_NEEDED, "j", run_list },
 };
 
 static int

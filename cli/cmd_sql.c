@@ -2,6 +2,7 @@
  * transaction: a wrong line changes nothing. At a terminal each statement is one. */
 #include "auth/sql_translate.h"
 #include "auth/users.h"
+#include "auth/users_app.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -132,6 +133,8 @@ run_whole(struct run *r, struct slice text)
         rc = db_begin(d, &e);
     if (rc == 0) {
         rc = run_all(r, text, &e);
+        if (rc == 0)
+            rc = users_tidy(r->users, &e);
         if (rc == 0 && keys_off)
             warn_orphans(d);
         fflush(stdout);
@@ -172,7 +175,7 @@ run_terminal(struct run *r)
             buf_reset(&text);
         if (!sl_ends(now, ';'))
             continue;
-        if (run_all(r, now, &e) < 0)
+        if (run_all(r, now, &e) < 0 || users_tidy(r->users, &e) < 0)
             printf("ERROR: %s\n", e.msg);
         buf_reset(&text);
     }

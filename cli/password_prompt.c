@@ -68,28 +68,50 @@ ask(int tty, const char *prompt, struct buf *out, struct err *e)
     return rc;
 }
 
-int
-password_prompt(const char *whom, bool from_stdin, struct buf *out, struct err *e)
+/* again NULL: once. */
+static int
+ask_terminal(struct buf *prompt, struct buf *out, struct buf *again, struct err *e)
 {
-    struct buf again = { .max = LINE_OCTETS }, prompt = { 0 };
-    int tty, rc;
+    int tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY), rc;
 
-    out->max = LINE_OCTETS;
-    if (from_stdin)
-        return read_line(STDIN_FILENO, out, e);
-    tty = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
     if (tty < 0)
         return err_set(
             e, ERR_CLIENT,
             "there is no terminal to ask for the password; give it on standard input with --stdin");
-    buf_addf(&prompt, "New password of %s: ", whom);
-    rc = ask(tty, buf_z(&prompt), out, e);
-    if (rc == 0)
-        rc = ask(tty, "Once more: ", &again, e);
-    if (rc == 0 && !sl_eq(buf_slice(out), buf_slice(&again)))
+    rc = ask(tty, buf_z(prompt), out, e);
+    if (rc == 0 && again)
+        rc = ask(tty, "Once more: ", again, e);
+    if (rc == 0 && again && !sl_eq(buf_slice(out), buf_slice(again)))
         rc = err_set(e, ERR_CLIENT, "the two are not the same");
     close(tty);
+    return rc;
+}
+
+static int
+prompt_for(const char *of, const char *whom, bool is_twice, struct buf *out, struct err *e)
+{
+    struct buf again = { .max = LINE_OCTETS }, prompt = { 0 };
+    int rc;
+
+    buf_addf(&prompt, "%s%s: ", of, whom);
+    rc = ask_terminal(&prompt, out, is_twice ? &again : NULL, e);
     password_wipe(&again);
     buf_free(&prompt);
     return rc;
+}
+
+int
+password_prompt(const char *whom, bool from_stdin, struct buf *out, struct err *e)
+{
+    out->max = LINE_OCTETS;
+    return from_stdin ? read_line(STDIN_FILENO, out, e)
+                      : prompt_for("New password of ", whom, true, out, e);
+}
+
+int
+password_ask(const char *whom, bool from_stdin, struct buf *out, struct err *e)
+{
+    out->max = LINE_OCTETS;
+    return from_stdin ? read_line(STDIN_FILENO, out, e)
+                      : prompt_for("Password of ", whom, false, out, e);
 }

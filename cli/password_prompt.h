@@ -8,6 +8,8 @@
 
 /* from_stdin false: ask twice on the terminal for the password of `whom`. The caller wipes out. -1: e. */
 int password_prompt(const char *whom, bool from_stdin, struct buf *out, struct err *e);
+/* The same for a password that is there already: asked once. */
+int password_ask(const char *whom, bool from_stdin, struct buf *out, struct err *e);
 void password_wipe(struct buf *password);
 
 #endif

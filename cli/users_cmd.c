@@ -98,6 +98,23 @@ users_domain_id(struct db *d, struct slice domain, int64_t *id, struct err *e)
 }
 
 int
+users_cmd_find(const struct users_cmd *u, const char *address, struct buf *name, int *rc)
+{
+    struct buf password = { 0 };
+    struct err e;
+    int found = users_find(u->users, sl_z(address), name, &password, &e);
+
+    if (password.p)
+        mem_wipe(password.p, password.cap);
+    buf_free(&password);
+    if (found == 0)
+        *rc = users_cmd_fail(u, EXIT_NO_USER, "there is no user %s", address);
+    else if (found < 0)
+        *rc = users_cmd_err(u, &e);
+    return found;
+}
+
+int
 users_cmd_list(struct users_cmd *u, const char *sql, struct slice bound)
 {
     struct db_stmt *s;
@@ -117,41 +134,99 @@ users_cmd_list(struct users_cmd *u, const char *sql, struct slice bound)
 static const struct {
     const char *text;
     char letter;
-    size_t at; /* of a bool in struct users_cmd */
-} options[] = { { "--json", 'j', offsetof(struct users_cmd, is_json) },
-                { "--force", 'f', offsetof(struct users_cmd, is_force) },
-                { "--stdin", 's', offsetof(struct users_cmd, from_stdin) } };
+    bool has_value;
+    size_t at; /* of a bool in struct users_cmd, or of a const char * */
+} options[] = {
+    { "--json", 'j', false, offsetof(struct users_cmd, is_json) },
+    { "--force", 'f', false, offsetof(struct users_cmd, is_force) },
+    { "--stdin", 's', false, offsetof(struct users_cmd, from_stdin) },
+    { "--all", 'a', false, offsetof(struct users_cmd, is_all) },
+    { "--label", 'l', true, offsetof(struct users_cmd, label) },
+    { "--services", 'v', true, offsetof(struct users_cmd, services) },
+    { "--expires", 'x', true, offsetof(struct users_cmd, expires) },
+    { "--scheme", 'c', true, offsetof(struct users_cmd, scheme) },
+    { "--service", 'e', true, offsetof(struct users_cmd, service) },
+};
 
+/* Word i; what it takes behind it. -1: an exit code is in *rc. */
 static int
-take_word(struct users_cmd *u, const struct users_verb *v, char *word)
+take_word(struct users_cmd *u, const struct users_verb *v, char **argv, int left, int *rc)
 {
     for (size_t i = 0; i < COUNT_OF(options); i++) {
-        if (strcmp(word, options[i].text) == 0 && strchr(v->options, options[i].letter)) {
-            *(bool *)(void *)((char *)u + options[i].at) = true;
-            return EXIT_OK;
+        void *at = (char *)u + options[i].at;
+
+        if (strcmp(argv[0], options[i].text) != 0 || !strchr(v->options, options[i].letter))
+            continue;
+        if (!options[i].has_value) {
+            *(bool *)at = true;
+            return 0;
         }
+        if (left < 2) {
+            *rc = cli_usage_error(u->command, "%s: %s needs a value", v->name, argv[0]);
+            return -1;
+        }
+        *(const char **)at = argv[1];
+        return 1;
     }
-    if (word[0] == '-')
-        return cli_usage_error(u->command, "%s: unknown option %s", v->name, word);
-    u->words[u->n_words++] = word;
-    return EXIT_OK;
+    if (argv[0][0] == '-') {
+        *rc = cli_usage_error(u->command, "%s: unknown option %s", v->name, argv[0]);
+        return -1;
+    }
+    u->words[u->n_words++] = argv[0];
+    return 0;
 }
 
 static int
 open_and_run(struct users_cmd *u, const struct users_verb *v)
 {
     struct err e;
-    int rc = users_db_open(u->conf, u->command->name, v->makes_database, &u->users);
+    int rc;
 
+    if (v->database == USERS_DB_NONE)
+        return v->run(u);
+    rc = users_db_open(u->conf, u->command->name, v->database == USERS_DB_MADE, &u->users);
     if (rc != EXIT_OK)
         return rc;
     u->db = users_db(u->users);
-    if (v->makes_database && users_make_tables(u->users, &e) < 0)
+    if (v->database == USERS_DB_MADE && users_make_tables(u->users, &e) < 0)
         rc = users_cmd_err(u, &e);
     if (rc == EXIT_OK)
         rc = v->run(u);
     users_close(&u->users);
     return rc;
+}
+
+/* How many words of the command line are this verb's name; 0: it is another. */
+static int
+is_verb(const struct cli_args *a, const struct users_verb *v)
+{
+    struct slice rest = sl_z(v->name), word;
+    int n = 0;
+
+    while (sl_take_word(&rest, " ", &word)) {
+        n++;
+        if (n >= a->argc || !sl_eqz(word, a->argv[n]))
+            return 0;
+    }
+    return n;
+}
+
+static int
+parse(struct users_cmd *u, const struct users_verb *v, const struct cli_args *a, int from)
+{
+    int rc = EXIT_OK;
+
+    for (int i = from; i < a->argc; i++) {
+        int n = take_word(u, v, a->argv + i, a->argc - i, &rc);
+
+        if (n < 0)
+            return rc;
+        i += n;
+    }
+    if (u->n_words < v->min_words || (v->max_words >= 0 && u->n_words > v->max_words))
+        return cli_usage_error(u->command, "%s: %s", v->name,
+                               u->n_words < v->min_words ? "a name is missing" : "too many names");
+    return EXIT_OK;
 }
 
 int
@@ -161,22 +236,18 @@ users_cmd_run(const struct cli_args *a, const struct cli_command *command,
     struct users_cmd u = { .command = command };
     const struct users_verb *v = NULL;
     struct conf *c = NULL;
-    int rc = EXIT_OK;
+    int rc, at = 0;
 
     if (a->argc < 2)
         return cli_usage_error(command, "what is to be done?");
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(a->argv[1], verbs[i].name) == 0)
-            v = &verbs[i];
-    if (v == NULL)
+    for (size_t i = 0; i < n && at == 0; i++) {
+        at = is_verb(a, &verbs[i]);
+        v = &verbs[i];
+    }
+    if (at == 0)
         return cli_usage_error(command, "%s is not known", a->argv[1]);
     u.words = mem_zalloc(sizeof *u.words * (size_t)a->argc);
-    for (int i = 2; i < a->argc && rc == EXIT_OK; i++)
-        rc = take_word(&u, v, a->argv[i]);
-    if (rc == EXIT_OK &&
-        (u.n_words < v->min_words || (v->max_words >= 0 && u.n_words > v->max_words)))
-        rc = cli_usage_error(command, "%s: %s", v->name,
-                             u.n_words < v->min_words ? "a name is missing" : "too many names");
+    rc = parse(&u, v, a, at + 1);
     if (rc == EXIT_OK) {
         c = cli_load_conf(a, false);
         u.conf = c;

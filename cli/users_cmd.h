@@ -14,13 +14,15 @@ struct users_cmd {
     struct db *db;
     char **words; /* what follows the verb, options taken out */
     int n_words;
-    bool is_json, is_force, from_stdin;
+    bool is_json, is_force, from_stdin, is_all;
+    const char *label, *services, *expires, *scheme, *service; /* or NULL */
 };
+enum users_verb_database { USERS_DB_NEEDED, USERS_DB_MADE, USERS_DB_NONE };
 struct users_verb {
-    const char *name;
+    const char *name;         /* one word or two: "app-password add" */
     int min_words, max_words; /* max -1: any number */
-    bool makes_database;
-    const char *options;             /* letters of those it takes: j --json, f --force, s --stdin */
+    enum users_verb_database database;
+    const char *options;             /* letters of those it takes: the table in users_cmd.c */
     int (*run)(struct users_cmd *u); /* exit code */
 };
 
@@ -39,6 +41,9 @@ bool users_address(const char *text, bool may_be_catch_all, struct buf *out);
 struct slice users_domain_of(struct slice address);
 /* 1 and its id, 0 none, -1. */
 int users_domain_id(struct db *d, struct slice domain, int64_t *id, struct err *e);
+/* 1: there is such a user, by whatever spelling of the domain: name is as the database has it. 0 (which is told), -1 (told
+ * too); *rc is then the exit code. */
+int users_cmd_find(const struct users_cmd *u, const char *address, struct buf *name, int *rc);
 /* Run "SELECT ... " with one text bound (p NULL: none) and print the rows. Exit code. */
 int users_cmd_list(struct users_cmd *u, const char *sql, struct slice bound);
 
