@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # login and the hand-over to imapd and pop3d: every way in, what is refused, and what strangers may try.
 # timeout: 300
-import array
 import base64
 import imaplib
 import os
@@ -10,7 +9,6 @@ import re
 import signal
 import socket
 import ssl
-import struct
 import sys
 import time
 
@@ -245,72 +243,6 @@ def try_login(c):
         return c.login("u0@example.com", PASSWORD)[0] == "OK"
     except imaplib.IMAP4.error:
         return False
-
-
-# ------------------------------------------------------------------------------------------ the cookie
-
-
-def cookie_of(user):
-    """Log in at authd as login does; the cookie."""
-    s = socket.socket(socket.AF_UNIX)
-    s.connect(os.path.join(stack().queue_dir, "private", "auth"))
-    f = s.makefile("rwb", buffering=0)
-    f.write(b"VERSION\t1\t1\nCPID\t%d\n" % os.getpid())
-    until(f, b"DONE")
-    f.write(b"AUTH\t1\tPLAIN\tservice=imap\tsecured\tresp=" + base64.b64encode(b"\0%s\0pass" % user.encode()) + b"\n")
-    line = until(f, b"OK\t1")
-    return [w[15:] for w in line.strip().split(b"\t") if w.startswith(b"postern_cookie=")][0]
-
-
-def offer(worker, cookie, user, tag=b"a", text=b""):
-    """A session offered as login does (session/handoff.c): what the worker answers, and the client's end."""
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    s.connect(os.path.join(stack().queue_dir, "private", worker))
-    s.settimeout(20)
-    client, theirs = socket.socketpair()
-    fields = [cookie, user.encode(), tag, text, b"sid", b"", b""]
-    head = struct.pack("=IIQQ7HHH6x", 0x32464f48, 0, 7, time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000000,
-                       *[len(x) for x in fields], 0, 0)
-    s.sendmsg([head + b"".join(fields)],
-              [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))])
-    theirs.close()
-    _, pid, _ = struct.unpack("=IiQ", s.recv(100))
-    client.settimeout(10)
-    return pid, client
-
-
-@case
-def an_invented_cookie_opens_nothing():
-    for worker in ("imapd-0", "imapd-1", "pop3d"):
-        for cookie in (b"", b"x", b"0" * 32, os.urandom(16).hex().encode(), b"x" * 300, b"a\tb\nc"):
-            pid, client = offer(worker, cookie, USER, text=b"b SELECT INBOX\r\n")
-            equal(pid, -1, "%s took a session with cookie %r" % (worker, cookie))
-            equal(client.recv(100), b"", "%s said something" % worker)
-
-
-@case
-def a_cookie_works_once():
-    cookie = cookie_of("u0@example.com")
-    pid, client = offer("imapd-0", cookie, "u0@example.com")
-    check(pid > 0, "the cookie of a login is not taken")
-    check(client.recv(1000).startswith(b"a OK"), "the worker greets")
-    for worker in ("imapd-0", "imapd-1", "pop3d"):
-        again, other = offer(worker, cookie, "u0@example.com")
-        equal(again, -1, "%s took a cookie a second time" % worker)
-        equal(other.recv(100), b"", "and spoke")
-
-
-@case
-def the_cookie_names_the_user_not_login():
-    cookie = cookie_of("u5@example.com")  # who has the large message from above
-    pid, client = offer("imapd-0", cookie, "u1@example.com", text=b"b STATUS INBOX (MESSAGES)\r\n")
-    check(pid > 0, "the cookie is not taken")
-    seen = b""
-    while b"\nb " not in seen:
-        part = client.recv(1000)
-        check(part, "connection ended: %r" % seen)
-        seen += part
-    check(b"(MESSAGES 1)" in seen, "whose mailbox is it? %r" % seen)
 
 
 main()
