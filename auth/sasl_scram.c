@@ -49,7 +49,7 @@ take_attribute(struct slice *in, char name, struct slice *value)
     return true;
 }
 
-/* saslname, RFC 5802 §5.1: "=2C" and "=3D" for comma and "=". */
+/* saslname, RFC 5802 §5.1: "=2C" and "=3D" for comma and "=". An empty one is none; libgsasl sends "a=" for no authzid. */
 static bool
 decode_name(struct slice in, struct buf *out)
 {
@@ -65,7 +65,7 @@ decode_name(struct slice in, struct buf *out)
             in = sl_from(in, 1);
         }
     }
-    return out->n > 0;
+    return true;
 }
 
 static bool

@@ -135,7 +135,7 @@ TEST(first_messages)
         { "p without a name", SL_INIT("p,,n=user,r=abc"), SASL_BAD, "", "" },
         { "no header", SL_INIT("n=user,r=abc"), SASL_BAD, "", "" },
         { "authzid without a=", SL_INIT("n,other,n=user,r=abc"), SASL_BAD, "", "" },
-        { "empty authzid", SL_INIT("n,a=,n=user,r=abc"), SASL_BAD, "", "" },
+        { "empty authzid is none", SL_INIT("n,a=,n=user,r=abc"), SASL_LOOKUP, "user", "" },
         { "wrong escape", SL_INIT("n,,n=us=er,r=abc"), SASL_BAD, "", "" },
         { "escape in small letters", SL_INIT("n,,n=us=2cer,r=abc"), SASL_BAD, "", "" },
         { "no user", SL_INIT("n,,n=,r=abc"), SASL_BAD, "", "" },
