@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from dnsd import SMTP_CASES_ZONE, Dnsd
+from authdoor import Door, Scram, b64
 from harness import *
 from refstack import RefStack
 from stack import Stack
@@ -79,6 +80,52 @@ def postfix_with_our_lmtpd_authd_and_lookup():
                 fail("an unknown user was taken")
             except smtplib.SMTPRecipientsRefused as e:
                 equal(list(e.recipients.values())[0][0], 550, "reply for an unknown user")
+
+
+def by_scram(port, user, password):
+    """The last answer at a port with TLS from the first octet."""
+    d = Door("smtp", port, tls=insecure())
+    x = Scram(user.encode(), password.encode())
+    d.auth("SCRAM-SHA-256", b64(x.first))
+    kind, first = d.answer()
+    equal(kind, "go", "server-first: %r" % first)
+    d.say(b64(x.final(first)))
+    kind, last = d.answer()
+    if kind == "go":
+        equal(last, x.server_final, "the server's proof")
+        d.say(b"")
+        kind, last = d.answer()
+    d.close()
+    return kind
+
+
+@case
+def postfix_with_our_authd_by_scram():
+    with Stack(tmp("s3"), extra_conf=["auth_mechanisms = plain login scram-sha-256", "auth_failure_delay = 0"]) as s:
+        open_to_others(s)
+        private = os.path.join(s.queue_dir, "private")
+        s.postern("user", "password", "--stdin", "email1@example.com", input=b"password\n")
+        with RefStack(tmp("r3", "x")[:-2] + "w", parts=("postfix",), share=[private],
+                      main_cf=["smtpd_sasl_path = %s/auth" % private]) as r:
+            for password, want in (("password", "ok"), ("wrong", "no"), ("password", "ok")):
+                equal(by_scram(r.ports["submissions"], "email1@example.com", password), want, "SCRAM with %s" % password)
+            equal(by_scram(r.ports["submissions"], "nobody@example.com", "password"), "no", "SCRAM as nobody")
+            # In its own log it is who authd says.
+            wait_for(lambda: "SASL SCRAM-SHA-256 authentication failed" in r.log(), 10, "Postfix's line of the failure")
+
+
+@case
+def our_smtpd_with_dovecots_auth_by_scram():
+    need("gsasl")
+    folder = tmp("d4", "x")[:-2]
+    os.chmod(folder, 0o755)
+    sock = os.path.join(folder, "auth")
+    stored = run(["gsasl", "--mkpasswd", "--mechanism=SCRAM-SHA-256", "--password=pass", "--iteration-count=4096"]).stdout.decode().strip()
+    with RefStack(tmp("r4", "x")[:-2] + "w", parts=("dovecot",), auth_socket=sock, dovecot_conf=[
+            "auth_mechanisms = plain login scram-sha-256", "passdb {", "  driver = static", "  args = password=" + stored, "}"]):
+        with Stack(tmp("s4"), extra_conf=["smtpd_sasl_path = " + sock]) as s:
+            for password, want in (("pass", "ok"), ("wrong", "no")):
+                equal(by_scram(s.ports["submissions"], "someone@example.org", password), want, "SCRAM with %s" % password)
 
 
 @case
