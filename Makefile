@@ -204,7 +204,7 @@ FORMATTED := $(SRCS) $(HDRS) $(TEST_SRCS) $(wildcard tests/*/*.h)
 .PHONY: check-layers rfc-map format format-check lint lint-tidy lint-cppcheck
 check-layers: ## every include obeys tools/layers.list
 	@tools/check-layers
-rfc-map: ## sections of RFCs that IMAP's code cites and no script of tests/script/imap shows
+rfc-map: ## sections of RFCs that the code of IMAP and POP3 cites and no script shows
 	@python3 tools/rfc-map.py
 format: ## write all C files as .clang-format says; F=FOLDER only that folder
 	@printf '%s\n' $(call in_folders,$(FORMATTED)) | xargs -r $(CLANG_FORMAT) -i

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""tools/rfc-map.py [-v] - which sections of RFCs IMAP's code cites that no script of tests/script/imap shows.
+"""tools/rfc-map.py [-v] - which sections of RFCs IMAP's and POP3's code cites that no script of tests/script shows.
 
 A citation is "RFC 7162 §3.2.5" in a comment of the files below; a "§" alone goes on with the RFC before it. A script's name begins with what it shows: 7162-3.2.5-what.imap;
 "also RFC 9051 §7.2.1, §7.2.2" in a remark of it adds more. A citation is covered by a script of that section or
-of one below it; one without a section by any script of the RFC. tests/script/imap/rfc.map says which sections are
+of one below it; one without a section by any script of the RFC. tests/script/PROTOCOL/rfc.map says which sections are
 the same thing and in which there is nothing to show:
 
     same 3501 6.3.1 = 9051 6.3.2    what covers the one covers the other
@@ -17,8 +17,9 @@ import re
 import sys
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SCRIPTS = os.path.join(TOP, "tests", "script", "imap")
-SOURCES = ["imapd/*.[ch]", "proto/imap*.[ch]", "login/login_imap*.[ch]"]
+SCRIPTS = os.path.join(TOP, "tests", "script")
+SOURCES = {"imap": ["imapd/*.[ch]", "proto/imap*.[ch]", "login/login_imap*.[ch]"],
+           "pop3": ["pop3d/*.[ch]", "proto/pop3*.[ch]", "login/login_pop3*.[ch]"]}
 COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(/\*.*?\*/|//[^\n]*)', re.S)
 WORD = re.compile(r"(?:RFCs?\s+(?=\d)|\b(?=\d{4} §))(\d{3,5})|(design|architecture|style)\S*\s+§\S+|§\s?([0-9A-Z](?:[0-9A-Za-z.]*[0-9A-Za-z])?)")
 NAME = re.compile(r"(\d{3,5})(?:-([0-9A-Z](?:\.\d+)*))?(?:-[^.].*)?$")
@@ -39,10 +40,10 @@ def sections(text, rfc=None):
         yield bare[0], "", bare[1]
 
 
-def cited():
+def cited(protocol):
     """{(RFC, section): ["file:line", ...]}"""
     out = {}
-    for path in sorted(p for s in SOURCES for p in glob.glob(os.path.join(TOP, s))):
+    for path in sorted(p for s in SOURCES[protocol] for p in glob.glob(os.path.join(TOP, s))):
         if path.endswith("_test.c"):
             continue
         with open(path, encoding="utf-8") as f:
@@ -59,16 +60,16 @@ def cited():
     return out
 
 
-def shown():
+def shown(protocol):
     """{(RFC, section): [script, ...]}"""
     out = {}
-    for path in sorted(glob.glob(os.path.join(SCRIPTS, "*.imap"))):
+    for path in sorted(glob.glob(os.path.join(SCRIPTS, protocol, "*." + protocol))):
         name = os.path.basename(path)
         m = NAME.match(name[:-5])
         if not name[0].isdigit():
             continue  # of what no RFC has: gmail-xlist
         if not m:
-            sys.exit("rfc-map: %s: a script's name is RFC-SECTION[-what].imap" % name)
+            sys.exit("rfc-map: %s: a script's name is RFC-SECTION[-what].%s" % (name, protocol))
         out.setdefault((m.group(1), m.group(2) or ""), []).append(name)
         with open(path, encoding="utf-8") as f:
             for line in f:
@@ -79,9 +80,9 @@ def shown():
     return out
 
 
-def read_map():
+def read_map(protocol):
     same, none = {}, {}
-    path = os.path.join(SCRIPTS, "rfc.map")
+    path = os.path.join(SCRIPTS, protocol, "rfc.map")
     with open(path, encoding="utf-8") as f:
         for number, line in enumerate(f, 1):
             line = line.split("#")[0].strip()
@@ -109,9 +110,8 @@ def covers(of, shown_of, same):
     return sorted(set(got))
 
 
-def main():
-    verbose = "-v" in sys.argv[1:]
-    cites, scripts, (same, none) = cited(), shown(), read_map()
+def look(protocol, verbose):
+    cites, scripts, (same, none) = cited(protocol), shown(protocol), read_map(protocol)
     missing, used = 0, set()
 
     def key(k):
@@ -135,8 +135,14 @@ def main():
                 if n not in used:
                     used.add(n)
                     print("%s: nothing cites it" % n)
-    print("%d sections cited, %d scripts, %d without one" % (len(cites), len(set(n for v in scripts.values() for n in v)), missing))
-    return 1 if missing else 0
+    print("%s: %d sections cited, %d scripts, %d without one" % (protocol, len(cites),
+                                                                len(set(n for v in scripts.values() for n in v)), missing))
+    return missing
+
+
+def main():
+    missing = [look(protocol, "-v" in sys.argv[1:]) for protocol in SOURCES]
+    return 1 if any(missing) else 0
 
 
 if __name__ == "__main__":
