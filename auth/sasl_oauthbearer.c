@@ -140,9 +140,10 @@ step_xoauth2(struct sasl *s, struct slice in, bool has_response)
     return step(s, in, has_response, take_user);
 }
 
+/* "plaintext": who overhears a token has it, until it ends. */
 const struct sasl_mech sasl_oauthbearer = {
-    .name = "OAUTHBEARER", .flags = "", .step = step_oauthbearer, .needs = SASL_NEEDS_TOKENS
+    .name = "OAUTHBEARER", .flags = "plaintext", .step = step_oauthbearer, .needs_tokens = true
 };
 const struct sasl_mech sasl_xoauth2 = {
-    .name = "XOAUTH2", .flags = "", .step = step_xoauth2, .needs = SASL_NEEDS_TOKENS
+    .name = "XOAUTH2", .flags = "plaintext", .step = step_xoauth2, .needs_tokens = true
 };
