@@ -105,11 +105,13 @@ uint64_t
 auth_request_count_failure(struct auth_request *r)
 {
     struct penalty_who w = who(r);
+    struct slice what;
 
     r->is_counted = true;
     if (r->auth->penalty == NULL)
         return (uint64_t)r->conf->auth_failure_delay;
-    return penalty_failed(r->auth->penalty, &w, buf_slice(&r->sasl.password), loop_now_ms());
+    what = r->sasl.password.n ? buf_slice(&r->sasl.password) : buf_slice(&r->sasl.token);
+    return penalty_failed(r->auth->penalty, &w, what, loop_now_ms());
 }
 
 void
