@@ -1,6 +1,7 @@
 /* auth/auth_check.c - see auth_check.h. The rule behind it: mail is not refused because nobody imported the users. */
 #include "auth/auth_check.h"
 
+#include "auth/names.h"
 #include "auth/password.h"
 #include "auth/sasl.h"
 #include "auth/srs_map.h"
@@ -273,10 +274,29 @@ check_people(struct check *k)
 /* ---- logins ---- */
 
 static void
+check_names(struct check *k)
+{
+    const char *separator = k->c->auth_master_user_separator;
+    struct err e = { 0 };
+
+    if (auth_format_check(k->c->auth_username_format, &e) < 0)
+        tell(k, true, "auth_username_format", "\"%s\": %s", k->c->auth_username_format, e.msg);
+    if (strlen(k->c->auth_username_translation) % 2)
+        tell(k, true, "auth_username_translation", "\"%s\": pairs of characters are wanted",
+             k->c->auth_username_translation);
+    if (separator[0] && separator[1])
+        tell(k, true, "auth_master_user_separator", "\"%s\": one character is wanted", separator);
+    if (separator[0] && k->c->auth_master_users.n == 0)
+        tell(k, false, "auth_master_user_separator",
+             "nobody is a master: auth_master_users is empty");
+}
+
+static void
 check_logins(struct check *k)
 {
     struct err e = { 0 };
 
+    check_names(k);
     if (!password_is_scheme(k->c->default_pass_scheme))
         tell(k, true, "default_pass_scheme", "%s is not known", k->c->default_pass_scheme);
     for (size_t i = 0; i < k->c->auth_mechanisms.n; i++)

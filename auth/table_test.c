@@ -523,7 +523,12 @@ TEST(check)
     check_says("virtual_mailbox_domains = mysql:absent.cf\n", "absent.cf", NULL);
     check_says("relay_recipient_maps = pcre:map\n", "pcre: tables are not supported", NULL);
     check_says("relay_recipient_maps = hash:absent\n", NULL, "absent");
-    check_says("auth_mechanisms = plain scram-sha-256\n", "scram-sha-256", NULL);
+    check_says("auth_mechanisms = plain cram-md5\n", "cram-md5", NULL);
+    check_says("auth_username_format = %Lq\n", "%Lq", NULL);
+    check_says("auth_username_translation = #@/\n", "pairs", NULL);
+    check_says("auth_master_user_separator = **\nauth_master_users = inline:{a=b}\n",
+               "one character", NULL);
+    check_says("auth_master_user_separator = *\n", NULL, "nobody is a master");
     check_says("srs_secret_file = $D/no-secret\n", "no-secret", NULL);
     put("empty-secret", "\n");
     check_says("srs_secret_file = $D/empty-secret\n", "has no secret in it", NULL);

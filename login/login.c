@@ -106,6 +106,7 @@ login_free(struct sess *s)
     free(s->cert_username);
     free(s->pop3_user);
     free(s->user);
+    free(s->master);
     free(s);
 }
 

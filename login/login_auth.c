@@ -317,6 +317,8 @@ on_auth(uint64_t id, const struct auth_result *r)
     s->auth_req = 0;
     if (r->user.n > 0)
         keep_user(s, r->user);
+    free(s->master);
+    s->master = r->master.n > 0 ? sl_dupz(r->master) : NULL;
     if (r->rc == AUTH_OK) {
         s->successes++;
         hand_over(s, r);

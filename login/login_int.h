@@ -97,6 +97,7 @@ struct sess {
     unsigned sasl_steps;
     char mech[LOGIN_MECH_OCTETS];
     char *user;   /* as the client said it or authd corrected it; for the log */
+    char *master; /* who was logged in as that user; NULL: the user */
     int spare_fd; /* hand-over: the plain client's descriptor, or login's end of the pair; -1 */
     struct buf unread; /* what goes to a plain client's worker */
 

@@ -18,6 +18,10 @@ enum var {
     V_USER,
     V_NAME,
     V_DOMAIN,
+    V_AUTH_USER,
+    V_AUTH_NAME,
+    V_AUTH_DOMAIN,
+    V_MASTER,
     V_SERVICE,
     V_LIP,
     V_RIP,
@@ -66,9 +70,10 @@ static const struct {
     { 0, "orig_user", V_USER },
     { 0, "orig_username", V_NAME },
     { 0, "orig_domain", V_DOMAIN },
-    { 0, "auth_user", V_USER },
-    { 0, "auth_username", V_NAME },
-    { 0, "auth_domain", V_DOMAIN },
+    { 0, "auth_user", V_AUTH_USER },
+    { 0, "auth_username", V_AUTH_NAME },
+    { 0, "auth_domain", V_AUTH_DOMAIN },
+    { 0, "master_user", V_MASTER },
     { 'h', "home", V_NONE },
     { 0, "listener", V_NONE },
     { 0, "local_name", V_NONE },
@@ -116,21 +121,36 @@ add_security(struct buf *out, const struct sess *s)
         buf_addf(out, "%s with cipher %s (%d/%d bits)", t.protocol, t.cipher, t.bits, t.algbits);
 }
 
+/* Which of "u@d": 0 all of it, 1 before the '@', 2 behind it. */
+static void
+add_name(struct buf *out, const char *name, int part)
+{
+    struct slice s = sl_z(name);
+    size_t at = sl_find_char(s, '@');
+
+    if (part == 1)
+        s = sl_head(s, at == SL_NPOS ? s.n : at);
+    else if (part == 2)
+        s = sl_from(s, at == SL_NPOS ? s.n : at + 1);
+    add_said(out, s, LOG_USER_OCTETS);
+}
+
 static void
 add_var(struct buf *out, const struct sess *s, enum var v, int worker_pid)
 {
-    struct slice user = sl_z(s->user);
-    size_t at = sl_find_char(user, '@');
-
     switch (v) {
     case V_USER:
-        add_said(out, user, LOG_USER_OCTETS);
-        break;
     case V_NAME:
-        add_said(out, at == SL_NPOS ? user : sl_head(user, at), LOG_USER_OCTETS);
-        break;
     case V_DOMAIN:
-        add_said(out, at == SL_NPOS ? sl_z("") : sl_from(user, at + 1), LOG_USER_OCTETS);
+        add_name(out, s->user, (int)v - V_USER);
+        break;
+    case V_AUTH_USER:
+    case V_AUTH_NAME:
+    case V_AUTH_DOMAIN:
+        add_name(out, s->master ? s->master : s->user, (int)v - V_AUTH_USER);
+        break;
+    case V_MASTER:
+        add_name(out, s->master, 0);
         break;
     case V_SERVICE:
         buf_addz(out, s->proto->service);
