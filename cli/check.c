@@ -95,6 +95,7 @@ check_config(const struct conf *c, struct conf_problems *ps)
     check_speakers(c, ps);
     check_local(c, ps);
     check_quota(c, ps);
+    check_oauth(c, ps);
     check_pop3(c, ps);
     check_manners(c, ps);
     check_templates(c, ps);

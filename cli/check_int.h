@@ -22,6 +22,9 @@ void check_quota(const struct conf *c, struct conf_problems *ps);
 /* cli/check_pop3.c: POP3's formats. */
 void check_pop3(const struct conf *c, struct conf_problems *ps);
 
+/* cli/check_oauth.c: what tokens are worth. */
+void check_oauth(const struct conf *c, struct conf_problems *ps);
+
 /* cli/check_local.c: commands and files out of aliases(5). */
 void check_local(const struct conf *c, struct conf_problems *ps);
 

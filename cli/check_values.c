@@ -39,6 +39,7 @@ static const struct {
     ROW(pop3_uidl_duplicates, "allow rename"),
     ROW(pop3_delete_type, "default expunge flag"),
     ROW(smtpd_sasl_type, "dovecot"),
+    ROW(oauth2_introspection_mode, "post auth get local"),
     ROW(reject_tempfail_action, "defer defer_if_permit"),
     ROW(unknown_address_tempfail_action, "defer defer_if_permit"),
     ROW(unknown_helo_hostname_tempfail_action, "defer defer_if_permit"),

@@ -508,4 +508,51 @@ def oauthd_runs_only_where_it_is_wanted():
         check(secret not in stack().log(), "a secret in the log")
 
 
+CHECKED = [  # lines, what `postern check` says: "" nothing about them
+    (["auth_mechanisms = plain"], ""),
+    (["auth_mechanisms = plain", "oauth2_introspection_mode = post"], "warning: oauth2_introspection_mode: nobody asks"),
+    (["auth_mechanisms = xoauth2"], "error: oauth2_introspection_url: .*nobody says what a token is worth"),
+    (["oauth2_introspection_mode = put"], 'error: oauth2_introspection_mode: "put" is none of'),
+    (["oauth2_introspection_url = https://id.example.com/"], "error: oauth2_introspection_mode: how is"),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = https://id.example.com/"], ""),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = http://id.example.com/"],
+     "error: oauth2_introspection_url: http sends tokens for everybody to read"),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = http://127.0.0.1:8080/"], ""),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = id.example.com"], "error: oauth2_introspection_url: no URL"),
+    (["oauth2_tokeninfo_url = https://id.example.com/x y", "oauth2_scope = mail"], "error: oauth2_tokeninfo_url: no URL"),
+    (["oauth2_tokeninfo_url = https://id.example.com/x"], "warning: oauth2_audience: a token that the provider made for any other"),
+    (["oauth2_tokeninfo_url = https://id.example.com/x", "oauth2_scope = mail"], ""),
+    (["oauth2_introspection_mode = local", "oauth2_scope = mail"], "error: oauth2_jwks_file: mode local has no keys"),
+    (["oauth2_introspection_mode = local", "oauth2_scope = mail", "oauth2_jwks_file = /nowhere"], "error: oauth2_jwks_file: .*No such file"),
+    (["oauth2_introspection_mode = local", "oauth2_scope = mail", "oauth2_jwks_file = TMP/bad.json"],
+     "error: oauth2_jwks_file: .*no JSON: .* at octet 3"),
+    (["oauth2_introspection_mode = local", "oauth2_scope = mail", "oauth2_jwks_file = TMP/secret.json"],
+     "warning: oauth2_jwks_file: has secret keys"),
+    (["oauth2_introspection_mode = local", "oauth2_scope = mail", "oauth2_jwks_file = TMP/good.json"], ""),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = https://id.example.com/", "oauth2_client_id = x",
+      "oauth2_client_secret = </nowhere"], "error: oauth2_client_secret: .*No such file"),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = https://id.example.com/", "oauth2_client_secret = x"],
+     "error: oauth2_client_secret: is nobody's"),
+    (["oauth2_introspection_mode = post", "oauth2_introspection_url = https://id.example.com/", "oauth2_tls_ca_cert_file = /nowhere"],
+     "error: oauth2_tls_ca_cert_file: .*No such file"),
+    (["oauth2_tokeninfo_url = https://id.example.com/x", "oauth2_scope = mail", "oauth2_active_value = 1"], "error: oauth2_active_value"),
+]
+
+
+@case
+def check_says_what_is_wrong():
+    s = signers()["ES256"]
+    for name, text in ("bad", "{ half"), ("good", json.dumps(s.jwk)), ("secret", json.dumps({"keys": [{**s.jwk, "d": "AA"}]})):
+        with open(tmp(name + ".json"), "w") as f:
+            f.write(text)
+    for lines, want in CHECKED:
+        if not any(line.startswith("auth_mechanisms") for line in lines):
+            lines = ["auth_mechanisms = plain oauthbearer"] + lines
+        with open(tmp("check.cf"), "w") as f:
+            f.write("\n".join(lines).replace("TMP", tmp()) + "\n")
+        r = run([program("postern"), "-c", tmp("check.cf"), "check"])
+        said = "\n".join(line for line in r.stderr.decode().splitlines() if "oauth2_" in line)
+        check(re.search(want, said) if want else not said, "%s: %s" % (lines, said))
+
+
 main()
