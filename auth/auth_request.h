@@ -31,7 +31,7 @@ struct auth_request {
         why_wrong; /* what a wrong proof means, or a right one that cannot be; NULL: it is just wrong */
     bool is_proven; /* all is well but the client's last, empty, response */
     /* what the peer says of the client's connection */
-    bool is_secured, is_cert_valid;
+    bool is_cert_valid;
     bool takes_final;    /* data may come with OK (final-resp-ok) */
     char *cert_username; /* out of the client's certificate, or NULL */
     struct conf *conf;

@@ -156,8 +156,6 @@ take_parameter(struct auth_request *r, struct slice field)
 
     if (sl_eqz(field, "nologin")) {
         r->no_login = true;
-    } else if (sl_eqz(field, "secured")) {
-        r->is_secured = true;
     } else if (sl_eqz(field, "valid-client-cert")) {
         r->is_cert_valid = true;
     } else if (sl_eqz(field, "final-resp-ok")) {
@@ -182,10 +180,12 @@ take_parameter(struct auth_request *r, struct slice field)
 }
 
 static bool
-offers(const struct conf *c, const char *mech)
+offers(const struct conf *c, const struct sasl_mech *m)
 {
+    if (m->needs_tokens && c->oauth2_introspection_mode[0] == '\0')
+        return false;
     for (size_t i = 0; i < c->auth_mechanisms.n; i++)
-        if (sl_ieqz(sl_z(mech), c->auth_mechanisms.v[i]))
+        if (sl_ieqz(sl_z(m->name), c->auth_mechanisms.v[i]))
             return true;
     return false;
 }
@@ -204,7 +204,7 @@ run_auth(struct auth_peer *p, struct slice args)
     if (map_get_u64(p->requests, number))
         return -1; /* a number in use: the peer is confused */
     mech = sasl_find(mech_name);
-    if (mech == NULL || !offers(p->auth->conf, mech->name)) {
+    if (mech == NULL || !offers(p->auth->conf, mech)) {
         refuse(p, number, "reason=Unsupported authentication mechanism");
         return 0;
     }
@@ -369,7 +369,7 @@ auth_serve(struct auth_service *a, int fd)
     conn_set_in_max(p->conn, TAB_LINE_OCTETS * 2);
     conn_printf(p->conn, "VERSION\t1\t2\n");
     for (size_t i = 0; (m = sasl_at(i)) != NULL; i++)
-        if (offers(a->conf, m->name))
+        if (offers(a->conf, m))
             conn_printf(p->conn, "MECH\t%s%s%s\n", m->name, *m->flags ? "\t" : "", m->flags);
     rand_hex(cookie,
              COOKIE_HEX_DIGITS); /* Dovecot's connection cookie; nothing here asks for it again */

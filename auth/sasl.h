@@ -20,13 +20,6 @@ enum sasl_rc {
     SASL_BAD      /* no exchange of this mechanism */
 };
 
-/* What must be there before a mechanism is of use: it is offered only then. */
-enum {
-    SASL_NEEDS_CERT = 1,      /* a client certificate that was found good */
-    SASL_NEEDS_VERIFIERS = 2, /* kept verifiers, or passwords that are stored readably */
-    SASL_NEEDS_TOKENS = 4     /* somebody who says what a token is worth */
-};
-
 struct sasl;
 struct sasl_verifier;
 struct sasl_mech {
@@ -35,7 +28,7 @@ struct sasl_mech {
     enum sasl_rc (*step)(struct sasl *s, struct slice response, bool has_response);
     /* After SASL_LOOKUP; NULL: never asks for it. */
     enum sasl_rc (*verifier)(struct sasl *s, const struct sasl_verifier *v);
-    unsigned needs;
+    bool needs_tokens; /* offered only where somebody says what a token is worth */
 };
 struct sasl {
     const struct sasl_mech *mech;

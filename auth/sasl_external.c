@@ -15,6 +15,4 @@ step(struct sasl *s, struct slice response, bool has_response)
     return SASL_CLAIMED;
 }
 
-const struct sasl_mech sasl_external = {
-    .name = "EXTERNAL", .flags = "", .step = step, .needs = SASL_NEEDS_CERT
-};
+const struct sasl_mech sasl_external = { .name = "EXTERNAL", .flags = "", .step = step };

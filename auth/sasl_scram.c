@@ -180,12 +180,12 @@ client_final(struct sasl *s, struct slice in)
     without = sl_head(without, comma);
     if (!sl_take_prefix(&proof, SL("p=")) || enc_b64_decode(&octets, proof) != 0)
         return SASL_BAD;
+    /* A nonce that is not this exchange's: an older one, said again. */
+    is_right = sl_eq(got, nonce) && is_gs2_repeated(x, cbind);
     buf_addc(&s->text, ',');
     buf_adds(&s->text, without);
-    message = buf_slice(&s->text);
-    /* A nonce that is not this exchange's: an older one, said again. */
-    is_right = sl_eq(got, nonce) && is_gs2_repeated(x, cbind) &&
-               scram_is_proof(&x->verifier, message, buf_slice(&octets));
+    message = buf_slice(&s->text); /* nonce is where it was no more */
+    is_right = scram_is_proof(&x->verifier, message, buf_slice(&octets)) && is_right;
     if (octets.p)
         mem_wipe(octets.p, octets.cap);
     buf_free(&octets);
@@ -212,5 +212,4 @@ step(struct sasl *s, struct slice response, bool has_response)
 const struct sasl_mech sasl_scram_sha256 = { .name = "SCRAM-SHA-256",
                                              .flags = "mutual-auth",
                                              .step = step,
-                                             .verifier = verifier,
-                                             .needs = SASL_NEEDS_VERIFIERS };
+                                             .verifier = verifier };

@@ -18,7 +18,7 @@ enum {
     SASL_MUTUAL_AUTH = 16
 };
 enum {
-    SASL_NAME_OCTETS = 24,
+    SASL_MECH_OCTETS = 24,
     SASL_USER_OCTETS_MAX = 1024,
     SASL_SALT_OCTETS_MAX = 256,
     SASL_ITERATIONS_MIN = 4096, /* RFC 7677 §4; fewer make the proof cheap to guess from */
