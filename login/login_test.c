@@ -23,6 +23,7 @@ static char dir[] = "/tmp/login-XXXXXX";
 static struct auth_client *authd;
 static struct tls_ctx *server_tls, *client_tls;
 static char log_path[64];
+static struct login_setup setup = { .imapd_workers = 1 };
 
 /* ---- running the loop until something was said ---- */
 
@@ -51,6 +52,19 @@ run_until(bool (*fn)(void *), void *arg)
     loop_run();
     timer_stop(&tick);
     return fn(arg);
+}
+
+/* Has it come true after so long? */
+static bool
+run_until_for(bool (*fn)(void *), uint64_t ms)
+{
+    is_met = fn;
+    met_arg = NULL;
+    give_up_ms = clock_mono_ms() + ms;
+    timer_start(&tick, 0, on_tick, NULL);
+    loop_run();
+    timer_stop(&tick);
+    return fn(NULL);
 }
 
 /* ---- authd ---- */
@@ -322,12 +336,24 @@ client_close(struct client *k)
     buf_free(&k->got);
 }
 
+static bool
+log_has(const char *what)
+{
+    char text[64 * 1024];
+    FILE *f = fopen(log_path, "r");
+    size_t n = f ? fread(text, 1, sizeof text, f) : 0;
+
+    if (f)
+        fclose(f);
+    return sl_find(sl_n(text, n), sl_z(what)) != SL_NPOS;
+}
+
 /* ---- cases ---- */
 
 /* clang-format off */
 static const struct dialogue {
     const char *name, *service, *from;
-    const char *steps[9]; /* sent, wanted, ...; NULL wanted: the end */
+    const char *steps[11]; /* sent, wanted, ...; NULL wanted: the end */
 } dialogues[] = {
     { "imap greeting and capability", "imap", "127.0.0.1",
       { "", "* OK [CAPABILITY IMAP4rev1 IMAP4rev2 SASL-IR ID ENABLE IDLE LITERAL+ STARTTLS AUTH=PLAIN AUTH=LOGIN] Postern ready.\r\n",
@@ -363,6 +389,36 @@ static const struct dialogue {
     { "imap sasl login fails", "imap", "127.0.0.1",
       { "a authenticate login\r\n", "+ VXNlcm5hbWU6\r\n", "dQ==\r\n", "+ UGFzc3dvcmQ6\r\n", "d3Jvbmc=\r\n",
         "a NO [AUTHENTICATIONFAILED]" } },
+    { "imap sasl in one go", "imap", "127.0.0.1",
+      { "a AUTHENTICATE PLAIN\r\nAHUAcA==\r\nb NOOP\r\n", "+ \r\na NO [AUTHENTICATIONFAILED] Authentication failed.\r\nb OK" } },
+    { "imap sasl with a command in it", "imap", "127.0.0.1",
+      { "a AUTHENTICATE PLAIN\r\n", "+ \r\n", "b NOOP\r\n", "a BAD Invalid base64", "c NOOP\r\n", "c OK" } },
+    { "imap sasl, an empty response", "imap", "127.0.0.1",
+      { "a AUTHENTICATE PLAIN\r\n", "+ \r\n", "\r\n", "a NO [AUTHENTICATIONFAILED]" } },
+    { "imap sasl, an asterisk and more", "imap", "127.0.0.1",
+      { "a AUTHENTICATE PLAIN\r\n", "+ \r\n", "* \r\n", "a BAD Invalid base64", "b AUTHENTICATE PLAIN\r\n", "+ \r\n", "**\r\n",
+        "b BAD Invalid base64" } },
+    { "imap sasl-ir", "imap", "127.0.0.1",
+      { "a AUTHENTICATE PLAIN =\r\n", "a NO [AUTHENTICATIONFAILED]", "b AUTHENTICATE PLAIN !\r\n", "b BAD Invalid base64 data in initial",
+        "c AUTHENTICATE PLAIN \r\n", "c BAD Error", "d AUTHENTICATE PLAIN AHUAcA== x\r\n", "d BAD" } },
+    { "imap sasl-ir of no mechanism", "imap", "127.0.0.1",
+      { "a AUTHENTICATE\r\n", "a BAD Error", "b AUTHENTICATE EXTERNAL =\r\n", "b NO Unsupported",
+        "c AUTHENTICATE \"PLAIN\" AHUAcA==\r\n", "c BAD" } },
+    { "imap id of webmail", "imap", "192.0.2.50",
+      { "", "STARTTLS AUTH=PLAIN AUTH=LOGIN] Postern", "a ID (\"x-originating-ip\" \"203.0.113.4\" \"x-originating-port\" \"99\" "
+        "\"x-connected-ip\" \"192.0.2.1\" \"x-session-id\" \"web/1\" \"x-proxy-ttl\" \"5\" \"x-forward-a\" \"b\")\r\n", "a OK ID",
+        "b ID (\"x-originating-ip\" \"203.0.113.99\")\r\n", "b OK", "c LOGIN u@example.com wrong\r\n", "c NO [AUTHENTICATIONFAILED]",
+        "d LOGOUT\r\n" } },
+    { "imap id of webmail that says nothing right", "imap", "192.0.2.50",
+      { "a ID (\"x-originating-ip\" \"x\" \"x-originating-port\" \"99999\" \"x-session-id\" \"a b\" \"x-connected-ip\" NIL)\r\n", "a OK",
+        "b LOGOUT\r\n" } },
+    { "imap id of who is not trusted", "imap", "192.0.2.1",
+      { "a ID (\"x-originating-ip\" \"203.0.113.5\" \"x-session-id\" \"web/2\")\r\n", "a OK", "b LOGOUT\r\n" } },
+    { "pop3 xclient of webmail", "pop3", "192.0.2.50",
+      { "", "+OK [XCLIENT] Postern ready.\r\n", "XCLIENT ADDR=203.0.113.6 PORT=1 SESSION=web/3 TTL=5 FORWARD=YQ==\r\n", "+OK Updated\r\n",
+        "xclient addr=1.2.3 port=5\r\n", "-ERR Invalid parameters\r\n", "QUIT\r\n" } },
+    { "pop3 xclient of who is not trusted", "pop3", "192.0.2.1",
+      { "XCLIENT ADDR=203.0.113.7\r\n", "+OK You are not from trusted IP - ignoring\r\n", "QUIT\r\n" } },
     { "imap line with NUL", "imap", "127.0.0.1", { "\001 noop\r\n", "* BAD" } },
     { "pop3 greeting and capa", "pop3", "127.0.0.1",
       { "", "+OK Postern ready.\r\n",
@@ -401,6 +457,23 @@ TEST(dialogues)
         }
         client_close(&k);
     }
+}
+
+/* What the dialogues above have left: whose connection it is, webmail alone may say. */
+TEST(whose_connection_it_is)
+{
+    CHECK(log_has(
+        "imap-login: Disconnected: Aborted login by logging out (auth failed, 1 attempts in 0 "
+        "secs): user=<u@example.com>, method=PLAIN, rip=203.0.113.4, lip=192.0.2.1, secured, "
+        "session=<web/1>"));
+    CHECK(!log_has("203.0.113.99"));
+    CHECK(log_has("rip=192.0.2.50, lip=unknown, secured, session=<"));
+    CHECK(!log_has("203.0.113.5"));
+    CHECK(log_has(
+        "pop3-login: Disconnected: Aborted login by logging out (no auth attempts in 0 secs): "
+        "user=<>, rip=203.0.113.6, lip=unknown, secured, session=<web/3>"));
+    CHECK(!log_has("203.0.113.7"));
+    CHECK(!log_has("web/2"));
 }
 
 TEST(lines_and_literals_are_bounded)
@@ -670,18 +743,6 @@ TEST(what_the_worker_says_last_arrives)
 
 /* ---- the log ---- */
 
-static bool
-log_has(const char *what)
-{
-    char text[64 * 1024];
-    FILE *f = fopen(log_path, "r");
-    size_t n = f ? fread(text, 1, sizeof text, f) : 0;
-
-    if (f)
-        fclose(f);
-    return sl_find(sl_n(text, n), sl_z(what)) != SL_NPOS;
-}
-
 TEST(log_lines)
 {
     struct client k;
@@ -715,6 +776,115 @@ TEST(log_lines)
     CHECK(!log_has("pass,"));
     close(worker.fd);
     client_close(&k);
+}
+
+/* Each is one session; the line it leaves. */
+static const struct {
+    const char *steps[7]; /* sent, wanted, ... */
+    const char *line;     /* behind "Disconnected: Aborted login by logging out " */
+} ends[] = {
+    { { "" }, "(no auth attempts in 0 secs): user=<>, rip=127.0.0.1" },
+    { { "a LOGIN u@example.com wrong\r\n", "a NO" },
+      "(auth failed, 1 attempts in 0 secs): user=<u@example.com>, method=PLAIN, rip=" },
+    { { "a LOGIN u@example.com temp\r\n", "a NO" },
+      "(auth service reported temporary failure): user=<u@example.com>, method=PLAIN, rip=" },
+    { { "a AUTHENTICATE PLAIN\r\n", "+", "*\r\n", "a BAD" },
+      "(client didn't finish SASL auth, waited 0 secs): user=<>, method=PLAIN, rip=" },
+    { { "a AUTHENTICATE PLAIN\r\n", "+", "*\r\n", "a BAD", "b AUTHENTICATE PLAIN AHUAcA==\r\n",
+        "b NO" },
+      "(auth failed, 2 attempts in 0 secs): user=<u>, method=PLAIN, rip=" },
+    { { "a AUTHENTICATE PLAIN !!\r\n", "a BAD" },
+      "(sent invalid base64 in response): user=<>, method=PLAIN, rip=" },
+    { { "a AUTHENTICATE GSSAPI\r\n", "a NO" },
+      "(tried to use unsupported auth mechanism): user=<>, method=GSSAPI, rip=" },
+    { { "a LOGIN \"u\\\"<>,\" wrong\r\n", "a NO", "b AUTHENTICATE GSSAPI\r\n", "b NO" },
+      "(auth failed, 2 attempts in 0 secs): user=<>, method=GSSAPI, rip=" },
+    { { "a LOGIN \"u\\\"<>,\" wrong\r\n", "a NO" },
+      "(auth failed, 1 attempts in 0 secs): user=<u???,>, method=PLAIN, rip=" },
+};
+
+TEST(how_a_session_ends)
+{
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        struct client k;
+        char want[300];
+
+        TEST_ROW("%s", ends[i].line);
+        BUG_ON(truncate(log_path, 0) != 0);
+        client_open(&k, "imap", "127.0.0.1");
+        for (size_t at = 0; ends[i].steps[at]; at += 2)
+            if (ends[i].steps[at][0])
+                CHECK(client_talk(&k, ends[i].steps[at], ends[i].steps[at + 1]));
+        CHECK(client_talk(&k, "z LOGOUT\r\n", NULL));
+        client_close(&k);
+        snprintf(want, sizeof want, "imap-login: Disconnected: Aborted login by logging out %s",
+                 ends[i].line);
+        CHECK(log_has(want));
+    }
+}
+
+TEST(a_log_format_of_ones_own)
+{
+    static const struct {
+        const char *format, *elements, *want;
+    } rows[] = {
+        { "%$: %s", "user=<%u> rip=%r",
+          "imap-login: Disconnected: Aborted login by logging out (no auth attempts in 0 secs): "
+          "user=<>, rip=127.0.0.1\n" },
+        { "<%s> 100%% %$", "%n at=%d method=%m %{remote_port}/%b",
+          "imap-login: <, at=, 4711/4711> 100% Disconnected: " },
+        { "%s", "%c x=%{session} y %e %%u %{nothing}z %", "imap-login: secured, x=" },
+        { "%s", "%{service}:%s real=%{real_rip} %k", "imap-login: imap:imap, real=127.0.0.1\n" },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        struct conf_problems ps = { 0 };
+        struct login_setup other = setup;
+        struct buf text = { 0 };
+        struct conf *conf;
+        struct client k;
+
+        TEST_ROW("%s %s", rows[i].format, rows[i].elements);
+        BUG_ON(truncate(log_path, 0) != 0);
+        buf_addf(&text,
+                 "queue_directory = %s\nlogin_log_format = %s\nlogin_log_format_elements = %s\n",
+                 dir, rows[i].format, rows[i].elements);
+        conf = conf_parse(buf_slice(&text), "main.cf", &ps);
+        NEED(conf);
+        other.conf = conf;
+        login_set(&other);
+        client_open(&k, "imap", "127.0.0.1");
+        CHECK(client_talk(&k, "z LOGOUT\r\n", NULL));
+        client_close(&k);
+        CHECK(log_has(rows[i].want));
+        login_set(&setup);
+        conf_unref(&conf);
+        buf_free(&text);
+        conf_problems_free(&ps);
+    }
+}
+
+/* Who waits for the line that counts him does not get around it by going. */
+TEST(a_client_that_leaves_at_once_is_counted)
+{
+    struct client k;
+
+    BUG_ON(truncate(log_path, 0) != 0);
+    is_authd_silent = true;
+    client_open(&k, "imap", "127.0.0.1");
+    CHECK(client_talk(&k, "", "ready"));
+    client_send(&k, SL("x NOOP\r\na LOGIN u@example.com wrong\r\n"));
+    silent_conn = NULL;
+    NEED(run_until(is_asked, NULL));
+    close(k.fd); /* with an answer unread: a reset */
+    k.fd = -1;
+    CHECK(!run_until_for(is_gone, 50));
+    conn_printf(silent_conn, "FAIL\t%s\tuser=u@example.com\n", silent_id);
+    is_authd_silent = false;
+    client_close(&k);
+    CHECK(
+        log_has("imap-login: Disconnected: Connection closed (auth failed, 1 attempts in 0 secs): "
+                "user=<u@example.com>, method=PLAIN, rip=127.0.0.1"));
 }
 
 /* ---- set-up ---- */
@@ -754,7 +924,6 @@ int
 main(int argc, char **argv)
 {
     struct conf_problems ps = { 0 };
-    struct login_setup setup = { .imapd_workers = 1 };
     struct buf text = { 0 };
     struct listener *listeners[3];
     struct conf *conf;
@@ -766,7 +935,7 @@ main(int argc, char **argv)
     snprintf(log_path, sizeof log_path, "%s/log", dir);
     log_set_program("login", "dovecot", NULL);
     log_set_output(LOG_TO_FILE, log_path, LOG_FMT_TEXT, LOG_LV_INFO);
-    buf_addf(&text, "queue_directory = %s\n", dir);
+    buf_addf(&text, "queue_directory = %s\nlogin_trusted_networks = 192.0.2.50\n", dir);
     conf = conf_parse(buf_slice(&text), "main.cf", &ps);
     BUG_ON(!conf);
     snprintf(command, sizeof command, "mkdir %s/private", dir);
