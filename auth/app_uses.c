@@ -105,10 +105,14 @@ static void on_time(void *arg);
 static void
 arm(struct app_uses *u)
 {
-    unsigned n = u->failures < PATIENCE_DOUBLINGS ? u->failures : PATIENCE_DOUBLINGS;
+    unsigned n =
+        u->failures ? u->failures - 1 : 0; /* the second try tells a lock from what lasts */
 
     if (!u->is_writing && !timer_is_running(&u->timer))
-        timer_start(&u->timer, (uint64_t)APP_USES_WRITE_MS << n, on_time, u);
+        timer_start(&u->timer,
+                    (uint64_t)APP_USES_WRITE_MS
+                        << (n < PATIENCE_DOUBLINGS ? n : PATIENCE_DOUBLINGS),
+                    on_time, u);
 }
 
 static bool

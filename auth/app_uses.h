@@ -9,7 +9,7 @@
 #include "core/addr.h"
 
 enum {
-    APP_USES_WRITE_MS = 5 * 1000, /* after a use */
+    APP_USES_WRITE_MS = 3 * 1000, /* after a use */
     APP_USES_REST_S = 60, /* one that was written is not written again, unless used otherwise */
     APP_USES_MAX = 4096   /* kept; more at once are not noted */
 };

@@ -278,12 +278,17 @@ check_names(struct check *k)
 {
     const char *separator = k->c->auth_master_user_separator;
     struct err e = { 0 };
+    struct slice arg;
 
     if (auth_format_check(k->c->auth_username_format, &e) < 0)
         tell(k, true, "auth_username_format", "\"%s\": %s", k->c->auth_username_format, e.msg);
     if (strlen(k->c->auth_username_translation) % 2)
         tell(k, true, "auth_username_translation", "\"%s\": pairs of characters are wanted",
              k->c->auth_username_translation);
+    for (size_t i = 0; i < k->c->auth_master_users.n; i++)
+        if (table_type_of(sl_z(k->c->auth_master_users.v[i]), &arg) == NULL)
+            tell(k, true, "auth_master_users", "%s: a table is wanted, type:name",
+                 k->c->auth_master_users.v[i]);
     if (separator[0] && separator[1])
         tell(k, true, "auth_master_user_separator", "\"%s\": one character is wanted", separator);
     if (separator[0] && k->c->auth_master_users.n == 0)
