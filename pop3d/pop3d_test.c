@@ -114,6 +114,23 @@ count_files(unsigned user, const char *flag)
     return n;
 }
 
+static unsigned
+count_new(unsigned user)
+{
+    char path[128];
+    struct dirent *d;
+    unsigned n = 0;
+    DIR *h;
+
+    user_folder(path, user, "/new");
+    h = opendir(path);
+    BUG_ON(!h);
+    while ((d = readdir(h)) != NULL)
+        n += d->d_name[0] != '.';
+    closedir(h);
+    return n;
+}
+
 /* ---- a client ---- */
 
 struct client {
@@ -122,6 +139,26 @@ struct client {
     const char *want; /* at the end of what came; NULL: the end */
     bool is_closed, is_slow;
 };
+
+/* With these lines in main.cf. Sessions hold what they need of it. */
+static const struct conf *other_conf;
+
+static void
+configure(const char *lines)
+{
+    static struct conf *mine;
+    struct conf_problems ps = { 0 };
+    struct buf text = { 0 };
+
+    conf_unref(&mine);
+    buf_addf(&text,
+             "queue_directory = %s\ndata_directory = %s\nmail_location = maildir:%s/%%d/%%n\n%s",
+             dir, dir, dir, lines ? lines : "");
+    mine = lines ? conf_parse(buf_slice(&text), "main.cf", &ps) : NULL;
+    BUG_ON(lines && !mine);
+    buf_free(&text);
+    other_conf = mine;
+}
 
 static void
 client_open(struct client *k, unsigned user, const char *input)
@@ -138,7 +175,7 @@ client_open(struct client *k, unsigned user, const char *input)
                                      .sid = SL("sid"),
                                      .input = sl_z(input),
                                      .ip = "192.0.2.1",
-                                     .conf = conf });
+                                     .conf = other_conf ? other_conf : conf });
 }
 
 static bool
@@ -434,6 +471,233 @@ TEST(a_mailbox_that_cannot_be_opened)
     CHECK_EQ_INT(sl_find(buf_slice(&k.got), SL("\n")), k.got.n - 1);
     client_close(&k);
     CHECK(log_has("opening INBOX: "));
+}
+
+/* ---- parameters ---- */
+
+static void
+talk(unsigned u, const char *say, const char *want_end)
+{
+    struct client k;
+
+    client_open(&k, u, "");
+    CHECK(client_talk(&k, "", "+OK Logged in.\r\n"));
+    CHECK(client_talk(&k, say, want_end));
+    client_close(&k);
+}
+
+TEST(flags_are_left_alone)
+{
+    unsigned u = user_with_three();
+
+    configure("pop3_no_flag_updates = yes\n");
+    talk(u, "RETR 1\r\nRETR 2\r\nDELE 2\r\nQUIT\r\n", NULL);
+    CHECK_EQ_INT(count_files(u, NULL), 2);
+    CHECK_EQ_INT(count_files(u, "S"), 0);
+    CHECK_EQ_INT(count_new(u), 2); /* nobody has looked */
+    configure(NULL);
+    talk(u, "RETR 1\r\nQUIT\r\n", NULL);
+    CHECK_EQ_INT(count_files(u, "S"), 1);
+    CHECK_EQ_INT(count_new(u), 0);
+}
+
+TEST(what_is_deleted_can_be_a_flag)
+{
+    unsigned u = user_with_three();
+
+    configure("pop3_deleted_flag = $POP3Deleted\n");
+    talk(u, "DELE 1\r\nDELE 3\r\nQUIT\r\n", "+OK Logging out, messages deleted.\r\n");
+    CHECK_EQ_INT(count_files(u, NULL), 3);
+    CHECK_EQ_INT(count_files(u, "a"), 2);
+    talk(u, "STAT\r\nLIST\r\n", "+OK 1 24\r\n+OK 1 messages:\r\n1 24\r\n.\r\n");
+    configure("pop3_deleted_flag = $POP3Deleted\npop3_delete_type = expunge\n");
+    talk(u, "DELE 1\r\nQUIT\r\n", NULL);
+    CHECK_EQ_INT(count_files(u, NULL), 2);
+    configure(NULL);
+    talk(u, "STAT\r\n", "+OK 2 46\r\n");
+}
+
+TEST(formats_of_uidl)
+{
+    static const struct {
+        const char *lines, *want;
+    } rows[] = {
+        { "pop3_uidl_format = %u-%f\n", "1 1-1578600001.M1P1.host\r\n2 2-1578600002.M2P1.host\r\n3 "
+                                        "3-1578600003.M3P1.host\r\n.\r\n" },
+        { "pop3_uidl_format = %Lg\n",
+          "1 1578600001.m1p1.host\r\n2 1578600002.m2p1.host\r\n3 1578600003.m3p1.host\r\n.\r\n" },
+        { "pop3_uidl_format = %{uid}\n", "+OK\r\n1 1\r\n2 2\r\n3 3\r\n.\r\n" },
+        { "pop3_uidl_format = m%.3f\npop3_uidl_duplicates = rename\n",
+          "+OK\r\n1 m157\r\n2 m157-2\r\n3 m157-3\r\n.\r\n" },
+        { "pop3_reuse_xuidl = yes\npop3_uidl_format = %u\n",
+          "+OK\r\n1 1\r\n2 2\r\n3 3\r\n4 own%20one\r\n.\r\n" },
+        { "pop3_save_uidl = yes\npop3_uidl_format = s%04Xu\n",
+          "+OK\r\n1 s0001\r\n2 s0002\r\n3 s0003\r\n4 s0004\r\n.\r\n" },
+        { "pop3_uidl_format = %u\n", "+OK\r\n1 s0001\r\n2 s0002\r\n3 s0003\r\n4 s0004\r\n5 "
+                                     "5\r\n.\r\n" }, /* what was saved stays */
+    };
+    unsigned u = user_with_three();
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        TEST_ROW("%zu", i);
+        if (i == 4)
+            add_mail(u, 4, SL("Subject: x\r\nX-UIDL:  own one \r\n\r\n"));
+        if (i == 6)
+            add_mail(u, 5, SL("Subject: late\r\n\r\n"));
+        configure(rows[i].lines);
+        talk(u, "UIDL\r\n", rows[i].want);
+        talk(u, "NOOP\r\nUIDL 2\r\n", i == 4 ? "+OK 2 2\r\n" : "\r\n");
+    }
+    configure(NULL);
+}
+
+/* Thousands of them, told as they are made, to a client that reads slowly; the same when they are made for all first. */
+TEST(uidls_of_many)
+{
+    enum { N = 5000 };
+    unsigned u = new_user();
+
+    for (unsigned i = 1; i <= N; i++)
+        add_mail(u, i, SL("\r\n"));
+    for (int way = 0; way < 2; way++) {
+        struct buf want = { 0 };
+        struct client k;
+
+        configure(way ? "pop3_uidl_format = %.15f\npop3_uidl_duplicates = rename\n"
+                      : "pop3_uidl_format = %.15f\n");
+        buf_addz(&want, "+OK Logged in.\r\n+OK\r\n");
+        for (unsigned i = 1; i <= N; i++) {
+            char name[64];
+
+            snprintf(name, sizeof name, "15786%05u.M%uP1.host", i, i);
+            buf_addf(&want, "%u %.15s\r\n", i, name);
+        }
+        buf_addz(&want, ".\r\n+OK\r\n");
+        client_open(&k, u, "UIDL\r\nNOOP\r\n");
+        k.is_slow = true;
+        k.want = ".\r\n+OK\r\n";
+        CHECK(run_until(has_got, &k));
+        CHECK_EQ_INT(k.got.n, want.n);
+        CHECK(sl_eq(buf_slice(&k.got), buf_slice(&want)));
+        client_close(&k);
+        buf_free(&want);
+    }
+    configure(NULL);
+}
+
+/* Ends after so many ms whatever comes. */
+struct wait {
+    struct client *k;
+    uint64_t until_ms;
+};
+
+static bool
+is_time(void *arg)
+{
+    struct wait *w = arg;
+
+    has_got(w->k);
+    return clock_mono_ms() >= w->until_ms;
+}
+
+TEST(one_session_at_a_time)
+{
+    unsigned u = user_with_three();
+    struct client a, b;
+
+    configure("pop3_lock_session = yes\n");
+    client_open(&a, u, "");
+    CHECK(client_talk(&a, "", "+OK Logged in.\r\n"));
+    client_open(&b, u, "STAT\r\n");
+    run_until(is_time, &(struct wait){ .k = &b, .until_ms = clock_mono_ms() + 700 });
+    CHECK_EQ_INT(b.got.n, 0);
+    close(a.fd);
+    b.want = "+OK Logged in.\r\n+OK 3 70\r\n";
+    CHECK(run_until(has_got, &b));
+    buf_free(&a.got);
+    client_close(&b);
+    configure(NULL);
+}
+
+TEST(who_comes_again_too_soon)
+{
+    unsigned u = user_with_three();
+    struct client k;
+
+    configure("pop3_login_delay = 60s\n");
+    talk(u, "QUIT\r\n", NULL);
+    client_open(&k, u, "STAT\r\n");
+    CHECK(client_talk(&k, "", NULL));
+    CHECK(sl_has_prefix(buf_slice(&k.got), SL("-ERR [LOGIN-DELAY] ")));
+    CHECK_EQ_INT(sl_find(buf_slice(&k.got), SL("\n")), k.got.n - 1);
+    client_close(&k);
+    configure(NULL);
+    pop3_delay_forget();
+}
+
+TEST(workarounds)
+{
+    unsigned u = new_user();
+
+    add_mail(u, 1, sl_n("A: b\r\n\r\nx\0y\0\r\n", 14));
+    add_mail(u, 2, SL("A: b\r\nC: d"));
+    talk(u, "RETR 2\r\n", "+OK 10 octets\r\nA: b\r\nC: d\r\n.\r\n");
+    configure("pop3_client_workarounds = outlook-no-nuls oe-ns-eoh\n");
+    talk(u, "RETR 1\r\n", "A: b\r\n\r\nx\x80y\x80\r\n.\r\n");
+    talk(u, "RETR 2\r\n", "A: b\r\nC: d\r\n\r\n.\r\n");
+    talk(u, "TOP 2 0\r\n", "+OK\r\nA: b\r\nC: d\r\n\r\n.\r\n");
+    talk(u, "TOP 1 0\r\n", "+OK\r\nA: b\r\n\r\n.\r\n");
+    configure(NULL);
+}
+
+TEST(the_line_at_the_end)
+{
+    unsigned u = user_with_three();
+
+    configure("pop3_logout_format = %t %p %r %b %d %m %s %i %o %u %{deleted_bytes} %{session}\n");
+    talk(u, "TOP 1 0\r\nRETR 2\r\nDELE 3\r\nQUIT\r\n", NULL);
+    CHECK(log_has("Disconnected: Logged out 1 21 1 42 1 3 70 31 148  18 sid\n"));
+    configure("pop3_logout_format = %{uidl_change}\npop3_uidl_format = %u\n");
+    talk(u, "UIDL\r\nQUIT\r\n", NULL);
+    CHECK(log_has("Disconnected: Logged out 2/990951ba\n")); /* crc32 of "1" ^ that of "2" */
+    configure(NULL);
+}
+
+TEST(last)
+{
+    unsigned u = user_with_three();
+
+    talk(u, "LAST\r\n", "-ERR Unknown command: LAST\r\n");
+    configure("pop3_enable_last = yes\n");
+    talk(u, "RETR 2\r\nLAST\r\nQUIT\r\n", ".\r\n+OK 2\r\n+OK Logging out.\r\n");
+    talk(u, "LAST\r\nRSET\r\nLAST\r\n", "+OK 2\r\n+OK\r\n+OK 0\r\n");
+    CHECK_EQ_INT(count_files(u, "S"), 0);
+    configure(NULL);
+}
+
+/* In the parts, too, and only there; what was asked of the message's size is what comes. */
+TEST(surrogates)
+{
+    static const char text[] =
+        "Subject: caf\xc3\xa9\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+        "Content-Type: text/plain; name=\"\xc3\xa4.txt\"\r\n\r\nbody "
+        "\xc3\xa4\r\n--b\r\n\r\nplain\r\n--b--\r\n";
+    static const char want[] = "+OK 164 octets\r\nSubject: =?UTF-8?B?Y2Fmw6k=?=\r\nContent-Type: "
+                               "multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+                               "Content-Type: text/plain; name*=utf-8''%C3%A4.txt\r\n\r\nbody "
+                               "\xc3\xa4\r\n--b\r\n\r\nplain\r\n--b--\r\n.\r\n";
+    unsigned u = new_user();
+    char own[400];
+
+    add_mail(u, 1, sl_z(text));
+    talk(u, "RETR 1\r\n", want);
+    talk(u, "TOP 1 0\r\n",
+         "+OK\r\nSubject: =?UTF-8?B?Y2Fmw6k=?=\r\nContent-Type: multipart/mixed; "
+         "boundary=b\r\n\r\n.\r\n");
+    talk(u, "TOP 1 2\r\n",
+         "boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; name=\"\xc3\xa4.txt\"\r\n.\r\n");
+    snprintf(own, sizeof own, "+OK UTF-8 it is.\r\n+OK %zu octets\r\n%s.\r\n", strlen(text), text);
+    talk(u, "UTF8\r\nRETR 1\r\n", own);
 }
 
 static void
