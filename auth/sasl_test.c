@@ -87,6 +87,36 @@ TEST(login)
     sasl_end(&s);
 }
 
+TEST(external)
+{
+    static const struct {
+        const char *name;
+        struct slice message;
+        enum sasl_rc want;
+    } rows[] = {
+        { "nobody else", SL_INIT(""), SASL_CLAIMED },
+        { "somebody", SL_INIT("user@example.com"), SASL_CLAIMED },
+        { "control in the name", SL_INIT("us\ner"), SASL_BAD },
+        { "nul in the name", SL_INIT("us\0er"), SASL_BAD },
+        { "no utf-8", SL_INIT("\xff"), SASL_BAD },
+        { "long", { long_name, sizeof long_name - 1 }, SASL_BAD },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows) * 2; i++) {
+        bool is_asked = i % 2;
+        struct sasl s;
+
+        TEST_ROW("%s%s", rows[i / 2].name, is_asked ? ", asked" : "");
+        sasl_begin(&s, sasl_find(SL("external")));
+        if (is_asked)
+            CHECK_EQ_INT(sasl_step(&s, sl_n(NULL, 0), false), SASL_CONTINUE);
+        CHECK_EQ_INT(sasl_step(&s, rows[i / 2].message, true), rows[i / 2].want);
+        CHECK(rows[i / 2].want != SASL_CLAIMED ||
+              sl_eq(buf_slice(&s.authzid), rows[i / 2].message));
+        sasl_end(&s);
+    }
+}
+
 TEST(mechanisms_have_rows)
 {
     CHECK(sasl_find(SL("CRAM-MD5")) == NULL);
