@@ -33,6 +33,8 @@ struct anvil_client {
     size_t pending;
     struct anvil_result now; /* the reply being read */
     bool has_status;
+    void (*tell)(void *arg); /* NULL: connect on need only */
+    void *tell_arg;
 };
 
 static void
@@ -74,6 +76,28 @@ send_waiting(struct anvil_client *a)
         link_asked(&a->link, ANVIL_ANSWER_MS);
 }
 
+/* What is told anew goes before what has waited meanwhile. */
+static void
+tell_first(struct anvil_client *a)
+{
+    struct list held;
+
+    if (!a->tell)
+        return;
+    list_init(&held);
+    LIST_EACH(it, nxt, &a->waiting)
+    {
+        list_remove(it);
+        list_push_back(&held, it);
+    }
+    a->tell(a->tell_arg);
+    LIST_EACH(it, nxt, &held)
+    {
+        list_remove(it);
+        list_push_back(&a->waiting, it);
+    }
+}
+
 static void
 on_up(struct link *link, void *arg)
 {
@@ -82,6 +106,7 @@ on_up(struct link *link, void *arg)
     (void)link;
     a->now = (struct anvil_result){ 0 };
     a->has_status = false;
+    tell_first(a);
     send_waiting(a);
 }
 
@@ -154,7 +179,7 @@ on_broken(struct link *link, void *arg)
     struct anvil_client *a = arg;
 
     fail_all(a, &a->sent);
-    if (!list_is_empty(&a->waiting))
+    if (a->tell || !list_is_empty(&a->waiting))
         link_need(link);
 }
 
@@ -164,7 +189,7 @@ on_down(struct link *link, void *arg)
     struct anvil_client *a = arg;
 
     fail_all(a, &a->waiting);
-    if (!list_is_empty(&a->waiting))
+    if (a->tell || !list_is_empty(&a->waiting))
         link_need(link);
 }
 
@@ -195,6 +220,20 @@ anvil_client_free(struct anvil_client **ap)
     free(CONTAINER_OF(it, struct anvil_ask_node, link));
     free(a);
     *ap = NULL;
+}
+
+void
+anvil_client_stay(struct anvil_client *a, void (*on_up_fn)(void *arg), void *arg)
+{
+    a->tell = on_up_fn;
+    a->tell_arg = arg;
+    link_need(&a->link);
+}
+
+bool
+anvil_client_is_up(const struct anvil_client *a)
+{
+    return a->link.is_up;
 }
 
 static void

@@ -35,6 +35,10 @@ struct anvil_result {
 struct anvil_client;
 struct anvil_client *anvil_client_new(const char *socket_path);
 void anvil_client_free(struct anvil_client **a);
+/* Be connected, and again whenever that broke. on_up comes each time it is, before what waits is sent: for telling what the
+ * other side has forgotten, by anvil_ask(). */
+void anvil_client_stay(struct anvil_client *a, void (*on_up)(void *arg), void *arg);
+bool anvil_client_is_up(const struct anvil_client *a);
 /* cb may be NULL; it comes from the loop exactly once, never from inside the call. */
 void anvil_ask(struct anvil_client *a, enum anvil_req req, struct slice ident,
                void (*cb)(uint64_t id, const struct anvil_result *r), uint64_t id);

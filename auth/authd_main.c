@@ -29,6 +29,7 @@ static struct auth_service service;
 static struct backend *content; /* patterns over messages: they may take their time */
 static struct lookup_cache *lookups;
 static struct anvil *anvil;
+static struct anvil *sessions; /* of users; smtpd, which strangers talk to, counts none of them */
 static struct account_rate *accounts;
 static struct timer sweep, status;
 
@@ -37,6 +38,7 @@ on_sweep(void *arg)
 {
     (void)arg;
     anvil_sweep(anvil, loop_now_ms());
+    anvil_sweep(sessions, loop_now_ms());
     timer_start(&sweep, (uint64_t)service.conf->anvil_rate_time_unit, on_sweep, NULL);
 }
 
@@ -115,6 +117,7 @@ init(struct err *e)
     content = backend_new(service.conf);
     lookups = lookup_cache_new(service.backend, content);
     anvil = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
+    sessions = anvil_new((uint64_t)service.conf->anvil_rate_time_unit);
     open_accounts();
     on_sweep(NULL);
     on_status(&status);
@@ -151,12 +154,19 @@ accept_anvil(int fd)
     anvil_serve(anvil, fd);
 }
 
+static void
+accept_sessions(int fd)
+{
+    anvil_serve(sessions, fd);
+}
+
 static const struct {
     const char *name;
     void (*accept)(int fd);
 } doors[] = {
     { "auth", accept_auth },       { "auth-master", accept_master }, { "lookup", accept_lookup },
     { "content", accept_content }, { "anvil", accept_anvil },
+    { "sessions", accept_sessions },
 };
 
 static void
@@ -186,6 +196,7 @@ reload(void)
     if (accounts)
         account_rate_set_limits(accounts, service.conf);
     anvil_set_unit(anvil, (uint64_t)service.conf->anvil_rate_time_unit);
+    anvil_set_unit(sessions, (uint64_t)service.conf->anvil_rate_time_unit);
     conf_unref(&old);
 }
 

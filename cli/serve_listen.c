@@ -65,6 +65,7 @@ static const struct {
     { "oauth", "oauthd", SOCK_STREAM, false, oauth_is_configured, "authd" },
     { "auth", "authd", SOCK_STREAM, false, NULL, NULL },
     { "auth-master", "authd", SOCK_STREAM, false, NULL, "imapd" },
+    { "sessions", "authd", SOCK_STREAM, false, NULL, "imapd" },
     { "lookup", "authd", SOCK_STREAM, false, NULL, NULL },
     { "anvil", "authd", SOCK_STREAM, false, NULL, NULL },
     { "content", "authd", SOCK_STREAM, false, NULL, NULL },

@@ -4,61 +4,15 @@
 
 #include "auth/auth_client.h"
 #include "base/log.h"
-#include "base/map.h"
 #include "base/mem.h"
 #include "core/daemon.h"
+#include "session/userip.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
 struct auth_master *imap_auth;
-
-/* ---- sessions a user and address ---- */
-
-static struct map *userips; /* "user\nip" to a count in the pointer */
-
-static char *
-userip_key(struct slice user, const struct addr *remote)
-{
-    char ip[ADDR_TEXT_OCTETS];
-    struct buf b = { 0 };
-    char *key;
-
-    buf_addf(&b, "%.*s\n%s", SL_ARG(user), addr_ip_text(remote, ip));
-    key = sl_dupz(buf_slice(&b));
-    buf_free(&b);
-    return key;
-}
-
-/* False: that would be too many. Webmail on this host holds one a user anyway, so loopback counts like any other. */
-static bool
-userip_count(const char *key, int64_t most)
-{
-    uintptr_t n;
-
-    if (!userips)
-        userips = map_new();
-    n = (uintptr_t)map_get(userips, sl_z(key));
-    if (most > 0 && n >= (uintptr_t)most)
-        return false;
-    map_set(userips, sl_z(key), (void *)(n + 1));
-    return true;
-}
-
-void
-imap_userip_drop(char *userip)
-{
-    uintptr_t n;
-
-    if (!userip)
-        return;
-    n = (uintptr_t)map_get(userips, sl_z(userip));
-    if (n > 1)
-        map_set(userips, sl_z(userip), (void *)(n - 1));
-    else
-        map_del(userips, sl_z(userip));
-    free(userip);
-}
+struct userips *imap_userips;
 
 /* ---- adoption ---- */
 
@@ -68,6 +22,7 @@ struct adoption { /* while authd is asked */
     struct addr remote, local;
     bool is_tls;
     struct buf tag, input, name, client_id;
+    struct buf user, mail, quota, capability; /* as authd gave them */
 };
 
 static void
@@ -80,13 +35,18 @@ adoption_free(struct adoption *a)
     buf_free(&a->input);
     buf_free(&a->name);
     buf_free(&a->client_id);
+    buf_free(&a->user);
+    buf_free(&a->mail);
+    buf_free(&a->quota);
+    buf_free(&a->capability);
     free(a);
 }
 
 /* The client is ours, but over the limit: say so and go. */
 static void
-refuse_over_limit(struct adoption *a, struct slice user, int64_t most)
+refuse_over_limit(struct adoption *a, int64_t most)
 {
+    struct slice user = buf_slice(&a->user);
     char ip[ADDR_TEXT_OCTETS];
     struct buf b = { 0 };
 
@@ -105,46 +65,61 @@ refuse_over_limit(struct adoption *a, struct slice user, int64_t most)
 }
 
 static void
-on_user(uint64_t id, const struct auth_user *u)
+on_counted(uint64_t id, char *userip)
 {
     struct adoption *a = id_get(id);
-    int64_t most = daemon_conf()->mail_max_userip_connections;
     struct imap_adopted ad;
-    char *userip;
 
-    if (!a)
-        return;
-    if (u->found != 1)
-        log_warn("imap.cookie", LOG_F(LF_S("sid", buf_slice(&a->name))),
-                 "imap(<%s>): login's cookie names no user%s", buf_z(&a->name),
-                 u->found < 0 ? ": auth server is away" : "");
-    if (!handoff_adopted(a->key, u->found == 1)) {
+    if (!handoff_adopted(a->key, true)) {
+        userip_leave(imap_userips, userip);
         adoption_free(a);
         return;
     }
-    userip = userip_key(u->user, &a->remote);
-    if (!userip_count(userip, most)) {
-        refuse_over_limit(a, u->user, most);
-        free(userip);
+    if (!userip) {
+        refuse_over_limit(a, daemon_conf()->mail_max_userip_connections);
         adoption_free(a);
         return;
     }
-    ad = (struct imap_adopted){ .fd = a->fd,
-                                .conf = daemon_conf(),
-                                .user = u->user,
-                                .db = { .mail = u->mail, .quota = u->quota },
-                                .remote = &a->remote,
-                                .local = &a->local,
-                                .is_tls = a->is_tls,
-                                .capability = u->imap_capability,
-                                .client_id = buf_slice(&a->client_id),
-                                .tag = buf_slice(&a->tag),
-                                .input = buf_slice(&a->input),
-                                .name = buf_slice(&a->name),
-                                .userip = userip };
+    ad =
+        (struct imap_adopted){ .fd = a->fd,
+                               .conf = daemon_conf(),
+                               .user = buf_slice(&a->user),
+                               .db = { .mail = buf_slice(&a->mail), .quota = buf_slice(&a->quota) },
+                               .remote = &a->remote,
+                               .local = &a->local,
+                               .is_tls = a->is_tls,
+                               .capability = buf_slice(&a->capability),
+                               .client_id = buf_slice(&a->client_id),
+                               .tag = buf_slice(&a->tag),
+                               .input = buf_slice(&a->input),
+                               .name = buf_slice(&a->name),
+                               .userip = userip };
     imap_sess_new(&ad);
     a->fd = -1;
     adoption_free(a);
+}
+
+static void
+on_user(uint64_t id, const struct auth_user *u)
+{
+    struct adoption *a = id_get(id);
+
+    if (!a)
+        return;
+    if (u->found != 1) {
+        log_warn("imap.cookie", LOG_F(LF_S("sid", buf_slice(&a->name))),
+                 "imap(<%s>): login's cookie names no user%s", buf_z(&a->name),
+                 u->found < 0 ? ": auth server is away" : "");
+        (void)handoff_adopted(a->key, false);
+        adoption_free(a);
+        return;
+    }
+    buf_adds(&a->user, u->user);
+    buf_adds(&a->mail, u->mail);
+    buf_adds(&a->quota, u->quota);
+    buf_adds(&a->capability, u->imap_capability);
+    userip_join(imap_userips, u->user, &a->remote,
+                (uint64_t)daemon_conf()->mail_max_userip_connections, on_counted, a->id);
 }
 
 void

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
+#include "session/userip.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -78,7 +79,8 @@ hand_back(struct leave *l, int fd, struct slice input, struct slice reply)
     h.local.len = o->local_octets;
     l->spare_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     l->state = LEAVE_WAITS;
-    imap_userip_drop(
+    userip_leave(
+        imap_userips,
         s->userip); /* whatever comes of it; the client may log in again before we have ended */
     s->userip = NULL;
     handoff_send(daemon_socket_path(s->conf, "private/login", path, sizeof path), &h, fd, on_taken,

@@ -182,8 +182,9 @@ imap_is_utf8(const struct imap_sess *s)
 
 /* ---- adopt.c ---- */
 struct auth_master;
+struct userips;
 extern struct auth_master *imap_auth;
+extern struct userips *imap_userips; /* sessions by user and address, of all workers */
 void imap_adopt(uint64_t key, const struct handoff *h, int fd); /* handoff_serve()'s on_session */
-void imap_userip_drop(char *userip); /* a counted session ended; frees it. NULL-safe */
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "core/daemon.h"
 #include "session/quota_tell.h"
+#include "session/userip.h"
 #include "store/quota.h"
 
 #include <errno.h>
@@ -84,6 +85,8 @@ init(struct err *e)
     work_pool_share(imapd.pool, IMAPD_THREADS_USER);
     imap_auth = auth_master_new(
         daemon_socket_path(daemon_conf(), "private/auth-master", path, sizeof(path)));
+    imap_userips = userips_new(
+        "imap", daemon_socket_path(daemon_conf(), "private/sessions", path, sizeof(path)));
     listen_notify();
     return 0;
 }

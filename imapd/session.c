@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/daemon.h"
+#include "session/userip.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -92,7 +93,7 @@ done_close(struct imap_cmd *c)
     log_end(s);
     list_remove(&s->link);
     id_del(s->id);
-    imap_userip_drop(s->userip);
+    userip_leave(imap_userips, s->userip);
     imap_reader_free(&s->reader);
     store_uids_free(&s->saved);
     conf_unref(&s->conf);

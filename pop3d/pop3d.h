@@ -32,6 +32,7 @@
 struct auth_master;
 struct handoff;
 struct map;
+struct userips;
 
 enum {
     POP3D_IDLE_MS = 10 * 60 * 1000, /* autologout: RFC 1939 §3 */
@@ -84,6 +85,7 @@ struct pop3_sess {
     struct conn *conn; /* NULL: the client is gone */
     struct conf *conf;
     char *user, *mail, *quota, *sid, *ip;
+    char *userip; /* token of the connection count; NULL: not counted */
     enum pop3_state state;
     unsigned bad;
     bool is_utf8;         /* RFC 6856 §2.1 */
@@ -146,6 +148,7 @@ struct pop3_sess {
 struct pop3d {
     struct store *store;
     struct auth_master *auth;
+    struct userips *userips;
     struct work_pool *pool;
     struct list sessions;
     size_t n_sessions;
@@ -164,6 +167,7 @@ struct pop3_adopted {
     const char *ip;
     const struct conf *conf;
     bool is_utf8;
+    char *userip; /* of userip_join(); taken over, or NULL */
 };
 void pop3_new(const struct pop3_adopted *a);
 void pop3_say(struct pop3_sess *s, struct slice text); /* counts what goes out */

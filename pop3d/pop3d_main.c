@@ -5,6 +5,7 @@
 #include "core/daemon.h"
 #include "session/handoff.h"
 #include "session/quota_tell.h"
+#include "session/userip.h"
 #include "store/quota.h"
 
 /* From any thread. lmtpd writes to the user. */
@@ -30,6 +31,8 @@ init(struct err *e)
         quota_on_change(pop3d.store, on_quota, NULL);
     }
     pop3d.auth = auth_master_new(daemon_socket_path(c, "private/auth-master", path, sizeof path));
+    pop3d.userips =
+        userips_new("pop3", daemon_socket_path(c, "private/sessions", path, sizeof path));
     pop3d.pool = work_pool_new("pop3", POP3D_THREADS, 0);
     work_pool_share(pop3d.pool, POP3D_THREADS_USER);
     return 0;

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "core/daemon.h"
+#include "session/userip.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,6 +67,7 @@ pop3_free(struct pop3_sess *s)
     free(s->quota);
     free(s->sid);
     free(s->ip);
+    userip_leave(pop3d.userips, s->userip);
     free(s);
 }
 
@@ -197,6 +199,7 @@ pop3_new(const struct pop3_adopted *a)
     s->quota = sl_dupz(a->db.quota);
     s->sid = sl_dupz(a->sid);
     s->ip = mem_dupz(a->ip);
+    s->userip = a->userip;
     s->conf = conf_ref(a->conf);
     s->is_utf8 = a->is_utf8;
     s->lock_fd = -1;
