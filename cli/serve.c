@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { TLS_LOOK_MS = 5 * 1000, LINE_OCTETS = 16 };
+enum { TLS_LOOK_MS = 3 * 1000, LINE_OCTETS = 16 };
 
 struct serve sv;
 static struct timer tls_look;

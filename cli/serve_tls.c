@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum {
-    TELL_AFTER_LOOKS = 2, /* certificate and key are often written one after the other */
+    TELL_AFTER_LOOKS = 3, /* certificate and key are often written one after the other */
     TELL_AGAIN_S = 86400,
     KEYS = 3, /* of tickets, which live two hours */
     KEY_MS = 60 * 60 * 1000,

@@ -41,9 +41,7 @@ number(struct slice s)
 static int64_t
 days_left(const struct slice f[FIELDS])
 {
-    int64_t left = number(f[NOT_AFTER]) - clock_unix_s();
-
-    return left < 0 ? -((-left + 86399) / 86400) : left / 86400; /* a second too late is a day */
+    return (number(f[NOT_AFTER]) - clock_unix_s()) / 86400;
 }
 
 /* A word for programs: what an operator has to do something about is not "ok". */

@@ -53,17 +53,17 @@ class Authority:
         openssl("req", "-x509", *EC, "-nodes", "-days", "3650", "-subj", "/O=Test/CN=" + name, "-keyout", self.key, "-out", self.pem,
                 "-addext", "keyUsage=critical,keyCertSign,cRLSign")
 
-    def issue(self, name, names=(), folder=None, days=90, new=EC):
-        """days: -1 for one that has expired. new: the kind of its key, as openssl req has it."""
+    def issue(self, name, names=(), folder=None, days=90, new=EC, usage="serverAuth"):
+        """days: -1 for one that has expired. new: the kind of its key, as openssl req has it. usage: clientAuth, for a client's."""
         self.n += 1
         folder = folder or os.path.join(self.folder, "%d" % self.n)
         os.makedirs(folder, exist_ok=True)
         c = Certificate(folder, name)
         csr, ext = os.path.join(folder, "csr"), os.path.join(folder, "ext")
         with open(ext, "w") as f:
-            f.write("subjectAltName=%s\nkeyUsage=critical,digitalSignature%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n" % (
+            f.write("subjectAltName=%s\nkeyUsage=critical,digitalSignature%s\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\n" % (
                 ",".join(("IP:" if n.replace(".", "").isdigit() else "DNS:") + n for n in names or [name]),
-                ",keyEncipherment" if "rsa:2048" in new else ""))
+                ",keyEncipherment" if "rsa:2048" in new else "", usage))
         openssl("req", *new, "-nodes", "-subj", "/CN=" + name, "-keyout", c.key, "-out", csr)
         openssl("x509", "-req", "-in", csr, "-CA", self.pem, "-CAkey", self.key, "-set_serial", "%d" % (1000 + self.n), "-sha256",
                 "-days", str(days), "-extfile", ext, "-out", c.leaf)
