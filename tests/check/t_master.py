@@ -10,6 +10,7 @@ import smtplib
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from authdoor import Door, Scram, b64
 from harness import *
 from stack import Stack
 
@@ -142,6 +143,41 @@ def who_is_no_master():
     app = stack().postern("user", "app-password", "add", "boss@example.com").strip()
     equal(imap("boss", app), "OK", "app password")
     check(imap("u1*boss", app) != "OK", "app password of a namesake")
+
+
+def scram(user, password, authzid=None):
+    """The last word of one right exchange: ok or no; and the server's first message."""
+    d = Door("imap", stack().ports["imap"])
+    x = Scram(user.encode(), password.encode(), gs2=b"n,%s," % (b"a=" + authzid.encode() if authzid else b""))
+    d.auth("SCRAM-SHA-256", b64(x.first))
+    kind, first = d.answer()
+    equal(kind, "go", "server-first")
+    d.say(b64(x.final(first)))
+    got = d.answer()
+    if got[0] == "go":
+        d.say(b"")
+        got = d.answer()
+    d.close()
+    return got[0], first
+
+
+@case
+def by_scram():
+    equal(scram("scram", "salted", "u1")[0], "ok", "a master's verifier, authzid")
+    equal(scram("u1*scram", "salted")[0], "ok", "a master's verifier, separator")
+    logged(r"user=<u1@example\.com>, master=<scram@example\.com>, method=SCRAM-SHA-256")
+    equal(imap("u1*scram", "salted"), "OK", "the same with PLAIN")
+    equal(imap("boss", "ordinary"), "OK", "a login that leaves a verifier")
+    wait_for(lambda: scram("boss", "ordinary")[0] == "ok", 10, "the verifier")
+    for user, password, authzid in (("scram", "wrong", "u1"), ("scram", "salted", None), ("scram", "salted", "nobody"),
+                                    ("u1", "one", "u2"), ("nobody", "x", "u1"), ("admin", "master", "u1"),
+                                    # the verifier of the user is not the master's of that name
+                                    ("boss", "ordinary", "u1"), ("boss", "chief", "u1")):
+        equal(scram(user, password, authzid)[0], "no", "%s for %s" % (user, authzid))
+    stack().postern("user", "disable", "boss@example.com")
+    equal(scram("boss", "ordinary")[0], "no", "disabled")
+    stack().postern("user", "enable", "boss@example.com")
+    equal(scram("boss", "ordinary")[0], "ok", "enabled")
 
 
 @case

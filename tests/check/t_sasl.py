@@ -29,10 +29,12 @@ def stack():
         s = Stack(tmp("s"), users={USER: PASSWORD, NEW: PASSWORD, "u2@example.com": "p\u00e4ss", "u3@example.com": PASSWORD}, extra_conf=[
             "auth_failure_delay = 0", "auth_mechanisms = plain login scram-sha-256 external", "smtpd_tls_auth_only = no",
             "login_processes = 1", "auth_verbose = yes", "smtpd_sasl_mechanism_filter = static:all", "smtpd_tls_ask_ccert = yes",
-            "smtpd_tls_CAfile = " + ca[0], "ssl_ca = <" + ca[0], "ssl_verify_client_cert = yes", "auth_ssl_username_from_cert = yes"]).start()
+            "smtpd_tls_CAfile = " + ca[0], "ssl_ca = <" + ca[0], "ssl_verify_client_cert = yes", "auth_ssl_username_from_cert = yes",
+            "auth_master_users = inline:{chief@example.com=nothing}"]).start()
         s.client_certificate = client
         s.other_certificate = certificate("nobody@example.com", ca)
         s.self_signed = certificate(USER)
+        s.master_certificate = certificate("chief@example.com", ca)
         _stack.append(s)
         at_end(s.stop)
     return _stack[0]
@@ -246,6 +248,19 @@ def strangers_look_like_users():
     equal(salt.match(scram("imap", "nobody@example.com", "x")[1]).group(1), salt.match(one).group(1), "the salt after a restart")
 
 
+@case
+def a_database_that_takes_no_verifiers():
+    """authd may find that it can only read: whoever knows the password comes in, and the log says it once."""
+    with Stack(tmp("ro"), users={USER: PASSWORD}, extra_conf=["auth_failure_delay = 0"]) as s:
+        with sqlite3.connect(s.path("data", "mailserver.db")) as db:
+            db.execute("CREATE VIEW %s AS SELECT email, '' AS verifier, '' AS made_for FROM virtual_users" % TABLE)
+        for i in range(3):
+            check(Door("pop3", s.ports["pop3"]).logs_in(USER.encode(), PASSWORD.encode()), "PLAIN")
+            if i == 0:
+                wait_for(lambda: "SCRAM verifiers are not kept" in s.log(), 10, "the log says so")
+        equal(s.log().count("SCRAM verifiers are not kept"), 1, "lines of it")
+
+
 # ------------------------------------------------------------------------------------------ EXTERNAL
 
 
@@ -288,6 +303,10 @@ def external():
             d = with_certificate(proto, s.client_certificate)
             got = d.steps("EXTERNAL", b64(authzid.encode()))
             equal(got[0], want, "%s: as %r: %r" % (proto, authzid, got))
+            d.close()
+        for authzid, want in ((USER, "ok"), ("nobody@example.com", "no"), ("", "no")):  # a master, who is nobody himself
+            d = with_certificate(proto, s.master_certificate)
+            equal(d.steps("EXTERNAL", b64(authzid.encode()))[0], want, "%s: a master as %r" % (proto, authzid))
             d.close()
         d = with_certificate(proto, s.client_certificate)
         equal(d.steps("EXTERNAL", b"")[0], "ok", "%s: asked and answered with nothing" % proto)
