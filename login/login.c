@@ -280,21 +280,16 @@ sess_of(struct crowd_member *m)
     return CONTAINER_OF(m, struct sess, member);
 }
 
+/* Authd may be asked about it; whom a worker is asked to take stays. Who guesses is waiting for an answer that is late, and who
+ * has just come for his first command: of the two it is not the second who has to go. */
 static bool
 is_waiting(const struct crowd_member *m)
 {
     const struct sess *s = CONTAINER_OF(m, const struct sess, member);
 
-    return s->conn && s->state != LOGIN_BUSY && s->state != LOGIN_ENDING;
-}
-
-/* authd is asked about it; whom a worker is asked to take stays. */
-static bool
-is_asking(const struct crowd_member *m)
-{
-    const struct sess *s = CONTAINER_OF(m, const struct sess, member);
-
-    return s->state == LOGIN_BUSY && s->auth_req;
+    if (s->state == LOGIN_BUSY)
+        return s->auth_req != 0;
+    return s->conn && s->state != LOGIN_ENDING;
 }
 
 static bool
@@ -305,8 +300,8 @@ is_ending(const struct crowd_member *m)
     return s->conn && s->state == LOGIN_ENDING;
 }
 
-/* A flood of strangers must not keep users out. Of those who are most, who waits longest without a password has to go; then
- * whose farewell nobody reads; then whose password is being looked at. */
+/* A flood of strangers must not keep users out. Of those who are most, who came first has to go; then whose farewell nobody
+ * reads. */
 static void
 make_room(void)
 {
@@ -316,7 +311,7 @@ make_room(void)
     struct sess *s;
 
     if (!m)
-        m = crowd_pick(is_asking);
+        m = crowd_pick(is_waiting);
     if (!m)
         return;
     s = sess_of(m);
