@@ -38,11 +38,11 @@ refuse(struct sess *s, enum login_refusal why, struct slice reason)
         [LOGIN_UNAVAILABLE] = "[SYS/TEMP] Temporary authentication failure, try again later.",
         [LOGIN_PLAINTEXT] =
             "[AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.",
-        [LOGIN_NO_MECH] = "Unsupported authentication mechanism.",
+        [LOGIN_NO_MECH] = "[AUTH] Unsupported authentication mechanism.",
         [LOGIN_ABORTED] = "Authentication aborted by client.",
         [LOGIN_NO_CERT] = "[AUTH] Authentication failed.",
-        [LOGIN_BAD_BASE64] = "Invalid base64 data in response.",
-        [LOGIN_BAD_INITIAL] = "Invalid base64 data in initial response.",
+        [LOGIN_BAD_BASE64] = "[AUTH] Invalid base64 in response",
+        [LOGIN_BAD_INITIAL] = "[AUTH] Invalid base64 data in initial response",
     };
     const char *text = replies[why];
 
@@ -82,10 +82,6 @@ run_user(struct sess *s, struct slice args)
 {
     if (!login_may_send_password(s)) {
         login_refuse(s, LOGIN_PLAINTEXT);
-        return;
-    }
-    if (args.n == 0) {
-        conn_writes(s->conn, SL("-ERR No username given.\r\n"));
         return;
     }
     free(s->pop3_user);

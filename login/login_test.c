@@ -436,7 +436,7 @@ static const struct dialogue {
     { "pop3 quit", "pop3", "127.0.0.1", { "QUIT\r\n", "+OK Logging out\r\n", "", NULL } },
     { "pop3 auth", "pop3", "127.0.0.1",
       { "AUTH\r\n", "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n", "AUTH PLAIN\r\n", "+ \r\n", "AHUAcA==\r\n", "-ERR [AUTH]",
-        "AUTH NTLM\r\n", "-ERR Unsupported" } },
+        "AUTH NTLM\r\n", "-ERR [AUTH] Unsupported" } },
 };
 /* clang-format on */
 

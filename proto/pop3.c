@@ -25,9 +25,13 @@ pop3_take_number(struct slice *args, bool has_more, uint64_t most, uint64_t *out
     if (n == 0)
         return POP3_NUMBER_NONE;
     digits = sl_head(at, n);
-    if (!sl_to_u64(digits, out) || *out > most)
-        return POP3_NUMBER_TOO_LARGE;
     at = sl_from(at, n);
+    if (!sl_to_u64(digits, out))
+        return POP3_NUMBER_TOO_LARGE;
+    if (*out > most) { /* no more of it is told: as Dovecot */
+        *args = at;
+        return POP3_NUMBER_TOO_LARGE;
+    }
     if (has_more ? !sl_starts(at, ' ') : at.n > 0) {
         *args = at;
         return POP3_NUMBER_NOISE;

@@ -21,8 +21,8 @@ enum pop3_number {
     POP3_NUMBER_TOO_LARGE, /* for 32 bits */
     POP3_NUMBER_NOISE      /* something follows that may not */
 };
-/* A message number or line count at the front of *args, stepped past with the blanks behind it; on failure *args is at what
- * is not understood. has_more: another argument follows, else nothing may. */
+/* A message number or line count at the front of *args, stepped past with the blanks behind it; on failure *args is what shall
+ * be told of it. has_more: another argument follows, else nothing may. */
 enum pop3_number pop3_take_number(struct slice *args, bool has_more, uint64_t most, uint64_t *out);
 
 /* Append message text with leading dots doubled, until `in` is empty or `out` holds max octets; steps *in.

@@ -49,7 +49,7 @@ TEST(numbers)
         { "-1", false, POP3_NUMBER_NONE, 0, "-1" },
         { "", false, POP3_NUMBER_NONE, 0, "" },
         { "4294967295", false, POP3_NUMBER_OK, 4294967295, "" },
-        { "4294967296", false, POP3_NUMBER_TOO_LARGE, 0, "4294967296" },
+        { "4294967296", false, POP3_NUMBER_TOO_LARGE, 0, "" },
         { "99999999999999999999", false, POP3_NUMBER_TOO_LARGE, 0, "99999999999999999999" },
     };
 
