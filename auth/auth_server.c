@@ -182,7 +182,7 @@ take_parameter(struct auth_request *r, struct slice field)
 static bool
 offers(const struct conf *c, const struct sasl_mech *m)
 {
-    if (m->needs_tokens && c->oauth2_introspection_mode[0] == '\0')
+    if (m->needs_tokens && !oauth_is_configured(c))
         return false;
     for (size_t i = 0; i < c->auth_mechanisms.n; i++)
         if (sl_ieqz(sl_z(m->name), c->auth_mechanisms.v[i]))

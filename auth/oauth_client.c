@@ -279,7 +279,7 @@ refuse_later(struct oauth_req *r, enum oauth_rc rc, const char *why)
 }
 
 void
-oauth_client_check(struct oauth_client *o, struct slice token, const char *service,
+oauth_client_check(struct oauth_client *o, struct slice token,
                    void (*cb)(uint64_t id, const struct oauth_result *r), uint64_t id)
 {
     struct oauth_req *r = MEM_NEW(struct oauth_req);
@@ -300,7 +300,6 @@ oauth_client_check(struct oauth_client *o, struct slice token, const char *servi
     }
     buf_reserve(&r->wire, token.n + 128); /* once: growing would leave copies behind */
     buf_addf(&r->wire, "CHECK\t%llu", (unsigned long long)r->number);
-    tab_add_pair(&r->wire, "service", sl_z(service));
     tab_add_pair(&r->wire, "token", token);
     buf_addc(&r->wire, '\n');
     if (o->link.is_up)

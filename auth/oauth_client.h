@@ -1,6 +1,6 @@
 /* auth/oauth_client.h - asking oauthd on private/oauth what a token is worth. Lines of fields between tabs (auth/tab.h),
  * numbered, in any order:
- *   CHECK number service=imap token=...
+ *   CHECK number token=...
  *   OK number user=NAME                  the token is good and names that user, as the provider spells it
  *   INVALID number why=... [scope]       it is not; scope: for want of a scope
  *   TEMP number why=...                  nobody can tell now
@@ -36,7 +36,7 @@ struct oauth_client *oauth_client_new(const char *socket_path);
 void oauth_client_free(struct oauth_client **o);
 /* cb comes from the loop exactly once, never from inside the call; slices are valid during it. A token that is empty, too
  * long or has octets that none has is OAUTH_INVALID without being asked for. */
-void oauth_client_check(struct oauth_client *o, struct slice token, const char *service,
+void oauth_client_check(struct oauth_client *o, struct slice token,
                         void (*cb)(uint64_t id, const struct oauth_result *r), uint64_t id);
 /* RFC 6750 §2.1: letters, digits, "-._~+/" and then "=". */
 bool oauth_is_token(struct slice token);

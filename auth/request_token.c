@@ -47,7 +47,19 @@ refuse(struct auth_request *r, struct slice why, bool is_scope)
     auth_request_go_on(r, SASL_CONTINUE);
 }
 
-/* The name that the token gives, and the one that the client gave, if it did. */
+/* The token's name, to be compared with what oauth2_username_validation_format makes of the client's: that is whole as the
+ * client's is, or a part of it. False: it is none. */
+static bool
+name_of_token(const struct conf *c, struct slice name, bool is_whole, struct buf *out)
+{
+    const char *why;
+
+    if (is_whole)
+        return auth_name_of_client(c, name, out, &why);
+    auth_format_name(c->auth_username_format, name, out);
+    return sasl_is_name(buf_slice(out));
+}
+
 static void
 on_good(struct auth_request *r, struct slice name)
 {
@@ -55,17 +67,16 @@ on_good(struct auth_request *r, struct slice name)
     struct buf token_name = { 0 }, wanted = { 0 }, why = { 0 };
     bool is_whole = sl_eqz(SL("%u"), c->oauth2_username_validation_format);
 
-    auth_format_name(c->auth_username_format, name, &token_name);
-    if (r->user.n == 0 && is_whole)
+    if (!name_of_token(c, name, is_whole, &token_name))
+        buf_addz(&why, "the token's name is none");
+    else if (r->user.n == 0 && is_whole)
         buf_adds(&r->user, buf_slice(&token_name));
     if (r->user.n > 0)
         auth_format_name(c->oauth2_username_validation_format, buf_slice(&r->user), &wanted);
-    if (r->user.n == 0)
+    if (why.n == 0 && r->user.n == 0)
         buf_addz(&why, "the client gave no name, and the token's is no whole one");
-    else if (!sl_eq(buf_slice(&wanted), buf_slice(&token_name)))
+    else if (why.n == 0 && !sl_eq(buf_slice(&wanted), buf_slice(&token_name)))
         buf_addf(&why, "the token is of another user: %.*s", SL_ARG(buf_slice(&token_name)));
-    else if (!sasl_is_name(buf_slice(&r->user)))
-        buf_addz(&why, "the token's name is none");
     if (why.n > 0)
         refuse(r, buf_slice(&why), false);
     else
@@ -101,13 +112,15 @@ void
 auth_request_check_token(struct auth_request *r)
 {
     struct sasl *s = &r->sasl;
+    const char *why = NULL;
 
-    if (r->user.n == 0)
-        auth_format_name(r->conf->auth_username_format, buf_slice(&s->authcid), &r->user);
-    if (s->token.n == 0) /* it asks where to get one: RFC 7628 §4.3 */
+    buf_reset(&r->user);
+    if (s->authcid.n > 0 && !auth_name_of_client(r->conf, buf_slice(&s->authcid), &r->user, &why))
+        auth_request_fail(r, why);
+    else if (s->token.n == 0) /* it asks where to get one: RFC 7628 §4.3 */
         refuse(r, SL("no token"), false);
     else if (r->auth->oauth == NULL)
         auth_request_fail_temporarily(r, "nobody here can tell what a token is worth");
     else
-        oauth_client_check(r->auth->oauth, buf_slice(&s->token), r->service, on_checked, r->id);
+        oauth_client_check(r->auth->oauth, buf_slice(&s->token), on_checked, r->id);
 }

@@ -1,6 +1,7 @@
 /* cli/check_oauth.c - OAUTHBEARER and XOAUTH2: who says what a token is worth, and is that enough? */
 #include "cli/check_int.h"
 
+#include "auth/names.h"
 #include "auth/oauth_client.h"
 #include "base/fs.h"
 #include "base/mem.h"
@@ -104,6 +105,7 @@ check_asking(const struct conf *c, struct conf_problems *ps)
 static void
 check_enough(const struct conf *c, struct conf_problems *ps)
 {
+    struct err e = { 0 };
     bool has_client = is_mode(c, "local") && c->oauth2_client_id[0];
 
     if (!is_mode(c, "post") && !has_client && c->oauth2_audience.n == 0 && c->oauth2_scope.n == 0)
@@ -115,6 +117,8 @@ check_enough(const struct conf *c, struct conf_problems *ps)
         tell(c, ps, true, "oauth2_active_value", "of what? oauth2_active_attribute is not set");
     if (c->oauth2_username_attribute[0] == '\0')
         tell(c, ps, true, "oauth2_username_attribute", "without it a token is nobody's");
+    if (auth_format_check(c->oauth2_username_validation_format, &e) != 0)
+        tell(c, ps, true, "oauth2_username_validation_format", e.msg);
     if (strcmp(c->oauth2_username_validation_format, "%n") == 0)
         tell(c, ps, false, "oauth2_username_validation_format",
              "a token's \"joe\" opens joe@ of every domain here");

@@ -42,7 +42,7 @@ on_checked(uint64_t id, uint64_t number, const struct oauth_result *r)
     buf_free(&line);
 }
 
-/* "CHECK number [field]... token=..." */
+/* "CHECK number token=..."; other fields are for those who come after us. */
 static bool
 run_line(const struct peer *p, struct slice line)
 {

@@ -157,6 +157,18 @@ def curl_logs_in():
 
 
 @case
+def msmtp_logs_in():
+    change(posting())
+    ports, t = stack().ports, token(mail())
+    for mech in ("oauthbearer", "xoauth2"):
+        r = run([need("msmtp"), "--file=/dev/null", "--host=localhost", "--port=%d" % ports["submissions"], "--tls=on", "--tls-starttls=off",
+                 "--tls-certcheck=off", "--auth=" + mech, "--user=" + USER, "--passwordeval=echo " + t, "--from=" + USER, USER],
+                input=b"Subject: by a token\n\nhello\n", env=dict(os.environ, HOME=tmp()))
+        equal(r.returncode, 0, "msmtp %s: %s" % (mech, r.stderr.decode(errors="replace")))
+        logged("sasl_method=%s, sasl_username=email1@example" % mech.upper())
+
+
+@case
 def a_bad_token_opens_none():
     change(posting())
     now = int(time.time())
@@ -536,6 +548,8 @@ CHECKED = [  # lines, what `postern check` says: "" nothing about them
     (["oauth2_introspection_mode = post", "oauth2_introspection_url = https://id.example.com/", "oauth2_tls_ca_cert_file = /nowhere"],
      "error: oauth2_tls_ca_cert_file: .*No such file"),
     (["oauth2_tokeninfo_url = https://id.example.com/x", "oauth2_scope = mail", "oauth2_active_value = 1"], "error: oauth2_active_value"),
+    (["oauth2_tokeninfo_url = https://id.example.com/x", "oauth2_scope = mail", "oauth2_username_validation_format = %{nonsense}"],
+     "error: oauth2_username_validation_format"),
 ]
 
 
