@@ -366,6 +366,18 @@ smtp_sess_uncount(struct smtp_sess *s)
 
 /* ---- input ---- */
 
+/* How long the next command may be. AUTH brings its first response along, and a token has 2 to 5 KiB: RFC 4954 §4 wants room
+ * for 12,288 octets. (Postfix cuts it off at line_length_limit.) */
+static size_t
+command_octets(const struct smtp_sess *s)
+{
+    size_t n = s->lim->line_octets;
+
+    return s->lim->sasl_octets > n && sl_has_iprefix(conn_input(s->conn), SL("AUTH "))
+               ? (size_t)s->lim->sasl_octets
+               : n;
+}
+
 /* The first octets of a line that is too long are the command, as far as they go; the rest is skipped. */
 static bool
 take_long_line(struct smtp_sess *s)
@@ -387,7 +399,7 @@ pump_command(struct smtp_sess *s)
 {
     struct slice line;
 
-    switch (conn_take_line(s->conn, s->lim->line_octets, LINE_LF_TOO, &line)) {
+    switch (conn_take_line(s->conn, command_octets(s), LINE_LF_TOO, &line)) {
     case FRAME_OK:
         s->line_is_bare = line.p[line.n] == '\n';
         line = arena_dup(&s->cmd, line);

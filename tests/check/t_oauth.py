@@ -268,12 +268,14 @@ def long_tokens_come_through():
     for n in (4096, 5500):
         t = token(mail(), "x" * n)
         for proto in ("imap", "pop3", "smtp"):
-            d = door(proto)
-            equal(d.steps("XOAUTH2", xoauth2(USER, t))[0], "ok", "%d octets at %s" % (n, proto))
-            d.close()
+            for how in ({"initial": xoauth2(USER, t)}, {}):
+                d = door(proto)
+                equal(d.steps("XOAUTH2", *([] if how else [xoauth2(USER, t)]), **how)[0], "ok", "%d octets at %s, %s" % (n, proto, list(how)))
+                d.close()
     for proto in ("imap", "pop3", "smtp"):
-        got = door(proto).steps("XOAUTH2", xoauth2(USER, "x" * 20000))[0]
-        check(got in ("no", "bad", "gone"), "20,000 octets at %s: %s" % (proto, got))
+        for how in ({"initial": xoauth2(USER, "x" * 20000)}, {}):
+            got = door(proto).steps("XOAUTH2", *([] if how else [xoauth2(USER, "x" * 20000)]), **how)[0]
+            check(got in ("no", "bad", "gone"), "20,000 octets at %s: %s" % (proto, got))
     equal(log_in("imap", "XOAUTH2", USER, token(mail()))[0], "ok", "afterwards")
 
 
