@@ -260,12 +260,14 @@ find_sets(const struct conf *c, struct tls_files *f)
 {
     static const char *const services[] = { "smtp", "submission", "submissions", "imap" };
     struct source all[COUNT_OF(services)];
+    struct conf *views[COUNT_OF(services)]; /* sources point into them */
     size_t set_of[COUNT_OF(services)];
 
     for (size_t i = 0; i < COUNT_OF(services); i++) {
         struct conf *view = i == 1 || i == 2 ? conf_for_service(c, services[i]) : conf_ref(c);
         size_t same = 0;
 
+        views[i] = view;
         if (strcmp(services[i], "imap") == 0)
             imap_source(view, &all[i]);
         else
@@ -284,10 +286,11 @@ find_sets(const struct conf *c, struct tls_files *f)
         } else {
             add_set(f, view, services[i], &all[i]);
         }
-        conf_unref(&view);
     }
-    for (size_t i = 0; i < COUNT_OF(services); i++)
+    for (size_t i = 0; i < COUNT_OF(services); i++) {
         buf_free(&all[i].pair);
+        conf_unref(&views[i]);
+    }
 }
 
 void
