@@ -15,8 +15,34 @@ char conn_scratch[CONN_SCRATCH_OCTETS];
 static struct list dirty = { &dirty, &dirty };
 static unsigned n_lingering;
 
+static char *spares[CONN_SPARES_MAX];
+static size_t n_spares;
+
 static void on_poll(uv_poll_t *h, int status, int events);
 static void tell_ready(struct conn *c);
+
+/* ---- buffers ---- */
+
+void
+conn_buf_borrow(struct buf *b)
+{
+    if (b->cap > 0)
+        return;
+    buf_free(b); /* its max stays */
+    b->p = n_spares > 0 ? spares[--n_spares] : mem_alloc(CONN_SPARE_OCTETS);
+    b->cap = CONN_SPARE_OCTETS;
+}
+
+void
+conn_buf_give_back(struct buf *b)
+{
+    if (b->cap == CONN_SPARE_OCTETS && n_spares < CONN_SPARES_MAX) {
+        spares[n_spares++] = b->p;
+        b->p = NULL;
+        b->cap = 0;
+    }
+    buf_free(b);
+}
 
 /* ---- the end of a turn ---- */
 
@@ -57,7 +83,8 @@ conn_settle(struct conn *c)
     /* Its own callbacks marked it again, but nothing is left to do. */
     if (conn_holds_back(c) && c->in.n < c->in_max && !c->is_closing)
         conn_mark(c);
-    else if (!c->wants_input_call && c->hold.n == 0 && (c->out.n == 0 || c->is_blocked))
+    else if (!c->wants_input_call && c->hold.n == 0 && (c->out.n == 0 || c->is_blocked) &&
+             !conn_owes_drain(c))
         list_remove(&c->dirty);
 }
 
@@ -285,9 +312,11 @@ read_some(struct conn *c)
     }
     if (n == 0)
         c->is_eof = true;
-    else if (c->tr)
+    if (n >= CONN_MUCH_OCTETS)
+        conn_buf_borrow(&c->in);
+    if (n > 0 && c->tr)
         conn_take_raw(c, sl_n(conn_scratch, (size_t)n));
-    else
+    else if (n > 0)
         buf_add(&c->in, conn_scratch, (size_t)n);
     if (!c->is_ended)
         conn_deliver_input(c);

@@ -45,10 +45,10 @@ conn_trim_input(struct conn *c)
     struct buf small = { 0 };
 
     if (c->in.n == 0) {
-        buf_free(&c->in);
+        conn_buf_give_back(&c->in);
     } else if (c->in.cap > KEEP_OCTETS && c->in.n < c->in.cap / 4) {
         buf_adds(&small, buf_slice(&c->in));
-        buf_free(&c->in);
+        conn_buf_give_back(&c->in);
         c->in = small;
     }
 }

@@ -17,7 +17,10 @@
 
 enum {
     CONN_SCRATCH_OCTETS =
-        64 * 1024, /* one read; also when output is written before the turn's end */
+        64 * 1024,                 /* one read; also when output is written before the turn's end */
+    CONN_MUCH_OCTETS = 16 * 1024,  /* a record of TLS; so much and more is not moved for nothing */
+    CONN_SPARE_OCTETS = 80 * 1024, /* CONN_SCRATCH_OCTETS, encrypted */
+    CONN_SPARES_MAX = 4,
     CONN_WRITE_TIMEOUT_MS = 5 * 60 * 1000,
     CONN_LINGER_MS = 2000,
     CONN_LINGER_OCTETS = 1024 * 1024, /* who goes on beyond this is cut off */
@@ -76,6 +79,10 @@ void conn_update_poll(struct conn *c);
 void conn_take_raw(struct conn *c, struct slice raw);
 void conn_tell_connected(struct conn *c);
 extern char conn_scratch[CONN_SCRATCH_OCTETS];
+/* Buffers for much that passes through within a turn: from the system each time, their pages would cost more than what is done
+ * with them. borrow: for a buf that has no memory; give_back: in place of buf_free(). */
+void conn_buf_borrow(struct buf *b);
+void conn_buf_give_back(struct buf *b);
 
 /* conn_in.c */
 void conn_deliver_input(struct conn *c);
@@ -84,6 +91,7 @@ void conn_trim_input(struct conn *c);
 
 bool conn_holds_back(const struct conn *c); /* the transport has input that found no room */
 
+bool conn_owes_drain(const struct conn *c); /* on_drain may be called */
 /* conn_out.c: write what can be written. from_loop: callbacks may be made. */
 void conn_flush(struct conn *c, bool from_loop);
 

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-enum { SEAL_STRAIGHT_OCTETS = 16 * 1024 }; /* a record of TLS */
-
 static void
 on_write_timeout(void *arg)
 {
@@ -26,9 +24,11 @@ seal(struct conn *c)
 
     if (!c->tr || c->hold.n == 0 || !c->tr->is_ready(c->tr_state))
         return;
+    if (c->hold.n >= CONN_MUCH_OCTETS)
+        conn_buf_borrow(&c->out);
     if (c->tr->send(c->tr_state, buf_slice(&c->hold), &c->out, &e) != TRANSPORT_OK)
         conn_finish(c, CONN_END_ERROR, &e);
-    buf_free(&c->hold);
+    conn_buf_give_back(&c->hold);
 }
 
 static void
@@ -67,7 +67,7 @@ write_out(struct conn *c)
         }
     }
     if (c->out.n == 0) {
-        buf_free(&c->out);
+        conn_buf_give_back(&c->out);
         timer_stop(&c->write_timer);
     } else if (c->write_timeout_ms > 0 && (is_progress || !timer_is_running(&c->write_timer))) {
         timer_start(&c->write_timer, c->write_timeout_ms, on_write_timeout, c);
@@ -85,6 +85,12 @@ finish_closing(struct conn *c)
     }
     if (c->out.n == 0 && !c->is_ended)
         conn_finish(c, c->end, NULL);
+}
+
+bool
+conn_owes_drain(const struct conn *c)
+{
+    return c->is_high && !c->is_closing && conn_out_pending(c) <= c->out_low;
 }
 
 void
@@ -107,7 +113,7 @@ conn_flush(struct conn *c, bool from_loop)
             finish_closing(c);
         return;
     }
-    if (!c->is_high || conn_out_pending(c) > c->out_low)
+    if (!conn_owes_drain(c))
         return;
     if (!from_loop) {
         conn_mark(c);
@@ -145,9 +151,10 @@ seal_straight(struct conn *c, const char *p, size_t n)
 {
     struct err e = { 0 };
 
-    if (n < SEAL_STRAIGHT_OCTETS || !c->tr || c->hold.n > 0 || c->is_corked || c->is_blocked ||
+    if (n < CONN_MUCH_OCTETS || !c->tr || c->hold.n > 0 || c->is_corked || c->is_blocked ||
         c->is_connecting || !c->tr->is_ready(c->tr_state))
         return 0;
+    conn_buf_borrow(&c->out);
     if (c->tr->send(c->tr_state, sl_n(p, n), &c->out, &e) != TRANSPORT_OK)
         conn_finish(c, CONN_END_ERROR, &e);
     return n;
@@ -163,6 +170,8 @@ conn_write(struct conn *c, const void *p, size_t n)
     gone = c->tr ? seal_straight(c, p, n) : write_straight(c, p, n);
     if (c->is_ended)
         return;
+    if (n - gone >= CONN_MUCH_OCTETS)
+        conn_buf_borrow(c->tr ? &c->hold : &c->out);
     if (gone < n)
         buf_add(c->tr ? &c->hold : &c->out, (const char *)p + gone, n - gone);
     if (conn_out_pending(c) + (c->tr ? 0 : gone) > c->out_high)
