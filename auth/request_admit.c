@@ -143,11 +143,12 @@ auth_request_fail_busy(struct auth_request *r)
     auth_request_send_fail(r, "\ttemp\tcode=temp_fail");
 }
 
-/* Who goes before the answer is there has perhaps seen enough: right would have been told by now. */
+/* Who goes before the answer is there has perhaps seen enough: right would have been told by now. So has who was told why its
+ * token is not good (sasl.why). */
 void
 auth_request_give_up(struct auth_request *r)
 {
-    if (r->is_checking && r->is_admitted && !r->is_waiting && !r->is_counted)
+    if ((r->is_checking || r->sasl.why) && r->is_admitted && !r->is_waiting && !r->is_counted)
         (void)auth_request_count_failure(r);
 }
 
