@@ -60,8 +60,20 @@ struct hash_queue {
     size_t waiting, suspects_waiting;
     uint64_t n_hashed;
     struct auth_cache *cache;
-    unsigned char secret[SECRET_OCTETS];
+    struct digest_key *secret; /* random, this process's own */
 };
+
+static struct digest_key *
+make_secret(void)
+{
+    unsigned char key[SECRET_OCTETS];
+    struct digest_key *k;
+
+    rand_octets(key, sizeof key);
+    k = digest_key_new(DIGEST_SHA256, sl_n((const char *)key, sizeof key));
+    mem_wipe(key, sizeof key);
+    return k;
+}
 
 struct hash_queue *
 hash_queue_new(void)
@@ -80,7 +92,7 @@ hash_queue_new(void)
     q->users = map_new();
     q->tasks = map_new();
     q->cache = auth_cache_new();
-    rand_octets(q->secret, sizeof q->secret);
+    q->secret = make_secret();
     return q;
 }
 
@@ -263,8 +275,7 @@ key_of(const struct hash_queue *q, const struct hash_ask *a,
     buf_adds(&b, a->user);
     buf_adds(&b, a->stored);
     buf_adds(&b, a->password);
-    n = digest_hmac(DIGEST_SHA256, sl_n((const char *)q->secret, sizeof q->secret), buf_slice(&b),
-                    md);
+    n = digest_key_mac(q->secret, buf_slice(&b), md);
     mem_wipe(b.p, b.cap);
     buf_free(&b);
     memcpy(out, md, AUTH_CACHE_KEY_OCTETS);
@@ -456,7 +467,7 @@ hash_queue_free(struct hash_queue **qp)
     work_pool_free(&q->pool);
     timer_stop(&q->rest);
     auth_cache_free(&q->cache);
-    mem_wipe(q->secret, sizeof q->secret);
+    digest_key_free(&q->secret);
     map_free(&q->sources, NULL);
     map_free(&q->users, NULL);
     map_free(&q->tasks, NULL);

@@ -32,7 +32,7 @@ struct records {
 struct penalty {
     uint64_t base_ms;
     struct records nets, users, pairs, known;
-    unsigned char secret[SECRET_OCTETS];
+    struct digest_key *secret; /* random, this process's own */
 };
 
 /* ---- records ---- */
@@ -194,8 +194,7 @@ mark_of(const struct penalty *p, struct slice user, struct slice password)
     buf_addf(&b, "%zu ", user.n);
     buf_adds(&b, user);
     buf_adds(&b, password);
-    if (digest_hmac(DIGEST_SHA256, sl_n((const char *)p->secret, sizeof p->secret), buf_slice(&b),
-                    md) < sizeof mark)
+    if (digest_key_mac(p->secret, buf_slice(&b), md) < sizeof mark)
         memset(md, 0, sizeof mark);
     mem_wipe(b.p, b.cap);
     buf_free(&b);
@@ -243,6 +242,18 @@ first_place(struct record *net)
 
 /* ---- the interface ---- */
 
+static struct digest_key *
+make_secret(void)
+{
+    unsigned char key[SECRET_OCTETS];
+    struct digest_key *k;
+
+    rand_octets(key, sizeof key);
+    k = digest_key_new(DIGEST_SHA256, sl_n((const char *)key, sizeof key));
+    mem_wipe(key, sizeof key);
+    return k;
+}
+
 struct penalty *
 penalty_new(void)
 {
@@ -252,7 +263,7 @@ penalty_new(void)
     records_init(&p->users);
     records_init(&p->pairs);
     records_init(&p->known);
-    rand_octets(p->secret, sizeof p->secret);
+    p->secret = make_secret();
     return p;
 }
 
@@ -267,7 +278,7 @@ penalty_free(struct penalty **pp)
     records_free(&p->users);
     records_free(&p->pairs);
     records_free(&p->known);
-    mem_wipe(p->secret, sizeof p->secret);
+    digest_key_free(&p->secret);
     free(p);
     *pp = NULL;
 }

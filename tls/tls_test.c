@@ -824,4 +824,27 @@ TEST(tickets_outlive_contexts_and_changes_of_keys)
     }
 }
 
+/* A prepared key gives what the key gives, each time. */
+TEST(a_key_for_many_macs)
+{
+    static const char long_key[200] = "longer than a block of the digest";
+    const struct slice keys[] = { SL("Jefe"), SL(""), sl_n(long_key, sizeof long_key) };
+    const struct slice texts[] = { SL("what do ya want for nothing?"), SL(""), SL("once more") };
+    unsigned char want[DIGEST_MAX_OCTETS], got[DIGEST_MAX_OCTETS];
+
+    for (size_t k = 0; k < COUNT_OF(keys); k++) {
+        struct digest_key *made = digest_key_new(DIGEST_SHA256, keys[k]);
+
+        for (size_t i = 0; i < COUNT_OF(texts); i++) {
+            size_t n = digest_hmac(DIGEST_SHA256, keys[k], texts[i], want);
+
+            TEST_ROW("key %zu, text %zu", k, i);
+            CHECK_EQ_INT(digest_key_mac(made, texts[i], got), 32);
+            CHECK_EQ_MEM(got, 32, want, n);
+        }
+        digest_key_free(&made);
+    }
+    CHECK_EQ_INT(digest_key_mac(NULL, SL("x"), got), 0);
+}
+
 TEST_MAIN()
