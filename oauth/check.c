@@ -507,19 +507,20 @@ check_set(const struct conf *c, struct err *e)
     struct tls_ctx *old_tls = ck.tls;
     struct conf *old = ck.conf;
     struct list *next;
-    int rc;
+    bool is_local = sl_ieqz(SL("local"), c->oauth2_introspection_mode);
+    int rc = 0;
 
     ck.dns = NULL;
     ck.tls = NULL;
     ck.conf = conf_ref(c);
     ck.trouble = (struct err){ 0 };
     forget_all();
-    rc = take_provider(c, &ck.trouble);
+    if (!is_local) /* there nobody is asked */
+        rc = take_provider(c, &ck.trouble);
     if (rc != 0 && e)
         *e = ck.trouble;
     http_client_set(ck.http, ck.dns, ck.tls, (unsigned)c->oauth2_max_parallel_connections);
-    keys_set(ck.keys,
-             sl_ieqz(SL("local"), c->oauth2_introspection_mode) ? c->oauth2_jwks_file : "");
+    keys_set(ck.keys, is_local ? c->oauth2_jwks_file : "");
     while ((next = list_pop_front(&ck.for_keys)) != NULL)
         finish_temporarily(CONTAINER_OF(next, struct check, waits), "", "main.cf has changed");
     dns_free(&old_dns); /* whom it would have answered ends by its time limit */
