@@ -20,8 +20,7 @@ struct auth_request {
     struct sasl sasl;
     bool is_checking; /* the exchange is over, the answer is not there */
     bool no_login;    /* nobody will hand over: no cookie */
-    bool is_unknown;  /* for the log; the client cannot tell */
-    bool is_found;    /* user is as the database has it: nobody needs to look again */
+    bool is_found;    /* the database has the user who is to be logged in */
     bool is_looked;   /* auth_request_note_account() was called */
     bool is_master;   /* user is a master, who logs in as other */
     bool is_disabled; /* who is to be logged in */
