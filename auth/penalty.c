@@ -113,7 +113,8 @@ static struct slice
 key_user(struct key *k, struct slice user)
 {
     user = sl_head(user, KEY_OCTETS - ADDR_TEXT_OCTETS - 8);
-    memcpy(k->text, user.p, user.n);
+    if (user.n)
+        memcpy(k->text, user.p, user.n);
     return sl_n(k->text, user.n);
 }
 
