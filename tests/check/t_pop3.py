@@ -64,7 +64,8 @@ def mail_by_smtp_is_read_and_deleted():
     equal(sum(int(l.split()[1]) for l in c.list()[1]), size, "LIST adds up to STAT")
     for i in range(3):
         _, lines, octets = c.retr(i + 1)
-        check(b"Subject: m%d" % i in lines and lines[-3:] == [b".dots", b"..", b"end %d" % i], "RETR: %r" % lines)
+        subject = next((l for l in lines if l.startswith(b"Subject: m")), b"")  # deliveries may pass each other
+        check(subject and lines[-3:] == [b".dots", b"..", b"end " + subject[10:]], "RETR: %r" % lines)
         equal(sum(len(l) + 2 for l in lines), int(c.list(i + 1).split()[2]), "octets of message %d" % (i + 1))
         head = c.top(i + 1, 1)[1]
         equal(head[-2:], [b"", b".dots"], "TOP")
