@@ -229,6 +229,21 @@ parse(struct users_cmd *u, const struct users_verb *v, const struct cli_args *a,
     return EXIT_OK;
 }
 
+/* "app-password" alone is the beginning of some. */
+static int
+unknown_verb(const struct cli_args *a, const struct cli_command *command,
+             const struct users_verb *verbs, size_t n)
+{
+    struct slice rest;
+
+    for (size_t i = 0; i < n; i++) {
+        rest = sl_z(verbs[i].name);
+        if (sl_take_prefix(&rest, sl_z(a->argv[1])) && sl_has_prefix(rest, SL(" ")))
+            return cli_usage_error(command, "%s: what is to be done?", a->argv[1]);
+    }
+    return cli_usage_error(command, "%s is not known", a->argv[1]);
+}
+
 int
 users_cmd_run(const struct cli_args *a, const struct cli_command *command,
               const struct users_verb *verbs, size_t n)
@@ -245,7 +260,7 @@ users_cmd_run(const struct cli_args *a, const struct cli_command *command,
         v = &verbs[i];
     }
     if (at == 0)
-        return cli_usage_error(command, "%s is not known", a->argv[1]);
+        return unknown_verb(a, command, verbs, n);
     u.words = mem_zalloc(sizeof *u.words * (size_t)a->argc);
     rc = parse(&u, v, a, at + 1);
     if (rc == EXIT_OK) {
