@@ -214,7 +214,7 @@ def main():
         ports[name] = free_port(first, ports.values())
     make_config(ports)
     if not os.path.exists(at("tls", "privkey.pem")):
-        postern("cert", "self-signed", "--out", at("tls"), "localhost", "127.0.0.1")
+        postern("cert", "self-signed", "--out", at("tls"), "localhost", "127.0.0.1", "localhost.example.com")
     passwords = make_users()
     say("postern     everything is in %s" % RUN)
     server = start()
