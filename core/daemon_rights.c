@@ -77,6 +77,13 @@ runs_others(const char *program)
     return strcmp(program, "locald") == 0;
 }
 
+/* Is only asked: it has no business in private/. */
+static bool
+asks_nobody(const char *program)
+{
+    return runs_others(program) || strcmp(program, "oauthd") == 0;
+}
+
 int
 daemon_default_privs(const struct conf *c, struct err *e)
 {
@@ -167,7 +174,7 @@ daemon_drop_rights(const struct conf *c, const char *program, struct err *e)
         if (!pw && runs_others(program))
             pw = &overflow;
         /* The supervisor has warned, once for all daemons. */
-        if (pw && become(c, pw, runs_others(program), e) != 0)
+        if (pw && become(c, pw, asks_nobody(program), e) != 0)
             return -1;
         if (pw) /* a process that has seen the keys of strangers is nobody's to read */
             prctl(PR_SET_DUMPABLE, 0);
