@@ -57,9 +57,9 @@ add(struct users_cmd *u, const struct users_app *a)
         rc = users_cmd_err(u, &e);
     } else {
         app_services_text(a->services, &services);
-        fprintf(stderr, "App password %lld%s%s of %s, for %s. It is not shown again:\n",
-                (long long)id, a->label ? " " : "", a->label ? a->label : "", u->words[0],
-                buf_z(&services));
+        fprintf(stderr, "App password %lld%s%s%s of %s, for %s. It is not shown again:\n",
+                (long long)id, a->label ? " (\"" : "", a->label ? a->label : "",
+                a->label ? "\")" : "", u->words[0], buf_z(&services));
         printf("%s\n", text);
         buf_free(&services);
     }
