@@ -61,7 +61,7 @@ class Authority:
         c = Certificate(folder, name)
         csr, ext = os.path.join(folder, "csr"), os.path.join(folder, "ext")
         with open(ext, "w") as f:
-            f.write("subjectAltName=%s\nkeyUsage=critical,digitalSignature%s\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\n" % (
+            f.write("subjectAltName=%s\nkeyUsage=critical,digitalSignature%s\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\ncrlDistributionPoints=URI:http://127.0.0.1:1/none.crl\n" % (
                 ",".join(("IP:" if n.replace(".", "").isdigit() else "DNS:") + n for n in names or [name]),
                 ",keyEncipherment" if "rsa:2048" in new else "", usage))
         openssl("req", *new, "-nodes", "-subj", "/CN=" + name, "-keyout", c.key, "-out", csr)
