@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # Thunderbird at our IMAP and submission: an account, INBOX read, a message moved, a draft saved, a flag and a new message heard of while
-# it idles, a letter sent. Its screenshots are left in build/screens.
+# it idles, a letter sent; and at our POP3, by an app password, leaving messages on the server. Its screenshots are left in build/screens.
 # timeout: 600
 import imaplib
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -43,7 +44,7 @@ _here = []
 
 def stack():
     if not _here:
-        s = Stack(tmp("s"), users=[ME, "u1@example.com"]).start()
+        s = Stack(tmp("s"), users=[ME, "u1@example.com", "u2@example.com"]).start()
         at_end(s.stop)
         m = other(s)
         for name in ("Archive", "Drafts", "Sent"):
@@ -195,6 +196,69 @@ def thunderbird():
             except Failed as e:
                 log(str(e))
             raise
+
+
+def run_pop3(tb, shot):
+    """An account that leaves messages on the server; they come once, also when the server has been started anew, and new ones too."""
+    s = stack()
+    user = "u2@example.com"
+    password = s.postern("user", "app-password", "add", "--label", "Thunderbird", "--services", "pop3", user).split("\n")[0].strip()
+
+    def append(first, n):
+        m = imaplib.IMAP4_SSL("127.0.0.1", s.ports["imaps"])
+        m.login(user, PASSWORD)
+        for i in range(first, first + n):
+            m.append("INBOX", "", None, b"From: ann@example.com\r\nMessage-ID: <p%d@x>\r\nSubject: letter %d\r\n\r\n.dot %d\r\n" % (i, i, i))
+        m.logout()
+
+    append(1, N)
+    with open(s.cert_file) as f:
+        cert = "".join(line for line in f if "-----" not in line).replace("\n", "")
+    tb.js(HEAD + """
+        let cert = Cc["@mozilla.org/security/x509certdb;1"].getService(Ci.nsIX509CertDB).constructX509FromBase64(args[3]);
+        Cc["@mozilla.org/security/certoverride;1"].getService(Ci.nsICertOverrideService)
+            .rememberValidityOverride("localhost", args[2], {}, cert, false);
+        let server = MailServices.accounts.createIncomingServer(args[0], "localhost", "pop3");
+        server.port = args[2]; server.socketType = 3; server.authMethod = 3; server.password = args[1]; server.prettyName = args[0];
+        server.QueryInterface(Ci.nsIPop3IncomingServer);
+        server.leaveMessagesOnServer = true; server.deleteMailLeftOnServer = true;
+        let id = MailServices.accounts.createIdentity();
+        id.email = args[0]; id.valid = true;
+        let account = MailServices.accounts.createAccount();
+        account.addIdentity(id); account.incomingServer = server; MailServices.accounts.defaultAccount = account;
+        server.valid = true;""", user, password, s.ports["pop3s"], cert)
+    fetch = HEAD.replace('"imap"', '"pop3"') + """
+        let server = MailServices.accounts.accounts.map(a => a.incomingServer).find(s => s.type == "pop3");
+        let inbox = server.rootFolder.getFolderWithFlags(Ci.nsMsgFolderFlags.Inbox);
+        await new Promise((ok, no) => MailServices.pop3.GetNewMail(null, { OnStartRunningUrl() {},
+            OnStopRunningUrl(url, rc) { rc == 0 ? ok() : no(new Error("GetNewMail " + rc)); } }, inbox, server));
+        return messages(inbox).map(h => h.mime2DecodedSubject)"""
+
+    def visits():
+        return re.findall(r"pop3\(%s\).*retr=(\d+)/" % re.escape(user), s.log())
+
+    def get(want, fetched):
+        before = len(visits())
+        equal(sorted(tb.js(fetch)), sorted("letter %d" % i for i in range(1, want + 1)), "subjects")
+        wait_for(lambda: len(visits()) > before, 20, "the session's end in the log")
+        equal(int(visits()[-1]), fetched, "messages fetched")
+
+    get(N, N)
+    get(N, 0)
+    append(N + 1, 2)
+    get(N + 2, 2)
+    tb.screenshot(shot("pop3"))
+    s.process.stop(timeout_s=30)
+    s.start()
+    get(N + 2, 0)
+    check("method=" in s.log() and "user=<%s>" % user in s.log(), "no log-in")
+
+
+@case
+def thunderbird_pop3():
+    env, where = desktop_env(tmp("home-pop3")), screens("thunderbird")
+    with Thunderbird(desktop_program("usr/lib/thunderbird/thunderbird", "thunderbird"), env, tmp("tb-pop3"), PREFS) as tb:
+        run_pop3(tb, lambda name: os.path.join(where, name + ".png"))
 
 
 main()
