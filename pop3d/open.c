@@ -231,6 +231,7 @@ run_open(struct work_job *j)
     if (rc < 0)
         return WORK_DONE;
     s->err.kind = ERR_NONE;
+    store_pop3_keep_sizes(s->view);
     drop_gone(s);
     put_in_order(s);
     sum_up(s);

@@ -22,6 +22,17 @@ store_pop3_select(struct store_user *u, bool keeps_recent, struct store_view **o
     return 0;
 }
 
+void
+store_pop3_keep_sizes(struct store_view *v)
+{
+    struct err why = { 0 };
+
+    if (v->n_fresh == 0 || user_lock(v->u, &why))
+        return;
+    view_save_fresh(v);
+    user_unlock(v->u);
+}
+
 /* ---- rows ---- */
 
 static struct slice

@@ -9,6 +9,9 @@
 int store_pop3_select(struct store_user *u, bool keeps_recent, struct store_view **out,
                       struct err *e);
 
+/* What store_fetch() has computed since goes into the index, so that the view can sleep. What fails is told by the log. */
+void store_pop3_keep_sizes(struct store_view *v);
+
 struct store_pop3_row {
     uint32_t uid;
     uint32_t order;      /* an old server's place in LIST; UINT32_MAX: none */

@@ -193,12 +193,17 @@ def messages_are_read_once_at_most():
     for i in range(n):
         put(user, "15786%05d.M%dP1.h:2," % (i, i), text, "cur")
     counts = []
-    for _ in range(2):
+    for is_killed in (True, False):
         before = octets_read("pop3d")
         c = pop3(user)
         equal(c.stat()[1], n * (len(text) + 3), "octets, counted")
-        c.quit()
         counts.append(octets_read("pop3d") - before)
+        if is_killed:
+            for p in stack().pids_of("pop3d"):
+                os.kill(p, signal.SIGKILL)
+            wait_for(lambda: can_log_in("u0@example.com"), 20, "a new pop3d")
+        else:
+            c.quit()
     check(counts[0] >= n * len(text) and counts[1] < n * len(text) / 10, "read at the first login and at the second: %r" % counts)
 
 
