@@ -45,6 +45,7 @@ static const struct {
     { &sasl_oauthbearer, "n,," SEP "auth=Bearer" SEP SEP, SASL_BAD, NULL, NULL },
     { &sasl_oauthbearer, "n,," SEP "auth=Bearer x" SEP "auth=Bearer y" SEP SEP, SASL_BAD, NULL,
       NULL },
+    { &sasl_oauthbearer, "n,," SEP "auth=" SEP "auth=Bearer y" SEP SEP, SASL_BAD, NULL, NULL },
     { &sasl_oauthbearer, "n,," SEP "=x" SEP SEP, SASL_BAD, NULL, NULL },
     { &sasl_oauthbearer, "n,," SEP "host" SEP SEP, SASL_BAD, NULL, NULL },
     { &sasl_oauthbearer, "n,," SEP "h0st=x" SEP SEP, SASL_BAD, NULL, NULL },

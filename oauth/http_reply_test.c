@@ -32,6 +32,9 @@ static const struct {
     { "no content", "HTTP/1.1 204 No Content\r\n\r\nx", "204 |x", false },
     { "interim", "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" OK200 "Content-Length: 1\r\n\r\nx",
       "200 x|", false },
+    { "interim with a length",
+      "HTTP/1.1 103 x\r\nContent-Length: 5\r\n\r\n" OK200 "Content-Length: 1\r\n\r\nx", "200 x|",
+      false },
     /* bad */
     { "no HTTP", "220 mail ESMTP\r\n", NULL, false },
     { "HTTP/2", "HTTP/2 200 OK\r\n\r\n", NULL, false },
@@ -44,7 +47,7 @@ static const struct {
     { "blank before the colon", OK200 "Content-Length : 2\r\n\r\nhi", NULL, false },
     { "folded", OK200 "X: y\r\n z\r\n\r\n", NULL, false },
     { "bare CR", OK200 "X: y\rz\r\n\r\n", NULL, false },
-    { "two lengths", OK200 "Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi", NULL, false },
+    { "two lengths", OK200 "Content-Length: 3\r\nContent-Length: 2\r\n\r\nhi", NULL, false },
     { "a list", OK200 "Content-Length: 2, 2\r\n\r\nhi", NULL, false },
     { "negative", OK200 "Content-Length: -2\r\n\r\nhi", NULL, false },
     { "hex length", OK200 "Content-Length: 0x2\r\n\r\nhi", NULL, false },

@@ -104,6 +104,7 @@ static const struct {
       A3_TOKEN, NULL, "no key for ES256" },
     { "a signature in DER", A3_KEY, "eyJhbGciOiJFUzI1NiJ9." A_PAYLOAD ".MAYCAQECAQE", NULL,
       "is wrong" },
+    { "a longer signature", A3_KEY, A3_TOKEN "AA", NULL, "is wrong" },
     { "zeros", A3_KEY,
       "eyJhbGciOiJFUzI1NiJ9." A_PAYLOAD
       ".AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
