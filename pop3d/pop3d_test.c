@@ -619,6 +619,14 @@ TEST(one_session_at_a_time)
     configure(NULL);
 }
 
+/* The first thing that ever happens to a user. */
+TEST(a_lock_before_there_is_a_maildir)
+{
+    configure("pop3_lock_session = yes\n");
+    talk(++n_users, "STAT\r\nQUIT\r\n", "+OK 0 0\r\n+OK Logging out.\r\n");
+    configure(NULL);
+}
+
 TEST(who_comes_again_too_soon)
 {
     unsigned u = user_with_three();
