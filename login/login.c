@@ -401,8 +401,10 @@ login_accept(struct slice service, int fd, const struct addr *peer)
 static void
 drain_one(struct crowd_member *m)
 {
-    if (is_waiting(m))
-        login_end(sess_of(m), "Disconnected: Shutting down", "Server shutting down.");
+    struct sess *s = sess_of(m);
+
+    if (s->conn && s->state != LOGIN_BUSY && s->state != LOGIN_ENDING)
+        login_end(s, "Disconnected: Shutting down", "Server shutting down.");
 }
 
 void
