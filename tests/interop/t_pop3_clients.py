@@ -169,7 +169,7 @@ def many():
         bodies = [b"body %d\n" % i for i in range(MANY)]
         fill(user, bodies)
         c = client(tmp(user, client.name), stack().ports["pop3s"], stack().cert_file, user, secure="tls")
-        same(known(c.fetch()), dict(enumerate(bodies)), client.name)
+        same(known(c.fetch(timeout_s=300)), dict(enumerate(bodies)), client.name)
         put(user, MANY, b"one more\n")
         same(known(c.fetch()), {MANY: b"one more\n"}, client.name + ": one more")
         c.fetch(keep=False)

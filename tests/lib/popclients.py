@@ -36,8 +36,7 @@ class Client:
 
     def taker(self):
         """A program that takes one message from its standard input."""
-        self.put("take", "#!/bin/sh\nat=$(mktemp %s/XXXXXXXX) && cat >\"$at\" && mv \"$at\" %s/\n"
-                 % (self.path("in", "tmp"), self.path("in", "new")), 0o700)
+        self.put("take", "#!/bin/sh\nat=%s/$$\n[ -e $at ] && at=$at.1\nexec cat >$at\n" % self.path("in", "new"), 0o700)
         return self.path("take")
 
     def brought(self):
