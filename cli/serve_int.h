@@ -42,7 +42,7 @@ void serve_children_gone(void);  /* the last one has ended */
 int serve_programs_find(const struct conf *c, struct err *e);
 void serve_children_start(void);
 bool serve_are_children_ready(void);
-void serve_children_reload(void); /* conf to all */
+void serve_children_reload(void);  /* conf to all */
 void serve_children_tls(void);     /* certificates to those that speak TLS */
 void serve_children_tickets(void); /* keys of session tickets to the same */
 /* Sockets of `now` that are not in `before` are listened on, the others no more. */
@@ -62,8 +62,8 @@ int serve_tls_load(const struct conf *c, struct conf_problems *ps);
 bool serve_tls_look(const struct conf *c);
 void serve_tls_tell_expiry(void); /* to the log, what is due: once a day for each */
 void serve_tls_bundle(const char *program, struct buf *out); /* for that program: tls/tls_store.h */
-bool serve_tls_turn_tickets(void);    /* a new key when it is time: true */
-struct slice serve_tls_tickets(void); /* the keys, borrowed */
+bool serve_tls_turn_tickets(void);                           /* a new key when it is time: true */
+struct slice serve_tls_tickets(void);                        /* the keys, borrowed */
 void serve_tls_status(struct buf *out); /* lines "cert ..." of a status report: cli/control.c */
 void serve_tls_free(void);
 

@@ -276,7 +276,7 @@ is_of(const char *program, const char *services)
 
     while (sl_take_word(&in, " ", &word)) {
         is_imap = is_imap || sl_eqz(word, "imap");
-        has_smtp = has_smtp || !sl_eqz(word, "imap");
+        has_smtp = has_smtp || sl_has_prefix(word, SL("smtp")) || sl_has_prefix(word, SL("sub"));
     }
     return strcmp(program, "login") == 0 ? is_imap : has_smtp;
 }
@@ -333,20 +333,27 @@ by_expiry(const void *a, const void *b)
     return (p > q) - (p < q);
 }
 
-static const char *
-services_of(const struct tls_item *it)
+static void
+add_services(const struct tls_item *it, struct buf *out)
 {
+    bool is_first = true;
+
     for (size_t i = 0; i < files.n; i++)
-        if (!it->sni && it >= files.v[i].v && it < files.v[i].v + files.v[i].n)
-            return files.v[i].services;
-    return "all";
+        for (size_t k = 0; k < files.v[i].n; k++)
+            if (tls_item_same(&files.v[i].v[k], it)) {
+                buf_addf(out, "%s%s", is_first ? "" : " ", files.v[i].services);
+                is_first = false;
+                break;
+            }
 }
 
 static void
 add_item(const struct tls_item *it, struct buf *out)
 {
-    buf_addf(out, "cert %lld\t%lld\t%s\t%s\t", (long long)it->facts.not_before_unix_s,
-             (long long)it->facts.not_after_unix_s, services_of(it), it->sni ? it->sni : "");
+    buf_addf(out, "cert %lld\t%lld\t", (long long)it->facts.not_before_unix_s,
+             (long long)it->facts.not_after_unix_s);
+    add_services(it, out);
+    buf_addf(out, "\t%s\t", it->sni ? it->sni : "");
     tls_item_add_paths(it, out);
     buf_addf(out, "\t%.*s\t%s\n", SL_ARG(buf_slice(&it->facts.names)),
              it->problem ? it->problem : "");

@@ -258,7 +258,8 @@ is_same_set(const struct source *a, const struct source *b)
 static void
 find_sets(const struct conf *c, struct tls_files *f)
 {
-    static const char *const services[] = { "smtp", "submission", "submissions", "imap" };
+    static const char *const services[] = { "smtp", "submission", "submissions",
+                                            "imap imaps pop3 pop3s" };
     struct source all[COUNT_OF(services)];
     struct conf *views[COUNT_OF(services)]; /* sources point into them */
     size_t set_of[COUNT_OF(services)];
@@ -268,7 +269,7 @@ find_sets(const struct conf *c, struct tls_files *f)
         size_t same = 0;
 
         views[i] = view;
-        if (strcmp(services[i], "imap") == 0)
+        if (i == 3)
             imap_source(view, &all[i]);
         else
             smtp_source(view, &all[i]);
@@ -341,8 +342,8 @@ tell(const struct conf *c, const struct tls_item *it, const struct err *e, struc
     buf_free(&b);
 }
 
-static bool
-is_same_item(const struct tls_item *a, const struct tls_item *b)
+bool
+tls_item_same(const struct tls_item *a, const struct tls_item *b)
 {
     bool is_same = a->is_ca == b->is_ca && a->n == b->n && !a->sni == !b->sni &&
                    (!a->sni || strcmp(a->sni, b->sni) == 0);
@@ -358,7 +359,7 @@ find_same(const struct tls_files *f, const struct tls_item *it)
 {
     for (size_t i = 0; f && i < f->n; i++)
         for (size_t k = 0; k < f->v[i].n; k++)
-            if (is_same_item(&f->v[i].v[k], it))
+            if (tls_item_same(&f->v[i].v[k], it))
                 return &f->v[i].v[k];
     return NULL;
 }

@@ -49,7 +49,7 @@ void tls_item_add_paths(const struct tls_item *it, struct buf *out);
 
 /* What listeners of some services show. */
 struct tls_set {
-    char *services; /* "smtp submission submissions" */
+    char *services; /* "smtp submission submissions"; "imap imaps pop3 pop3s" are together */
     struct tls_item *v;
     size_t n, cap;
 };
@@ -71,6 +71,7 @@ int tls_files_load(struct tls_files *f, const struct conf *c, const struct tls_f
                    struct conf_problems *ps);
 /* The same while running: nothing is an error for which there is something in `old`; what is no good is in each item. */
 int tls_files_renew(struct tls_files *f, const struct conf *c, const struct tls_files *old);
+bool tls_item_same(const struct tls_item *a, const struct tls_item *b); /* name and files */
 /* Is it (name and files) also in a set before the one that it is in? */
 bool tls_files_is_repeated(const struct tls_files *f, const struct tls_item *it);
 void tls_files_free(struct tls_files *f);

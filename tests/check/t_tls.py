@@ -78,7 +78,7 @@ def expiry_is_told():
         state = {c["sni"]: c for c in json.loads(s.postern("status", "--json"))["certificates"]}
         equal([state[n]["state"] for n in ("over.example.com", "soon.example.com", None)], ["expired", "expires soon", "ok"], "status")
         equal((state["over.example.com"]["days_left"], state["soon.example.com"]["days_left"] in (4, 5)), (-1, True), "days left")
-        equal(state[None]["services"], ["smtp", "submission", "submissions", "imap"], "services")
+        equal(state[None]["services"], ["smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s"], "services")
         time.sleep(4)  # the next look
         for word in ("expired 1", "expires in "):
             equal(len(logged(s, "certificate for", word)), 1, "lines with " + word)
