@@ -9,6 +9,7 @@ parse_part(struct slice part, const char *what, struct arena *mem, const struct 
            struct err *e)
 {
     struct buf octets = { 0 };
+    const struct json *j = NULL;
     struct slice text = { 0 };
     int rc = enc_b64url_decode(&octets, part);
 
@@ -16,12 +17,13 @@ parse_part(struct slice part, const char *what, struct arena *mem, const struct 
         err_set(e, ERR_CLIENT, "%s is no base64url", what);
     if (rc == 0) {
         text = arena_dup(mem, buf_slice(&octets));
-        rc = text.p ? json_parse(text, mem, out, e) : err_set(e, ERR_LIMIT, "too much of it");
+        rc = text.p ? json_parse(text, mem, &j, e) : err_set(e, ERR_LIMIT, "too much of it");
         if (rc != 0)
             err_prefix(e, "%s", what);
     }
-    if (rc == 0 && (*out)->type != JSON_OBJECT)
+    if (rc == 0 && (j == NULL || j->type != JSON_OBJECT))
         rc = err_set(e, ERR_CLIENT, "%s is no object", what);
+    *out = j;
     buf_free(&octets);
     return rc;
 }
@@ -77,7 +79,7 @@ verify(struct slice token, const struct jwks *keys, struct arena *mem, struct sl
 {
     struct slice rest = token, head, text;
     struct buf signature = { 0 };
-    const struct json *header;
+    const struct json *header = NULL;
     enum verify_alg alg = VERIFY_RS256;
     struct slice kid = { 0 };
     int rc = -1;
@@ -101,7 +103,7 @@ int
 jws_verify(struct slice token, const struct jwks *keys, struct buf *payload, struct err *e)
 {
     struct arena mem = { .cap = JWT_ARENA_OCTETS };
-    struct slice part;
+    struct slice part = { 0 };
     int rc = verify(token, keys, &mem, &part, e);
 
     if (rc == 0 && enc_b64url_decode(payload, part) != 0)
@@ -114,7 +116,7 @@ int
 jwt_verify(struct slice token, const struct jwks *keys, struct arena *mem,
            const struct json **claims, struct err *e)
 {
-    struct slice part;
+    struct slice part = { 0 };
 
     if (verify(token, keys, mem, &part, e) != 0)
         return -1;

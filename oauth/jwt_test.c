@@ -2,8 +2,6 @@
 #include "base/test.h"
 #include "oauth/jwt.h"
 
-#include <stdlib.h>
-
 #define A2_KEY                                                                                     \
     "{\"kty\":\"RSA\",\"n\":\"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-"   \
     "Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_"   \
@@ -151,7 +149,7 @@ TEST(signatures)
 TEST(every_octet_counts)
 {
     struct jwks *keys = NULL;
-    char *token = strdup(A3_TOKEN);
+    char token[] = A3_TOKEN;
     struct buf payload = { 0 };
 
     NEED(jwks_parse(sl_z(A3_KEY), &keys, NULL) == 0);
@@ -166,7 +164,6 @@ TEST(every_octet_counts)
     CHECK_EQ_INT(jws_verify(sl_z(token), keys, &payload, NULL), 0);
     buf_free(&payload);
     jwks_free(&keys);
-    free(token);
 }
 
 TEST(claims_are_an_object)
