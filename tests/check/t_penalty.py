@@ -224,4 +224,33 @@ def a_client_that_leaves_is_counted():
     not_before(4, a.once("gone@example.com", "last", "10.60.0.1")[1], "the third")
 
 
+@case
+def who_has_just_come_is_not_sent_away_for_them():
+    # One login process, full of sessions whose answers are late; the next ones push out each other.
+    s = Stack(tmp("c"), users=USERS, extra_conf=CONF + ["login_processes = 1", "auth_failure_delay = 20s"]).start()
+    at_end(s.stop)
+    held = []
+
+    def connect(rip, *lines):
+        sock = socket.create_connection(("127.0.0.1", s.ports["imap"]), timeout=60)
+        sock.sendall(b"PROXY TCP4 %s 127.0.0.1 4711 143\r\n" % rip.encode() + b"".join(lines))
+        return sock
+
+    def guess(i):
+        held.append(connect("10.70.%d.1" % (i % 220), b"a LOGIN nobody%d@example.com guess\r\n" % i))
+
+    for i in range(1050):  # LOGIN_SESSIONS_MAX is 1000
+        guess(i)
+    right = connect("198.51.100.7")
+    f = right.makefile("rwb", buffering=0)
+    check(f.readline().startswith(b"* OK"), "greeting")
+    for i in range(1050, 1100):
+        guess(i)
+    wait_for(lambda: s.log().count("Connection queue full") >= 90, 20, "those who have no place")
+    f.write(b"a LOGIN u5@example.com pass\r\n")
+    check(f.readline().startswith(b"a OK"), "the right password is let in")
+    for sock in held:
+        sock.close()
+
+
 main()
