@@ -12,8 +12,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A failure is told late (auth_failure_delay) and hashing has its queue; beyond this the server is stuck. */
-enum { AUTH_ANSWER_MS = 60 * 1000, AUTH_REQUESTS_MAX = 65536, AUTH_MECHS_MAX = 32 };
+/* A failure is told late (auth_failure_delay is a minute at most), waiting and hashing come before: beyond this the server is
+ * stuck. */
+enum { AUTH_ANSWER_MS = 90 * 1000, AUTH_REQUESTS_MAX = 65536, AUTH_MECHS_MAX = 32 };
 
 struct auth_req {
     struct auth_client *client;
