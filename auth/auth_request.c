@@ -52,10 +52,17 @@ send_late_fail(void *arg)
     struct buf extra = { 0 };
 
     if (r->code) /* older clients know this one without its key */
-        buf_addf(&extra, "%s\tcode=%s", strcmp(r->code, "user_disabled") == 0 ? "\tuser_disabled" : "",
-                 r->code);
+        buf_addf(&extra, "%s\tcode=%s",
+                 strcmp(r->code, "user_disabled") == 0 ? "\tuser_disabled" : "", r->code);
     auth_request_send_fail(r, buf_z(&extra));
     buf_free(&extra);
+}
+
+/* The name as far as one can be one: a stranger may send thousands of octets. */
+static struct slice
+log_user(const struct auth_request *r)
+{
+    return sl_head(buf_slice(&r->user), SASL_NAME_OCTETS);
 }
 
 /* "user,address,<session>" as Dovecot's log has it. The name is a stranger's: one that brings a comma and an address of
@@ -63,7 +70,7 @@ send_late_fail(void *arg)
 static const char *
 log_name(const struct auth_request *r, struct buf *out)
 {
-    struct slice user = buf_slice(&r->user);
+    struct slice user = log_user(r);
     char ip[ADDR_TEXT_OCTETS];
 
     for (size_t i = 0; i < user.n; i++)
@@ -83,7 +90,7 @@ auth_request_fail(struct auth_request *r, const char *why)
 
     /* Said at info it would be a second line of the same failure to who counts them (fail2ban). */
     log_event(r->conf->auth_verbose ? LOG_LV_INFO : LOG_LV_DEBUG, NULL, "auth.fail",
-              LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+              LOG_F(LF_S("user", log_user(r)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                     LF_Z("why", why), LF_Z("service", r->service),
                     LF_Z("sid", r->session ? r->session : "")),
               "sql(%s): %s", log_name(r, &name), why);
@@ -100,7 +107,7 @@ auth_request_fail_temporarily(struct auth_request *r, const char *why)
     char ip[ADDR_TEXT_OCTETS];
 
     log_warn("auth.tempfail",
-             LOG_F(LF_S("user", buf_slice(&r->user)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
+             LOG_F(LF_S("user", log_user(r)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                    LF_Z("why", why)),
              "sql(%s): temporary failure: %s", log_name(r, &name), why);
     buf_free(&name);

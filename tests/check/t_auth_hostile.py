@@ -165,6 +165,8 @@ def wrong_exchanges():
     all_is_well("after wrong exchanges")
     text = stack().log()
     check("pass\\0" not in text and b64(PASSWORD).decode() not in text, "a password is in the log")
+    longest = max(text.splitlines(), key=len)
+    check(len(longest) < 1200, "a line of %d octets in the log: %s" % (len(longest), longest[:300]))
     equal([l for l in text.splitlines() if re.search(r"user=<[^>]*[\t\n\x01]|^OK\t", l)], [], "lines that a name has made")
 
 
