@@ -72,3 +72,14 @@ class Authority:
         for path in (c.key, c.both):
             os.chmod(path, 0o600)
         return c
+
+    def revocations(self, *revoked):
+        """PEM of a list of what it has revoked."""
+        conf, index = os.path.join(self.folder, "crl.cnf"), os.path.join(self.folder, "index.txt")
+        with open(conf, "w") as f:
+            f.write("[ca]\ndefault_ca=d\n[d]\ndatabase=%s\ncertificate=%s\nprivate_key=%s\ndefault_md=sha256\ndefault_crl_days=30\n"
+                    % (index, self.pem, self.key))
+        open(index, "a").close()
+        for c in revoked:
+            openssl("ca", "-config", conf, "-revoke", c.leaf)
+        return openssl("ca", "-config", conf, "-gencrl").decode()
