@@ -344,7 +344,7 @@ static int
 run(struct tool *t, int argc, char **argv)
 {
     const char *conf = NULL, *key = NULL;
-    bool is_print = false, is_change = false;
+    bool is_print = false, is_change = false, is_of_files = false;
     enum query what = QUERY_KEYS;
     int opt, code;
 
@@ -364,7 +364,9 @@ run(struct tool *t, int argc, char **argv)
         case 'f':
             t->keeps_case = true;
             break;
-        case 'F':
+        case 'F': /* tables of tls_server_sni_maps: the files are read by the supervisor */
+            is_of_files = true;
+            break;
         case 'm':
             return fail(t, "-%c is not supported", opt);
         case 'h':
@@ -381,6 +383,8 @@ run(struct tool *t, int argc, char **argv)
         default: /* of the compiled file, which there is not */
             break;
         }
+    if (is_of_files && (key || is_print))
+        return fail(t, "-F with -q or -s is not supported: what files hold is not shown");
     if (is_change)
         return fail(t, "tables are read from their text files: add or remove the line there, "
                        "nothing else is needed");
