@@ -58,8 +58,9 @@ look_at_user(struct table_set *tables, struct users *u, const struct account_ask
     if (rc < 0)
         return -1;
     out->is_found = rc > 0;
-    out->wants_verifier = users_scram_is_wanted(u, name, buf_slice(&out->password),
-                                                scram_iterations(table_set_conf(tables)));
+    if (ask->entered.n) /* else nothing is there to make one of */
+        out->wants_verifier = users_scram_is_wanted(u, name, buf_slice(&out->password),
+                                                    scram_iterations(table_set_conf(tables)));
     app = users_app_match(u, name, ask->entered, app_service_of(sl_z(ask->service)), clock_unix_s(),
                           &out->app_id, e);
     if (app >= 0)

@@ -298,7 +298,12 @@ TEST(kept_for_one_stored_text)
     struct users *u;
     struct err e = { 0 };
 
-    NEED(users_open(":memory:", USERS_MAKE, &u, &e) == 0);
+    NEED(users_open(":memory:", USERS_MAKE, &u, &e) == 0 && users_make_tables(u, &e) == 0);
+    NEED(
+        db_exec(users_db(u),
+                "INSERT INTO virtual_domains (name) VALUES ('b.example'); INSERT INTO virtual_users"
+                " (domain_id, password, email) VALUES (1, '$6$x', 'A@b.example')",
+                &e) == 0);
     CHECK_EQ_INT(users_scram_find(u, SL("a@b.example"), SL("$6$x"), &got, &e), 0);
     CHECK_EQ_INT(users_scram_forget(u, SL("a@b.example"), &e), 0);
     CHECK_EQ_INT(users_scram_set(u, SL("a@b.example"), SL("$6$x"), &v, &e), 0);
@@ -306,9 +311,16 @@ TEST(kept_for_one_stored_text)
     CHECK(memcmp(got.stored_key, v.stored_key, SCRAM_KEY_OCTETS) == 0 && got.salt_n == v.salt_n);
     CHECK_EQ_INT(users_scram_find(u, SL("a@b.example"), SL("$6$y"), &got, &e), 0);
     CHECK_EQ_INT(users_scram_find(u, SL("c@b.example"), SL("$6$x"), &got, &e), 0);
+    db_exec(users_db(u), "UPDATE virtual_users SET password = '$6$y'", &e);
     CHECK_EQ_INT(users_scram_renew(u, SL("a@b.example"), SL("$6$y"), SL("pen"), 4096, &e), 0);
     CHECK_EQ_INT(users_scram_find(u, SL("a@b.example"), SL("$6$y"), &got, &e), 1);
     CHECK(scram_matches(&got, SL("pen")));
+    /* A log-in with the old password ends only now; and one of who was removed. */
+    CHECK_EQ_INT(users_scram_set(u, SL("a@b.example"), SL("$6$x"), &v, &e), 0);
+    CHECK_EQ_INT(users_scram_set(u, SL("a@b.example"), SL("$6$Y"), &v, &e), 0);
+    CHECK_EQ_INT(users_scram_find(u, SL("a@b.example"), SL("$6$y"), &got, &e), 1);
+    CHECK_EQ_INT(users_scram_set(u, SL("c@b.example"), SL("$6$y"), &v, &e), 0);
+    CHECK_EQ_INT(users_scram_find(u, SL("c@b.example"), SL("$6$y"), &got, &e), 0);
     /* One that SCRAM cannot have, and the verifier of the old one is gone. */
     CHECK_EQ_INT(users_scram_renew(u, SL("a@b.example"), SL("$6$z"), SL("\xff"), 4096, &e), 0);
     CHECK_EQ_INT(users_scram_find(u, SL("a@b.example"), SL("$6$y"), &got, &e), 0);

@@ -152,6 +152,7 @@ find_row(struct users *u, const char *sql, struct slice email, struct buf *name,
     return rc;
 }
 
+/* The same look-ups for everybody: how long it took must not tell who is here. */
 int
 users_find(struct users *u, struct slice email, struct buf *name, struct buf *password,
            struct err *e)
@@ -160,18 +161,23 @@ users_find(struct users *u, struct slice email, struct buf *name, struct buf *pa
         "SELECT email, password FROM virtual_users WHERE email = ?1 COLLATE NOCASE";
     static const char anybody[] = "SELECT '', password FROM virtual_users LIMIT 1";
     char others[2][IDN_KEY_OCTETS];
-    size_t n;
-    int rc;
+    size_t n = idn_other_keys(email, others);
+    struct buf unused[2] = { { 0 }, { 0 } };
+    int found, rc = 0;
 
     buf_reset(name);
     buf_reset(password);
-    rc = find_row(u, by_email, email, name, password, e);
-    n = rc == 0 ? idn_other_keys(email, others) : 0;
-    for (size_t i = 0; i < n && rc == 0; i++)
-        rc = find_row(u, by_email, sl_z(others[i]), name, password, e);
-    if (rc == 0 && find_row(u, anybody, email, name, password, e) < 0)
-        return -1;
-    return rc;
+    found = find_row(u, by_email, email, name, password, e);
+    for (size_t i = 0; i <= n && found >= 0 && rc >= 0; i++) {
+        rc = find_row(u, i < n ? by_email : anybody, i < n ? sl_z(others[i]) : email,
+                      found ? &unused[0] : name, found ? &unused[1] : password, e);
+        found = found || (i < n && rc > 0);
+    }
+    if (unused[1].p)
+        mem_wipe(unused[1].p, unused[1].cap);
+    buf_free(&unused[0]);
+    buf_free(&unused[1]);
+    return rc < 0 ? -1 : found;
 }
 
 int

@@ -43,6 +43,7 @@ int users_scram_find(struct users *u, struct slice email, struct slice stored,
 /* Should one be made? iterations: of those made now; 0: no. Cannot tell: no. */
 bool users_scram_is_wanted(struct users *u, struct slice email, struct slice stored,
                            uint32_t iterations);
+/* Where the user's password is no longer the stored one, nothing is written: that is no error. */
 int users_scram_set(struct users *u, struct slice email, struct slice stored,
                     const struct sasl_verifier *v, struct err *e);
 int users_scram_forget(struct users *u, struct slice email, struct err *e);

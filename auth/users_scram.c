@@ -7,6 +7,9 @@
 #include "tls/digest.h"
 
 #define TABLE "postern_scram_verifiers"
+#define NOBODYS                                                                                    \
+    "4096,AAAAAAAAAAAAAAAAAAAAAA==,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,"                  \
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 /* Which stored text a verifier belongs to. Salted, or equal texts would show. */
 static void
@@ -44,8 +47,11 @@ users_scram_find(struct users *u, struct slice email, struct slice stored,
         return -1;
     db_bind_text(s, 1, email);
     rc = db_step(s, e);
-    if (rc > 0) {
-        if (scram_read(db_text(s, 0), out) < 0 || !is_made_for(out, stored, db_text(s, 1)))
+    if (rc >= 0) { /* no row: as much work */
+        struct slice text = rc > 0 ? db_text(s, 0) : SL(NOBODYS);
+        struct slice made_for = rc > 0 ? db_text(s, 1) : SL("");
+
+        if (scram_read(text, out) < 0 || !is_made_for(out, stored, made_for))
             rc = 0;
         db_reset(s);
     }
@@ -88,13 +94,18 @@ users_scram_set(struct users *u, struct slice email, struct slice stored,
     int rc = make_table(u, e);
 
     if (rc == 0)
-        rc = db_prepare(users_db(u), "INSERT OR REPLACE INTO " TABLE " VALUES (?1, ?2, ?3)", &s, e);
+        rc = db_prepare(users_db(u), /* not of a password that was changed meanwhile */
+                        "INSERT OR REPLACE INTO " TABLE " SELECT ?1, ?2, ?3 WHERE EXISTS"
+                        " (SELECT 1 FROM virtual_users WHERE email = ?1 COLLATE NOCASE AND"
+                        " CAST(password AS BLOB) = CAST(?4 AS BLOB))",
+                        &s, e);
     if (rc == 0) {
         scram_write(v, &text);
         write_made_for(v, stored, &made_for);
         db_bind_text(s, 1, email);
         db_bind_text(s, 2, buf_slice(&text));
         db_bind_text(s, 3, buf_slice(&made_for));
+        db_bind_text(s, 4, stored);
         rc = db_run(s, e);
         mem_wipe(text.p, text.cap);
     }
