@@ -54,7 +54,12 @@ static void
 give(struct auth_request *r, struct find_job *f)
 {
     const struct account *a = &f->account;
+    struct sasl_verifier made_up;
 
+    /* For everybody: it takes its time. Of the name that was asked for: what the database has would be another's for who exists
+     * only. */
+    scram_keeper_make_up(r->auth->scram, buf_slice(f->name.n ? &f->name : &r->user),
+                         scram_iterations(r->conf), &made_up);
     auth_request_note_account(r, a);
     if (r->other.n && !a->is_master && r->why_wrong == NULL)
         r->why_wrong = "unknown master user";
@@ -65,8 +70,7 @@ give(struct auth_request *r, struct find_job *f)
     else if (f->has_verifier == 0)
         r->why_wrong = "no SCRAM verifier is kept for this password: a login with PLAIN makes one";
     if (f->has_verifier == 0)
-        scram_keeper_make_up(r->auth->scram, buf_slice(&r->user), scram_iterations(r->conf),
-                             &f->verifier);
+        f->verifier = made_up;
     auth_request_go_on(r, sasl_give_verifier(&r->sasl, &f->verifier));
 }
 

@@ -2,14 +2,15 @@
 #include "auth/scram_keeper.h"
 
 #include "auth/secret.h"
-#include "base/clock.h"
 #include "base/enc.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rand.h"
 #include "core/loop.h"
+#include "proto/idn.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 enum { SECRET_FILE_OCTETS = 1024 };
@@ -102,7 +103,20 @@ void
 scram_keeper_make_up(const struct scram_keeper *k, struct slice user, uint32_t iterations,
                      struct sasl_verifier *out)
 {
-    scram_make_up(k->secret, user, iterations ? iterations : SCRAM_ITERATIONS_MIN, out);
+    struct slice domain = sl_from(user, sl_rfind_char(user, '@') + 1);
+    struct buf key = { 0 };
+    struct idn d;
+
+    if (idn_forms(domain, &d)) {
+        buf_adds(&key, sl_head(user, user.n - domain.n));
+        buf_addz(&key, d.ascii);
+    } else {
+        buf_adds(&key, user);
+    }
+    for (size_t i = 0; i < key.n; i++)
+        key.p[key.off + i] = sl_lower_char(key.p[key.off + i]);
+    scram_make_up(k->secret, buf_slice(&key), iterations ? iterations : SCRAM_ITERATIONS_MIN, out);
+    buf_free(&key);
 }
 
 /* ---- keeping ---- */
@@ -125,17 +139,19 @@ keep_free(struct keep *p)
     free(p);
 }
 
+/* Nobody's log-in is to wait for another's lock because of this. */
 static void
 store_run(struct backend_job *j, struct table_set *tables)
 {
     struct keep *p = CONTAINER_OF(j, struct keep, job);
-    uint64_t began = clock_mono_ms();
     struct users *u = table_set_users(tables, &p->e);
 
-    p->rc = u ? users_scram_set(u, buf_slice(&p->email), buf_slice(&p->stored), &p->verifier, &p->e)
-              : -1;
-    if (p->rc < 0 && p->e.kind == ERR_TEMP)
-        table_set_note_failure(tables, began, &p->e);
+    p->rc = -1;
+    if (u == NULL)
+        return;
+    db_set_patience(users_db(u), 0);
+    p->rc = users_scram_set(u, buf_slice(&p->email), buf_slice(&p->stored), &p->verifier, &p->e);
+    db_set_patience(users_db(u), DB_IMPATIENT_MS);
 }
 
 static void
@@ -144,13 +160,15 @@ store_done(struct backend_job *j)
     struct keep *p = CONTAINER_OF(j, struct keep, job);
     struct scram_keeper *k = p->keeper;
 
-    if (p->rc < 0) {
+    if (p->rc == 0) {
+        k->has_complained = false;
+    } else if (p->e.sys == EBUSY) { /* another's lock is gone soon, and no fault */
+        k->paused_until_ms = loop_now_ms() + SCRAM_KEEP_BUSY_MS;
+    } else {
         k->paused_until_ms = loop_now_ms() + SCRAM_KEEP_PAUSE_MS;
         if (!k->has_complained)
             log_warn("auth.scram", LOG_NONE, "SCRAM verifiers are not kept: %s", p->e.msg);
         k->has_complained = true;
-    } else {
-        k->has_complained = false;
     }
     keep_free(p);
 }

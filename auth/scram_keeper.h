@@ -10,7 +10,8 @@
 enum {
     SCRAM_KEEP_WAITING_MAX = 64,
     /* After one could not be written: a database that authd may only read stays so. */
-    SCRAM_KEEP_PAUSE_MS = 10 * 60 * 1000
+    SCRAM_KEEP_PAUSE_MS = 10 * 60 * 1000,
+    SCRAM_KEEP_BUSY_MS = 5 * 1000 /* after another's lock */
 };
 
 struct scram_keeper;
@@ -26,6 +27,8 @@ void scram_keeper_free(struct scram_keeper **k);
 /* The password is right for the stored text: keep a verifier. All is copied, and wiped. */
 void scram_keep(struct scram_keeper *k, struct slice email, struct slice stored,
                 struct slice password, uint32_t iterations);
+/* Of who has none. The same for all spellings of a name that users_find() takes for the same: strangers have no row that would
+ * make them one. */
 void scram_keeper_make_up(const struct scram_keeper *k, struct slice user, uint32_t iterations,
                           struct sasl_verifier *out);
 

@@ -10,6 +10,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from authdoor import PROTOCOLS, Door, Scram, b64, plain
@@ -19,6 +20,7 @@ from stack import Stack
 USER, NEW, PASSWORD = "u0@example.com", "u1@example.com", "pass"
 MECHS = ("PLAIN", "LOGIN", "SCRAM-SHA-256")
 TABLE = "postern_scram_verifiers"
+IDN = "u4@b\u00fccher.example"
 _stack = []
 
 
@@ -240,6 +242,11 @@ def strangers_look_like_users():
         check(salt.match(first), "server-first: %r" % first)
     equal(salt.match(one).group(1), salt.match(two).group(1), "the salt of a name")
     check(salt.match(one).group(1) != salt.match(other).group(1), "salts of two names")
+    # With auth_username_format as it is, too, a user is found by any spelling.
+    sql("INSERT INTO virtual_users (domain_id, password, email) VALUES (1, '{PLAIN}pass', ?)", IDN)
+    for spellings in (("nobody@b\u00fccher.example", "nobody@xn--bcher-kva.example", "Nobody@B\u00dcCHER.example"),
+                      (IDN, IDN.replace("b\u00fccher", "xn--bcher-kva"))):
+        equal(len({salt.match(scram("imap", u, "x")[1]).group(1) for u in spellings}), 1, "salts of %r" % (spellings,))
     equal(os.stat(stack().path("data", "scram.secret")).st_mode & 0o777, 0o600, "the secret's mode")
     before = stack().pids_of("authd")
     os.kill(before[0], 9)
@@ -259,6 +266,38 @@ def a_database_that_takes_no_verifiers():
             if i == 0:
                 wait_for(lambda: "SCRAM verifiers are not kept" in s.log(), 10, "the log says so")
         equal(s.log().count("SCRAM verifiers are not kept"), 1, "lines of it")
+
+
+@case
+def a_reader_holds_nobody_up():
+    """Whoever reads the database for long lets nobody write: that is no reason to let those wait who come in."""
+    with Stack(tmp("rd"), users={u: PASSWORD for u in ("a@example.com", "b@example.com", "c@example.com")},
+               extra_conf=["auth_failure_delay = 0"]) as s:
+        path = s.path("data", "mailserver.db")
+        check(Door("pop3", s.ports["pop3"]).logs_in(b"a@example.com", PASSWORD.encode()), "the first one")
+
+        def kept():
+            with sqlite3.connect(path) as db:
+                return sorted(e for e, in db.execute("SELECT email FROM " + TABLE))
+
+        wait_for(lambda: kept() == ["a@example.com"], 10, "his verifier")
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM virtual_users").fetchone()
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            began = time.monotonic()
+            check(Door("pop3", s.ports["pop3"]).logs_in(b"b@example.com", PASSWORD.encode()), "PLAIN while another reads")
+            check(time.monotonic() - began < 0.9, "it took %.1f s" % (time.monotonic() - began))
+            time.sleep(0.2)
+        equal(kept(), ["a@example.com"], "verifiers while another reads")
+        reader.close()
+
+        def later():
+            check(Door("pop3", s.ports["pop3"]).logs_in(b"b@example.com", PASSWORD.encode()), "PLAIN")
+            return "b@example.com" in kept()
+
+        wait_for(later, 20, "the verifier after all")
 
 
 # ------------------------------------------------------------------------------------------ EXTERNAL
