@@ -184,6 +184,8 @@ offers(const struct conf *c, const struct sasl_mech *m)
 {
     if (m->needs_tokens && !oauth_is_configured(c))
         return false;
+    if (m == &sasl_external && !c->auth_ssl_username_from_cert)
+        return false; /* nor may a peer say that there was one */
     for (size_t i = 0; i < c->auth_mechanisms.n; i++)
         if (sl_ieqz(sl_z(m->name), c->auth_mechanisms.v[i]))
             return true;

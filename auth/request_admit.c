@@ -29,7 +29,8 @@ static struct penalty_who
 who(struct auth_request *r)
 {
     int family = addr_family(&r->remote);
-    struct slice said = r->sasl.authcid.n ? buf_slice(&r->sasl.authcid) : sl_z(r->cert_username);
+    struct slice said =
+        r->sasl.mech == &sasl_external ? sl_z(r->cert_username) : buf_slice(&r->sasl.authcid);
 
     if (r->counted_as.n == 0 && said.n) {
         (void)auth_request_set_names(r, said); /* "user*master" is the master's try */

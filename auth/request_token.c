@@ -114,7 +114,10 @@ auth_request_check_token(struct auth_request *r)
     struct sasl *s = &r->sasl;
     const char *why = NULL;
 
+    /* Tokens are of those who use them: no master's, and '*' is but a letter of the name. */
     buf_reset(&r->user);
+    buf_reset(&r->other);
+    r->why_wrong = NULL;
     if (s->authcid.n > 0 && !auth_name_of_client(r->conf, buf_slice(&s->authcid), &r->user, &why))
         auth_request_fail(r, why);
     else if (s->token.n == 0) /* it asks where to get one: RFC 7628 §4.3 */

@@ -111,9 +111,10 @@ struct tls_info {
     const char *peer_digest; /* "sha256" */
 };
 bool tls_info_of(const struct conn *c, struct tls_info *out);
-/* Who the peer is to those who gave it its certificate: the first field of its subject that OpenSSL calls `field`
+/* Who the peer is to those who gave it its certificate: the one field of its subject that OpenSSL calls `field`
  * ("commonName", "emailAddress", "UID"), in UTF-8, appended. False: its chain leads to no authority that is trusted,
- * there is no such field, or it holds octets that are in nobody's name. */
+ * there is no such field or more than one (whoever signed it may have looked at another of them), or it holds octets that
+ * are in nobody's name. */
 bool tls_peer_name(const struct conn *c, const char *field, struct buf *out);
 bool tls_is_subject_field(const char *name);
 /* " key-exchange X25519 server-signature ..." as Postfix logs it, TLS 1.3 only; "" for none. Returns out. */

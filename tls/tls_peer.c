@@ -131,7 +131,7 @@ tls_subject_field(const X509 *x, const char *field, struct buf *out)
         return false;
     subject = X509_get_subject_name(x);
     at = X509_NAME_get_index_by_NID(subject, nid, -1);
-    if (at < 0)
+    if (at < 0 || X509_NAME_get_index_by_NID(subject, nid, at) >= 0) /* which is it? */
         return false;
     n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
     is_good = n > 0;

@@ -83,7 +83,8 @@ def made():
         _made.update(ca=ca, user=certificate(USER, ca), nobody=certificate("nobody@example.com", ca), other=certificate(OTHER, stranger),
                      own=certificate(USER + ".self", subject="/CN=" + USER), expired=certificate("expired", ca, "/CN=" + USER, -1),
                      no_name=certificate("no-name", ca, "/O=Example"), mail=certificate("mail", ca, "/CN=x/emailAddress=" + USER),
-                     odd=certificate("odd", ca, "/CN=" + USER + "\x01"),
+                     odd=certificate("odd", ca, "/CN=" + USER + "\x01"), two=certificate("two", ca, "/CN=" + USER + "/CN=" + OTHER),
+                     pair=certificate("pair", ca, "/CN=%s+CN=%s" % (USER, OTHER)),
                      s=Stack(tmp("s"), users=[USER, OTHER], extra_conf=CONF + ["ssl_ca = <" + ca[0]]).start())
         at_end(_made["s"].stop)
     return _made
@@ -93,7 +94,7 @@ def made():
 def external_is_offered_to_who_can_use_it():
     m = made()
     for name, is_offered in (("user", True), ("nobody", True), ("other", False), ("own", False), ("expired", False), ("no_name", False),
-                             (None, False)):
+                             ("two", False), (None, False)):
         c = Imap(m["s"], m.get(name))
         check(c.greeting.startswith(b"* OK [CAPABILITY "), "greeting: %r" % c.greeting)
         equal(b"AUTH=EXTERNAL" in c.greeting, is_offered, "offered to %s: %r" % (name, c.greeting))
@@ -130,7 +131,7 @@ def who_has_a_good_one_comes_in():
 def nobody_else_does():
     m = made()
     for name, want in (("nobody", b"a NO [AUTHENTICATIONFAILED]"), ("other", b"a NO "), ("own", b"a NO "), ("expired", b"a NO "),
-                       ("no_name", b"a NO "), ("odd", b"a NO "), (None, b"a NO ")):
+                       ("no_name", b"a NO "), ("odd", b"a NO "), ("two", b"a NO "), ("pair", b"a NO "), (None, b"a NO ")):
         for line in (b"a AUTHENTICATE EXTERNAL =", b"a AUTHENTICATE EXTERNAL " + b64(USER)):
             got = Imap(m["s"], m.get(name)).say(line)
             check(got.startswith(want), "%s: %r" % (name, got))

@@ -20,6 +20,7 @@ from oauthprovider import CLIENT, LIES, ODD, SECRET, Provider, Signer, b64url
 from stack import Stack
 
 USER, OTHER = "email1@example.com", "email2@example.com"
+STARRED = "email1*u0@example.com"
 TLS = ssl._create_unverified_context()
 _made = {}
 
@@ -62,7 +63,7 @@ def posting(*lines):
 
 @once
 def stack():
-    s = Stack(tmp("s"), users=["u0@example.com"], extra_conf=posting()).start()
+    s = Stack(tmp("s"), users=["u0@example.com", STARRED], extra_conf=posting()).start()
     at_end(s.stop)
     return s
 
@@ -133,6 +134,18 @@ def a_good_token_opens_every_door():
             equal(log_in(proto, mech, USER, token(mail())), ("ok", None), "%s %s" % (proto, mech))
     method, target, fields, body = provider().asked[-1]
     check("token_type_hint=access_token" in body and fields["accept"] == "application/json", "the question: %r" % body)
+
+
+@case
+def a_token_makes_nobody_a_master():
+    """Not even of who is one; and a letter that parts names elsewhere is one of the name."""
+    for master in (USER, STARRED, "u0@example.com"):
+        change(posting("auth_master_user_separator = *", "auth_master_users = inline:{%s=x}" % master))
+        for mech in EXCHANGES:
+            equal(log_in("imap", mech, STARRED, token(mail(STARRED))), ("ok", None), "%s: the whole name" % mech)
+            logged("Login: user=<%s>, method=%s" % (re.escape(STARRED), mech))
+            equal(log_in("imap", mech, STARRED, token(mail("u0@example.com")))[0], "no", "%s: the token of a part" % mech)
+            equal(log_in("imap", mech, STARRED, token(mail(USER)))[0], "no", "%s: the token of the other" % mech)
 
 
 @case
