@@ -1,6 +1,7 @@
 /* The cache of compared passwords, and the queue behind it. */
 #include "auth/auth_cache.h"
 #include "auth/hash_queue.h"
+#include "base/mem.h"
 
 #include "base/test.h"
 #include "core/loop.h"
@@ -243,6 +244,85 @@ TEST(suspects_have_a_turn_among_many)
     while (at < n && told[at] != 2)
         at++;
     CHECK(at < 100);
+    hash_queue_free(&q);
+    loop_free();
+}
+
+static size_t
+flood(struct hash_queue *q, struct hash_ask *a, unsigned networks, unsigned of_each)
+{
+    char source[32], password[32];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < networks * of_each; i++) {
+        snprintf(source, sizeof source, "10.%u.%u.0/24", i % networks / 256, i % networks % 256);
+        snprintf(password, sizeof password, "x%u", i);
+        a->source = sl_z(source);
+        a->password = sl_z(password);
+        n += hash_submit(q, a, on_told, 1);
+    }
+    return n;
+}
+
+/* All guess one user's password: who comes from elsewhere with the right one, and those of other ranks, are not turned away
+ * for it. */
+TEST(many_networks_at_one_user_leave_room)
+{
+    static const struct {
+        enum penalty_rank rank;
+        unsigned networks, of_each;
+        size_t most;
+    } floods[] = {
+        { PENALTY_CLEAN, 400, HASH_PER_SOURCE_MAX, HASH_WAITING_MAX - 1 },
+        { PENALTY_SUSPECT, 500, HASH_SUSPECT_PER_SOURCE_MAX, HASH_SUSPECT_WAITING_MAX - 1 },
+    };
+
+    for (size_t i = 0; i < COUNT_OF(floods); i++) {
+        struct hash_ask a = question("u", "no", "");
+        struct hash_queue *q;
+        size_t n;
+
+        loop_init();
+        q = queue(0);
+        a.rank = floods[i].rank;
+        n = flood(q, &a, floods[i].networks, floods[i].of_each);
+        CHECK(n >= floods[i].networks);
+        CHECK(n <= floods[i].most);
+        CHECK_EQ_INT(hash_waiting(q), n);
+        a.source = SL("192.0.2.0/24");
+        a.password = SL("no");
+        CHECK(hash_submit(q, &a, on_told, 2));
+        CHECK(!hash_submit(q,
+                           &(struct hash_ask){ .rank = a.rank,
+                                               .source = a.source,
+                                               .user = a.user,
+                                               .stored = a.stored,
+                                               .password = SL("other"),
+                                               .default_scheme = "PLAIN" },
+                           on_told, 3));
+        for (enum penalty_rank r = PENALTY_KNOWN; r < PENALTY_RANKS; r++) {
+            a.rank = r;
+            a.source = SL("198.51.100.0/24");
+            a.password = r == PENALTY_KNOWN ? SL("k") : r == PENALTY_CLEAN ? SL("c") : SL("s");
+            CHECK(hash_submit(q, &a, on_told, 4));
+        }
+        hash_queue_free(&q);
+        loop_free();
+    }
+}
+
+/* Even so many networks that all places of theirs are taken keep nobody out whom these know. */
+TEST(ranks_have_places_of_their_own)
+{
+    struct hash_ask a = question("u", "no", "");
+    struct hash_queue *q;
+
+    loop_init();
+    q = queue(0);
+    a.rank = PENALTY_CLEAN;
+    CHECK_EQ_INT(flood(q, &a, HASH_WAITING_MAX + 10, 1), HASH_WAITING_MAX);
+    a.rank = PENALTY_KNOWN;
+    CHECK(hash_submit(q, &a, on_told, 2));
     hash_queue_free(&q);
     loop_free();
 }

@@ -57,7 +57,7 @@ struct hash_queue {
     unsigned passed;                     /* tasks run since a suspect's while one waited */
     struct list turns[PENALTY_RANKS];    /* sources with tasks that wait */
     struct map *sources, *users, *tasks; /* users: name -> number of tasks, as a pointer */
-    size_t waiting, suspects_waiting;
+    size_t waiting[PENALTY_RANKS];
     uint64_t n_hashed;
     struct auth_cache *cache;
     struct digest_key *secret; /* random, this process's own */
@@ -123,8 +123,8 @@ static void
 free_task(struct task *t)
 {
     struct hash_queue *q = t->queue;
-    bool is_suspect = t->source->rank == PENALTY_SUSPECT;
 
+    q->waiting[t->source->rank]--;
     map_del(q->tasks, key_slice(t->key));
     count_user(q, t->user, -1);
     if (--t->source->n == 0) {
@@ -133,8 +133,6 @@ free_task(struct task *t)
         free(t->source->name);
         free(t->source);
     }
-    q->waiting--;
-    q->suspects_waiting -= is_suspect;
     mem_wipe(t->password, t->password_n);
     mem_wipe(t->stored, strlen(t->stored));
     free(t->password);
@@ -327,17 +325,21 @@ source_make(struct hash_queue *q, const struct hash_ask *a, char *name)
     return s;
 }
 
-/* The places of a rank are its own: those of suspects can all be taken, and others come in. */
+/* See hash_queue.h: who has nothing waiting finds room as long as there is any. */
 static bool
 has_room(const struct hash_queue *q, enum penalty_rank rank, const struct source *s,
          const char *user)
 {
     bool is_suspect = rank == PENALTY_SUSPECT;
-    size_t most = is_suspect ? HASH_SUSPECT_PER_SOURCE_MAX : HASH_PER_SOURCE_MAX;
+    size_t places = is_suspect ? HASH_SUSPECT_WAITING_MAX : HASH_WAITING_MAX;
+    size_t most = is_suspect ? HASH_SUSPECT_PER_SOURCE_MAX : HASH_PER_SOURCE_MAX, left;
 
-    return q->waiting < HASH_WAITING_MAX &&
-           (!is_suspect || q->suspects_waiting < HASH_SUSPECT_WAITING_MAX) &&
-           (s == NULL || s->n < most) &&
+    if (q->waiting[rank] >= places)
+        return false;
+    if (s == NULL)
+        return true;
+    left = places - q->waiting[rank];
+    return s->n < most && s->n < 1 + left / HASH_ROOM_SHARE &&
            (intptr_t)map_get(q->users, sl_z(user)) < HASH_PER_USER_MAX;
 }
 
@@ -350,8 +352,7 @@ enqueue(struct hash_queue *q, struct task *t)
         list_push_back(&q->turns[s->rank], &s->link);
     list_push_back(&s->tasks, &t->link);
     s->n++;
-    q->waiting++;
-    q->suspects_waiting += s->rank == PENALTY_SUSPECT;
+    q->waiting[s->rank]++;
     count_user(q, t->user, 1);
     map_set(q->tasks, key_slice(t->key), t);
 }
@@ -435,7 +436,11 @@ hash_count(const struct hash_queue *q)
 size_t
 hash_waiting(const struct hash_queue *q)
 {
-    return q->waiting;
+    size_t n = 0;
+
+    for (size_t i = 0; i < PENALTY_RANKS; i++)
+        n += q->waiting[i];
+    return n;
 }
 
 /* Nobody waits for these any more. */

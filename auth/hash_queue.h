@@ -3,7 +3,9 @@
  * has a turn after HASH_PASSED_MAX of those before it; all of them together have no more than HASH_SUSPECT_PERCENT of the
  * threads' time, so a flood of wrong passwords costs that much processor and no more. Within a rank it is fair by source:
  * each source (a network, or on loopback the user) has a turn, so that who guesses waits behind himself; a few wait per source
- * and per user, the rest is refused unhashed. Equal questions are hashed once. Layer: auth; on the loop. */
+ * and per user, the rest is refused unhashed. The places of a rank are its own; the fewer of them are left, the fewer a source
+ * may have, and a source of which nothing waits is refused only when there is none: so many sources that guess, were it at one
+ * user alone, do not turn away who comes from elsewhere. Equal questions are hashed once. Layer: auth; on the loop. */
 #ifndef POSTERN_AUTH_HASH_QUEUE_H
 #define POSTERN_AUTH_HASH_QUEUE_H
 
@@ -13,8 +15,9 @@
 
 enum {
     HASH_PER_SOURCE_MAX = 32,
-    HASH_PER_USER_MAX = 16,
-    HASH_WAITING_MAX = 4096,
+    HASH_PER_USER_MAX = 16,  /* beyond them, of each source one */
+    HASH_WAITING_MAX = 4096, /* of a rank */
+    HASH_ROOM_SHARE = 32,    /* a source has at most one and a share of what is free */
     /* of networks with failures */
     HASH_SUSPECT_PER_SOURCE_MAX = 8,
     HASH_SUSPECT_WAITING_MAX = 1024,

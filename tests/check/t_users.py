@@ -320,7 +320,8 @@ def who_guesses_waits_behind_himself():
     behind = len(replies) - replies.index(good[0]) - 1
     log("%d guesses were turned away unhashed; %d that came before the login from elsewhere were checked after it" %
         (len(refused_unhashed), behind))
-    check(behind >= 15, "it did not wait for the guesses: only %d came after it" % behind)
+    # At least what a network with failures may have waiting (HASH_SUSPECT_PER_SOURCE_MAX), but those that had begun.
+    check(behind >= 6, "it did not wait for the guesses: only %d came after it" % behind)
 
 
 @case
