@@ -68,9 +68,8 @@ log_user(const struct auth_request *r)
 /* "user,address,<session>" as Dovecot's log has it. The name is a stranger's: one that brings a comma and an address of
  * its own would have fail2ban shut out somebody else (Dovecot allows no such octets, auth_username_chars). */
 static const char *
-log_name(const struct auth_request *r, struct buf *out)
+log_name(const struct auth_request *r, struct slice user, struct buf *out)
 {
-    struct slice user = log_user(r);
     char ip[ADDR_TEXT_OCTETS];
 
     for (size_t i = 0; i < user.n; i++)
@@ -93,7 +92,7 @@ auth_request_fail(struct auth_request *r, const char *why)
               LOG_F(LF_S("user", log_user(r)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                     LF_Z("why", why), LF_Z("service", r->service),
                     LF_Z("sid", r->session ? r->session : "")),
-              "sql(%s): %s", log_name(r, &name), why);
+              "sql(%s): %s", log_name(r, log_user(r), &name), why);
     buf_free(&name);
     sasl_end(&r->sasl);
     r->is_checking = true; /* no CONT any more */
@@ -109,12 +108,28 @@ auth_request_fail_temporarily(struct auth_request *r, const char *why)
     log_warn("auth.tempfail",
              LOG_F(LF_S("user", log_user(r)), LF_Z("rip", addr_ip_text(&r->remote, ip)),
                    LF_Z("why", why)),
-             "sql(%s): temporary failure: %s", log_name(r, &name), why);
+             "sql(%s): temporary failure: %s", log_name(r, log_user(r), &name), why);
     buf_free(&name);
     auth_request_send_fail(r, "\ttemp\tcode=temp_fail");
 }
 
 /* ---- right ---- */
+
+/* Of a message that a master submits nothing else tells. */
+static void
+log_master(const struct auth_request *r)
+{
+    struct buf name = { 0 };
+    char ip[ADDR_TEXT_OCTETS];
+
+    log_info("auth.master",
+             LOG_F(LF_S("user", buf_slice(&r->user)), LF_S("master", buf_slice(&r->master)),
+                   LF_Z("rip", addr_ip_text(&r->remote, ip)), LF_Z("service", r->service),
+                   LF_Z("sid", r->session ? r->session : "")),
+             "sql(%s): Master user logging in as %.*s", log_name(r, buf_slice(&r->master), &name),
+             SL_ARG(buf_slice(&r->user)));
+    buf_free(&name);
+}
 
 /* What the server says last, it says with OK to peers who take it so (Dovecot's "final-resp-ok"); to others, Postfix's
  * smtpd among them and our own, as a challenge: SMTP, IMAP and POP3 have no other place for it. */
@@ -133,6 +148,7 @@ auth_request_succeed(struct auth_request *r)
     buf_addf(&line, "OK\t%u", r->number);
     tab_add_pair(&line, "user", buf_slice(&r->user));
     if (r->master.n) {
+        log_master(r);
         tab_add_pair(&line, "original_user", buf_slice(&r->master));
         tab_add_pair(&line, "auth_user", buf_slice(&r->master));
     }

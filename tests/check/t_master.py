@@ -100,6 +100,8 @@ def as_another_user():
     equal(imap("u1*boss", "chief"), "OK", "a master of another table")
     logged(r"imap-login: Login: user=<u1@example\.com>, master=<admin@example\.com>, method=PLAIN, rip=")
     logged(r"pop3-login: Login: user=<u1@example\.com>, master=<admin@example\.com>, method=PLAIN, rip=")
+    wait_for(lambda: len(re.findall(r"auth: sql\(admin@example\.com,127\.0\.0\.1(?:,<\S+>)?\): Master user logging in as "
+                                    r"u1@example\.com\n", stack().log())) == 6, 5, "authd's line of each, of SMTP too")
     equal(imap("u1", "one"), "OK", "himself")
     check(not re.search(r"Login: user=<u1@example\.com>, method=.*master", stack().log()), "a master where there was none")
 
