@@ -82,7 +82,7 @@ TEST(certificates)
         { "tab in the name", true, "x\tuser=email1@example.com", SL_INIT(""), AUTH_FAIL },
     };
 
-    start("auth_mechanisms = external\n");
+    start("auth_mechanisms = external\nauth_ssl_username_from_cert = yes\n");
     login.client = auth_client_new(door(0));
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct auth_ask ask = { .service = "imap",
@@ -96,6 +96,18 @@ TEST(certificates)
         CHECK_EQ_STR(login.user[0] && login.rc == AUTH_OK ? login.user : "",
                      rows[i].want == AUTH_OK ? "email1@example.com" : "");
     }
+    auth_client_free(&login.client);
+    stop();
+
+    /* A peer that says so of its own accord, where no certificate is asked for. */
+    start("auth_mechanisms = external\n");
+    login.client = auth_client_new(door(0));
+    CHECK_EQ_INT(ask_for(&(struct auth_ask){ .service = "imap",
+                                             .mech = "EXTERNAL",
+                                             .initial = SL(""),
+                                             .is_cert_valid = true,
+                                             .cert_username = "email1@example.com" }),
+                 AUTH_FAIL);
     auth_client_free(&login.client);
     stop();
 }
