@@ -5,6 +5,7 @@
 
 #include <openssl/err.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 
 int
@@ -151,8 +152,10 @@ set_alpn(struct tls_ctx *c, const char *name)
 static void
 set_sessions(struct tls_ctx *c, const struct tls_server_opts *o)
 {
-    const char *kind = o->alpn ? o->alpn : "smtp"; /* a session is resumed where it was made */
+    char kind[SSL_MAX_SID_CTX_LENGTH]; /* a session is resumed where it was made */
 
+    /* What old devices are allowed must not come in by a session elsewhere: its cipher is not asked for again. */
+    snprintf(kind, sizeof kind, "%s%s", o->alpn ? o->alpn : "smtp", o->is_legacy ? " legacy" : "");
     SSL_CTX_set_session_id_context(c->h, (const unsigned char *)kind, (unsigned)strlen(kind));
     if (o->tickets && !o->ask_ccert && !o->req_ccert) {
         tls_use_tickets(c->h);

@@ -278,15 +278,19 @@ tls_store_set_ca(struct tls_store *s, struct slice pem, struct err *e)
 bool
 tls_store_use_ca(const struct tls_store *s, SSL_CTX *h, bool must_have_crl)
 {
+    unsigned long flags = 0;
+
     if (s == NULL || s->ca == NULL)
         return false;
     X509_STORE_up_ref(s->ca);
     SSL_CTX_set_cert_store(h, s->ca);
     SSL_CTX_set_client_CA_list(h, SSL_dup_CA_list(s->ca_names));
     if (must_have_crl)
-        X509_STORE_set_flags(s->ca, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+        flags = X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;
     else if (s->has_crl)
-        X509_STORE_set_flags(s->ca, X509_V_FLAG_CRL_CHECK);
+        flags = X509_V_FLAG_CRL_CHECK;
+    /* The context's, not the store's: another context may want less. */
+    X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(h), flags);
     return true;
 }
 

@@ -824,6 +824,76 @@ TEST(tickets_outlive_contexts_and_changes_of_keys)
     }
 }
 
+/* What a listener for old devices agreed to is nothing that another one would: its sessions are its own. */
+TEST(sessions_of_old_devices_stay_where_they_were_made)
+{
+    static const struct {
+        bool is_legacy, want_resumed;
+    } rounds[] = { { true, false }, { true, true }, { false, false }, { false, true } };
+    static char keys[TLS_TICKET_KEY_OCTETS] = "one";
+    SSL_SESSION *kept = NULL;
+    struct err e = { 0 };
+
+    make_cert();
+    CHECK_EQ_INT(tls_set_ticket_keys(sl_n(keys, sizeof keys), &e), 0);
+    for (size_t i = 0; i < COUNT_OF(rounds); i++) {
+        struct tls_server_opts o = { .tickets = true,
+                                     .alpn = "imap",
+                                     .is_legacy = rounds[i].is_legacy };
+        struct tls_ctx *st = NULL, *ct = client_ctx(false);
+
+        TEST_ROW("round %zu", i);
+        CHECK_EQ_INT(SSL_CTX_set_max_proto_version(ct->h, TLS1_2_VERSION), 1);
+        CHECK_EQ_INT(tls_server_new(buf_slice(&chain), buf_slice(&key), &o, &st, &e), 0);
+        CHECK_EQ_INT(is_resumed_by(st->h, ct->h, &kept), rounds[i].want_resumed);
+        tls_unref(&st);
+        tls_unref(&ct);
+    }
+    SSL_SESSION_free(kept);
+}
+
+/* The store outlives a reload that asks for less. */
+TEST(lists_of_revoked_are_asked_for_by_the_context_that_wants_them)
+{
+    static const struct {
+        bool req_crl, want_trust;
+    } rounds[] = { { false, true }, { true, false }, { false, true } };
+    struct tls_store *s = tls_store_new();
+    struct buf pem = { 0 }, authority = { 0 };
+    struct tls_ctx *ct;
+    struct err e = { 0 };
+    char ca[64];
+
+    make_cert();
+    ct = client_ctx(false);
+    show_cert(ct, ca);
+    CHECK_EQ_INT(fs_read_file(ca, &authority, &e), 0);
+    unlink(ca);
+    CHECK_EQ_INT(tls_store_set_ca(s, buf_slice(&authority), &e), 0);
+    buf_adds(&pem, buf_slice(&chain));
+    buf_adds(&pem, buf_slice(&key));
+    CHECK_EQ_INT(tls_store_add(s, NULL, buf_slice(&pem), &e), 0);
+    for (size_t i = 0; i < COUNT_OF(rounds); i++) {
+        struct tls_server_opts o = { .ask_ccert = true, .req_crl = rounds[i].req_crl };
+        struct tls_ctx *st = NULL;
+
+        TEST_ROW("round %zu", i);
+        sides_start();
+        CHECK_EQ_INT(tls_server_of(s, &o, &st, &e), 0);
+        tls_start_server(server.c, st);
+        tls_start_client(client.c, ct, &(struct tls_expect){ .sni = NULL });
+        settle();
+        CHECK(server.info.has_peer_cert);
+        CHECK_EQ_INT(server.info.peer_verified, rounds[i].want_trust);
+        tls_unref(&st);
+        sides_end();
+    }
+    tls_unref(&ct);
+    tls_store_unref(&s);
+    buf_free(&pem);
+    buf_free(&authority);
+}
+
 /* A prepared key gives what the key gives, each time. */
 TEST(a_key_for_many_macs)
 {
