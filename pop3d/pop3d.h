@@ -152,6 +152,7 @@ struct pop3d {
     struct work_pool *pool;
     struct list sessions;
     size_t n_sessions;
+    bool is_drained; /* a session ends when what it was told is done */
 };
 extern struct pop3d pop3d;
 

@@ -436,6 +436,59 @@ TEST(a_message_that_went_away)
     CHECK_EQ_INT(count_files(u, NULL), 2);
 }
 
+/* By a program that does not know us: files have other names, one is in new/ again. */
+TEST(messages_that_are_renamed_meanwhile)
+{
+    unsigned u = user_with_three();
+    struct client k;
+    char path[128], command[512];
+
+    client_open(&k, u, "");
+    CHECK(client_talk(&k, "", "+OK Logged in.\r\n"));
+    user_folder(path, u, "");
+    snprintf(command, sizeof command,
+             "cd %s/cur && for f in *; do mv $f ${f%%:*}:2,F; done && mv 1578600003.* ../new/",
+             path);
+    CHECK_EQ_INT(system(command), 0);
+    CHECK(client_talk(&k, "RETR 1\r\nNOOP\r\n", "\r\nline\r\n.\r\n+OK\r\n"));
+    snprintf(command, sizeof command, "cd %s/cur && for f in *; do mv $f ${f%%:*}:2,R; done", path);
+    CHECK_EQ_INT(system(command), 0);
+    CHECK(client_talk(&k, "TOP 2 0\r\nNOOP\r\n", "two\r\n\r\n.\r\n+OK\r\n"));
+    snprintf(command, sizeof command, "cd %s/cur && for f in *; do mv $f ${f%%:*}:2,; done", path);
+    CHECK_EQ_INT(system(command), 0);
+    CHECK(client_talk(&k, "RETR 3\r\nDELE 1\r\nDELE 3\r\nQUIT\r\n", NULL));
+    CHECK(sl_has_suffix(buf_slice(&k.got), SL("+OK Logging out, messages deleted.\r\n")));
+    client_close(&k);
+    CHECK_EQ_INT(count_files(u, NULL), 1);
+}
+
+/* What was sent goes out, what was said is done, then it ends. */
+TEST(a_session_at_work_when_the_server_stops)
+{
+    static const char bye[] = "-ERR [SYS/TEMP] Server shutting down.\r\n";
+    unsigned u = user_with_three();
+    struct client k;
+
+    client_open(&k, u, "");
+    pop3_drain(); /* it is being opened */
+    CHECK(client_talk(&k, "", NULL));
+    CHECK(sl_has_prefix(buf_slice(&k.got), SL("+OK Logged in.\r\n")) &&
+          sl_has_suffix(buf_slice(&k.got), sl_z(bye)));
+    client_close(&k);
+    client_open(&k, u, "RETR 1\r\nDELE 2\r\nQUIT\r\n");
+    pop3_drain();
+    CHECK(client_talk(&k, "", NULL));
+    CHECK(sl_has_suffix(buf_slice(&k.got), SL("+OK Logging out, messages deleted.\r\n")));
+    client_close(&k);
+    client_open(&k, u, "RETR 1\r\nDELE 2\r\nQU");
+    pop3_drain();
+    CHECK(client_talk(&k, "", NULL));
+    CHECK(sl_has_suffix(buf_slice(&k.got), sl_z(bye)));
+    client_close(&k);
+    CHECK_EQ_INT(count_files(u, NULL), 2);
+    pop3d.is_drained = false;
+}
+
 TEST(bounds)
 {
     unsigned u = user_with_three();

@@ -107,11 +107,21 @@ on_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
 /* ---- input ---- */
 
 static void
+end_drained(struct pop3_sess *s)
+{
+    pop3_say(s, SL("-ERR [SYS/TEMP] Server shutting down.\r\n"));
+    pop3_end(s, "Shutting down");
+}
+
+static void
 take_input(struct pop3_sess *s)
 {
     while (s->conn && s->state == POP3_TRANSACTION && !conn_is_out_full(s->conn))
-        if (!pop3_command(s))
+        if (!pop3_command(s)) {
+            if (pop3d.is_drained && s->state == POP3_TRANSACTION)
+                end_drained(s);
             break;
+        }
 }
 
 /* The client has done something. */
@@ -179,6 +189,10 @@ pop3_go_on(struct pop3_sess *s)
     s->state = POP3_TRANSACTION;
     if (!s->conn)
         return;
+    if (pop3d.is_drained && !conn_has_input(s->conn)) {
+        end_drained(s);
+        return;
+    }
     note_act(s);
     conn_resume_input(s->conn);
 }
@@ -224,14 +238,13 @@ pop3_new(const struct pop3_adopted *a)
 void
 pop3_drain(void)
 {
+    pop3d.is_drained = true;
     pop3_delay_forget();
     LIST_EACH(it, nxt, &pop3d.sessions)
     {
         struct pop3_sess *s = CONTAINER_OF(it, struct pop3_sess, link);
 
-        if (s->state != POP3_TRANSACTION || !s->conn)
-            continue; /* a QUIT under way is finished, a message sent; those that go on are ended by the limit */
-        pop3_say(s, SL("-ERR [SYS/TEMP] Server shutting down.\r\n"));
-        pop3_end(s, "Shutting down");
+        if (s->state == POP3_TRANSACTION && s->conn)
+            end_drained(s); /* others when a QUIT under way is finished, a message sent */
     }
 }
