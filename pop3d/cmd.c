@@ -58,18 +58,33 @@ take_message(struct pop3_sess *s, struct slice *args, bool has_more, size_t *out
     return true;
 }
 
-/* ---- long replies: written as far as the client takes them ---- */
+/* ---- marks: who has a million messages and asks for STAT again and again keeps nobody waiting ---- */
 
 void
-pop3_totals(const struct pop3_sess *s, uint64_t *count, uint64_t *octets)
+pop3_mark(struct pop3_sess *s, size_t i, uint16_t mark)
 {
-    *count = *octets = 0;
-    for (size_t i = 0; i < s->n; i++)
-        if (!(s->v[i].is & POP3_MSG_DELETED)) {
-            ++*count;
-            *octets += pop3_size(&s->v[i]);
-        }
+    if (mark == POP3_MSG_DELETED) {
+        s->marked_n++;
+        s->marked_octets += pop3_size(&s->v[i]);
+    }
+    s->v[i].is |= mark;
+    if (s->touched_end == 0 || i < s->touched_at)
+        s->touched_at = i;
+    if (i >= s->touched_end)
+        s->touched_end = i + 1;
 }
+
+static void
+unmark_all(struct pop3_sess *s)
+{
+    for (size_t i = s->touched_at; i < s->touched_end; i++)
+        s->v[i].is &= (uint16_t) ~(POP3_MSG_DELETED | POP3_MSG_SEEN);
+    s->touched_at = s->touched_end = 0;
+    s->marked_n = 0;
+    s->marked_octets = 0;
+}
+
+/* ---- long replies: written as far as the client takes them ---- */
 
 void
 pop3_list_more(struct pop3_sess *s)
@@ -113,23 +128,19 @@ add_size(struct pop3_sess *s, size_t i, struct buf *out)
 static bool
 run_stat(struct pop3_sess *s, struct slice args)
 {
-    uint64_t count, octets;
-
     (void)args;
-    pop3_totals(s, &count, &octets);
-    pop3_sayf(s, "+OK %llu %llu\r\n", (unsigned long long)count, (unsigned long long)octets);
+    pop3_sayf(s, "+OK %zu %llu\r\n", s->n - s->marked_n,
+              (unsigned long long)(s->size_octets - s->marked_octets));
     return true;
 }
 
 static bool
 run_list(struct pop3_sess *s, struct slice args)
 {
-    uint64_t count, octets;
     size_t i;
 
     if (args.n == 0) {
-        pop3_totals(s, &count, &octets);
-        pop3_sayf(s, "+OK %llu messages:\r\n", (unsigned long long)count);
+        pop3_sayf(s, "+OK %zu messages:\r\n", s->n - s->marked_n);
         pop3_list(s, add_size);
         return true;
     }
@@ -184,7 +195,7 @@ run_dele(struct pop3_sess *s, struct slice args)
 
     if (!take_message(s, &args, false, &i))
         return false;
-    s->v[i].is |= POP3_MSG_DELETED;
+    pop3_mark(s, i, POP3_MSG_DELETED);
     pop3_say(s, SL("+OK Marked to be deleted.\r\n"));
     return true;
 }
@@ -193,8 +204,7 @@ static bool
 run_rset(struct pop3_sess *s, struct slice args)
 {
     (void)args;
-    for (size_t i = 0; i < s->n; i++)
-        s->v[i].is &= (uint16_t) ~(POP3_MSG_DELETED | POP3_MSG_SEEN);
+    unmark_all(s);
     s->last_seen = 0;
     if (s->conf->pop3_enable_last)
         pop3_box_unsee(s);

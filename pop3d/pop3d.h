@@ -107,7 +107,10 @@ struct pop3_sess {
     struct pop3_msg *v; /* in the order of LIST */
     size_t n;
     uint64_t size_octets; /* of all of them at login */
-    size_t n_max;         /* while opening: room in v, which row comes next (0: all were taken) */
+    size_t marked_n;      /* to be deleted; their octets */
+    uint64_t marked_octets;
+    size_t touched_at, touched_end; /* of v: RSET need not look at others; end 0: none */
+    size_t n_max; /* while opening: room in v, which row comes next (0: all were taken) */
     uint32_t next_uid;
     uint32_t *orders;   /* and the places that an old server gave them; NULL: none */
     bool is_by_uid;     /* v is */
@@ -138,7 +141,7 @@ struct pop3_sess {
     bool at_line_start, lacks_end; /* of the header */
     struct buf piece;
 
-    bool with_deletes, was_updated; /* UPDATE */
+    bool with_deletes, is_removing, was_updated; /* UPDATE; list_at goes through what was touched */
 
     /* the log line */
     uint64_t top_n, top_octets, retr_n, retr_octets, deleted, deleted_octets, in_octets, out_octets;
@@ -191,8 +194,8 @@ bool pop3_command(struct pop3_sess *s);
 bool pop3_count_bad(struct pop3_sess *s);
 void pop3_list_more(struct pop3_sess *s); /* on with LISTING */
 void pop3_list(struct pop3_sess *s, void (*row)(struct pop3_sess *, size_t, struct buf *));
-/* Number and octets of those that are not marked to be deleted. */
-void pop3_totals(const struct pop3_sess *s, uint64_t *count, uint64_t *octets);
+/* POP3_MSG_DELETED or POP3_MSG_SEEN for message i, until RSET. */
+void pop3_mark(struct pop3_sess *s, size_t i, uint16_t mark);
 
 /* job.c */
 void pop3_job(struct pop3_sess *s, enum pop3_state state, enum work_rc (*run)(struct work_job *),

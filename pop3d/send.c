@@ -139,7 +139,7 @@ done_send(struct work_job *j)
         if (s->conn)
             pop3_say(s, buf_slice(&s->piece));
         if (!s->is_top && s->conn && !s->conf->pop3_no_flag_updates)
-            s->v[s->msg].is |= POP3_MSG_SEEN;
+            pop3_mark(s, s->msg, POP3_MSG_SEEN);
     } else if (s->err.kind != ERR_NONE && s->err.kind != ERR_NOTFOUND) {
         pop3_log_err(s, "reading a message");
     }

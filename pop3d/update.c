@@ -1,16 +1,25 @@
 /* pop3d/update.c - the UPDATE state: RFC 1939 §6. Messages leave in transactions of some hundreds, each whole: a process that is
- * killed in between has removed some and left the others as they were. Without QUIT nothing leaves. */
+ * killed in between has removed some and left the others as they were. After each, other users have their turn. Without QUIT
+ * nothing leaves. */
 #include "pop3d/pop3d.h"
 
 #include "base/mem.h"
 
 #include <unistd.h>
 
+enum { UPDATE_A_TURN = 500 };
+
+static bool
+is_newly_seen(const struct pop3_msg *m)
+{
+    return (m->is & (POP3_MSG_SEEN | POP3_MSG_WAS_SEEN)) == POP3_MSG_SEEN;
+}
+
 bool
 pop3_has_seen(const struct pop3_sess *s)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if ((s->v[i].is & (POP3_MSG_SEEN | POP3_MSG_WAS_SEEN)) == POP3_MSG_SEEN)
+    for (size_t i = s->touched_at; i < s->touched_end; i++)
+        if (is_newly_seen(&s->v[i]))
             return true;
     return false;
 }
@@ -38,41 +47,65 @@ hide(struct pop3_sess *s, const struct store_uids *gone)
     return i < 0 ? -1 : change(s, STORE_ADD, gone, (struct store_flags){ .kw = (uint64_t)1 << i });
 }
 
-/* What goes anyway needs no \Seen. */
+/* The next messages that leave. */
 static void
-gather(struct pop3_sess *s, struct store_uids *gone, struct store_uids *seen)
+gather_gone(struct pop3_sess *s, struct store_uids *out)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        const struct pop3_msg *m = &s->v[i];
+    for (size_t n = 0; s->list_at < s->touched_end && n < UPDATE_A_TURN; s->list_at++) {
+        const struct pop3_msg *m = &s->v[s->list_at];
 
-        if (s->with_deletes && (m->is & POP3_MSG_DELETED)) {
-            store_uids_add(gone, m->uid, m->uid);
-            s->deleted++;
-            s->deleted_octets += pop3_size(m);
-        } else if ((m->is & (POP3_MSG_SEEN | POP3_MSG_WAS_SEEN)) == POP3_MSG_SEEN) {
-            store_uids_add(seen, m->uid, m->uid);
-        }
+        if (!(m->is & POP3_MSG_DELETED))
+            continue;
+        store_uids_add(out, m->uid, m->uid);
+        s->deleted++;
+        s->deleted_octets += pop3_size(m);
+        n++;
     }
 }
 
+/* The next ones that were read. What leaves needs no \Seen. */
+static void
+gather_seen(struct pop3_sess *s, struct store_uids *out)
+{
+    for (size_t n = 0; s->list_at < s->touched_end && n < UPDATE_A_TURN; s->list_at++) {
+        const struct pop3_msg *m = &s->v[s->list_at];
+
+        if (!is_newly_seen(m) || (s->with_deletes && (m->is & POP3_MSG_DELETED)))
+            continue;
+        store_uids_add(out, m->uid, m->uid);
+        n++;
+    }
+}
+
+static int
+remove_some(struct pop3_sess *s, const struct store_uids *gone)
+{
+    return is_kept_as_flag(s->conf) ? hide(s, gone) : store_remove(s->view, gone, &s->err);
+}
+
+/* All that leave first, which makes room on a full disk. */
 static enum work_rc
 run_update(struct work_job *j)
 {
     struct pop3_sess *s = pop3_of_job(j);
-    struct store_uids seen = { 0 }, gone = { 0 };
+    struct store_uids uids = { 0 };
     int rc;
 
-    gather(s, &gone, &seen);
-    rc = gone.n > 0 || seen.n > 0 ? pop3_view_wake(s) : 0;
-    if (rc == 0 && gone.n > 0)
-        rc = is_kept_as_flag(s->conf) ? hide(s, &gone) : store_remove(s->view, &gone, &s->err);
-    if (rc == 0)
-        rc = change(s, STORE_ADD, &seen, (struct store_flags){ .sys = STORE_SEEN });
-    if (rc == 0)
-        s->err.kind = ERR_NONE;
-    store_uids_free(&seen);
-    store_uids_free(&gone);
-    return WORK_DONE;
+    (s->is_removing ? gather_gone : gather_seen)(s, &uids);
+    rc = uids.n > 0 ? pop3_view_wake(s) : 0;
+    if (rc == 0 && uids.n > 0)
+        rc = s->is_removing
+                 ? remove_some(s, &uids)
+                 : change(s, STORE_ADD, &uids, (struct store_flags){ .sys = STORE_SEEN });
+    store_uids_free(&uids);
+    if (rc)
+        return WORK_DONE;
+    s->err.kind = ERR_NONE;
+    if (s->list_at == s->touched_end && s->is_removing) {
+        s->is_removing = false;
+        s->list_at = s->touched_at;
+    }
+    return s->list_at < s->touched_end ? WORK_YIELD : WORK_DONE;
 }
 
 static void
@@ -100,7 +133,8 @@ done_update(struct work_job *j)
 void
 pop3_box_update(struct pop3_sess *s, bool with_deletes)
 {
-    s->with_deletes = with_deletes;
+    s->with_deletes = s->is_removing = with_deletes;
+    s->list_at = s->touched_at;
     pop3_job(s, POP3_UPDATE, run_update, done_update, NULL);
 }
 
