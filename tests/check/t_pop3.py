@@ -252,7 +252,9 @@ def a_client_that_stops_reading():
     c = pop3("u0@example.com")
     c.stat()
     c.quit()
-    check(pss_kib(stack().pids_of("pop3d")) - before < 10 * 1024, "memory while it waits")
+    grown = pss_kib(stack().pids_of("pop3d")) - before
+    # A sanitizer keeps what was freed, and shadows of it.
+    check(grown < (100 if is_sanitized("pop3d") else 10) * 1024, "%d KiB more memory while it waits" % grown)
     got = f.read(len(text) + 800000 + 3)
     check(got.endswith(b"\r\n.\r\n"), "the end of the message: %r" % got[-20:])
     check(got[:-3].replace(b"\r\n..", b"\r\n.") == text, "the message came back changed")
