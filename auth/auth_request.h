@@ -43,6 +43,7 @@ struct auth_request {
     /* what failures cost (request_admit.c) */
     struct buf counted_as;
     enum penalty_rank rank;
+    bool is_counting, is_by_user; /* the second is set: how it is counted */
     bool is_admitted, is_waiting, is_counted;
     enum sasl_rc waits_with;
     struct timer timer;

@@ -1,5 +1,5 @@
-/* auth/penalty.c - see penalty.h. Four tables of records, each in order of use: networks, users, pairs of both with failures,
- * pairs that have logged in. Nobody gets into the last without a password, so a flood cannot push anybody out of it. */
+/* auth/penalty.c - see penalty.h. Tables of records, each in order of use: networks, users, pairs of both with failures, pairs
+ * that have logged in; and pairs of hosts and users, of both kinds. Nobody gets into the last without a password, so a flood cannot push anybody out of it. */
 #include "auth/penalty.h"
 
 #include "base/buf.h"
@@ -29,9 +29,11 @@ struct records {
     struct map *by_key;
     struct list all;
 };
+/* How much of an address makes a pair. */
+enum width { OF_NET, OF_HOST, WIDTHS };
 struct penalty {
     uint64_t base_ms;
-    struct records nets, users, pairs, known;
+    struct records nets, users, pairs[WIDTHS], known[WIDTHS];
     struct digest_key *secret; /* random, this process's own */
 };
 
@@ -135,19 +137,26 @@ key_net(struct key *k, const struct penalty_who *w)
     return sl_n(k->text, user.n + 1);
 }
 
-/* The network is first: a name may have anything in it. */
+/* The address is first: a name may have anything in it. A host is one address, in IPv6 a /64: it takes what it likes of that. */
 static struct slice
-key_pair(struct key *k, const struct penalty_who *w)
+key_pair(struct key *k, const struct penalty_who *w, enum width width)
 {
     struct key user;
-    struct slice net, name = key_user(&user, w->user);
+    struct addr host = *w->remote;
+    struct slice from, name = key_user(&user, w->user);
 
     if (w->is_by_user)
         return key_net(k, w);
-    net = key_net(k, w);
-    k->text[net.n] = ' ';
-    memcpy(k->text + net.n + 1, name.p, name.n);
-    return sl_n(k->text, net.n + 1 + name.n);
+    if (width == OF_NET) {
+        from = key_net(k, w);
+    } else {
+        if (addr_family(&host) == AF_INET6)
+            memset(host.u.in6.sin6_addr.s6_addr + 8, 0, 8);
+        from = sl_z(addr_ip_text(&host, k->text));
+    }
+    k->text[from.n] = ' ';
+    memcpy(k->text + from.n + 1, name.p, name.n);
+    return sl_n(k->text, from.n + 1 + name.n);
 }
 
 /* ---- counting ---- */
@@ -262,8 +271,10 @@ penalty_new(void)
 
     records_init(&p->nets);
     records_init(&p->users);
-    records_init(&p->pairs);
-    records_init(&p->known);
+    for (int i = 0; i < WIDTHS; i++) {
+        records_init(&p->pairs[i]);
+        records_init(&p->known[i]);
+    }
     p->secret = make_secret();
     return p;
 }
@@ -277,8 +288,10 @@ penalty_free(struct penalty **pp)
         return;
     records_free(&p->nets);
     records_free(&p->users);
-    records_free(&p->pairs);
-    records_free(&p->known);
+    for (int i = 0; i < WIDTHS; i++) {
+        records_free(&p->pairs[i]);
+        records_free(&p->known[i]);
+    }
     digest_key_free(&p->secret);
     free(p);
     *pp = NULL;
@@ -293,18 +306,28 @@ penalty_set_delay(struct penalty *p, uint64_t base_ms)
 size_t
 penalty_size(const struct penalty *p)
 {
-    return map_count(p->nets.by_key) + map_count(p->users.by_key) + map_count(p->pairs.by_key) +
-           map_count(p->known.by_key);
+    size_t n = map_count(p->nets.by_key) + map_count(p->users.by_key);
+
+    for (int i = 0; i < WIDTHS; i++)
+        n += map_count(p->pairs[i].by_key) + map_count(p->known[i].by_key);
+    return n;
 }
 
 static bool
-is_known(struct penalty *p, const struct penalty_who *w, uint64_t now_ms)
+is_known_by(struct penalty *p, const struct penalty_who *w, enum width width, uint64_t now_ms)
 {
     struct key k;
-    struct slice pair = key_pair(&k, w);
+    struct slice pair = key_pair(&k, w, width);
 
-    return record_get(&p->known, pair) &&
-           score_of(p, record_get(&p->pairs, pair), now_ms) < PENALTY_KNOWN_FAILURES;
+    return record_get(&p->known[width], pair) &&
+           score_of(p, record_get(&p->pairs[width], pair), now_ms) < PENALTY_KNOWN_FAILURES;
+}
+
+/* Whom his own address knows, no neighbour's guesses make a stranger. */
+static bool
+is_known(struct penalty *p, const struct penalty_who *w, uint64_t now_ms)
+{
+    return is_known_by(p, w, OF_HOST, now_ms) || is_known_by(p, w, OF_NET, now_ms);
 }
 
 struct penalty_verdict
@@ -350,7 +373,8 @@ penalty_failed(struct penalty *p, const struct penalty_who *w, struct slice pass
     struct key k;
     struct record *net = record_make(&p->nets, key_net(&k, w));
     struct record *user = record_make(&p->users, key_user(&k, w->user));
-    struct record *pair = record_make(&p->pairs, key_pair(&k, w));
+    struct record *pair = record_make(&p->pairs[OF_NET], key_pair(&k, w, OF_NET));
+    struct record *host = record_make(&p->pairs[OF_HOST], key_pair(&k, w, OF_HOST));
     uint32_t mark = mark_of(p, w->user, password);
     uint64_t late, *place = first_place(net);
     unsigned score;
@@ -358,6 +382,7 @@ penalty_failed(struct penalty *p, const struct penalty_who *w, struct slice pass
     if (see(net, mark)) {
         count(p, net, now_ms);
         count(p, pair, now_ms);
+        count(p, host, now_ms);
     }
     if (see(user, mark))
         count(p, user, now_ms);
@@ -384,14 +409,17 @@ void
 penalty_succeeded(struct penalty *p, const struct penalty_who *w, uint64_t now_ms)
 {
     struct key k;
-    struct slice key = key_pair(&k, w);
-    struct record *pair = record_get(&p->pairs, key);
+    struct record *pair = record_get(&p->pairs[OF_NET], key_pair(&k, w, OF_NET));
     unsigned n = score_of(p, pair, now_ms);
 
-    record_make(&p->known, key);
-    if (pair == NULL)
+    for (int i = 0; i < WIDTHS; i++) {
+        pair = record_get(&p->pairs[i], key_pair(&k, w, (enum width)i));
+        if (pair)
+            record_drop(&p->pairs[i], pair);
+        record_make(&p->known[i], key_pair(&k, w, (enum width)i));
+    }
+    if (n == 0)
         return;
-    record_drop(&p->pairs, pair);
     take_back(p, record_get(&p->nets, key_net(&k, w)), n, now_ms);
     take_back(p, record_get(&p->users, key_user(&k, w->user)), n, now_ms);
 }

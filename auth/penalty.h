@@ -5,7 +5,7 @@
  *     when the client does not wait for that, so that many connections guess no faster than a few;
  *   - when it has none left, a log-in waits for one, but never longer than PENALTY_WAIT_MAX_MS, and is checked then;
  *   - who has logged in as this user from this network before waits for nothing, unless wrong passwords for this user came
- *     from there too (PENALTY_KNOWN_FAILURES).
+ *     from there too (PENALTY_KNOWN_FAILURES); if it was from this address, only such of this address count.
  * The same wrong password of the same user, sent again, counts once: a mail program with an old password is no attack.
  * Bounded: PENALTY_RECORDS_MAX of each kind, the one longest untouched goes first. In memory only.
  * Layer: auth; on the loop; the clock is the caller's. */

@@ -224,16 +224,40 @@ TEST(who_has_been_here_before_waits_for_nothing)
     CHECK(ask(p, "192.0.2.1", "v", 1000).wait_ms > 0);
     CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).rank, PENALTY_KNOWN);
     CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).wait_ms, 0);
-    /* ... unless the neighbours guess this user's password */
+    /* ... unless the neighbours guess this user's password; and then where he was before, himself */
     for (unsigned i = 0; i < PENALTY_KNOWN_FAILURES; i++) {
-        CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).rank, PENALTY_KNOWN);
+        CHECK_EQ_INT(ask(p, "192.0.2.2", "u", 1000).rank, PENALTY_KNOWN);
         snprintf(password, sizeof password, "u %u", i);
         fail(p, "192.0.2.7", "u", password, 1000);
     }
+    CHECK_EQ_INT(ask(p, "192.0.2.2", "u", 1000).rank, PENALTY_SUSPECT);
+    CHECK(ask(p, "192.0.2.2", "u", 1000).wait_ms <= PENALTY_WAIT_MAX_MS);
+    CHECK_EQ_INT(ask(p, "192.0.2.7", "u", 1000).rank, PENALTY_SUSPECT);
+    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).rank, PENALTY_KNOWN);
+    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).wait_ms, 0);
+    for (unsigned i = 0; i < PENALTY_KNOWN_FAILURES; i++) {
+        snprintf(password, sizeof password, "u! %u", i);
+        fail(p, "192.0.2.1", "u", password, 1000);
+    }
     CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).rank, PENALTY_SUSPECT);
-    CHECK(ask(p, "192.0.2.1", "u", 1000).wait_ms <= PENALTY_WAIT_MAX_MS);
     /* it is forgotten, and the log-in stays known */
-    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000 + 4 * 30000).rank, PENALTY_KNOWN);
+    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000 + 10 * 30000).rank, PENALTY_KNOWN);
+    penalty_free(&p);
+}
+
+/* In IPv6 a host has many addresses. */
+TEST(a_host_is_known_in_a_network_that_guesses)
+{
+    struct penalty *p = fresh();
+    char password[16];
+
+    succeed(p, "2001:db8:0:1::1", "u", 500);
+    for (unsigned i = 0; i < 100; i++) {
+        snprintf(password, sizeof password, "%u", i);
+        fail(p, "2001:db8:0:2::1", "u", password, 1000);
+    }
+    CHECK_EQ_INT(ask(p, "2001:db8:0:1:2:3:4:5", "u", 1000).rank, PENALTY_KNOWN);
+    CHECK_EQ_INT(ask(p, "2001:db8:0:3::1", "u", 1000).rank, PENALTY_SUSPECT);
     penalty_free(&p);
 }
 
@@ -296,7 +320,7 @@ TEST(the_tables_are_bounded)
         snprintf(user, sizeof user, "u%u", i);
         fail(p, ip, user, "x", 1000);
     }
-    CHECK(penalty_size(p) <= 3 * PENALTY_RECORDS_MAX + 1);
+    CHECK(penalty_size(p) <= 4 * PENALTY_RECORDS_MAX + 2);
     CHECK_EQ_INT(delay(p, ip, "nobody", 1000), 4000); /* the last is there, the first is not */
     CHECK_EQ_INT(delay(p, "10.0.0.1", "nobody", 1000), 2000);
     CHECK_EQ_INT(ask(p, "198.51.100.1", "mine", 1000).rank, PENALTY_KNOWN);

@@ -2,6 +2,7 @@
  * may have to wait, and what is wrong is told late. */
 #include "auth/auth_request.h"
 
+#include "auth/names.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -23,25 +24,35 @@ auth_service_set(struct auth_service *a)
         log_error("auth.networks", LOG_F(LF_Z("why", e.msg)), "%s: no network is trusted", e.msg);
 }
 
-/* The name that is counted is the one that came in, made canonical: what the database has for it would be another name for who
- * exists only. It is kept, because r->user changes. */
+static bool
+is_everybodys(const struct auth_service *a, const struct addr *remote)
+{
+    int family = addr_family(remote);
+
+    return (family != AF_INET && family != AF_INET6) || addr_is_loopback(remote) ||
+           netlist_match(&a->trusted, remote);
+}
+
+/* The name that is counted is the one that came in, made canonical, and the same by all its spellings: what the database has
+ * for it would be another name for who exists only. It is kept, because r->user changes. So is how it is counted, because who
+ * waits is counted off as he was counted, whatever networks a reload has made trusted meanwhile. */
 static struct penalty_who
 who(struct auth_request *r)
 {
-    int family = addr_family(&r->remote);
     struct slice said =
         r->sasl.mech == &sasl_external ? sl_z(r->cert_username) : buf_slice(&r->sasl.authcid);
 
     if (r->counted_as.n == 0 && said.n) {
         (void)auth_request_set_names(r, said); /* "user*master" is the master's try */
-        buf_adds(&r->counted_as, buf_slice(&r->user));
+        auth_name_key(buf_slice(&r->user), &r->counted_as);
     }
-    return (struct penalty_who){
-        .remote = &r->remote,
-        .is_by_user = (family != AF_INET && family != AF_INET6) || addr_is_loopback(&r->remote) ||
-                      netlist_match(&r->auth->trusted, &r->remote),
-        .user = buf_slice(&r->counted_as),
-    };
+    if (!r->is_counting) {
+        r->is_counting = true;
+        r->is_by_user = is_everybodys(r->auth, &r->remote);
+    }
+    return (struct penalty_who){ .remote = &r->remote,
+                                 .is_by_user = r->is_by_user,
+                                 .user = buf_slice(&r->counted_as) };
 }
 
 void

@@ -131,6 +131,15 @@ def by_user_from_wherever():
 
 
 @beside_the_others
+def by_whatever_spelling():
+    a = Auth()
+    for i, (name, least) in enumerate((("spelt@exa\u00admple.com", 1), ("SPELT@example\u3002com", 2), ("spelt@Example.com", 4))):
+        what, took = a.once(name, "guess %d" % i, "10.6.%d.1" % i)
+        equal(what, "FAIL")
+        not_before(least, took, name)
+
+
+@beside_the_others
 def all_doors_count_together():
     s = stack()
     head = b"PROXY TCP4 10.9.9.9 127.0.0.1 4711 143\r\n"
@@ -201,6 +210,38 @@ def too_many_of_a_network_are_told_to_come_again():
     check(all(what != "OK" for n, what in got.items() if n != right), "nobody else is let in")
     check(all(n in more for n, what in got.items() if what == "temp"), "those that came first are checked")
     check("too many logins at once" in stack().log(), "it is logged")
+
+
+@beside_the_others
+def who_waits_while_networks_become_trusted_is_counted_off():
+    a, net, s = Auth(), "10.80.0.%d", stack()
+    trusted = next(c for c in CONF if c.startswith("login_trusted_networks"))
+    with open(s.path("main.cf")) as f:
+        main_cf = f.read()
+
+    def trust(more):
+        with open(s.path("main.cf"), "w") as f:
+            f.write(main_cf.replace(trusted, trusted + more))
+        s.postern("reload")
+
+    def fill(name):
+        for i in range(PLACES):
+            a.ask("%s%d@example.com" % (name, i), "guess", net % i)
+        time.sleep(0.7)
+
+    fill("r")
+    waiting = {a.ask("s%d@example.com" % i, "guess", net % i) for i in range(WAITING)}
+    trust(" 10.80.0.0/24")
+    while waiting:
+        waiting.discard(a.answer()[1])
+    trust("")
+    fill("t")
+    n = a.ask("t@example.com", "guess", net % 1)
+    while True:
+        what, number = a.answer()
+        if number == n:
+            break
+    equal(what, "FAIL", "nobody waits but he, so he is checked")
 
 
 @beside_the_others
