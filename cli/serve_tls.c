@@ -234,8 +234,11 @@ tell_expiry(struct tls_item *it, int64_t now)
     bool is_over;
 
     tls_expiry_words(&it->facts, now, &words, &is_over);
-    if (words.n > 0 && (it->expiry_told_unix_s == 0 || is_over != it->was_over ||
-                        now - it->expiry_told_unix_s >= TELL_AGAIN_S)) {
+    if (words.n > 0 &&
+        (it->expiry_told_unix_s == 0 || is_over != it->was_over ||
+         now - it->expiry_told_unix_s >= TELL_AGAIN_S) &&
+        !tls_files_is_repeated(&files,
+                               it)) { /* last: with thousands of names that takes its time */
         add_who(it, &who);
         log_event(
             is_over ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.tls.expiry",
@@ -259,7 +262,7 @@ serve_tls_tell_expiry(void)
         for (size_t k = 0; k < files.v[i].n; k++) {
             struct tls_item *it = &files.v[i].v[k];
 
-            if (!it->is_ca && it->pem.n > 0 && !tls_files_is_repeated(&files, it))
+            if (!it->is_ca && it->pem.n > 0)
                 tell_expiry(it, now);
         }
 }

@@ -56,8 +56,7 @@ static int
 add(struct tls_store *s, struct slice verb, struct slice rest, struct slice *text, struct err *e)
 {
     struct slice name = { 0 }, number = { 0 }, pem;
-    char *sni = NULL;
-    int rc;
+    char *sni;
 
     if (sl_eqz(verb, "name"))
         sl_take_word(&rest, " ", &name);
@@ -66,11 +65,12 @@ add(struct tls_store *s, struct slice verb, struct slice rest, struct slice *tex
         return -1;
     if (sl_eqz(verb, "ca"))
         return tls_store_set_ca(s, pem, e);
-    if (sl_eqz(verb, "name"))
-        sni = sl_dupz(name);
-    rc = tls_store_add(s, sni, pem, e);
+    if (!sl_eqz(verb, "name"))
+        return tls_store_add(s, NULL, pem, e);
+    sni = sl_dupz(name);
+    tls_store_add_later(s, sni, pem); /* the supervisor has looked at it */
     free(sni);
-    return rc;
+    return 0;
 }
 
 int

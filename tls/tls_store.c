@@ -2,6 +2,7 @@
  * the one connection, so a thousand names need no thousand contexts. */
 #include "tls/tls_int.h"
 
+#include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -23,6 +24,7 @@ struct pair {
 struct identity {
     struct pair v[PAIRS_MAX];
     size_t n;
+    struct buf pem; /* n 0: what is to be read when somebody asks for the name */
 };
 
 struct tls_store {
@@ -56,17 +58,27 @@ bio_of(struct slice pem)
     return b;
 }
 
-/* The keys of the text, at most PAIRS_MAX. */
+/* The keys of the text, at most PAIRS_MAX. Certificates are stepped over here: OpenSSL would try each as a key, which takes
+ * longer than all else. */
 static size_t
 read_keys(struct slice pem, EVP_PKEY *out[PAIRS_MAX])
 {
-    BIO *b = bio_of(pem);
-    size_t n = 0;
+    size_t n = 0, at;
 
-    while (n < PAIRS_MAX &&
-           (out[n] = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL)) != NULL)
+    while (n < PAIRS_MAX && (at = sl_find(pem, SL("-----BEGIN "))) != SL_NPOS) {
+        struct slice line = sl_from(pem, at);
+        BIO *b;
+
+        pem = sl_from(line, 1);
+        if (sl_find(sl_head(line, sl_find_char(line, '\n')), SL("PRIVATE KEY-----")) == SL_NPOS)
+            continue;
+        b = bio_of(line);
+        out[n] = PEM_read_bio_PrivateKey(b, NULL, no_pass_phrase, NULL);
+        BIO_free(b);
+        if (out[n] == NULL)
+            break;
         n++;
-    BIO_free(b);
+    }
     return n;
 }
 
@@ -80,17 +92,33 @@ key_of(const X509 *x, EVP_PKEY *const *keys, size_t n)
 }
 
 static void
+forget_text(struct identity *d)
+{
+    if (d->pem.p)
+        mem_wipe(d->pem.p, d->pem.cap);
+    buf_free(&d->pem);
+}
+
+static void
+forget_pairs(struct identity *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        X509_free(d->v[i].x);
+        EVP_PKEY_free(d->v[i].key);
+        sk_X509_pop_free(d->v[i].chain, X509_free);
+    }
+    d->n = 0;
+}
+
+static void
 identity_free(void *p)
 {
     struct identity *d = p;
 
     if (d == NULL)
         return;
-    for (size_t i = 0; i < d->n; i++) {
-        X509_free(d->v[i].x);
-        EVP_PKEY_free(d->v[i].key);
-        sk_X509_pop_free(d->v[i].chain, X509_free);
-    }
+    forget_pairs(d);
+    forget_text(d);
     free(d);
 }
 
@@ -206,6 +234,14 @@ tls_store_unref(struct tls_store **sp)
     free(s);
 }
 
+static void
+set_name(struct tls_store *s, const char *sni, struct identity *d)
+{
+    if (s->by_name == NULL)
+        s->by_name = map_new_icase();
+    identity_free(map_set(s->by_name, sl_z(sni), d));
+}
+
 int
 tls_store_add(struct tls_store *s, const char *sni, struct slice pem, struct err *e)
 {
@@ -213,15 +249,23 @@ tls_store_add(struct tls_store *s, const char *sni, struct slice pem, struct err
 
     if (d == NULL)
         return -1;
-    if (sni == NULL) {
+    if (sni) {
+        set_name(s, sni, d);
+    } else {
         identity_free(s->all);
         s->all = d;
-        return 0;
     }
-    if (s->by_name == NULL)
-        s->by_name = map_new_icase();
-    identity_free(map_set(s->by_name, sl_z(sni), d));
     return 0;
+}
+
+void
+tls_store_add_later(struct tls_store *s, const char *sni, struct slice pem)
+{
+    struct identity *d = MEM_NEW(struct identity);
+
+    buf_reserve(&d->pem, pem.n);
+    buf_adds(&d->pem, pem);
+    set_name(s, sni, d);
 }
 
 bool
@@ -317,10 +361,10 @@ tls_store_has_names(const struct tls_store *s)
 }
 
 /* As Postfix looks for it: the name, then each domain above it with a dot in front. */
-static const struct identity *
+static struct identity *
 find_name(const struct tls_store *s, struct slice name)
 {
-    const struct identity *d = map_get(s->by_name, name);
+    struct identity *d = map_get(s->by_name, name);
 
     while (d == NULL) {
         size_t dot = sl_find_char(sl_from(name, 1), '.');
@@ -333,12 +377,26 @@ find_name(const struct tls_store *s, struct slice name)
     return d;
 }
 
+/* What was given by tls_store_add_later(). False: it is no good. */
+static bool
+is_read(struct identity *d)
+{
+    struct err e = { 0 };
+
+    if (d->pem.n > 0 && read_pairs(d, buf_slice(&d->pem), &e) != 0) {
+        log_error("tls.name", LOG_F(LF_Z("why", e.msg)), "a certificate for a name: %s", e.msg);
+        forget_pairs(d);
+    }
+    forget_text(d);
+    return d->n > 0;
+}
+
 bool
 tls_store_use_name(const struct tls_store *s, SSL *ssl, const char *sni)
 {
-    const struct identity *d = s->by_name && sni[0] ? find_name(s, sl_z(sni)) : NULL;
+    struct identity *d = s->by_name && sni[0] ? find_name(s, sl_z(sni)) : NULL;
 
-    if (d == NULL)
+    if (d == NULL || !is_read(d))
         return false;
     SSL_certs_clear(ssl); /* of kinds of keys that this name has none of, too */
     for (size_t i = 0; i < d->n; i++)

@@ -16,6 +16,9 @@ void tls_store_unref(struct tls_store **s); /* NULL-safe */
  * kind of key there may be one. sni: "mail.example.org", ".example.org" for all below it, or NULL: for who names none or
  * another. -1 with e ERR_CONFIG naming what is wrong. */
 int tls_store_add(struct tls_store *s, const char *sni, struct slice pem, struct err *e);
+/* The same without looking at it until the first client asks for the name: for text that tls_look() took. Thousands of names
+ * would take seconds, on the loop, at each renewal. */
+void tls_store_add_later(struct tls_store *s, const char *sni, struct slice pem);
 /* Authorities, and lists of certificates that they have revoked. */
 int tls_store_set_ca(struct tls_store *s, struct slice pem, struct err *e);
 /* Without a certificate for everybody there is no TLS. */

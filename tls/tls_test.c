@@ -679,6 +679,9 @@ TEST(the_certificate_is_the_one_for_the_name)
         { "b.a.below.example", "below", true },
         { "below.example", "everybody", false },
         { "xbelow.example", "everybody", false },
+        { "broken.example", "everybody", false },
+        { "BROKEN.example", "everybody", false },
+        { "one.example.org", "one.example.org", true },
     };
     struct tls_store *s;
     struct tls_bundle b;
@@ -689,6 +692,7 @@ TEST(the_certificate_is_the_one_for_the_name)
     tls_bundle_add(&text, NULL, pem_of("everybody"));
     tls_bundle_add(&text, "one.example.org", pem_of("one.example.org"));
     tls_bundle_add(&text, ".below.example", pem_of("below"));
+    tls_bundle_add(&text, "broken.example", sl_head(pem_of("broken.example"), 600));
     tls_bundle_begin(&text, "imap");
     CHECK_EQ_INT(tls_bundle_read(buf_slice(&text), &b, &e), 0);
     CHECK(!tls_store_is_usable(tls_bundle_store(&b, "imap")));
