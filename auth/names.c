@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/percent.h"
+#include "proto/idn.h"
 
 #include <string.h>
 
@@ -125,4 +126,21 @@ auth_names_of_client(const struct conf *c, struct slice said, struct slice authz
     if (sl_eq(buf_slice(other), buf_slice(user)))
         buf_reset(other);
     return is_name;
+}
+
+void
+auth_name_key(struct slice name, struct buf *out)
+{
+    struct slice domain = sl_from(name, sl_rfind_char(name, '@') + 1);
+    size_t at = out->n;
+    struct idn d;
+
+    if (idn_forms(domain, &d)) {
+        buf_adds(out, sl_head(name, name.n - domain.n));
+        buf_addz(out, d.ascii);
+    } else {
+        buf_adds(out, name);
+    }
+    for (; at < out->n; at++)
+        out->p[out->off + at] = sl_lower_char(out->p[out->off + at]);
 }

@@ -25,4 +25,8 @@ bool auth_name_of_client(const struct conf *c, struct slice name, struct buf *ou
 bool auth_names_of_client(const struct conf *c, struct slice said, struct slice authzid,
                           struct buf *user, struct buf *other, const char **why);
 
+/* Appended: what all spellings of a name have in common that the users' database takes for the same (users_find()): the case of
+ * ASCII, and what IDNA makes of the domain. For who is counted or told apart by name, found or not. */
+void auth_name_key(struct slice name, struct buf *out);
+
 #endif

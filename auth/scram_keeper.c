@@ -1,6 +1,7 @@
 /* auth/scram_keeper.c - see scram_keeper.h. */
 #include "auth/scram_keeper.h"
 
+#include "auth/names.h"
 #include "auth/secret.h"
 #include "base/enc.h"
 #include "base/fs.h"
@@ -8,7 +9,6 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "core/loop.h"
-#include "proto/idn.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -103,18 +103,9 @@ void
 scram_keeper_make_up(const struct scram_keeper *k, struct slice user, uint32_t iterations,
                      struct sasl_verifier *out)
 {
-    struct slice domain = sl_from(user, sl_rfind_char(user, '@') + 1);
     struct buf key = { 0 };
-    struct idn d;
 
-    if (idn_forms(domain, &d)) {
-        buf_adds(&key, sl_head(user, user.n - domain.n));
-        buf_addz(&key, d.ascii);
-    } else {
-        buf_adds(&key, user);
-    }
-    for (size_t i = 0; i < key.n; i++)
-        key.p[key.off + i] = sl_lower_char(key.p[key.off + i]);
+    auth_name_key(user, &key);
     scram_make_up(k->secret, buf_slice(&key), iterations ? iterations : SCRAM_ITERATIONS_MIN, out);
     buf_free(&key);
 }
