@@ -87,7 +87,7 @@ take_rows(struct pop3_sess *s)
     struct taking t = { .s = s, .hidden = hidden_keywords(s) };
 
     t.seq = store_view_seq_at_least(s->view, s->next_uid);
-    if (store_pop3_rows(s->view, s->next_uid, ROWS_A_TURN, take_row, &t, &s->err) != 0)
+    if (store_pop3_rows(s->view, s->next_uid, UINT32_MAX, ROWS_A_TURN, take_row, &t, &s->err) != 0)
         return -1;
     s->next_uid = t.last_uid + 1;
     return t.n_rows == ROWS_A_TURN;

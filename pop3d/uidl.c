@@ -157,13 +157,13 @@ look_up(struct batch *b)
     struct pop3_sess *s = b->s;
 
     if (s->is_by_uid)
-        return store_pop3_rows(s->view, s->v[b->v[0].i].uid,
-                               s->v[b->v[b->n - 1].i].uid - s->v[b->v[0].i].uid + 1, take_row, b,
-                               &s->err);
+        return store_pop3_rows(s->view, s->v[b->v[0].i].uid, s->v[b->v[b->n - 1].i].uid, 0,
+                               take_row, b, &s->err);
     for (b->at = 0; b->at < b->n;) {
         size_t at = b->at;
+        uint32_t uid = s->v[b->v[at].i].uid;
 
-        if (store_pop3_rows(s->view, s->v[b->v[at].i].uid, 1, take_row, b, &s->err) != 0)
+        if (store_pop3_rows(s->view, uid, uid, 0, take_row, b, &s->err) != 0)
             return -1;
         b->at = at + 1;
     }

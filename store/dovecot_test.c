@@ -89,11 +89,14 @@ TEST(what_dovecot_says_is_kept)
     CHECK_EQ_INT(size_at(v, 1), 17);
     CHECK_EQ_STR(store_view_keyword(v, 0), "$Forwarded");
     CHECK_EQ_STR(store_view_keyword(v, 2), "unknown-2"); /* a letter without a name */
-    CHECK_EQ_INT(store_pop3_rows(v, 1, 0, add_ids, &ids, &e), 0);
+    CHECK_EQ_INT(store_pop3_rows(v, 1, UINT32_MAX, 0, add_ids, &ids, &e), 0);
     CHECK_EQ_STR(buf_z(&ids), "2:one:2:g-a:1.a 4:-:4294967295:-:2.b 7:three:1:-:3.c,S=14,W=17 ");
     buf_reset(&ids);
-    CHECK_EQ_INT(store_pop3_rows(v, 3, 1, add_ids, &ids, &e), 0);
+    CHECK_EQ_INT(store_pop3_rows(v, 3, UINT32_MAX, 1, add_ids, &ids, &e), 0);
     CHECK_EQ_STR(buf_z(&ids), "4:-:4294967295:-:2.b ");
+    buf_reset(&ids);
+    CHECK_EQ_INT(store_pop3_rows(v, 2, 6, 0, add_ids, &ids, &e), 0);
+    CHECK_EQ_STR(buf_z(&ids), "2:one:2:g-a:1.a 4:-:4294967295:-:2.b ");
     buf_free(&ids);
     store_unselect(&v);
     text = get("dovecot-uidlist"); /* untouched */
@@ -190,7 +193,7 @@ TEST(coming_back)
         store_view_box(v, &b);
         CHECK_EQ_INT(b.uidvalidity, 1234);
         CHECK_EQ_INT(b.uidnext, 11);
-        CHECK_EQ_INT(store_pop3_rows(v, 2, 0, add_ids, &ids, &e), 0);
+        CHECK_EQ_INT(store_pop3_rows(v, 2, UINT32_MAX, 0, add_ids, &ids, &e), 0);
         CHECK(sl_find(buf_slice(&ids), SL(":four:")) != SL_NPOS);
         buf_free(&ids);
     }

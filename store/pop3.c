@@ -42,7 +42,7 @@ text_or_none(struct db_stmt *s, int at)
 }
 
 static int
-read_rows(struct store_view *v, uint32_t from_uid, size_t most,
+read_rows(struct store_view *v, uint32_t from_uid, uint32_t to_uid, size_t most,
           void (*fn)(void *, const struct store_pop3_row *), void *arg, struct err *e)
 {
     struct db_stmt *s;
@@ -52,12 +52,13 @@ read_rows(struct store_view *v, uint32_t from_uid, size_t most,
             v->u->db,
             "SELECT m.uid, m.crlf, m.size, m.file, f.guid, f.uidl, f.uidl_order FROM messages m"
             " LEFT JOIN foreign_ids f ON f.mailbox = m.mailbox AND f.uid = m.uid"
-            " WHERE m.mailbox = ? AND m.uid >= ? ORDER BY m.uid LIMIT ?",
+            " WHERE m.mailbox = ? AND m.uid BETWEEN ? AND ? ORDER BY m.uid LIMIT ?",
             &s, e))
         return -1;
     db_bind_int(s, 1, v->mailbox);
     db_bind_int(s, 2, from_uid);
-    db_bind_int(s, 3, most == 0 ? -1 : (int64_t)most);
+    db_bind_int(s, 3, to_uid);
+    db_bind_int(s, 4, most == 0 ? -1 : (int64_t)most);
     while ((rc = db_step(s, e)) == 1) {
         struct slice file = db_text(s, 3);
         struct store_pop3_row row = {
@@ -76,14 +77,14 @@ read_rows(struct store_view *v, uint32_t from_uid, size_t most,
 }
 
 int
-store_pop3_rows(struct store_view *v, uint32_t from_uid, size_t most,
+store_pop3_rows(struct store_view *v, uint32_t from_uid, uint32_t to_uid, size_t most,
                 void (*fn)(void *arg, const struct store_pop3_row *row), void *arg, struct err *e)
 {
     int rc;
 
     if (user_lock(v->u, e))
         return -1;
-    rc = read_rows(v, from_uid, most, fn, arg, e);
+    rc = read_rows(v, from_uid, to_uid, most, fn, arg, e);
     user_unlock(v->u);
     return rc;
 }

@@ -21,9 +21,9 @@ struct store_pop3_row {
     struct slice guid; /* an old server's, else p NULL: the file's name is it */
     struct slice uidl; /* told before, by an old server or us, and to stay; p NULL: none */
 };
-/* The mailbox's messages from that UID on, ascending, `most` at most (0: all); those that the view does not have are among
- * them. Slices are good during the call of fn, which must not come back into the store. */
-int store_pop3_rows(struct store_view *v, uint32_t from_uid, size_t most,
+/* The mailbox's messages from one UID to another, ascending, `most` at most (0: all); those that the view does not have are
+ * among them. Slices are good during the call of fn, which must not come back into the store. */
+int store_pop3_rows(struct store_view *v, uint32_t from_uid, uint32_t to_uid, size_t most,
                     void (*fn)(void *arg, const struct store_pop3_row *row), void *arg,
                     struct err *e);
 
