@@ -273,6 +273,26 @@ check_people(struct check *k)
 
 /* ---- logins ---- */
 
+/* What follows an @; empty: none. */
+static bool
+is_domain(const char *text)
+{
+    struct slice s = sl_z(text);
+
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '@')
+            return false;
+    return true;
+}
+
+/* No address does without these. */
+static bool
+is_of_names(char c)
+{
+    return c == '@' || c == '.' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+           (c >= 'A' && c <= 'Z');
+}
+
 static void
 check_names(struct check *k)
 {
@@ -282,6 +302,9 @@ check_names(struct check *k)
 
     if (auth_format_check(k->c->auth_username_format, &e) < 0)
         tell(k, true, "auth_username_format", "\"%s\": %s", k->c->auth_username_format, e.msg);
+    if (!is_domain(k->c->auth_default_realm))
+        tell(k, true, "auth_default_realm", "\"%s\": a domain is wanted, without @",
+             k->c->auth_default_realm);
     if (strlen(k->c->auth_username_translation) % 2)
         tell(k, true, "auth_username_translation", "\"%s\": pairs of characters are wanted",
              k->c->auth_username_translation);
@@ -291,9 +314,34 @@ check_names(struct check *k)
                  k->c->auth_master_users.v[i]);
     if (separator[0] && separator[1])
         tell(k, true, "auth_master_user_separator", "\"%s\": one character is wanted", separator);
+    if (is_of_names(separator[0]))
+        tell(k, true, "auth_master_user_separator",
+             "\"%s\": is in the names of users, who would be taken for masters: * is usual",
+             separator);
     if (separator[0] && k->c->auth_master_users.n == 0)
         tell(k, false, "auth_master_user_separator",
              "nobody is a master: auth_master_users is empty");
+}
+
+static void
+check_mechanisms(struct check *k)
+{
+    const struct conf *c = k->c;
+
+    if (c->auth_mechanisms.n == 0 && conf_line_of(c, "auth_mechanisms"))
+        tell(k, true, "auth_mechanisms", "empty: nobody could log in");
+    for (size_t i = 0; i < c->auth_mechanisms.n; i++) {
+        struct slice name = sl_z(c->auth_mechanisms.v[i]);
+
+        if (sasl_find(name) == NULL)
+            tell(k, true, "auth_mechanisms", "%s is not known", c->auth_mechanisms.v[i]);
+        else if (sl_ieqz(name, "external") && !c->auth_ssl_username_from_cert)
+            tell(k, false, "auth_mechanisms",
+                 "external is offered to nobody: auth_ssl_username_from_cert is no");
+        else if (sl_ieqz(name, "scram-sha-256") && c->auth_scram_iterations == 0)
+            tell(k, false, "auth_scram_iterations",
+                 "0: no new password will do for scram-sha-256, which auth_mechanisms has");
+    }
 }
 
 static void
@@ -302,11 +350,9 @@ check_logins(struct check *k)
     struct err e = { 0 };
 
     check_names(k);
+    check_mechanisms(k);
     if (!password_is_scheme(k->c->default_pass_scheme))
         tell(k, true, "default_pass_scheme", "%s is not known", k->c->default_pass_scheme);
-    for (size_t i = 0; i < k->c->auth_mechanisms.n; i++)
-        if (sasl_find(sl_z(k->c->auth_mechanisms.v[i])) == NULL)
-            tell(k, true, "auth_mechanisms", "%s is not known", k->c->auth_mechanisms.v[i]);
     if (k->c->mysql_tables[0] && strcmp(k->c->mysql_tables, "embedded") != 0)
         tell(k, true, "mysql_tables",
              "\"%s\" is not known; \"embedded\" is: mysql: tables are answered by %s",

@@ -53,7 +53,11 @@ int
 auth_format_check(const char *format, struct err *e)
 {
     const char *fault = percent_check(sl_z(format), vars, COUNT_OF(vars));
+    bool has_name = percent_has(sl_z(format), vars, COUNT_OF(vars), VAR_USER) ||
+                    percent_has(sl_z(format), vars, COUNT_OF(vars), VAR_USERNAME);
 
+    if (fault == NULL && format[0] && !has_name)
+        fault = "nothing in it that tells users apart (%u or %n)";
     return fault ? err_set(e, ERR_CONFIG, "%s", fault) : 0;
 }
 

@@ -478,13 +478,15 @@ TEST(formats)
     } rows[] = {
         { "%{user}", "A@B", "A@B" },
         { "%L{username}@%U{domain}", "A@b", "a@B" },
-        { "%{domain_first}|%{domain_last}", "u@a@b", "a|b" },
+        { "%n %{domain_first}|%{domain_last}", "u@a@b", "u a|b" },
         { "%n|%d", "u@a@b", "u|a@b" },
         { "%.3u", "abcdef", "abc" },
         { "%2.3u", "abcdef", "cde" },
         { "%-2.2u", "abcdef", "ef" },
         { "%Ru", "abc", "cba" },
-        { "100%%", "x", "100%" },
+        { "100%% %u", "x", "100% x" },
+        { "joe", "", NULL }, /* everybody would be he */
+        { "%d", "", NULL },
         { "%q", "", NULL },
         { "%{nothing}", "", NULL },
         { "%Hu", "", NULL },

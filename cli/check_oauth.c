@@ -24,7 +24,11 @@ static void
 tell(const struct conf *c, struct conf_problems *ps, bool is_error, const char *param,
      const char *text)
 {
-    conf_problem_add(ps, is_error, conf_file_of(c), conf_line_of(c, param), "%s: %s", param, text);
+    unsigned line = conf_line_of(c, param);
+
+    /* What is missing is told where it is asked for. */
+    conf_problem_add(ps, is_error, conf_file_of(c),
+                     line ? line : conf_line_of(c, "auth_mechanisms"), "%s: %s", param, text);
 }
 
 static void
@@ -91,6 +95,10 @@ check_asking(const struct conf *c, struct conf_problems *ps)
              "auth_mechanisms has oauthbearer or xoauth2, and nobody says what a token is worth: "
              "set "
              "this, or oauth2_tokeninfo_url, or oauth2_introspection_mode = local");
+    if (c->oauth2_force_introspection && c->oauth2_tokeninfo_url[0] == '\0')
+        tell(c, ps, false, "oauth2_force_introspection",
+             "has no meaning without oauth2_tokeninfo_url: oauth2_introspection_url is asked "
+             "anyway");
     check_url(c, ps, "oauth2_introspection_url", c->oauth2_introspection_url);
     check_url(c, ps, "oauth2_tokeninfo_url", c->oauth2_tokeninfo_url);
     if (o.ca_file[0] && access(o.ca_file, R_OK) != 0)
@@ -127,15 +135,28 @@ check_enough(const struct conf *c, struct conf_problems *ps)
 void
 check_oauth(const struct conf *c, struct conf_problems *ps)
 {
+    const struct {
+        const char *param, *value;
+    } all[] = { { "oauth2_introspection_mode", c->oauth2_introspection_mode },
+                { "oauth2_tokeninfo_url", c->oauth2_tokeninfo_url },
+                { "oauth2_introspection_url", c->oauth2_introspection_url },
+                { "oauth2_jwks_file", c->oauth2_jwks_file } };
+
     if (oauth_is_offered(c)) {
         if (is_mode(c, "local"))
             check_keys(c, ps);
         else
             check_asking(c, ps);
         check_enough(c, ps);
-    } else if (c->oauth2_introspection_mode[0] || c->oauth2_tokeninfo_url[0]) {
-        tell(c, ps, false,
-             c->oauth2_introspection_mode[0] ? "oauth2_introspection_mode" : "oauth2_tokeninfo_url",
-             "nobody asks: auth_mechanisms has neither oauthbearer nor xoauth2");
+        if (!is_mode(c, "local") && c->oauth2_jwks_file[0])
+            tell(c, ps, false, "oauth2_jwks_file",
+                 "is not read: oauth2_introspection_mode is not local");
+        return;
     }
+    for (size_t i = 0; i < COUNT_OF(all); i++)
+        if (all[i].value[0]) {
+            tell(c, ps, false, all[i].param,
+                 "nobody asks: auth_mechanisms has neither oauthbearer nor xoauth2");
+            return;
+        }
 }

@@ -2,6 +2,7 @@
  * anybody one of mynetworks; a listener behind a proxy that is not named hears nobody. */
 #include "cli/check_int.h"
 
+#include "login/login.h"
 #include "smtpd/hostlist.h"
 #include "tls/tls.h"
 
@@ -101,6 +102,7 @@ check_login(const struct conf *c, struct conf_problems *ps)
 {
     struct netlist l;
     struct err e = { 0 };
+    const char *param = NULL, *fault;
 
     if (netlist_init(&l, "login_trusted_networks", c->login_trusted_networks, &e)) {
         conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "login_trusted_networks"), "%s",
@@ -114,6 +116,10 @@ check_login(const struct conf *c, struct conf_problems *ps)
                                  c->login_trusted_networks.v[i]);
         netlist_free(&l);
     }
+    fault = login_log_fault(c, &param);
+    if (fault)
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, param), "%s: %s", param,
+                         fault);
     if (!tls_is_subject_field(c->ssl_cert_username_field))
         conf_problem_add(ps, true, conf_file_of(c), conf_line_of(c, "ssl_cert_username_field"),
                          "ssl_cert_username_field: \"%s\" is no field of a certificate's subject",
@@ -124,8 +130,12 @@ check_login(const struct conf *c, struct conf_problems *ps)
                                              ? "auth_ssl_require_client_cert"
                                              : "ssl_verify_client_cert"),
                          "ssl_ca: empty, so no client's certificate would be good");
-    else if (c->auth_ssl_username_from_cert && !c->ssl_verify_client_cert &&
-             !c->auth_ssl_require_client_cert)
+    else if (!c->ssl_verify_client_cert && !c->auth_ssl_require_client_cert && c->ssl_ca[0])
+        conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "ssl_ca"),
+                         "ssl_ca: has no meaning without ssl_verify_client_cert: no client is "
+                         "asked for a certificate");
+    if (c->auth_ssl_username_from_cert && !c->ssl_verify_client_cert &&
+        !c->auth_ssl_require_client_cert)
         conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "auth_ssl_username_from_cert"),
                          "auth_ssl_username_from_cert: has no meaning without "
                          "ssl_verify_client_cert: no client is asked for a certificate");

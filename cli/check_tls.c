@@ -1,5 +1,6 @@
 /* cli/check_tls.c - certificates, keys and what TLS is to be like, of all listeners. */
 #include "cli/check_int.h"
+#include "cli/serve_listen.h"
 #include "cli/tls_files.h"
 
 #include "base/clock.h"
@@ -147,6 +148,28 @@ is_old(const char *protocols)
            (strstr(protocols, ">=TLSv1.1") || !strstr(protocols, ">=TLSv1."));
 }
 
+/* Each word alone: is there a listener that it is of? */
+static void
+check_legacy(const struct conf *c, struct conf_problems *ps)
+{
+    struct serve_sockets s = { 0 };
+    struct conf_problems told = { 0 }; /* by check_listeners() already */
+
+    serve_wanted_sockets(c, &s, &told);
+    for (size_t i = 0; i < c->legacy_listeners.n; i++) {
+        struct conf_list one = { .v = &c->legacy_listeners.v[i], .n = 1 };
+        bool is_there = false;
+
+        for (size_t k = 0; k < s.n && !is_there; k++)
+            is_there = s.v[k].param && legacy_names(one, s.v[k].service, addr_port(&s.v[k].addr));
+        if (!is_there)
+            conf_problem_add(ps, false, conf_file_of(c), conf_line_of(c, "legacy_listeners"),
+                             "legacy_listeners: %s: there is no such listener", one.v[0]);
+    }
+    serve_sockets_free(&s);
+    conf_problems_free(&told);
+}
+
 void
 check_tls(const struct conf *c, struct conf_problems *ps)
 {
@@ -167,9 +190,10 @@ check_tls(const struct conf *c, struct conf_problems *ps)
         const char *param, *protocols;
     } olds[] = { { "smtpd_tls_protocols", c->smtpd_tls_protocols },
                  { "smtpd_tls_mandatory_protocols", c->smtpd_tls_mandatory_protocols },
-                 { "ssl_min_protocol", strcmp(c->ssl_min_protocol, "TLSv1") == 0     ? ">=TLSv1"
-                                       : strcmp(c->ssl_min_protocol, "TLSv1.1") == 0 ? ">=TLSv1.1"
-                                                                                     : "" } };
+                 { "ssl_min_protocol", strcmp(c->ssl_min_protocol, "TLSv1") == 0      ? ">=TLSv1"
+                                       : strncmp(c->ssl_min_protocol, "SSLv", 4) == 0 ? ">=TLSv1"
+                                       : strcmp(c->ssl_min_protocol, "TLSv1.1") == 0  ? ">=TLSv1.1"
+                                                                                      : "" } };
     struct err e = { 0 };
 
     for (size_t i = 0; i < COUNT_OF(wishes); i++)
@@ -187,5 +211,11 @@ check_tls(const struct conf *c, struct conf_problems *ps)
                              c->ssl_options.v[i]);
     if (legacy_check(c->legacy_listeners, &e))
         tell(c, ps, true, "legacy_listeners", e.msg);
+    else
+        check_legacy(c, ps);
+    if (c->ssl_key[0] && c->ssl_cert[0] == '\0')
+        tell(c, ps, false, "ssl_key",
+             "is not read: ssl_cert is empty, so IMAP and POP3 have smtpd_tls_cert_file and its "
+             "key");
     check_files(c, ps);
 }

@@ -34,6 +34,9 @@ size_t login_count(void); /* sessions: not yet handed over, and relayed */
 /* Those that are not authenticated are told goodbye; relayed ones go on. */
 void login_drain(void);
 
+/* login_log.c: what is wrong with login_log_format or _elements, in words that stay, and which of them; NULL: nothing. */
+const char *login_log_fault(const struct conf *c, const char **param);
+
 /* login_tls.c: the contexts that c and the certificates for "imap" in a bundle make; none without such. -1 with e. */
 int login_tls_make(const struct conf *c, const struct tls_bundle *from, struct login_tls *out,
                    struct err *e);

@@ -309,6 +309,32 @@ login_log(const struct sess *s, const char *event, const char *what, int worker_
     buf_free(&b);
 }
 
+const char *
+login_log_fault(const struct conf *c, const char **param)
+{
+    struct slice in = sl_z(c->login_log_format_elements);
+    bool has_what = false, has_elements = false;
+
+    *param = "login_log_format_elements";
+    while (in.n > 0)
+        if (!sl_take_char(&in, '%'))
+            in = sl_from(in, 1);
+        else if (!sl_take_char(&in, '%') && take_var(&in) < 0)
+            return "a letter or name behind % that is none is left out";
+    *param = "login_log_format";
+    in = sl_z(c->login_log_format);
+    while (in.n > 0)
+        if (sl_take_prefix(&in, SL("%$")))
+            has_what = true;
+        else if (sl_take_prefix(&in, SL("%s")))
+            has_elements = true;
+        else if (sl_take_char(&in, '%') && !sl_take_char(&in, '%'))
+            return "behind % only $, s and % mean anything";
+        else if (in.n > 0)
+            in = sl_from(in, 1);
+    return has_what || has_elements ? NULL : "without %$ and %s the log tells nothing";
+}
+
 /* ---- how it ended ---- */
 
 static const char *

@@ -48,6 +48,12 @@ legacy_is_listener(struct conf_list l, const char *service, int fd)
     return has(l, service, true, addr_of_self(fd, &a) == 0 ? addr_port(&a) : 0);
 }
 
+bool
+legacy_names(struct conf_list l, const char *service, unsigned port)
+{
+    return has(l, service, true, port);
+}
+
 int
 legacy_check(struct conf_list l, struct err *e)
 {

@@ -105,4 +105,40 @@ def a_file_for_postfix_is_told_by_line():
         check(text.startswith(want), "line %d: %s" % (n, text))
 
 
+TELLING = [  # a line, what `postern check` says of it
+    ("auth_mechanisms =", "error: auth_mechanisms: empty"),
+    ("auth_mechanisms = plain external", "warning: auth_mechanisms: external is offered to nobody"),
+    ("auth_scram_iterations = 0\nauth_mechanisms = plain scram-sha-256", "warning: auth_scram_iterations: 0: no new password"),
+    ("auth_default_realm = @example.com", "error: auth_default_realm: "),
+    ("auth_default_realm = example.com example.org", "error: auth_default_realm: "),
+    ("auth_master_user_separator = @", "error: auth_master_user_separator: .*taken for masters"),
+    ("auth_username_format = joe", "error: auth_username_format: .*tells users apart"),
+    ("oauth2_introspection_url = https://id.example.com/", "warning: oauth2_introspection_url: nobody asks"),
+    ("oauth2_jwks_file = /nowhere", "warning: oauth2_jwks_file: nobody asks"),
+    ("auth_mechanisms = xoauth2", "error: oauth2_introspection_url: "),
+    ("ssl_ca = /nowhere", "warning: ssl_ca: has no meaning without ssl_verify_client_cert"),
+    ("ssl_key = /nowhere", "warning: ssl_key: is not read"),
+    ("ssl_min_protocol = SSLv3", "warning: ssl_min_protocol: "),
+    ("legacy_listeners = imap:99", "warning: legacy_listeners: imap:99: there is no such listener"),
+    ("legacy_listeners = imap:143, pop3s", ""),
+    ("pop3_deleted_flag = gone away", "error: pop3_deleted_flag: .*blanks"),
+    ("pop3_deleted_flag = $POP3Deleted", ""),
+    ("login_log_format =", "warning: login_log_format: "),
+    ("login_log_format = %Q %$: %s", "warning: login_log_format: behind %"),
+    ("login_log_format_elements = user=<%u> %{nonsense}", "warning: login_log_format_elements: "),
+    ("login_log_format_elements = user=<%u> 100%% %{session} %r", ""),
+]
+
+
+@case
+def what_has_no_meaning_is_told_with_its_line():
+    for line, want in TELLING:
+        with open(tmp("telling.cf"), "w") as f:
+            f.write("myhostname = mail.example.com\n%s\n" % line)
+        r = run([program("postern"), "-c", tmp("telling.cf"), "check"])
+        names = re.findall(r"^(\w+) =", line, re.M)
+        said = [x for x in r.stderr.decode().splitlines() if re.search(": (%s|oauth2_\\w+): " % "|".join(names), x)]
+        check(any(re.search(r"telling\.cf:[23]: " + want, x) for x in said) if want else not said, "%s: %s" % (line, said))
+
+
 main()
