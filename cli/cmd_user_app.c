@@ -23,6 +23,10 @@ when(const char *text)
         return days > 0 && days <= DAYS_MAX ? now + (int64_t)days * DAY_S : 0;
     end = strptime(text, "%Y-%m-%d", &tm);
     if (end && *end == '\0') {
+        struct tm day = tm;
+
+        if (mktime(&day) == -1 || day.tm_mday != tm.tm_mday)
+            return 0; /* 30 February */
         tm.tm_mday++; /* mktime() knows where the month ends, and where clocks are set */
         at = (int64_t)mktime(&tm);
     }

@@ -294,7 +294,7 @@ const struct cli_command cmd_serve = {
         "    all is ready the log says \"daemon started\" and `postern status` exits with 0.\n\n"
         "    Started by root, each daemon becomes a user of its own where that user exists "
         "(front_user,\n"
-        "    store_user, queue_user, relay_user, auth_user).\n\n"
+        "    store_user, queue_user, relay_user, auth_user, oauth_user).\n\n"
         "SIGNALS\n"
         "    TERM, INT  stop: sessions are ended politely within ten seconds; a second signal ends "
         "at once\n"

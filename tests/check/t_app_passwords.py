@@ -244,7 +244,7 @@ def what_test_says():
 def wrong_usage():
     s = stack()
     for code, argv in ((64, ["add"]), (64, ["add", "--services", "imap,ftp", USER]), (64, ["add", "--expires", "2001-01-01", USER]),
-                       (64, ["add", "--expires", "0", USER]), (64, ["add", "--expires", "2030-01-01x", USER]),
+                       (64, ["add", "--expires", "0", USER]), (64, ["add", "--expires", "2030-02-30", USER]), (64, ["add", "--expires", "2030-01-01x", USER]),
                        (64, ["add", "--label", "17", USER]), (64, ["add", "--label", "", USER]),
                        (64, ["add", "--label", "x" * 65, USER]), (64, ["add", USER, "--label"]), (64, ["add", "--json", USER]),
                        (67, ["add", "nobody@example.com"]), (67, ["list", "nobody@example.com"]), (67, ["revoke", USER, "nothing"]),
