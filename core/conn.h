@@ -106,6 +106,8 @@ void conn_printf(struct conn *c, const char *fmt, ...) __attribute__((format(pri
  * above 64 KiB they leave at once, which cork prevents. uncork writes now. The end of the turn uncorks. */
 void conn_cork(struct conn *c);
 void conn_uncork(struct conn *c);
+/* Nothing more will be written: once the net has taken what was, the peer sees the end. Input goes on. Not with a transport. */
+void conn_end_output(struct conn *c);
 size_t conn_out_pending(const struct conn *c);
 bool conn_is_out_full(const struct conn *c); /* above the high mark: wait for on_drain */
 

@@ -61,6 +61,8 @@ struct conn {
     bool is_blocked : 1; /* the net took less than all: wait for writability */
     bool is_high : 1;    /* on_drain is owed */
     bool is_corked : 1;
+    bool is_last_written : 1; /* conn_end_output() was called */
+    bool is_output_over : 1;  /* ... and the peer was told */
     bool wants_input_call : 1;
     bool in_input_call : 1;
     bool is_lingering : 1;

@@ -69,6 +69,10 @@ write_out(struct conn *c)
     if (c->out.n == 0) {
         conn_buf_give_back(&c->out);
         timer_stop(&c->write_timer);
+        if (c->is_last_written && !c->is_output_over && !c->tr) {
+            c->is_output_over = true;
+            shutdown(c->fd, SHUT_WR);
+        }
     } else if (c->write_timeout_ms > 0 && (is_progress || !timer_is_running(&c->write_timer))) {
         timer_start(&c->write_timer, c->write_timeout_ms, on_write_timeout, c);
     }
@@ -165,7 +169,7 @@ conn_write(struct conn *c, const void *p, size_t n)
 {
     size_t gone;
 
-    if (c->is_ended || c->is_closing || n == 0)
+    if (c->is_ended || c->is_closing || c->is_last_written || n == 0)
         return;
     gone = c->tr ? seal_straight(c, p, n) : write_straight(c, p, n);
     if (c->is_ended)
@@ -219,6 +223,13 @@ conn_cork(struct conn *c)
 void
 conn_uncork(struct conn *c)
 {
+    conn_flush(c, false);
+}
+
+void
+conn_end_output(struct conn *c)
+{
+    c->is_last_written = true;
     conn_flush(c, false);
 }
 

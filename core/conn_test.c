@@ -26,7 +26,7 @@ struct owner {
     struct err why;
     bool pause_after_line, close_on_quit, abort_in_input, detach_in_input;
     unsigned n_more; /* on_drain writes a large piece so often */
-    uint64_t count; /* octets of a literal to take before lines go on */
+    uint64_t count;  /* octets of a literal to take before lines go on */
     int detached;
     struct buf unread;
 };
@@ -406,6 +406,43 @@ TEST(drain_after_drain)
     CHECK_EQ_INT(o.n_more, 0);
     CHECK_EQ_INT(o.n_drain, 3);
     CHECK_EQ_INT(conn_out_pending(o.c), 0);
+    owner_end(&o);
+}
+
+/* Of what is written before it nothing is lost, however slow the peer is; what comes from there is still heard. */
+TEST(the_end_of_output_is_not_that_of_input)
+{
+    struct owner o = owner_new();
+    size_t written = 0, heard = 0;
+    static char chunk[32 * 1024], got[64 * 1024];
+    ssize_t n = -1;
+
+    owner_start(&o);
+    while (!conn_is_out_full(o.c)) {
+        conn_write(o.c, chunk, sizeof chunk);
+        written += sizeof chunk;
+    }
+    conn_end_output(o.c);
+    CHECK(conn_out_pending(o.c) > 0);
+    conn_write(o.c, "not this", 8);
+    for (int i = 0; i < 1000 && n != 0; i++) {
+        while ((n = read(o.peer, got, sizeof got)) > 0)
+            heard += (size_t)n;
+        turn(0);
+    }
+    CHECK_EQ_INT(n, 0);
+    CHECK_EQ_INT(heard, written);
+    CHECK(o.c != NULL);
+    say(&o, SL("heard\r\n"));
+    for (int i = 0; i < 1000 && o.saw.n == 0; i++)
+        turn(1);
+    CHECK_EQ_MEM(buf_z(&o.saw), o.saw.n, "[heard]", 7);
+    owner_end(&o);
+
+    o = owner_new(); /* the same with nothing to wait for */
+    owner_start(&o);
+    conn_end_output(o.c);
+    CHECK_EQ_INT(read(o.peer, got, sizeof got), 0);
     owner_end(&o);
 }
 

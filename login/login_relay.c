@@ -6,7 +6,6 @@
 #include "core/daemon.h"
 
 #include <stdlib.h>
-#include <sys/socket.h>
 
 /* Per direction at most this much waits for the slower side. */
 enum { HIGH_OCTETS = 128 * 1024, LOW_OCTETS = 32 * 1024, IN_OCTETS = 64 * 1024 };
@@ -47,11 +46,7 @@ pass_eof_on(struct relay *r)
     if (r->is_client_eof)
         return;
     r->is_client_eof = true;
-    conn_uncork(r->worker);
-    if (conn_out_pending(r->worker) > 0)
-        conn_close(r->worker); /* it takes nothing anyway */
-    else
-        shutdown(conn_fd(r->worker), SHUT_WR);
+    conn_end_output(r->worker);
 }
 
 static void

@@ -724,6 +724,47 @@ TEST(tls_session_is_relayed)
     client_close(&k);
 }
 
+/* The client says a lot, and that it was all; the worker takes its time. True: it has seen the end. */
+static bool
+slow_worker_step(void *arg)
+{
+    struct flood *f = arg;
+    static char block[4096];
+    ssize_t n;
+
+    while (f->sent < f->want && !conn_is_out_full(f->k->tls)) {
+        conn_write(f->k->tls, block, sizeof block);
+        f->sent += sizeof block;
+    }
+    if (f->sent >= f->want && f->is_up && conn_out_pending(f->k->tls) == 0) {
+        shutdown(conn_fd(f->k->tls), SHUT_WR);
+        f->is_up = false;
+    }
+    n = recv(worker.fd, block, sizeof block, MSG_DONTWAIT);
+    f->got += n > 0 ? (size_t)n : 0;
+    return n == 0;
+}
+
+TEST(who_has_said_all_is_still_answered)
+{
+    struct client k;
+    struct flood f = { .k = &k, .want = 1024 * 1024, .is_up = true };
+
+    memset(&worker, 0, sizeof worker);
+    worker.fd = -1;
+    client_open(&k, "imaps", "192.0.2.1");
+    client_tls_start(&k);
+    CHECK(client_talk(&k, "", "Postern ready.\r\n"));
+    client_send(&k, SL("a LOGIN u@example.com pass\r\n"));
+    NEED(run_until(has_session, NULL));
+    CHECK(run_until(slow_worker_step, &f));
+    CHECK_EQ_INT(f.got, f.want);
+    CHECK_EQ_INT(send(worker.fd, "b OK\r\n", 6, MSG_NOSIGNAL), 6);
+    CHECK(client_talk(&k, "", "b OK\r\n"));
+    close(worker.fd);
+    client_close(&k);
+}
+
 TEST(what_the_worker_says_last_arrives)
 {
     struct client k;
