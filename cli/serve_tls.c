@@ -17,7 +17,9 @@ enum {
     TELL_AGAIN_S = 86400,
     KEYS = 3, /* of tickets, which live two hours */
     KEY_MS = 60 * 60 * 1000,
-    STATUS_OCTETS = 20 * 1024 /* of certificates: the answer is one message */
+    STATUS_OCTETS = 20 * 1024,  /* of certificates: the answer is one message */
+    STATUS_NAMES_OCTETS = 2048, /* of one certificate */
+    LOG_NAMES_OCTETS = 256
 };
 
 static struct tls_files files;
@@ -227,10 +229,21 @@ serve_tls_look(const struct conf *c)
 
 /* ---- expiry ---- */
 
+/* As many as fit, whole: there are certificates with a thousand. */
+static void
+add_names(struct slice names, size_t max, struct buf *out)
+{
+    struct slice some = sl_head(names, max);
+
+    if (names.n > some.n)
+        some = sl_head(some, sl_rfind_char(some, ' '));
+    buf_addf(out, "%.*s%s", SL_ARG(some), names.n > some.n ? " ..." : "");
+}
+
 static void
 tell_expiry(struct tls_item *it, int64_t now)
 {
-    struct buf words = { 0 }, who = { 0 };
+    struct buf words = { 0 }, who = { 0 }, names = { 0 };
     bool is_over;
 
     tls_expiry_words(&it->facts, now, &words, &is_over);
@@ -240,17 +253,19 @@ tell_expiry(struct tls_item *it, int64_t now)
         !tls_files_is_repeated(&files,
                                it)) { /* last: with thousands of names that takes its time */
         add_who(it, &who);
+        add_names(buf_slice(&it->facts.names), LOG_NAMES_OCTETS, &names);
         log_event(
             is_over ? LOG_LV_ERROR : LOG_LV_WARN, NULL, "serve.tls.expiry",
             LOG_F(LF_Z("files", buf_z(&who)), LF_N("not_after", it->facts.not_after_unix_s)),
             "certificate for %s %s: renew it (certbot renew); a new one is noticed by itself: "
             "%s",
-            buf_z(&it->facts.names), buf_z(&words), buf_z(&who));
+            buf_z(&names), buf_z(&words), buf_z(&who));
         it->expiry_told_unix_s = now;
         it->was_over = is_over;
     }
     buf_free(&words);
     buf_free(&who);
+    buf_free(&names);
 }
 
 void
@@ -358,8 +373,9 @@ add_item(const struct tls_item *it, struct buf *out)
     add_services(it, out);
     buf_addf(out, "\t%s\t", it->sni ? it->sni : "");
     tls_item_add_paths(it, out);
-    buf_addf(out, "\t%.*s\t%s\n", SL_ARG(buf_slice(&it->facts.names)),
-             it->problem ? it->problem : "");
+    buf_addc(out, '\t');
+    add_names(buf_slice(&it->facts.names), STATUS_NAMES_OCTETS, out);
+    buf_addf(out, "\t%s\n", it->problem ? it->problem : "");
 }
 
 /* Whose end is nearest first, so that what does not fit is least missed. */

@@ -91,6 +91,19 @@ def expiry_is_told():
 
 
 @case
+def a_certificate_of_a_thousand_names_leaves_room_for_others():
+    many = ca().issue("many.example.com", ["name%04d.of.a.long.list.example.com" % i for i in range(1500)], days=5)
+    one = ca().issue("one.example.com")
+    write(tmp("many"), "many.example.com %s\none.example.com %s\n" % (many.both, one.both))
+    with Stack(tmp("m"), extra_conf=["tls_server_sni_maps = hash:" + tmp("many")]) as s:
+        logged(s, "certificate for name0000.of", " days (20")
+        state = {c["sni"]: c for c in json.loads(s.postern("status", "--json"))["certificates"]}
+        equal(set(state), {"many.example.com", "one.example.com", None}, "the names asked for")
+        names = state["many.example.com"]["names"]
+        equal((names[0], names[-1], state["one.example.com"]["state"]), ("name0000.of.a.long.list.example.com", "...", "ok"), "what is shown of it")
+
+
+@case
 def check_tells_what_is_wrong():
     s = Stack(tmp("c"))
     s.configure()
