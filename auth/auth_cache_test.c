@@ -322,6 +322,8 @@ TEST(ranks_have_places_of_their_own)
     a.rank = PENALTY_CLEAN;
     CHECK_EQ_INT(flood(q, &a, HASH_WAITING_MAX + 10, 1), HASH_WAITING_MAX);
     a.rank = PENALTY_KNOWN;
+    a.source = SL("192.0.2.0/24");
+    a.password = SL("no");
     CHECK(hash_submit(q, &a, on_told, 2));
     hash_queue_free(&q);
     loop_free();
