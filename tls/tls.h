@@ -28,8 +28,8 @@ struct tls_server_opts {
      * tickets: what was verified then may be revoked now. */
     bool ask_ccert, req_ccert;
     bool req_crl; /* each authority must have a list of what it has revoked */
-    const char *ca_file,
-        *ca_path;       /* PEM of the authorities that are trusted, if the store has none */
+    /* PEM of the authorities that are trusted: a file, if the store has none, and a folder (openssl rehash). */
+    const char *ca_file, *ca_path;
     int ccert_depth;    /* longest chain; 0: OpenSSL's */
     const char *digest; /* of fingerprints: "md5", "sha1", "sha256", ...; NULL: sha256 */
 };

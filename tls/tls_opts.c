@@ -126,7 +126,7 @@ set_client_certs(struct tls_ctx *c, const struct tls_server_opts *o, struct err 
     if (o->ccert_depth > 0)
         SSL_CTX_set_verify_depth(c->h, o->ccert_depth);
     if (tls_store_use_ca(c->store, c->h, o->req_crl))
-        return 0;
+        file = NULL;
     if (file && SSL_CTX_load_verify_file(c->h, file) != 1)
         return tls_fail(e, ERR_CONFIG, file);
     if (path && SSL_CTX_load_verify_dir(c->h, path) != 1)

@@ -319,6 +319,22 @@ tls_store_set_ca(struct tls_store *s, struct slice pem, struct err *e)
     return rc;
 }
 
+/* Into the context's own: a folder that it has besides is nobody else's. */
+static void
+copy_authorities(X509_STORE *from, X509_STORE *to)
+{
+    const STACK_OF(X509_OBJECT) *all = X509_STORE_get0_objects(from);
+
+    for (int i = 0; i < sk_X509_OBJECT_num(all); i++) {
+        X509_OBJECT *o = sk_X509_OBJECT_value(all, i);
+
+        if (X509_OBJECT_get0_X509(o))
+            X509_STORE_add_cert(to, X509_OBJECT_get0_X509(o));
+        else if (X509_OBJECT_get0_X509_CRL(o))
+            X509_STORE_add_crl(to, X509_OBJECT_get0_X509_CRL(o));
+    }
+}
+
 bool
 tls_store_use_ca(const struct tls_store *s, SSL_CTX *h, bool must_have_crl)
 {
@@ -326,8 +342,7 @@ tls_store_use_ca(const struct tls_store *s, SSL_CTX *h, bool must_have_crl)
 
     if (s == NULL || s->ca == NULL)
         return false;
-    X509_STORE_up_ref(s->ca);
-    SSL_CTX_set_cert_store(h, s->ca);
+    copy_authorities(s->ca, SSL_CTX_get_cert_store(h));
     SSL_CTX_set_client_CA_list(h, SSL_dup_CA_list(s->ca_names));
     if (must_have_crl)
         flags = X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL;

@@ -898,6 +898,63 @@ TEST(lists_of_revoked_are_asked_for_by_the_context_that_wants_them)
     buf_free(&authority);
 }
 
+/* smtpd_tls_CApath beside smtpd_tls_CAfile: who one of them has is trusted, and by no other context of the store. */
+TEST(a_folder_of_authorities_beside_the_file)
+{
+    static const struct {
+        bool has_folder, want_trust;
+    } rounds[] = { { false, false }, { true, true }, { false, false } };
+    struct tls_store *s = tls_store_new();
+    struct buf pem = { 0 };
+    struct tls_ctx *ct;
+    struct err e = { 0 };
+    struct slice other;
+    char ca[64], folder[64], path[128];
+    BIO *b;
+    X509 *x;
+
+    make_cert();
+    ct = client_ctx(false);
+    show_cert(ct, ca);
+    snprintf(folder, sizeof folder, "/tmp/tls_test.XXXXXX");
+    NEED(mkdtemp(folder) != NULL);
+    b = BIO_new_file(ca, "r");
+    x = PEM_read_bio_X509(b, NULL, NULL, NULL);
+    snprintf(path, sizeof path, "%s/%08lx.0", folder,
+             X509_NAME_hash_ex(X509_get_subject_name(x), NULL, NULL, NULL));
+    X509_free(x);
+    BIO_free(b);
+    CHECK_EQ_INT(rename(ca, path), 0);
+    other = pem_of("stranger");
+    other = sl_from(other, sl_find(other, SL("-----BEGIN CERT")));
+    CHECK_EQ_INT(tls_store_set_ca(s, other, &e), 0);
+    buf_adds(&pem, buf_slice(&chain));
+    buf_adds(&pem, buf_slice(&key));
+    CHECK_EQ_INT(tls_store_add(s, NULL, buf_slice(&pem), &e), 0);
+    for (size_t i = 0; i < COUNT_OF(rounds); i++) {
+        struct tls_server_opts o = { .ask_ccert = true,
+                                     .ca_path = rounds[i].has_folder ? folder : NULL };
+        struct tls_ctx *st = NULL;
+
+        TEST_ROW("round %zu", i);
+        sides_start();
+        CHECK_EQ_INT(tls_server_of(s, &o, &st, &e), 0);
+        tls_start_server(server.c, st);
+        tls_start_client(client.c, ct, &(struct tls_expect){ .sni = NULL });
+        settle();
+        CHECK(server.info.has_peer_cert);
+        CHECK_EQ_INT(server.info.peer_verified, rounds[i].want_trust);
+        tls_unref(&st);
+        sides_end();
+    }
+    unlink(path);
+    rmdir(folder);
+    tls_unref(&ct);
+    tls_store_unref(&s);
+    buf_free(&pem);
+    buf_free(&other_pem);
+}
+
 /* A prepared key gives what the key gives, each time. */
 TEST(a_key_for_many_macs)
 {
