@@ -262,10 +262,11 @@ run_login(struct sess *s, struct slice args)
 {
     struct arena mem = { .cap = LOGIN_COMMAND_MAX * 2 };
     struct slice user, password;
+    /* With '*' and '%' in atoms, as Dovecot: Python's imaplib sends user*master without quotes. */
     bool is_right = imap_take_sp(&args, NULL) == PARSE_OK &&
-                    imap_take_astring(&args, &mem, &user, NULL) == PARSE_OK &&
+                    imap_take_list_mailbox(&args, &mem, &user, NULL) == PARSE_OK &&
                     imap_take_sp(&args, NULL) == PARSE_OK &&
-                    imap_take_astring(&args, &mem, &password, NULL) == PARSE_OK && ends(args);
+                    imap_take_list_mailbox(&args, &mem, &password, NULL) == PARSE_OK && ends(args);
 
     if (is_right)
         login_password(s, user, password);
