@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -293,6 +294,54 @@ is_of_names(char c)
            (c >= 'A' && c <= 'Z');
 }
 
+/* What is wrong with a line of a passwd-file, or NULL. */
+static const char *
+fault_of_master(struct slice line)
+{
+    struct slice name, password, word;
+    const char *fault = NULL;
+    char *scheme;
+
+    if (!sl_take_until(&line, ':', &name) || name.n == 0)
+        return "name:password is wanted";
+    if (!sl_take_until(&line, ':', &password))
+        password = line;
+    if (sl_take_char(&password, '{') && sl_take_until(&password, '}', &word)) {
+        scheme = sl_dupz(word);
+        if (!password_is_scheme(scheme))
+            fault = "the password's {SCHEME} is not known";
+        free(scheme);
+    }
+    return fault ? fault : password.n == 0 ? "there is no password" : NULL;
+}
+
+/* Nobody is a master by a line that is ignored; the rest holds. */
+static void
+check_masters(struct check *k, struct slice file)
+{
+    struct buf path = { 0 }, text = { .max = TABLE_FILE_OCTETS };
+    struct slice in, line;
+    struct err e = { 0 };
+    unsigned n = 0;
+
+    table_add_path(&path, k->c, file);
+    if (fs_read_file(buf_z(&path), &text, &e) != 0)
+        buf_reset(&text); /* check_tables() tells */
+    for (in = buf_slice(&text); sl_take_line(&in, &line);) {
+        const char *fault;
+
+        n++;
+        fault = line.n == 0 || sl_starts(line, '#') ? NULL : fault_of_master(line);
+        if (fault)
+            conf_problem_add(k->ps, false, buf_z(&path), n,
+                             "auth_master_users: %s; the line makes nobody a master", fault);
+    }
+    if (text.p)
+        mem_wipe(text.p, text.cap);
+    buf_free(&text);
+    buf_free(&path);
+}
+
 static void
 check_names(struct check *k)
 {
@@ -312,6 +361,8 @@ check_names(struct check *k)
         if (table_type_of(sl_z(k->c->auth_master_users.v[i]), &arg) == NULL)
             tell(k, true, "auth_master_users", "%s: a table is wanted, type:name",
                  k->c->auth_master_users.v[i]);
+        else if (sl_has_prefix(sl_z(k->c->auth_master_users.v[i]), SL("passwd-file:")))
+            check_masters(k, arg);
     if (separator[0] && separator[1])
         tell(k, true, "auth_master_user_separator", "\"%s\": one character is wanted", separator);
     if (is_of_names(separator[0]))
