@@ -17,7 +17,9 @@
 
 enum {
     PENALTY_WAIT_MAX_MS = 3000,  /* no log-in waits longer for being checked */
-    PENALTY_LATE_MAX_MS = 16000, /* no answer is later than that, or than auth_failure_delay */
+    /* No answer is later than that, or than auth_failure_delay: a Postfix that asks goes away after ten seconds, of which
+     * PENALTY_WAIT_MAX_MS may have gone before. */
+    PENALTY_LATE_MAX_MS = 6000,
     PENALTY_LATE_DOUBLINGS = 3,
     PENALTY_PLACES = 8,       /* wrong answers of a network that are held at a time ... */
     PENALTY_WAITING_MAX = 24, /* ... and log-ins that wait for one of these places */

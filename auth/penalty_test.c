@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "base/test.h"
 
-enum { BASE_MS = 2000 };
+enum { BASE_MS = 700 };
 
 static struct addr addrs[256];
 
@@ -62,7 +62,8 @@ succeed(struct penalty *p, const char *ip, const char *user, uint64_t now_ms)
 
 TEST(failures_double_the_delay_up_to_a_bound)
 {
-    static const uint64_t want[] = { 2000, 4000, 8000, 16000, 16000, 16000 };
+    static const uint64_t want[] = { BASE_MS,     2 * BASE_MS, 4 * BASE_MS,
+                                     8 * BASE_MS, 8 * BASE_MS, 8 * BASE_MS };
     struct penalty *p = fresh();
     char password[16];
 
@@ -79,11 +80,12 @@ TEST(whom_a_failure_counts_against)
         const char *ip, *user;
         uint64_t want;
     } t[] = {
-        { "192.0.2.1", "u@example.com", 4000 },       /* the same */
-        { "192.0.2.200", "other@example.com", 4000 }, /* its network */
-        { "203.0.113.9", "u@example.com", 4000 },     /* the user, from anywhere */
-        { "203.0.113.9", "other@example.com", 2000 }, { "192.0.3.1", "other@example.com", 2000 },
-        { "2001:db8::1", "other@example.com", 2000 },
+        { "192.0.2.1", "u@example.com", 2 * BASE_MS },       /* the same */
+        { "192.0.2.200", "other@example.com", 2 * BASE_MS }, /* its network */
+        { "203.0.113.9", "u@example.com", 2 * BASE_MS },     /* the user, from anywhere */
+        { "203.0.113.9", "other@example.com", BASE_MS },
+        { "192.0.3.1", "other@example.com", BASE_MS },
+        { "2001:db8::1", "other@example.com", BASE_MS },
     };
     struct penalty *p = fresh();
 
@@ -100,8 +102,8 @@ TEST(an_ipv6_network_is_one)
     struct penalty *p = fresh();
 
     fail(p, "2001:db8:1:100::1", "u", "x", 1000);
-    CHECK_EQ_INT(delay(p, "2001:db8:1:1ff::2", "v", 1000), 4000);
-    CHECK_EQ_INT(delay(p, "2001:db8:1:200::1", "v", 1000), 2000);
+    CHECK_EQ_INT(delay(p, "2001:db8:1:1ff::2", "v", 1000), 2 * BASE_MS);
+    CHECK_EQ_INT(delay(p, "2001:db8:1:200::1", "v", 1000), BASE_MS);
     penalty_free(&p);
 }
 
@@ -114,10 +116,10 @@ TEST(webmail_is_counted_by_user)
     a.is_by_user = b.is_by_user = true;
     for (unsigned i = 0; i < 2 * PENALTY_PLACES; i++)
         penalty_failed(p, &a, sl_n("abcdefghijklmnopqrstuvwxyz" + i, 1), 1000);
-    CHECK_EQ_INT(penalty_delay_ms(p, &a, 1000), 16000);
+    CHECK_EQ_INT(penalty_delay_ms(p, &a, 1000), 8 * BASE_MS);
     CHECK_EQ_INT(penalty_ask(p, &a, 1000).rank, PENALTY_SUSPECT);
     CHECK(penalty_ask(p, &a, 1000).wait_ms > 0);
-    CHECK_EQ_INT(penalty_delay_ms(p, &b, 1000), 2000);
+    CHECK_EQ_INT(penalty_delay_ms(p, &b, 1000), BASE_MS);
     CHECK_EQ_INT(penalty_ask(p, &b, 1000).rank, PENALTY_CLEAN);
     CHECK_EQ_INT(penalty_ask(p, &b, 1000).wait_ms, 0);
     penalty_free(&p);
@@ -128,11 +130,12 @@ TEST(one_old_password_is_no_attack)
     struct penalty *p = fresh();
 
     for (unsigned i = 0; i < 100; i++)
-        CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "last year's", 1000 + i * 10000), 2000);
-    CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "another", 1000000), 2000); /* the first is forgotten */
-    CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "a third", 1000000), 4000);
-    CHECK_EQ_INT(fail(p, "192.0.2.1", "v", "a third", 1000000), 8000); /* of another user */
-    CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "", 1000000), 16000);       /* nothing to tell it by */
+        CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "last year's", 1000 + i * 10000), BASE_MS);
+    CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "another", 1000000),
+                 BASE_MS); /* the first is forgotten */
+    CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "a third", 1000000), 2 * BASE_MS);
+    CHECK_EQ_INT(fail(p, "192.0.2.1", "v", "a third", 1000000), 4 * BASE_MS); /* of another user */
+    CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "", 1000000), 8 * BASE_MS); /* nothing to tell it by */
     penalty_free(&p);
 }
 
@@ -141,8 +144,9 @@ TEST(forgotten_in_time)
     static const struct {
         uint64_t after_ms, want;
     } t[] = {
-        { 29999, 16000 }, { 30000, 16000 }, { 60000, 8000 },
-        { 90000, 4000 },  { 120000, 2000 }, { 10000000, 2000 },
+        { 15 * BASE_MS - 1, 8 * BASE_MS }, { 15 * BASE_MS, 8 * BASE_MS },
+        { 30 * BASE_MS, 4 * BASE_MS },     { 45 * BASE_MS, 2 * BASE_MS },
+        { 60 * BASE_MS, BASE_MS },         { 10000000, BASE_MS },
     };
     char password[2] = "a";
 
@@ -168,7 +172,7 @@ TEST(forgotten_after_an_attack)
         snprintf(password, sizeof password, "%u", i);
         fail(p, "192.0.2.1", "u", password, 1000);
     }
-    CHECK_EQ_INT(delay(p, "192.0.2.1", "u", 1000 + PENALTY_SCORE_MAX * 30000), 2000);
+    CHECK_EQ_INT(delay(p, "192.0.2.1", "u", 1000 + PENALTY_SCORE_MAX * 30000), BASE_MS);
     CHECK_EQ_INT(ask(p, "192.0.2.1", "v", 1000 + PENALTY_SCORE_MAX * 30000).rank, PENALTY_CLEAN);
     CHECK_EQ_INT(ask(p, "192.0.2.1", "v", 1000 + PENALTY_SCORE_MAX * 30000).wait_ms, 0);
     penalty_free(&p);
@@ -185,11 +189,11 @@ TEST(places_and_waiting)
         TEST_ROW("%u", i);
         CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).wait_ms, 0);
         snprintf(password, sizeof password, "%u", i);
-        CHECK(fail(p, "192.0.2.1", "u", password, 1000) >= 2000);
+        CHECK(fail(p, "192.0.2.1", "u", password, 1000) >= BASE_MS);
     }
-    /* All places are taken, the first until 1000 + 2000. */
-    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).wait_ms, 2000);
-    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 2500).wait_ms, 500);
+    /* All places are taken, the first until 1000 + BASE_MS. */
+    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1000).wait_ms, BASE_MS);
+    CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 1200).wait_ms, 500);
     CHECK_EQ_INT(ask(p, "192.0.2.1", "u", 3000).wait_ms, 0);
     CHECK_EQ_INT(ask(p, "198.51.100.1", "u", 1000).wait_ms, 0); /* the user, from elsewhere */
     CHECK_EQ_INT(ask(p, "198.51.100.1", "u", 1000).rank, PENALTY_CLEAN);
@@ -198,15 +202,15 @@ TEST(places_and_waiting)
         /* it has waited: it is not held for the longest time as well */
         uint64_t late = fail(p, "192.0.2.1", "u", password, 1001 + i);
 
-        CHECK(late == 2000 || late == 16000);
+        CHECK(late == BASE_MS || late == 8 * BASE_MS);
         CHECK(ask(p, "192.0.2.1", "u", 1001 + i).wait_ms <= PENALTY_WAIT_MAX_MS);
     }
-    CHECK(!ask(p, "192.0.2.1", "u", 2000).is_refused);
+    CHECK(!ask(p, "192.0.2.1", "u", 1500).is_refused);
     for (unsigned i = 0; i < PENALTY_WAITING_MAX; i++)
         penalty_waits(p, &w, 1);
-    CHECK(ask(p, "192.0.2.1", "u", 2000).is_refused);
+    CHECK(ask(p, "192.0.2.1", "u", 1500).is_refused);
     penalty_waits(p, &w, -1);
-    CHECK(!ask(p, "192.0.2.1", "u", 2000).is_refused);
+    CHECK(!ask(p, "192.0.2.1", "u", 1500).is_refused);
     penalty_free(&p);
 }
 
@@ -269,13 +273,13 @@ TEST(success_takes_ones_own_failures_back)
     fail(p, "192.0.2.1", "u", "a", 1000);
     fail(p, "192.0.2.1", "u", "b", 1000);
     succeed(p, "192.0.2.1", "u", 1000);
-    CHECK_EQ_INT(delay(p, "192.0.2.1", "u", 1000), 2000);
+    CHECK_EQ_INT(delay(p, "192.0.2.1", "u", 1000), BASE_MS);
     CHECK_EQ_INT(ask(p, "192.0.2.1", "x", 1000).rank, PENALTY_CLEAN);
     fail(p, "192.0.2.1", "v", "a", 1000);
     fail(p, "192.0.2.1", "v", "b", 1000);
     succeed(p, "192.0.2.1", "u", 1000);
-    CHECK_EQ_INT(delay(p, "192.0.2.1", "u", 1000), 8000);
-    CHECK_EQ_INT(delay(p, "203.0.113.1", "v", 1000), 8000);
+    CHECK_EQ_INT(delay(p, "192.0.2.1", "u", 1000), 4 * BASE_MS);
+    CHECK_EQ_INT(delay(p, "203.0.113.1", "v", 1000), 4 * BASE_MS);
     penalty_free(&p);
 }
 
@@ -304,7 +308,7 @@ TEST(long_delays)
     penalty_set_delay(p, 60000);
     CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "a", 1000), 60000);
     CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "b", 1000), 60000);
-    penalty_set_delay(p, 10000);
+    penalty_set_delay(p, 4000);
     CHECK_EQ_INT(fail(p, "192.0.2.1", "u", "c", 1000), PENALTY_LATE_MAX_MS);
     penalty_free(&p);
 }
@@ -321,8 +325,9 @@ TEST(the_tables_are_bounded)
         fail(p, ip, user, "x", 1000);
     }
     CHECK(penalty_size(p) <= 4 * PENALTY_RECORDS_MAX + 2);
-    CHECK_EQ_INT(delay(p, ip, "nobody", 1000), 4000); /* the last is there, the first is not */
-    CHECK_EQ_INT(delay(p, "10.0.0.1", "nobody", 1000), 2000);
+    CHECK_EQ_INT(delay(p, ip, "nobody", 1000),
+                 2 * BASE_MS); /* the last is there, the first is not */
+    CHECK_EQ_INT(delay(p, "10.0.0.1", "nobody", 1000), BASE_MS);
     CHECK_EQ_INT(ask(p, "198.51.100.1", "mine", 1000).rank, PENALTY_KNOWN);
     penalty_free(&p);
 }
@@ -336,12 +341,12 @@ TEST(names_of_any_length)
     for (unsigned i = 0; i < 100; i++)
         buf_addz(&name, "0123456789");
     w.user = buf_slice(&name);
-    CHECK_EQ_INT(penalty_failed(p, &w, SL("x"), 1000), 2000);
-    CHECK_EQ_INT(penalty_failed(p, &w, SL("y"), 1000), 4000);
+    CHECK_EQ_INT(penalty_failed(p, &w, SL("x"), 1000), BASE_MS);
+    CHECK_EQ_INT(penalty_failed(p, &w, SL("y"), 1000), 2 * BASE_MS);
     w.is_by_user = true;
-    CHECK_EQ_INT(penalty_failed(p, &w, SL("z"), 1000), 8000);
+    CHECK_EQ_INT(penalty_failed(p, &w, SL("z"), 1000), 4 * BASE_MS);
     w.user = sl_n(NULL, 0);
-    CHECK_EQ_INT(penalty_failed(p, &w, SL("z"), 1000), 2000);
+    CHECK_EQ_INT(penalty_failed(p, &w, SL("z"), 1000), BASE_MS);
     penalty_free(&p);
     buf_free(&name);
 }

@@ -117,12 +117,12 @@ uint64_t
 auth_request_count_failure(struct auth_request *r)
 {
     struct penalty_who w = who(r);
-    struct slice what;
+    struct slice what = buf_slice(r->sasl.password.n ? &r->sasl.password : &r->sasl.token);
 
     r->is_counted = true;
-    if (r->auth->penalty == NULL)
+    /* Neither a name nor a secret: no exchange at all, and nobody's password was guessed. */
+    if (r->auth->penalty == NULL || (w.user.n == 0 && what.n == 0))
         return (uint64_t)r->conf->auth_failure_delay;
-    what = r->sasl.password.n ? buf_slice(&r->sasl.password) : buf_slice(&r->sasl.token);
     return penalty_failed(r->auth->penalty, &w, what, loop_now_ms());
 }
 
