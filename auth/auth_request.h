@@ -18,13 +18,13 @@ struct auth_request {
     uint64_t id; /* for what takes time: id_get() is NULL when the request has gone */
     uint32_t number;
     struct sasl sasl;
-    bool is_checking; /* the exchange is over, the answer is not there */
-    bool no_login;    /* nobody will hand over: no cookie */
-    bool is_found;    /* the database has the user who is to be logged in */
-    bool is_looked;   /* auth_request_note_account() was called */
-    bool is_master;   /* user is a master, who logs in as other */
-    bool is_disabled; /* who is to be logged in */
-    const char *code; /* of FAIL, for the client; or NULL */
+    bool is_checking;                    /* the exchange is over, the answer is not there */
+    bool no_login;                       /* nobody will hand over: no cookie */
+    bool is_found;                       /* the database has the user who is to be logged in */
+    bool is_looked;                      /* auth_request_note_account() was called */
+    bool is_master;                      /* user is a master, who logs in as other */
+    bool is_disabled;                    /* who is to be logged in */
+    const char *code;                    /* of FAIL, for the client; or NULL */
     struct buf scram_name, scram_stored; /* of the verifier to be kept; empty: none is */
     const char *
         why_wrong; /* what a wrong proof means, or a right one that cannot be; NULL: it is just wrong */

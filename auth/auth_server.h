@@ -19,7 +19,7 @@ struct auth_service {
     struct hash_queue *hashes;
     struct cookie_jar *cookies;
     struct oauth_client *oauth; /* NULL: nobody tells what a token is worth */
-    struct app_uses *uses; /* of app passwords; NULL: not kept */
+    struct app_uses *uses;      /* of app passwords; NULL: not kept */
     struct scram_keeper *scram;
     struct penalty *penalty;  /* NULL: failures are late by auth_failure_delay, and not counted */
     struct netlist trusted;   /* login_trusted_networks: whom they send is counted by user */

@@ -164,9 +164,9 @@ static const struct {
     const char *name;
     void (*accept)(int fd);
 } doors[] = {
-    { "auth", accept_auth },       { "auth-master", accept_master }, { "lookup", accept_lookup },
-    { "content", accept_content }, { "anvil", accept_anvil },
-    { "sessions", accept_sessions },
+    { "auth", accept_auth },     { "auth-master", accept_master },
+    { "lookup", accept_lookup }, { "content", accept_content },
+    { "anvil", accept_anvil },   { "sessions", accept_sessions },
 };
 
 static void

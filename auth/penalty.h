@@ -16,7 +16,7 @@
 #include "core/addr.h"
 
 enum {
-    PENALTY_WAIT_MAX_MS = 3000,  /* no log-in waits longer for being checked */
+    PENALTY_WAIT_MAX_MS = 3000, /* no log-in waits longer for being checked */
     /* No answer is later than that, or than auth_failure_delay: a Postfix that asks goes away after ten seconds, of which
      * PENALTY_WAIT_MAX_MS may have gone before. */
     PENALTY_LATE_MAX_MS = 6000,

@@ -4,9 +4,9 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-static const struct sasl_mech *const mechs[] = { &sasl_plain, &sasl_login, &sasl_external,
-                                                 &sasl_scram_sha256, &sasl_oauthbearer,
-                                                 &sasl_xoauth2 };
+static const struct sasl_mech *const mechs[] = { &sasl_plain,       &sasl_login,
+                                                 &sasl_external,    &sasl_scram_sha256,
+                                                 &sasl_oauthbearer, &sasl_xoauth2 };
 
 const struct sasl_mech *
 sasl_at(size_t i)

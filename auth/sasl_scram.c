@@ -209,7 +209,6 @@ step(struct sasl *s, struct slice response, bool has_response)
     return exchange_of(s)->first_n ? client_final(s, response) : SASL_BAD;
 }
 
-const struct sasl_mech sasl_scram_sha256 = { .name = "SCRAM-SHA-256",
-                                             .flags = "mutual-auth",
-                                             .step = step,
-                                             .verifier = verifier };
+const struct sasl_mech sasl_scram_sha256 = {
+    .name = "SCRAM-SHA-256", .flags = "mutual-auth", .step = step, .verifier = verifier
+};

@@ -34,8 +34,8 @@ struct table_set {
 };
 
 static const struct table_type *const types[] = {
-    &table_mysql,    &table_sqlite, &table_hash,   &table_btree, &table_lmdb,
-    &table_texthash, &table_cidr,   &table_regexp, &table_pcre,  &table_inline,
+    &table_mysql,    &table_sqlite, &table_hash,   &table_btree,  &table_lmdb,
+    &table_texthash, &table_cidr,   &table_regexp, &table_pcre,   &table_inline,
     &table_static,   &table_fail,   &table_unix,   &table_passwd,
 };
 

@@ -85,7 +85,7 @@ extern const struct table_type table_hash, table_btree, table_lmdb,
     table_texthash;                                      /* table_text.c */
 extern const struct table_type table_cidr;               /* table_cidr.c */
 extern const struct table_type table_regexp, table_pcre; /* table_regexp.c */
-extern const struct table_type table_passwd;               /* table_passwd.c */
+extern const struct table_type table_passwd;             /* table_passwd.c */
 extern const struct table_type table_inline, table_static, table_fail,
     table_unix; /* table_small.c */
 

@@ -292,19 +292,19 @@ const struct cli_command cmd_status = {
     .name = "status",
     .usage = "status [--json]",
     .summary = "tell whether the server runs, and what its daemons do",
-    .help =
-        "DESCRIPTION\n"
-        "    Shows the state of the running `postern serve`, and for each daemon its process "
-        "id, state,\n"
-        "    sessions and how often it had to be started again; each certificate with the days that "
-        "it is still\n"
-        "    good for, and why it could not be renewed. Tells of bounces and notices to "
-        "postmaster that\n"
-        "    nobody takes: they are kept on hold in the queue.\n\n"
-        "EXIT STATUS\n"
-        "    0 every daemon is ready; 64 wrong usage; 69 not running; 75 starting or stopping; "
-        "78 main.cf\n"
-        "    has errors.\n",
+    .help = "DESCRIPTION\n"
+            "    Shows the state of the running `postern serve`, and for each daemon its process "
+            "id, state,\n"
+            "    sessions and how often it had to be started again; each certificate with the days "
+            "that "
+            "it is still\n"
+            "    good for, and why it could not be renewed. Tells of bounces and notices to "
+            "postmaster that\n"
+            "    nobody takes: they are kept on hold in the queue.\n\n"
+            "EXIT STATUS\n"
+            "    0 every daemon is ready; 64 wrong usage; 69 not running; 75 starting or stopping; "
+            "78 main.cf\n"
+            "    has errors.\n",
     .run = run_status,
 };
 

@@ -88,7 +88,8 @@ context(const struct conf *c, const struct tls_policy *p)
 
     /* The authorities too: mail that was under way at a reload still has the configuration of before. */
     buf_addf(&key, "%s\n%s\n%s\n%s\n%s\n%s\n%s\n%d %d %s", p->protocols, p->ciphers, p->exclude,
-             o.high_ciphers, o.medium_ciphers, o.ca_file, o.ca_path, o.system_ca, o.depth, o.digest);
+             o.high_ciphers, o.medium_ciphers, o.ca_file, o.ca_path, o.system_ca, o.depth,
+             o.digest);
     t = map_get(contexts, buf_slice(&key));
     if (t == NULL) {
         if (map_count(contexts) >= CONTEXTS_MAX)

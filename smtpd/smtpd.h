@@ -294,8 +294,8 @@ int smtpd_set_conf(const struct conf *c, struct err *e); /* new sessions use it 
 
 /* tls_contexts.c */
 int smtpd_set_tls(struct slice name, struct slice text, struct err *e); /* daemon_def.tls */
-int smtpd_tls_configure(const struct conf *c, struct err *e); /* new sessions' contexts */
-struct tls_ctx *smtpd_tls_ctx(const struct smtpd_sess *s);    /* NULL: no TLS */
+int smtpd_tls_configure(const struct conf *c, struct err *e);           /* new sessions' contexts */
+struct tls_ctx *smtpd_tls_ctx(const struct smtpd_sess *s);              /* NULL: no TLS */
 
 /* smtpd_session.c */
 void smtpd_tx_free(struct smtpd_sess *s);

@@ -96,7 +96,8 @@ run(const struct sasl_mech *m, struct slice in)
         look_at(&s, rc);
         if (rc == SASL_LOOKUP)
             rc = sasl_give_verifier(&s, &verifier);
-        MUST(!is_right || m != &sasl_scram_sha256 || rc == (n_right < 2 ? SASL_CONTINUE : SASL_PROVEN));
+        MUST(!is_right || m != &sasl_scram_sha256 ||
+             rc == (n_right < 2 ? SASL_CONTINUE : SASL_PROVEN));
         buf_free(&said);
     }
     MUST(is_right || rc != SASL_PROVEN);
