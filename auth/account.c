@@ -9,9 +9,7 @@ void
 account_free(struct account *a)
 {
     buf_free(&a->name);
-    if (a->password.p)
-        mem_wipe(a->password.p, a->password.cap);
-    buf_free(&a->password);
+    buf_wipe(&a->password);
 }
 
 int
@@ -42,9 +40,7 @@ look_at_master(struct table_set *tables, struct users *u, const struct account_a
     if (rc >= 0)
         found = users_find(u, ask->other, &out->name, &unused, e);
     out->is_found = found > 0;
-    if (unused.p)
-        mem_wipe(unused.p, unused.cap);
-    buf_free(&unused);
+    buf_wipe(&unused);
     return found;
 }
 

@@ -63,8 +63,7 @@ app_password_digest(struct slice salt, const char *bare, char out[APP_PASSWORD_D
     buf_adds(&text, salt);
     buf_addz(&text, bare);
     n = digest(DIGEST_SHA256, buf_slice(&text), md);
-    mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     enc_hex(&hex, sl_n((const char *)md, n));
     snprintf(out, APP_PASSWORD_DIGEST_HEX + 1, "%s", buf_z(&hex));
     buf_free(&hex);

@@ -336,9 +336,7 @@ check_masters(struct check *k, struct slice file)
             conf_problem_add(k->ps, false, buf_z(&path), n,
                              "auth_master_users: %s; the line makes nobody a master", fault);
     }
-    if (text.p)
-        mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     buf_free(&path);
 }
 

@@ -42,14 +42,6 @@ struct auth_client {
 };
 
 static void
-wipe_buf(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
-static void
 set_out(struct auth_client *a, struct auth_req *r, bool is_out)
 {
     if (r->is_out != is_out)
@@ -67,7 +59,7 @@ drop_request(struct auth_client *a, struct auth_req *r)
     set_out(a, r, false);
     timer_stop(&r->refuse);
     map_del_u64(a->requests, r->number);
-    wipe_buf(&r->wire);
+    buf_wipe(&r->wire);
     free(r);
 }
 
@@ -136,7 +128,7 @@ static void
 send_request(struct auth_client *a, struct auth_req *r)
 {
     conn_writes(a->link.conn, buf_slice(&r->wire));
-    wipe_buf(&r->wire);
+    buf_wipe(&r->wire);
     set_out(a, r, true);
 }
 
@@ -356,7 +348,7 @@ free_request(void *p)
     struct auth_req *r = p;
 
     timer_stop(&r->refuse);
-    wipe_buf(&r->wire);
+    buf_wipe(&r->wire);
     free(r);
 }
 
@@ -449,7 +441,7 @@ is_too_long(struct auth_req *r)
 {
     if (r->wire.n <= TAB_LINE_OCTETS)
         return false;
-    wipe_buf(&r->wire);
+    buf_wipe(&r->wire);
     r->is_long = true;
     timer_start(&r->refuse, 0, refuse, r);
     return true;

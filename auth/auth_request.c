@@ -19,9 +19,7 @@ auth_request_free(struct auth_request *r)
     conf_unref(&r->conf);
     buf_free(&r->user);
     buf_free(&r->scram_name);
-    if (r->scram_stored.p)
-        mem_wipe(r->scram_stored.p, r->scram_stored.cap);
-    buf_free(&r->scram_stored);
+    buf_wipe(&r->scram_stored);
     buf_free(&r->master);
     buf_free(&r->other);
     free(r->session);

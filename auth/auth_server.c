@@ -135,9 +135,7 @@ step_encoded(struct auth_request *r, struct slice encoded)
         auth_request_send_fail(r, "\treason=Invalid base64 data in response\tcode=invalid_base64");
     else
         step(r, buf_slice(&octets), true);
-    if (octets.p)
-        mem_wipe(octets.p, octets.cap);
-    buf_free(&octets);
+    buf_wipe(&octets);
 }
 
 /* ---- commands ---- */
@@ -333,9 +331,7 @@ on_input(struct conn *c, void *arg)
             break;
         }
     }
-    if (copy.p)
-        mem_wipe(copy.p, copy.cap);
-    buf_free(&copy);
+    buf_wipe(&copy);
 }
 
 static void

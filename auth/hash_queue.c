@@ -274,8 +274,7 @@ key_of(const struct hash_queue *q, const struct hash_ask *a,
     buf_adds(&b, a->stored);
     buf_adds(&b, a->password);
     n = digest_key_mac(q->secret, buf_slice(&b), md);
-    mem_wipe(b.p, b.cap);
-    buf_free(&b);
+    buf_wipe(&b);
     memcpy(out, md, AUTH_CACHE_KEY_OCTETS);
     return n;
 }

@@ -69,25 +69,6 @@ static const struct conn_ops conn_cbs = {
     .on_close = on_close,
 };
 
-/* After link_free(): the conn goes on to its end without an owner. */
-static void
-orphan_input(struct conn *c, void *arg)
-{
-    (void)c;
-    (void)arg;
-}
-
-static void
-orphan_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
-{
-    (void)c;
-    (void)arg;
-    (void)end;
-    (void)why;
-}
-
-static const struct conn_ops orphan_cbs = { .on_input = orphan_input, .on_close = orphan_close };
-
 static void
 connect_now(void *arg)
 {
@@ -107,11 +88,7 @@ void
 link_free(struct link *l)
 {
     timer_stop(&l->retry);
-    if (l->conn) {
-        conn_set_ops(l->conn, &orphan_cbs, NULL);
-        conn_abort(l->conn);
-        l->conn = NULL;
-    }
+    conn_abandon(&l->conn);
     free(l->path);
     l->path = NULL;
 }

@@ -143,9 +143,7 @@ user_done(struct backend_job *j)
     buf_free(&f->name);
     buf_free(&f->fields);
     buf_free(&f->master);
-    if (f->password.p)
-        mem_wipe(f->password.p, f->password.cap);
-    buf_free(&f->password);
+    buf_wipe(&f->password);
     free(f->format);
     free(f);
 }

@@ -59,14 +59,6 @@ oauth_is_token(struct slice token)
 }
 
 static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
-static void
 finish(struct oauth_req *r, const struct oauth_result *res)
 {
     struct oauth_client *o = r->client;
@@ -77,7 +69,7 @@ finish(struct oauth_req *r, const struct oauth_result *res)
         link_expect(&o->link, --o->out > 0 ? OAUTH_ANSWER_MS : 0);
     timer_stop(&r->refuse);
     map_del_u64(o->requests, r->number);
-    wipe(&r->wire);
+    buf_wipe(&r->wire);
     free(r);
     cb(id, res);
 }
@@ -111,7 +103,7 @@ static void
 send_one(struct oauth_req *r)
 {
     conn_writes(r->client->link.conn, buf_slice(&r->wire));
-    wipe(&r->wire);
+    buf_wipe(&r->wire);
     r->is_sent = true;
     r->client->out++;
     link_asked(&r->client->link, OAUTH_ANSWER_MS);
@@ -245,7 +237,7 @@ free_request(void *v)
     struct oauth_req *r = v;
 
     timer_stop(&r->refuse);
-    wipe(&r->wire);
+    buf_wipe(&r->wire);
     free(r);
 }
 

@@ -194,8 +194,7 @@ salted_digest(const struct scheme *s, struct slice password, struct slice salt,
     buf_adds(&text, password);
     buf_adds(&text, salt);
     n = digest(s->digest, buf_slice(&text), md);
-    mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     return n;
 }
 
@@ -241,8 +240,7 @@ make_scram(struct slice password, char out[PASSWORD_HASH_OCTETS], struct err *e)
     scram_write(&v, &text);
     snprintf(out, PASSWORD_HASH_OCTETS, "%s", buf_z(&text));
     mem_wipe(&v, sizeof v);
-    mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     return 0;
 }
 

@@ -206,8 +206,7 @@ mark_of(const struct penalty *p, struct slice user, struct slice password)
     buf_adds(&b, password);
     if (digest_key_mac(p->secret, buf_slice(&b), md) < sizeof mark)
         memset(md, 0, sizeof mark);
-    mem_wipe(b.p, b.cap);
-    buf_free(&b);
+    buf_wipe(&b);
     memcpy(&mark, md, sizeof mark);
     return mark;
 }

@@ -20,14 +20,6 @@ struct find_job {
 };
 
 static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
-static void
 on_hashed(uint64_t id, int match, const char *why)
 {
     struct auth_request *r = id_get(id);
@@ -115,7 +107,7 @@ find_done(struct backend_job *j)
     account_free(&f->account);
     buf_free(&f->name);
     buf_free(&f->other);
-    wipe(&f->entered);
+    buf_wipe(&f->entered);
     free(f);
 }
 

@@ -82,22 +82,14 @@ sasl_give_verifier(struct sasl *s, const struct sasl_verifier *v)
     return s->mech->verifier(s, v);
 }
 
-static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
 void
 sasl_end(struct sasl *s)
 {
-    wipe(&s->authzid);
-    wipe(&s->authcid);
-    wipe(&s->password);
-    wipe(&s->token);
-    wipe(&s->final);
-    wipe(&s->text);
-    wipe(&s->state);
+    buf_wipe(&s->authzid);
+    buf_wipe(&s->authcid);
+    buf_wipe(&s->password);
+    buf_wipe(&s->token);
+    buf_wipe(&s->final);
+    buf_wipe(&s->text);
+    buf_wipe(&s->state);
 }

@@ -186,9 +186,7 @@ client_final(struct sasl *s, struct slice in)
     buf_adds(&s->text, without);
     message = buf_slice(&s->text); /* nonce is where it was no more */
     is_right = scram_is_proof(&x->verifier, message, buf_slice(&octets)) && is_right;
-    if (octets.p)
-        mem_wipe(octets.p, octets.cap);
-    buf_free(&octets);
+    buf_wipe(&octets);
     if (!is_right)
         return wrong(s, "Password mismatch");
     scram_server_signature(&x->verifier, message, signature);

@@ -53,9 +53,7 @@ scram_make_salted(struct slice password, struct slice salt, uint32_t iterations,
         err_set(e, ERR_CLIENT, "the password has characters that SCRAM's clients may change");
     else if ((rc = derive(buf_slice(&prepared), out)) < 0)
         err_set(e, ERR_TEMP, "no SHA-256 here");
-    if (prepared.p)
-        mem_wipe(prepared.p, prepared.cap);
-    buf_free(&prepared);
+    buf_wipe(&prepared);
     return rc;
 }
 
@@ -116,9 +114,7 @@ read_octets(struct slice text, unsigned char *out, size_t max)
 
     if (n)
         memcpy(out, buf_slice(&b).p, n);
-    if (b.p)
-        mem_wipe(b.p, b.cap);
-    buf_free(&b);
+    buf_wipe(&b);
     return n;
 }
 

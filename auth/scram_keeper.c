@@ -113,19 +113,11 @@ scram_keeper_make_up(const struct scram_keeper *k, struct slice user, uint32_t i
 /* ---- keeping ---- */
 
 static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
-static void
 keep_free(struct keep *p)
 {
-    wipe(&p->email);
-    wipe(&p->stored);
-    wipe(&p->password);
+    buf_wipe(&p->email);
+    buf_wipe(&p->stored);
+    buf_wipe(&p->password);
     mem_wipe(p, sizeof *p);
     free(p);
 }
@@ -178,7 +170,7 @@ make_done(struct work_job *w)
 {
     struct keep *p = CONTAINER_OF(w, struct keep, work);
 
-    wipe(&p->password);
+    buf_wipe(&p->password);
     if (p->rc < 0 || p->keeper->backend == NULL) {
         keep_free(p); /* a password that SCRAM cannot have: he logs in with it all the same */
         return;

@@ -34,8 +34,7 @@ secret_make(const char *path, struct err *e)
         rc = fs_sync_dir(buf_z(&aside), e);
     }
     mem_wipe(octets, sizeof octets);
-    mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     buf_free(&aside);
     return rc;
 }

@@ -41,9 +41,7 @@ passwd_open(struct table *t, struct err *e)
         if (name.n && password.n && !map_get(x->rows, name))
             map_set(x->rows, name, sl_dupz(password));
     }
-    if (text.p)
-        mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
     return rc;
 }
 

@@ -122,9 +122,7 @@ user_row(struct users *u, struct slice email, int64_t *id, struct buf *name, str
     struct db_stmt *s;
     int rc = users_find(u, email, name, &password, e);
 
-    if (password.p)
-        mem_wipe(password.p, password.cap);
-    buf_free(&password);
+    buf_wipe(&password);
     if (rc == 0)
         return err_set(e, ERR_NOTFOUND, "there is no user %.*s", SL_ARG(email));
     if (rc < 0 ||

@@ -183,6 +183,14 @@ buf_free(struct buf *b)
     b->off = b->n = b->cap = 0;
 }
 
+void
+buf_wipe(struct buf *b)
+{
+    if (b->p)
+        mem_wipe(b->p, b->cap);
+    buf_free(b);
+}
+
 const char *
 buf_z(struct buf *b)
 {

@@ -37,6 +37,7 @@ void buf_truncate(struct buf *b, size_t n); /* keep the first n octets */
 void buf_undo(struct buf *b, size_t n);     /* the same; with none left, memory is returned too */
 void buf_reset(struct buf *b);              /* empty, memory kept */
 void buf_free(struct buf *b);               /* empty, memory returned; max stays */
+void buf_wipe(struct buf *b);               /* buf_free() of a secret: no octet stays in memory */
 /* NUL-terminated view (the NUL is not counted); valid until the next change. */
 const char *buf_z(struct buf *b);
 

@@ -97,9 +97,7 @@ enc_b64url_decode(struct buf *out, struct slice in)
     while (usual.n % 4 != 0)
         buf_addc(&usual, '=');
     rc = enc_b64_decode(out, buf_slice(&usual));
-    if (usual.p)
-        mem_wipe(usual.p, usual.cap);
-    buf_free(&usual);
+    buf_wipe(&usual);
     return rc;
 }
 

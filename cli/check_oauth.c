@@ -74,9 +74,7 @@ check_secret(const struct conf *c, struct conf_problems *ps)
              "everybody on this host can read it here; </path takes it from a file");
     if (secret[0] && c->oauth2_client_id[0] == '\0')
         tell(c, ps, true, "oauth2_client_secret", "is nobody's without oauth2_client_id");
-    if (text.p)
-        mem_wipe(text.p, text.cap);
-    buf_free(&text);
+    buf_wipe(&text);
 }
 
 static void

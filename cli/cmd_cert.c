@@ -52,8 +52,7 @@ look(const struct buf *chain, const struct buf *key, int64_t *until, struct err 
     rc = tls_look(buf_slice(&pem), NULL, &f, e);
     *until = f.not_after_unix_s;
     tls_facts_free(&f);
-    mem_wipe(pem.p, pem.cap);
-    buf_free(&pem);
+    buf_wipe(&pem);
     return rc;
 }
 

@@ -469,9 +469,7 @@ find_name(struct job *j, struct buf *out)
 
     if (is_address(j->name)) {
         rc = users_find(j->users, sl_z(j->name), out, &password, &e);
-        if (password.p)
-            mem_wipe(password.p, password.cap);
-        buf_free(&password);
+        buf_wipe(&password);
     } else {
         rc = users_domain_id(users_db(j->users), sl_z(j->name), &id, &e);
         buf_addz(out, j->name);

@@ -15,9 +15,7 @@ enum { LINE_OCTETS = 1024 };
 void
 password_wipe(struct buf *password)
 {
-    if (password->p)
-        mem_wipe(password->p, password->cap);
-    buf_free(password);
+    buf_wipe(password);
 }
 
 /* Octet by octet, so that nothing after the line is taken from the input. */

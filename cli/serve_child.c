@@ -176,8 +176,7 @@ tell_tls(struct child *c)
     serve_tls_bundle(name_of(c), &bundle);
     tell_secret(c, "tls certificates", buf_slice(&bundle));
     if (bundle.n > 0)
-        mem_wipe(bundle.p, bundle.cap);
-    buf_free(&bundle);
+        buf_wipe(&bundle);
 }
 
 static void

@@ -75,8 +75,7 @@ static void
 wipe(struct buf *b)
 {
     if (b->n > 0)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
+        buf_wipe(b);
 }
 
 static void

@@ -104,9 +104,7 @@ users_cmd_find(const struct users_cmd *u, const char *address, struct buf *name,
     struct err e;
     int found = users_find(u->users, sl_z(address), name, &password, &e);
 
-    if (password.p)
-        mem_wipe(password.p, password.cap);
-    buf_free(&password);
+    buf_wipe(&password);
     if (found == 0)
         *rc = users_cmd_fail(u, EXIT_NO_USER, "there is no user %s", address);
     else if (found < 0)

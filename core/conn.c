@@ -596,6 +596,34 @@ conn_abort(struct conn *c)
     conn_finish(c, CONN_END_OWN, NULL);
 }
 
+static void
+abandoned_input(struct conn *c, void *arg)
+{
+    (void)c;
+    (void)arg;
+}
+
+static void
+abandoned_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
+{
+    (void)c;
+    (void)arg;
+    (void)end;
+    (void)why;
+}
+
+void
+conn_abandon(struct conn **c)
+{
+    static const struct conn_ops ops = { .on_input = abandoned_input, .on_close = abandoned_close };
+
+    if (*c == NULL)
+        return;
+    conn_set_ops(*c, &ops, NULL);
+    conn_abort(*c);
+    *c = NULL;
+}
+
 int
 conn_detach(struct conn *c, struct buf *unread)
 {

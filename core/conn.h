@@ -116,6 +116,8 @@ void conn_close(
     struct conn
         *c); /* flush, say goodbye (TLS close_notify), close; input is no longer read. Idempotent */
 void conn_abort(struct conn *c); /* now */
+/* The same for an owner who goes: no callback comes any more. *c becomes NULL; it may be that already. */
+void conn_abandon(struct conn **c);
 /* Give the descriptor away (BUG when a transport is set). Unread input is appended to *unread. The conn is freed without
  * on_close. Returns the descriptor, blocking state unchanged; or -1, nothing changed: the conn has ended (on_close
  * follows), or the peer has not taken all output. */

@@ -235,8 +235,7 @@ take_tls(struct slice name, int fd, struct err *e)
     if (rc == 0)
         rc = dm.def->tls(name, buf_slice(&text), e);
     if (text.n > 0)
-        mem_wipe(text.p, text.cap);
-    buf_free(&text);
+        buf_wipe(&text);
     return rc;
 }
 

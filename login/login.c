@@ -97,9 +97,7 @@ login_free(struct sess *s)
         close(s->spare_fd);
     conf_unref(&s->conf);
     buf_free(&s->unread);
-    if (s->cmd.p)
-        mem_wipe(s->cmd.p, s->cmd.cap);
-    buf_free(&s->cmd);
+    buf_wipe(&s->cmd);
     buf_free(&s->client_id);
     free(s->tag);
     free(s->tls_why);

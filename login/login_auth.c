@@ -112,14 +112,6 @@ note_user(struct sess *s, struct slice response)
         keep_user(s, name);
 }
 
-static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
 /* ---- attempts ---- */
 
 static void
@@ -388,7 +380,7 @@ login_authenticate(struct sess *s, struct slice mech, struct slice initial_b64)
     } else {
         ask(s, name, initial.p ? buf_slice(&initial) : SL(""));
     }
-    wipe(&initial);
+    buf_wipe(&initial);
 }
 
 void
@@ -403,7 +395,7 @@ login_password(struct sess *s, struct slice user, struct slice password)
     buf_addc(&plain, '\0');
     buf_adds(&plain, password);
     ask(s, "PLAIN", buf_slice(&plain));
-    wipe(&plain);
+    buf_wipe(&plain);
 }
 
 bool
@@ -433,6 +425,6 @@ login_sasl_step(struct sess *s)
     s->state = LOGIN_BUSY;
     conn_pause_input(s->conn);
     auth_client_continue(login_authd(), s->auth_req, buf_slice(&response));
-    wipe(&response);
+    buf_wipe(&response);
     return true;
 }

@@ -411,9 +411,7 @@ step(struct sess *s)
         return begin_literal(s, octets, is_sync) || too_long(s);
     s->line_at = 0;
     dispatch(s, buf_slice(&s->cmd));
-    if (s->cmd.p)
-        mem_wipe(s->cmd.p, s->cmd.cap);
-    buf_free(&s->cmd);
+    buf_wipe(&s->cmd);
     return true;
 }
 

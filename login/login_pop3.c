@@ -207,9 +207,7 @@ step(struct sess *s)
             break;
         }
     }
-    if (copy.p)
-        mem_wipe(copy.p, copy.cap);
-    buf_free(&copy);
+    buf_wipe(&copy);
     return true;
 }
 

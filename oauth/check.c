@@ -67,14 +67,6 @@ digest_slice(const unsigned char *d)
     return sl_n((const char *)d, DIGEST_OCTETS);
 }
 
-static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
 /* ---- the cache ---- */
 
 static void
@@ -143,7 +135,7 @@ finish(struct check *c, const struct oauth_result *r)
     id_del(c->id);
     for (size_t i = 0; i < c->n; i++)
         c->askers[i].cb(c->askers[i].id, c->askers[i].number, r);
-    wipe(&c->token);
+    buf_wipe(&c->token);
     buf_free(&c->first); /* r may be of it */
     conf_unref(&c->conf);
     free(c->askers);
@@ -340,7 +332,7 @@ add_basic(struct buf *out)
     http_add_escaped(&login, buf_slice(&ck.secret));
     buf_addz(out, "Basic ");
     enc_b64(out, buf_slice(&login));
-    wipe(&login);
+    buf_wipe(&login);
 }
 
 static void
@@ -367,9 +359,9 @@ introspect(struct check *c)
     }
     ask.authorization = buf_slice(&auth);
     http_client_ask(ck.http, &ask, on_introspection, c->id);
-    wipe(&auth);
-    wipe(&suffix);
-    wipe(&form);
+    buf_wipe(&auth);
+    buf_wipe(&suffix);
+    buf_wipe(&form);
 }
 
 static void
@@ -381,7 +373,7 @@ ask_tokeninfo(struct check *c)
     http_add_escaped(&suffix, buf_slice(&c->token));
     ask.suffix = buf_slice(&suffix);
     http_client_ask(ck.http, &ask, on_tokeninfo, c->id);
-    wipe(&suffix);
+    buf_wipe(&suffix);
 }
 
 static void
@@ -454,7 +446,7 @@ take_secret(const struct conf *c, struct err *e)
 {
     const char *text = c->oauth2_client_secret;
 
-    wipe(&ck.secret);
+    buf_wipe(&ck.secret);
     ck.secret.max = SECRET_OCTETS;
     if (text[0] != '<') {
         buf_addz(&ck.secret, text);
@@ -494,7 +486,7 @@ take_provider(const struct conf *c, struct err *e)
     if (ck.introspection.user) {
         buf_reset(&ck.client_id);
         buf_addz(&ck.client_id, ck.introspection.user);
-        wipe(&ck.secret);
+        buf_wipe(&ck.secret);
         buf_addz(&ck.secret, ck.introspection.password);
     }
     return 0;

@@ -42,42 +42,6 @@ static void dial(struct req *r);
 /* ---- ends ---- */
 
 static void
-orphan_input(struct conn *c, void *arg)
-{
-    (void)c;
-    (void)arg;
-}
-
-static void
-orphan_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
-{
-    (void)c;
-    (void)arg;
-    (void)end;
-    (void)why;
-}
-
-static const struct conn_ops orphan_ops = { .on_input = orphan_input, .on_close = orphan_close };
-
-static void
-let_go(struct req *r)
-{
-    if (r->conn == NULL)
-        return;
-    conn_set_ops(r->conn, &orphan_ops, NULL);
-    conn_abort(r->conn);
-    r->conn = NULL;
-}
-
-static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        mem_wipe(b->p, b->cap);
-    buf_free(b);
-}
-
-static void
 start_next(struct http_client *h)
 {
     struct list *next;
@@ -100,12 +64,12 @@ finish(struct req *r, unsigned status, const char *why)
     memcpy(text, r->why.msg, sizeof text);
     if (why == r->why.msg)
         a.why = text;
-    let_go(r);
+    conn_abandon(&r->conn);
     timer_stop(&r->timer);
     id_del(r->id);
     list_remove(&r->link);
     tls_unref(&r->tls);
-    wipe(&r->wire);
+    buf_wipe(&r->wire);
     free(r->host);
     h->n--;
     h->n_running -= r->is_running;
@@ -162,7 +126,7 @@ send_request(struct req *r)
 {
     r->is_sent = true;
     conn_writes(r->conn, buf_slice(&r->wire));
-    wipe(&r->wire);
+    buf_wipe(&r->wire);
 }
 
 static void
@@ -199,7 +163,7 @@ on_deadline(struct conn *c, void *arg)
 
     (void)c;
     if (!r->is_up && r->at_addr + 1 < r->n_addrs) {
-        let_go(r);
+        conn_abandon(&r->conn);
         r->at_addr++;
         dial(r);
     }

@@ -62,9 +62,7 @@ run_line(const struct peer *p, struct slice line)
     is_good = token.n <= OAUTH_TOKEN_OCTETS && oauth_is_token(buf_slice(&token));
     if (is_good)
         check_token(buf_slice(&token), on_checked, p->id, number);
-    if (token.p)
-        mem_wipe(token.p, token.cap);
-    buf_free(&token);
+    buf_wipe(&token);
     return is_good;
 }
 
@@ -89,9 +87,7 @@ on_input(struct conn *c, void *arg)
             break;
         }
     }
-    if (copy.p)
-        mem_wipe(copy.p, copy.cap);
-    buf_free(&copy);
+    buf_wipe(&copy);
 }
 
 static void

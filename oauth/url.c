@@ -25,9 +25,7 @@ unescape(struct slice in, char **out)
         }
     }
     *out = b.n > 0 ? sl_dupz(buf_slice(&b)) : mem_dupz("");
-    if (b.p)
-        mem_wipe(b.p, b.cap);
-    buf_free(&b);
+    buf_wipe(&b);
     return true;
 }
 

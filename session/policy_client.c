@@ -115,37 +115,9 @@ attempt_failed(struct ask *a, const char *why)
 /* ---- lines ---- */
 
 static void
-orphan_input(struct conn *c, void *arg)
-{
-    (void)c;
-    (void)arg;
-}
-
-static void
-orphan_close(struct conn *c, void *arg, enum conn_end end, const struct err *why)
-{
-    (void)c;
-    (void)arg;
-    (void)end;
-    (void)why;
-}
-
-static const struct conn_ops orphan_ops = { .on_input = orphan_input, .on_close = orphan_close };
-
-static void
-let_go(struct line *l)
-{
-    if (l->conn == NULL)
-        return;
-    conn_set_ops(l->conn, &orphan_ops, NULL);
-    conn_abort(l->conn);
-    l->conn = NULL;
-}
-
-static void
 line_free(struct line *l)
 {
-    let_go(l);
+    conn_abandon(&l->conn);
     id_del(l->id);
     list_remove(&l->link);
     list_remove(&l->all);

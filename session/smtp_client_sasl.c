@@ -70,14 +70,6 @@ options(struct smtp_client *c)
 /* ---- the exchange ---- */
 
 static void
-wipe(struct buf *b)
-{
-    if (b->p)
-        explicit_bzero(b->p, b->cap);
-    buf_free(b);
-}
-
-static void
 cannot(struct smtp_client *c, const char *why)
 {
     client_fail(c, "4.7.0", "SASL authentication failed; cannot authenticate to server %s: %s",
@@ -93,7 +85,7 @@ send_response(struct smtp_client *c, struct buf *response)
     buf_addz(&text, "\r\n");
     conn_writes(c->conn, buf_slice(&text));
     client_expect(c, STAGE_AUTH, 0);
-    wipe(&text);
+    buf_wipe(&text);
 }
 
 void
@@ -125,11 +117,11 @@ client_sasl_begin(struct smtp_client *c)
         c->is_first_due = false;
         enc_b64(&text, buf_slice(&c->sasl_first));
         conn_printf(c->conn, "AUTH %s %.*s\r\n", name, SL_ARG(buf_slice(&text)));
-        wipe(&c->sasl_first);
+        buf_wipe(&c->sasl_first);
     } else { /* too long to go along: when the server asks for it */
         conn_printf(c->conn, "AUTH %s\r\n", name);
     }
-    wipe(&text);
+    buf_wipe(&text);
     client_expect(c, STAGE_AUTH, 0);
 }
 
@@ -160,7 +152,7 @@ hash_done(struct work_job *j)
         return;
     sasl_client_hashed(c->sasl, &out);
     send_response(c, &out);
-    wipe(&out);
+    buf_wipe(&out);
 }
 
 static void
@@ -197,7 +189,7 @@ on_challenge(struct smtp_client *c)
     } else if (c->is_first_due) {
         c->is_first_due = false;
         send_response(c, &c->sasl_first);
-        wipe(&c->sasl_first);
+        buf_wipe(&c->sasl_first);
     } else if (c->reply.n_lines != 1 || enc_b64_decode(&challenge, text) != 0) {
         cannot(c, "malformed challenge");
     } else {
@@ -213,8 +205,8 @@ on_challenge(struct smtp_client *c)
             break;
         }
     }
-    wipe(&challenge);
-    wipe(&out);
+    buf_wipe(&challenge);
+    buf_wipe(&out);
 }
 
 void
@@ -254,7 +246,7 @@ client_sasl_free(struct smtp_client *c)
         c->auth = NULL;
     }
     buf_free(&c->mechanisms);
-    wipe(&c->sasl_first);
+    buf_wipe(&c->sasl_first);
     if (c->hash) { /* the job has it */
         c->hash->owner = NULL;
         c->hash = NULL;

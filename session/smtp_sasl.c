@@ -129,8 +129,7 @@ on_response(struct smtp_sess *s, struct slice line, bool is_too_long)
     else
         auth_client_continue(x->client, x->request, b.n ? buf_slice(&b) : SL(""));
     if (b.n)
-        mem_wipe(b.p, b.cap);
-    buf_free(&b);
+        buf_wipe(&b);
     mem_wipe((char *)(uintptr_t)line.p, line.n); /* our own copy, in the command's arena */
 }
 
@@ -154,6 +153,5 @@ smtp_sasl_start(struct smtp_sess *s, struct auth_client *a, const struct auth_as
         mine.initial = b.n ? buf_slice(&b) : SL("");
     x->request = auth_client_start(a, &mine, on_auth, s->id);
     if (b.n)
-        mem_wipe(b.p, b.cap);
-    buf_free(&b);
+        buf_wipe(&b);
 }

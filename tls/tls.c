@@ -199,8 +199,7 @@ tls_server_new(struct slice pem_chain, struct slice pem_key, const struct tls_se
 
     buf_addf(&pem, "%.*s\n%.*s", SL_ARG(pem_chain), SL_ARG(pem_key));
     rc = tls_store_add(s, NULL, buf_slice(&pem), e) || tls_server_of(s, o, out, e) ? -1 : 0;
-    mem_wipe(pem.p, pem.cap);
-    buf_free(&pem);
+    buf_wipe(&pem);
     tls_store_unref(&s);
     return rc;
 }

@@ -94,9 +94,7 @@ key_of(const X509 *x, EVP_PKEY *const *keys, size_t n)
 static void
 forget_text(struct identity *d)
 {
-    if (d->pem.p)
-        mem_wipe(d->pem.p, d->pem.cap);
-    buf_free(&d->pem);
+    buf_wipe(&d->pem);
 }
 
 static void
