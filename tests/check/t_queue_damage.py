@@ -44,12 +44,22 @@ def is_done(s):
     return all(name == "hold" for name in left)
 
 
+def is_gone(pid):
+    try:
+        with open("/proc/%d/stat" % pid) as f:
+            return f.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
 def kill_all(s):
     """As a power cut ends them."""
     pids = list(s.pids())
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     s.process.wait()
+    for pid in pids:  # what a sanitizer has mapped takes its time to go, and the sockets go last
+        wait_for(lambda pid=pid: is_gone(pid), 30, "process %d to be gone" % pid)
 
 
 def database(s):
