@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
 # App passwords over IMAP, POP3 and SMTP: what they are good for, until when, that revoking one holds at once, and what is kept of
 # their use; users who may not log in; `postern user test`.
-import base64
 import imaplib
 import json
 import os
-import poplib
 import shutil
 import smtplib
 import stat
@@ -14,6 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import logins
 from harness import *
 from stack import Stack
 
@@ -40,36 +39,15 @@ def stack():
 
 
 def imap(user, password):
-    """The tagged answer."""
-    c = imaplib.IMAP4("127.0.0.1", stack().ports["imap"])
-    try:
-        c.login(user, password)
-        return "OK"
-    except c.error as e:
-        return str(e)
-    finally:
-        c.shutdown()
+    return logins.imap(stack().ports, user, password)
 
 
 def pop3(user, password):
-    c = poplib.POP3("127.0.0.1", stack().ports["pop3"], timeout=20)
-    try:
-        c.user(user)
-        c.pass_(password)
-        return "OK"
-    except poplib.error_proto as e:
-        return str(e)
-    finally:
-        c.close()
+    return logins.pop3(stack().ports, user, password)
 
 
 def smtp(user, password):
-    c = smtplib.SMTP("127.0.0.1", stack().ports["submission"], timeout=20)
-    c.starttls()
-    c.ehlo()
-    code, text = c.docmd("AUTH PLAIN " + base64.b64encode(("\0%s\0%s" % (user, password)).encode()).decode())
-    c.close()
-    return "OK" if code == 235 else "%d %s" % (code, text.decode())
+    return logins.smtp(stack().ports, user, password)
 
 
 WAYS = {"imap": imap, "pop3": pop3, "smtp": smtp}

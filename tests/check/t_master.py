@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
 # Masters: who logs in as another user, by "user*master" or by the mechanism's authorization identity, over IMAP, POP3 and SMTP; who
 # is none; names as auth_default_realm, auth_username_translation and auth_username_chars make them.
-import base64
 import imaplib
 import os
-import poplib
 import re
-import smtplib
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import logins
 from authdoor import Door, Scram, b64
 from harness import *
 from stack import Stack
@@ -47,42 +45,15 @@ def hashed(password, scheme="SHA512-CRYPT"):
 
 
 def imap(user, password, authzid=None):
-    """OK, or the answer."""
-    c = imaplib.IMAP4("127.0.0.1", stack().ports["imap"])
-    try:
-        if authzid is None:
-            c.login(user, password)  # without quotes: user*master, as Dovecot takes it
-        else:
-            c.authenticate("PLAIN", lambda _: ("%s\0%s\0%s" % (authzid, user, password)).encode())
-        return "OK"
-    except c.error as e:
-        return str(e)
-    finally:
-        c.shutdown()
+    return logins.imap(stack().ports, user, password, authzid)
 
 
 def pop3(user, password):
-    c = poplib.POP3("127.0.0.1", stack().ports["pop3"], timeout=20)
-    try:
-        c.user(user)
-        c.pass_(password)
-        return "OK"
-    except poplib.error_proto as e:
-        return str(e)
-    finally:
-        c.close()
+    return logins.pop3(stack().ports, user, password)
 
 
 def smtp(user, password, authzid="", sender=None):
-    """OK, or the answer; with a sender that of MAIL and RCPT."""
-    with smtplib.SMTP("127.0.0.1", stack().ports["submission"], timeout=20) as c:
-        c.starttls()
-        c.ehlo()
-        code, text = c.docmd("AUTH PLAIN " + base64.b64encode(("%s\0%s\0%s" % (authzid, user, password)).encode()).decode())
-        if code == 235 and sender:
-            c.mail(sender)
-            code, text = c.rcpt("email1@example.com")
-        return "OK" if code in (235, 250) else "%d %s" % (code, text.decode())
+    return logins.smtp(stack().ports, user, password, authzid, sender, "email1@example.com")
 
 
 def logged(pattern):
