@@ -31,6 +31,16 @@ make_users(void)
     users_close(&u);
 }
 
+/* At exit OpenSSL tidies up: no thread may be at work then. Registered after OpenSSL's own, so called before it. */
+static void
+stop_threads(void)
+{
+    scram_keeper_free(&service.scram);
+    app_uses_free(&service.uses);
+    hash_queue_free(&service.hashes);
+    backend_free(&service.backend);
+}
+
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -61,6 +71,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     service.scram = scram_keeper_new(path, service.backend);
     service.uses = app_uses_new(service.backend);
     auth_service_set(&service);
+    MUST(atexit(stop_threads) == 0);
     buf_free(&text);
     conf_problems_free(&ps);
     return 0;
