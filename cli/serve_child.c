@@ -175,8 +175,7 @@ tell_tls(struct child *c)
         return;
     serve_tls_bundle(name_of(c), &bundle);
     tell_secret(c, "tls certificates", buf_slice(&bundle));
-    if (bundle.n > 0)
-        buf_wipe(&bundle);
+    buf_wipe(&bundle);
 }
 
 static void

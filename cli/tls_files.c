@@ -50,7 +50,7 @@ tls_key_is_open(const char *path)
 
 /* ---- one item ---- */
 
-static void wipe(struct buf *b);
+static void buf_wipe(struct buf *b);
 
 bool
 tls_file_has_key(const char *path)
@@ -60,7 +60,7 @@ tls_file_has_key(const char *path)
     bool has = fs_read_file(path, &text, &e) == 0 &&
                sl_find(buf_slice(&text), SL("PRIVATE KEY-----")) != SL_NPOS;
 
-    wipe(&text);
+    buf_wipe(&text);
     return has;
 }
 
@@ -72,16 +72,9 @@ tls_item_add_paths(const struct tls_item *it, struct buf *out)
 }
 
 static void
-wipe(struct buf *b)
-{
-    if (b->n > 0)
-        buf_wipe(b);
-}
-
-static void
 item_free(struct tls_item *it)
 {
-    wipe(&it->pem);
+    buf_wipe(&it->pem);
     tls_facts_free(&it->facts);
     for (size_t i = 0; i < it->n; i++)
         free(it->paths[i]);
@@ -118,7 +111,7 @@ read_files(const struct tls_item *it, struct buf *out, struct err *e)
 
         buf_adds(out, buf_slice(&one));
         buf_addc(out, '\n');
-        wipe(&one);
+        buf_wipe(&one);
         if (rc)
             return -1;
     }
@@ -144,7 +137,7 @@ tls_item_load(struct tls_item *it, const char *host, bool *is_changed, struct er
     free(after);
     if (rc == 0 && (rc = judge(it, host, &pem, &facts, e)) == 0) {
         *is_changed = !sl_eq(buf_slice(&pem), buf_slice(&it->pem));
-        wipe(&it->pem);
+        buf_wipe(&it->pem);
         tls_facts_free(&it->facts);
         it->pem = pem;
         it->facts = facts;
@@ -152,7 +145,7 @@ tls_item_load(struct tls_item *it, const char *host, bool *is_changed, struct er
         memcpy(it->loaded, it->tried, it->n * sizeof *it->loaded);
         return 0;
     }
-    wipe(&pem);
+    buf_wipe(&pem);
     return rc;
 }
 

@@ -234,8 +234,7 @@ take_tls(struct slice name, int fd, struct err *e)
     rc = chan_read_memfd(fd, &text, e);
     if (rc == 0)
         rc = dm.def->tls(name, buf_slice(&text), e);
-    if (text.n > 0)
-        buf_wipe(&text);
+    buf_wipe(&text);
     return rc;
 }
 

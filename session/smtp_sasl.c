@@ -128,8 +128,7 @@ on_response(struct smtp_sess *s, struct slice line, bool is_too_long)
         fail_local(s, "Invalid base64 data in continued response");
     else
         auth_client_continue(x->client, x->request, b.n ? buf_slice(&b) : SL(""));
-    if (b.n)
-        buf_wipe(&b);
+    buf_wipe(&b);
     mem_wipe((char *)(uintptr_t)line.p, line.n); /* our own copy, in the command's arena */
 }
 
@@ -152,6 +151,5 @@ smtp_sasl_start(struct smtp_sess *s, struct auth_client *a, const struct auth_as
     if (initial.p)
         mine.initial = b.n ? buf_slice(&b) : SL("");
     x->request = auth_client_start(a, &mine, on_auth, s->id);
-    if (b.n)
-        buf_wipe(&b);
+    buf_wipe(&b);
 }
