@@ -50,8 +50,6 @@ tls_key_is_open(const char *path)
 
 /* ---- one item ---- */
 
-static void buf_wipe(struct buf *b);
-
 bool
 tls_file_has_key(const char *path)
 {
